@@ -1,0 +1,129 @@
+"""What was found in a scan: plain data, and its JSON form (``detection.json``, schema version 1)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Verdict = Literal["ok", "review", "reject"]
+Status = Literal["detected", "missing"]
+
+
+@dataclass(frozen=True)
+class ConfidenceRegion:
+    """A calibrated ellipsoid around a landmark, in patient space.
+
+    ``axes_lps`` holds three unit row vectors (LPS), ``semi_axes_mm`` their lengths, longest first. ``paper_volume_mm3`` is
+    the volume that Ma et al. (ISBI 2020) report: a Gaussian with uncorrelated axes, not calibrated.
+    """
+
+    level: float
+    volume_mm3: float
+    paper_volume_mm3: float
+    semi_axes_mm: tuple[float, float, float]
+    axes_lps: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class LandmarkResult:
+    """One landmark. A missing one has a presence probability and nothing else."""
+
+    name: str
+    status: Status
+    presence: float
+    position_lps_mm: tuple[float, float, float] | None = None
+    std_mm: tuple[float, float, float] | None = None
+    covariance_mm2: tuple[tuple[float, float, float], ...] | None = None
+    confidence: ConfidenceRegion | None = None
+
+
+@dataclass(frozen=True)
+class VolumeInfo:
+    """The scan, named without its folder: ``path`` is a file or folder name only. ``size`` is (i, j, k)."""
+
+    path: str
+    size: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    orientation: str
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Quality:
+    """``ok``: use it; ``review``: look at it first; ``reject``: do not use it. Reasons are sentences for a radiologist."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The result of one run of the detector on one volume. Seconds in ``timing_s``: load, pyramid, coarse, passes, total."""
+
+    volume: VolumeInfo
+    model: ModelInfo
+    passes: int
+    seed: int
+    device: str
+    timing_s: dict[str, float]
+    landmarks: tuple[LandmarkResult, ...]
+    quality: Quality
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    def __getitem__(self, name: str) -> LandmarkResult:
+        """The landmark of that name. Raises KeyError."""
+        for landmark in self.landmarks:
+            if landmark.name == name:
+                return landmark
+        raise KeyError(name)
+
+    def to_json(self) -> str:
+        """The text of ``detection.json``."""
+        document = asdict(self)
+        return json.dumps({"schema_version": document.pop("schema_version"), **document}, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Detection:
+        """Read back what `to_json` wrote. Raises ValueError on another schema version or damaged text."""
+        try:
+            document: dict[str, Any] = json.loads(text)
+            if document["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(
+                    f"detection.json has schema version {document['schema_version']}; this program reads {SCHEMA_VERSION}."
+                )
+            return cls(
+                volume=VolumeInfo(**_tuples(document["volume"])),
+                model=ModelInfo(**document["model"]),
+                passes=document["passes"],
+                seed=document["seed"],
+                device=document["device"],
+                timing_s=document["timing_s"],
+                landmarks=tuple(_landmark(entry) for entry in document["landmarks"]),
+                quality=Quality(**_tuples(document["quality"])),
+            )
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"This is not a detection.json: {error}.") from error
+
+
+def _landmark(entry: dict[str, Any]) -> LandmarkResult:
+    values = _tuples(entry)
+    region = values.pop("confidence", None)
+    return LandmarkResult(**values, confidence=None if region is None else ConfidenceRegion(**region))
+
+
+def _tuples(value: Any) -> Any:
+    """Lists (JSON has no tuples) become tuples, at any depth."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return value

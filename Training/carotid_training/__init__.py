@@ -1,0 +1,1 @@
+"""Digital necks, training, evaluation and export of CarotidLandmark's models."""

@@ -1,0 +1,1 @@
+"""Digital necks: synthetic CT angiographies of the neck, each a pure function of its seed."""
