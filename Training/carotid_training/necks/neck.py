@@ -65,13 +65,21 @@ class Neck(Protocol):
 
     seed: int
     style: str
-    landmarks_lps: Tensor  # [2, 3] float64: left, right bifurcation; NaN where it does not exist
-    present: Tensor  # [2] bool: False where surgery or occlusion left no bifurcation
+    present: Tensor  # [2] bool, left and right: False where surgery left no bifurcation
     lower_mm: float  # the neck is modelled from this z ...
     upper_mm: float  # ... up to this z; at least -230 to +170
     metal: Tensor  # [n, 4]: centre (LPS) and radius of dental metal, stents, clips: they cause streaks
     dense: Tensor  # [n, 4]: centre and radius of dense contrast (subclavian or jugular vein) and of the shoulders' bone
     facts: dict[str, float | str | bool]  # what the cohort tables report: bifurcation level, stenosis, plaque, ...
+
+    def bifurcations(self, up: Tensor) -> Tensor:
+        """Left and right bifurcation, [2, 3] float64 LPS, where axial levels are stacked along ``up`` [3] (unit, neck frame).
+
+        The apex of the flow divider: going up level by level, on the first level at which the common carotid's lumen has
+        become two separate lumens, the midpoint of the wall between them. Where `present` is False: the place where the
+        bifurcation would have been, so that a training sample can look there.
+        """
+        ...
 
     def render(self, grids: Sequence[Grid], device: torch.device | str = "cpu") -> list[Tensor]:
         """Noise-free HU on each grid: float32 [k, j, i], with partial volume at that grid's voxel size.
