@@ -1,0 +1,259 @@
+"""A model on disk: a folder with ``metadata.json``, ``weights.safetensors``, ``MODEL_CARD.md``. Never unpickles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT_VERSION = 1
+METADATA_FILE = "metadata.json"
+WEIGHTS_FILE = "weights.safetensors"
+CARD_FILE = "MODEL_CARD.md"
+
+
+class BundleError(ValueError):
+    """The bundle can not be used. The message is one sentence for the user: what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class LandmarkSpec:
+    """A landmark that the model finds. ``mirror`` names its counterpart on the other side (itself, on the midline)."""
+
+    name: str
+    label: str
+    mirror: str
+
+
+@dataclass(frozen=True)
+class BundleMetadata:
+    """What ``metadata.json`` says. Millimetres and HU throughout.
+
+    ``scales_mm`` runs from coarse to fine; ``widths`` has one list of channel counts per scale; ``architecture`` is
+    what the network's constructor needs; ``calibration`` maps a level ("0.9") to a factor per landmark with the
+    number of scans behind it. ``weights_sha256``, ``format_version`` are filled in by `Bundle.save`.
+    """
+
+    name: str
+    version: str
+    landmarks: tuple[LandmarkSpec, ...]
+    scales_mm: tuple[float, ...]
+    patch_size: int
+    widths: tuple[tuple[int, ...], ...]
+    hu_window: tuple[float, float]
+    noise_mm: float
+    architecture: dict[str, Any]
+    torch_version: str
+    lib_version: str
+    training: dict[str, Any]
+    accuracy: dict[str, Any]
+    calibration: dict[str, Any]
+    intended_use: str
+    licence: str
+    weights_sha256: str = ""
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        """Raises ValueError on values that contradict each other."""
+        names = [landmark.name for landmark in self.landmarks]
+        rules = {
+            "name is not a plain word": re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name),
+            "landmarks are none, or have a name twice": names and len(set(names)) == len(names),
+            "a landmark's mirror is not a landmark": all(landmark.mirror in names for landmark in self.landmarks),
+            "scales_mm do not go from coarse to fine": self.scales_mm
+            and min(self.scales_mm) > 0
+            and list(self.scales_mm) == sorted(set(self.scales_mm), reverse=True),
+            "widths are not one list of positive numbers per scale": len(self.widths) == len(self.scales_mm)
+            and all(widths and min(widths) > 0 for widths in self.widths),
+            "patch_size is not positive": self.patch_size > 0,
+            "hu_window is not (low, high)": len(self.hu_window) == 2 and self.hu_window[0] < self.hu_window[1],
+            "noise_mm is not a length": math.isfinite(self.noise_mm) and self.noise_mm >= 0,
+        }
+        broken = [rule for rule, holds in rules.items() if not holds]
+        if broken:
+            raise ValueError(broken[0])
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Name -> label shown."""
+        return {landmark.name: landmark.label for landmark in self.landmarks}
+
+    def to_json(self) -> str:
+        """The text of ``metadata.json``."""
+        document = asdict(self)
+        return (
+            json.dumps({"format_version": document.pop("format_version"), **document}, indent=2, allow_nan=False) + "\n"
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> BundleMetadata:
+        """Read back what `to_json` wrote. Raises ValueError, KeyError or TypeError on anything else."""
+        document = json.loads(text)
+        known = {field.name: document[field.name] for field in fields(cls)}
+        for key in ("scales_mm", "hu_window"):
+            known[key] = tuple(float(value) for value in known[key])
+        known["landmarks"] = tuple(LandmarkSpec(**entry) for entry in known["landmarks"])
+        known["widths"] = tuple(tuple(int(width) for width in widths) for widths in known["widths"])
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model bundle, checked. ``state`` is read from the disk when first used."""
+
+    path: Path
+    metadata: BundleMetadata
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Open and check the bundle in folder ``path``. Raises BundleError: missing, damaged, too new, hash differs."""
+        path = Path(path)
+        if not path.is_dir():
+            raise BundleError(f"There is no model bundle at {path}; give a folder that holds {METADATA_FILE}.")
+        for name in (METADATA_FILE, WEIGHTS_FILE, CARD_FILE):
+            if not (path / name).is_file():
+                raise BundleError(f"The model bundle {path.name} has no {name}; get the whole bundle again.")
+        metadata = _read_metadata(path)
+        if _sha256((path / WEIGHTS_FILE).read_bytes()) != metadata.weights_sha256:
+            raise BundleError(
+                f"The weights of model bundle {path.name} are not those that {METADATA_FILE} names (sha256 differs); "
+                "get the bundle again."
+            )
+        return cls(path, metadata)
+
+    @classmethod
+    def save(
+        cls,
+        path: str | os.PathLike[str],
+        metadata: BundleMetadata,
+        state: Mapping[str, Tensor],
+        card: str,
+    ) -> Bundle:
+        """Write a bundle to folder ``path``, whole or not at all, and return it. ``card`` is the model card's text.
+
+        An older bundle there is replaced. Raises BundleError when ``path`` holds something else, OSError.
+        """
+        from safetensors.torch import save
+
+        path = Path(path)
+        if path.exists() and not (path.is_dir() and {item.name for item in path.iterdir()} <= _FILES):
+            raise BundleError(f"{path} exists and is not a model bundle; choose another folder.")
+        weights = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
+        metadata = replace(metadata, weights_sha256=_sha256(weights), format_version=FORMAT_VERSION)
+        with atomic.staged_folder(path, replace=True) as folder:
+            (folder / WEIGHTS_FILE).write_bytes(weights)
+            (folder / METADATA_FILE).write_text(metadata.to_json(), encoding="utf-8")
+            (folder / CARD_FILE).write_text(card, encoding="utf-8")
+        return cls(path, metadata)
+
+    @cached_property
+    def state(self) -> dict[str, Tensor]:
+        """The network's tensors by name, on the CPU. Raises BundleError when the file is not safetensors."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(self.path / WEIGHTS_FILE)
+        except (SafetensorError, OSError) as error:
+            raise BundleError(
+                f"The weights of model bundle {self.path.name} are damaged; get the bundle again."
+            ) from error
+
+    @property
+    def card(self) -> str:
+        """The text of the model card (Markdown)."""
+        return (self.path / CARD_FILE).read_text(encoding="utf-8")
+
+
+def resources_directory() -> Path:
+    """The extension's resources (Models, SampleData): beside the module in Slicer, in a source checkout, or in a wheel.
+
+    Raises BundleError when there are none.
+    """
+    here = Path(__file__).resolve()
+    for candidate in (here.parent / "Resources", here.parents[1] / "Resources", here.parents[2] / "Resources"):
+        if (candidate / "Models").is_dir():
+            return candidate
+    raise BundleError("The folder Resources/Models is missing; install CarotidLandmark again.")
+
+
+def available_bundles(folders: Iterable[str | os.PathLike[str]] = ()) -> list[Bundle]:
+    """The bundles that came with the program, then those in ``folders`` (each a bundle, or a folder of bundles).
+
+    One that can not be used is left out, and the log says why.
+    """
+    found = []
+    for path in dict.fromkeys(
+        path for root in (resources_directory() / "Models", *folders) for path in _bundle_paths(root)
+    ):
+        try:
+            found.append(Bundle.load(path))
+        except BundleError as error:
+            logging.getLogger(__name__).warning("%s", error)
+    return found
+
+
+def default_bundle() -> Bundle:
+    """The newest bundle that came with the program. Raises BundleError when there is none or it is damaged."""
+    paths = _bundle_paths(resources_directory() / "Models")
+    if not paths:
+        raise BundleError(
+            "No model came with this installation; give one with --model, or install CarotidLandmark again."
+        )
+    return Bundle.load(max(paths, key=lambda path: _version_key(_read_metadata(path).version)))
+
+
+_FILES = {METADATA_FILE, WEIGHTS_FILE, CARD_FILE}
+
+
+def _bundle_paths(root: str | os.PathLike[str]) -> list[Path]:
+    root = Path(root).resolve()
+    if (root / METADATA_FILE).is_file():
+        return [root]
+    return sorted(path.parent for path in root.glob(f"*/{METADATA_FILE}")) if root.is_dir() else []
+
+
+def _read_metadata(path: Path) -> BundleMetadata:
+    try:
+        text = (path / METADATA_FILE).read_text(encoding="utf-8")
+        version = json.loads(text)["format_version"]
+        if not isinstance(version, int) or version < 1:
+            raise ValueError("format_version is not a positive whole number")
+        if version > FORMAT_VERSION:
+            raise BundleError(
+                f"The model bundle {path.name} has format version {version}, newer than this program reads "
+                f"({FORMAT_VERSION}); update CarotidLandmark."
+            )
+        return BundleMetadata.from_json(text)
+    except BundleError:
+        raise
+    except KeyError as error:
+        raise BundleError(
+            f"{METADATA_FILE} of model bundle {path.name} lacks {error}; get the bundle again."
+        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = "it is not JSON" if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)) else str(error)
+        raise BundleError(
+            f"{METADATA_FILE} of model bundle {path.name} is damaged ({reason}); get the bundle again."
+        ) from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))

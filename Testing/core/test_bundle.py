@@ -1,0 +1,178 @@
+"""Model bundles: what is saved is loaded, and one that is damaged, too new or altered is refused with the reason."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+from CarotidLandmarkLib import bundle as bundle_module
+from CarotidLandmarkLib.bundle import (
+    Bundle,
+    BundleError,
+    BundleMetadata,
+    LandmarkSpec,
+    available_bundles,
+    default_bundle,
+)
+
+LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
+METADATA = BundleMetadata(
+    name="tiny",
+    version="1.2.0",
+    landmarks=(LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT)),
+    scales_mm=(4.0, 2.0, 1.0, 0.5),
+    patch_size=56,
+    widths=((8, 16, 32), (8, 16, 32), (8, 16, 32), (8, 16, 32)),
+    hu_window=(-200.0, 800.0),
+    noise_mm=5.0,
+    architecture={"mirrored": True, "pooling": "blur", "heatmap": "softmax"},
+    torch_version="2.13.0",
+    lib_version="0.1.0",
+    training={"necks": 100},
+    accuracy={"mean_mm": 1.0},
+    calibration={"0.9": {LEFT: {"factor": 1.5, "n": 40}}},
+    intended_use="Research.",
+    licence="Apache-2.0",
+)
+
+
+def state() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "net.0.weight": torch.randn(4, 2, 3, generator=generator),
+        "net.0.bias": torch.randn(4, generator=generator),
+    }
+
+
+@pytest.fixture
+def saved(tmp_path) -> Bundle:
+    return Bundle.save(tmp_path / "tiny", METADATA, state(), "# Tiny\n")
+
+
+def edit_metadata(bundle: Bundle, **changes) -> None:
+    path = bundle.path / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_what_is_saved_is_loaded(saved):
+    loaded = Bundle.load(saved.path)
+    assert loaded.metadata == replace(METADATA, weights_sha256=loaded.metadata.weights_sha256)
+    assert len(loaded.metadata.weights_sha256) == 64
+    assert loaded.card == "# Tiny\n"
+    assert set(loaded.state) == set(state())
+    assert all(torch.equal(loaded.state[name], tensor) for name, tensor in state().items())
+
+
+def test_tensors_that_share_or_stride_their_memory_are_saved_whole(tmp_path):
+    base = torch.arange(12.0).reshape(3, 4)
+    loaded = Bundle.load(Bundle.save(tmp_path / "b", METADATA, {"a": base, "b": base.T, "c": base}, "").path)
+    assert torch.equal(loaded.state["b"], base.T)
+    assert torch.equal(loaded.state["c"], base)
+
+
+def test_weights_that_were_exchanged_are_refused(saved):
+    other = Bundle.save(saved.path.parent / "other", METADATA, {"net.0.weight": torch.zeros(3)}, "")
+    (saved.path / "weights.safetensors").write_bytes((other.path / "weights.safetensors").read_bytes())
+    with pytest.raises(BundleError, match=r"^The weights of model bundle tiny .*sha256 differs.*\.$"):
+        Bundle.load(saved.path)
+
+
+def test_a_bundle_newer_than_the_code_is_refused_even_when_its_fields_changed(saved):
+    (saved.path / "metadata.json").write_text(json.dumps({"format_version": 2, "nets": []}))
+    with pytest.raises(BundleError, match="format version 2, newer than this program"):
+        Bundle.load(saved.path)
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "weights.safetensors", "MODEL_CARD.md"])
+def test_a_bundle_with_a_file_missing_is_refused_by_the_file_s_name(saved, name):
+    (saved.path / name).unlink()
+    with pytest.raises(BundleError, match=f"has no {name}"):
+        Bundle.load(saved.path)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(BundleError, match="no model bundle at"):
+        Bundle.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"scales_mm": [1.0, 2.0, 4.0, 8.0]}, "coarse to fine"),
+        ({"widths": [[8]]}, "widths"),
+        ({"hu_window": [800, -200]}, "hu_window"),
+        ({"landmarks": [{"name": "a", "label": "A", "mirror": "b"}]}, "mirror"),
+        ({"landmarks": [{"name": "a"}]}, "damaged"),
+        ({"landmarks": 3}, "damaged"),
+        ({"patch_size": "56"}, "damaged"),
+        ({"format_version": None}, "format_version"),
+    ],
+)
+def test_metadata_that_contradicts_itself_is_refused(saved, changes, reason):
+    edit_metadata(saved, **changes)
+    with pytest.raises(BundleError, match=reason):
+        Bundle.load(saved.path)
+
+
+@pytest.mark.parametrize("text", ['{"format_version": 1, "name"', "[]", "\x00\x01", '{"format_version": 1}'])
+def test_metadata_cut_short_is_refused_in_one_sentence(saved, text):
+    (saved.path / "metadata.json").write_text(text)
+    with pytest.raises(BundleError) as caught:
+        Bundle.load(saved.path)
+    assert str(caught.value).startswith("metadata.json of model bundle tiny")
+    assert "\n" not in str(caught.value)
+
+
+class Bomb:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('unpickled')",))
+
+
+def test_pickled_weights_are_refused_and_never_unpickled(saved):
+    weights = pickle.dumps({"net": Bomb()})
+    (saved.path / "weights.safetensors").write_bytes(weights)
+    edit_metadata(saved, weights_sha256=bundle_module._sha256(weights))
+    with pytest.raises(BundleError, match="weights of model bundle tiny are damaged"):
+        _ = Bundle.load(saved.path).state
+
+
+def test_saving_over_something_that_is_not_a_bundle_is_refused_and_touches_nothing(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="not a model bundle"):
+        Bundle.save(tmp_path, METADATA, state(), "")
+    assert [item.name for item in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_saving_again_replaces_the_bundle_and_leaves_nothing_beside_it(saved):
+    Bundle.save(saved.path, replace(METADATA, version="2.0.0"), {"w": torch.ones(1)}, "new")
+    assert Bundle.load(saved.path).metadata.version == "2.0.0"
+    assert [item.name for item in saved.path.parent.iterdir()] == ["tiny"]
+
+
+def test_saving_that_fails_leaves_the_old_bundle_whole(saved, monkeypatch):
+    monkeypatch.setattr(BundleMetadata, "to_json", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Bundle.save(saved.path, METADATA, {"w": torch.ones(1)}, "new")
+    assert Bundle.load(saved.path).card == "# Tiny\n"
+    assert [item.name for item in saved.path.parent.iterdir()] == ["tiny"]
+
+
+def test_the_newest_bundled_model_is_the_default_and_a_damaged_one_is_named_in_the_log(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(bundle_module, "resources_directory", lambda: tmp_path)
+    for version in ("1.9.0", "1.10.0"):
+        Bundle.save(tmp_path / "Models" / f"m-{version}", replace(METADATA, version=version), state(), "")
+    extra = Bundle.save(tmp_path / "mine", METADATA, state(), "")
+    assert default_bundle().metadata.version == "1.10.0"
+    (tmp_path / "Models" / "m-1.9.0" / "weights.safetensors").write_bytes(b"")
+    found = available_bundles([extra.path, tmp_path / "Models"])
+    assert [bundle.path.name for bundle in found] == ["m-1.10.0", "mine"]
+    assert "m-1.9.0" in caplog.text
+
+
+def test_no_bundled_model_is_said_plainly(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_module, "resources_directory", lambda: tmp_path)
+    with pytest.raises(BundleError, match="No model came with this installation"):
+        default_bundle()
