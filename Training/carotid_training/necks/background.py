@@ -1,0 +1,343 @@
+"""An unenhanced CT, analysed once: where its spine, airway, skin, bone and metal are, so that necks can be built in it.
+
+The landmarks are found by classical image analysis (thresholds, ring templates and dynamic programming); what can not be
+found is an error with a sentence, never a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from CarotidLandmarkLib.volume import Volume, VolumeError
+from scipy import ndimage
+from torch import Tensor
+
+AIR, FAT, SOFT, BONE = range(4)
+LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7")
+METAL_HU = 2300.0
+_FORMAT = 1
+_COARSE_MM = 1.5  # the lattice on which landmarks are sought
+_FINEST_MM = 0.7  # finer scans are brought to this: a background needs no more
+_BELOW_FORAMEN_MM = (6.0, 26.0, 40.5, 55.0, 69.5, 84.0, 99.0)  # C1..C7 centres below the foramen magnum, adult neck
+_REACH_MM = (130.0, 130.0, (-230.0, 170.0))  # what is kept around C4: x, y half widths and the range of z
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """A real neck in its own frame: LPS millimetres with the middle of the C4 body at the origin, z towards the head.
+
+    ``hu`` int16 and ``classes`` uint8 (`AIR`, `FAT`, `SOFT`, `BONE`) are [k, j, i] on a lattice along the LPS axes with
+    voxel (0, 0, 0) at ``origin`` [3] and ``spacing`` [3] mm; ``clearance`` int8 is the signed distance in mm (at most
+    +-20) to what no vessel may enter: bone and what bone encloses, air, the outside. ``canal`` [n, 3] is the middle of the
+    spinal canal from below upwards, ``levels`` [7, 3] the vertebrae C1..C7 (those below the scan extrapolated), ``foramina``
+    [2, m, 3] the left and right transverse foramina, from below upwards, ``airway`` [n, 3] the middle of the pharynx
+    and larynx, ``metal`` [n, 4] centres and radii of dental metal.
+    """
+
+    hu: np.ndarray
+    classes: np.ndarray
+    clearance: np.ndarray
+    origin: np.ndarray
+    spacing: np.ndarray
+    canal: np.ndarray
+    levels: np.ndarray
+    foramina: np.ndarray
+    airway: np.ndarray
+    metal: np.ndarray
+
+    @classmethod
+    def prepare(cls, volume: Volume) -> Background:
+        """Analyse an unenhanced CT that shows the neck and the skull base, in any orientation.
+
+        Raises VolumeError when no body, spine or skull base can be found.
+        """
+        hu, spacing, origin = _upright(volume)
+        body, hu, origin = _body(hu, spacing, origin)
+        step = np.full(3, _COARSE_MM)
+        small = ndimage.zoom(hu, (spacing / step)[::-1], order=1, grid_mode=True, mode="nearest")
+        step = spacing * np.array(hu.shape[::-1]) / np.array(small.shape[::-1])
+        corner = origin + (step - spacing) / 2
+        smooth = ndimage.gaussian_filter(small, 0.7)
+        canal_cells, enclosure = _canal(smooth, step)
+        foramen = _foramen_magnum(enclosure, step[2])
+        canal = corner + canal_cells * step
+        levels = _levels(smooth, canal_cells, foramen, step) * step + corner
+        foramina = corner + _foramina(smooth, canal_cells, foramen, step) * step
+        classes, metal = _classes(hu, body, spacing, origin)
+        top = corner[2] + foramen * step[2]
+        clearance = _clearance(classes, body, spacing)
+        airway = _airway(classes, body, canal[canal[:, 2] < top], levels, spacing, origin)
+        middle = levels[LEVELS.index("C4")]
+        if not origin[2] < middle[2] < origin[2] + spacing[2] * hu.shape[0]:
+            raise VolumeError("The background CT ends above C4; give one that reaches further down the neck.")
+        fields = {"hu": hu, "classes": classes, "clearance": clearance}
+        fields, origin = _trimmed(fields, origin, spacing, middle)
+        points = {"canal": canal[canal[:, 2] < top], "levels": levels, "foramina": foramina, "airway": airway}
+        moved = {name: (value - middle).astype(np.float32) for name, value in points.items()}
+        metal[:, :3] -= middle
+        return cls(**fields, **moved, origin=origin - middle, spacing=spacing, metal=metal.astype(np.float32))
+
+    def save(self, path: Path | str) -> None:
+        """Write everything to a compressed .npz, so that training machines need neither the scan nor SimpleITK."""
+        with Path(path).open("wb") as stream:
+            np.savez_compressed(stream, format=_FORMAT, **{name: getattr(self, name) for name in self.__annotations__})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Background:
+        """Read what `save` wrote. Raises VolumeError when the file is something else or damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                if int(stored["format"]) != _FORMAT:
+                    raise VolumeError(f"{Path(path).name} is a background of another version; prepare it again.")
+                return cls(**{name: stored[name] for name in cls.__annotations__})
+        except VolumeError:
+            raise
+        except Exception as error:
+            raise VolumeError(f"{Path(path).name} is not a prepared background; prepare it again.") from error
+
+    @property
+    def lower(self) -> float:
+        """z of the lower end of the scan, mm."""
+        return float(self.origin[2] - self.spacing[2] / 2)
+
+    @property
+    def upper(self) -> float:
+        """z of the upper end of the scan, mm."""
+        return float(self.lower + self.spacing[2] * self.hu.shape[0])
+
+    def normalised(self, points: Tensor) -> Tensor:
+        """Points [..., 3] LPS mm in `grid_sample`'s cube: -1..1 from edge to edge of the lattice."""
+        extent = torch.as_tensor(self.spacing * self.hu.shape[::-1], dtype=torch.float32, device=points.device)
+        edge = torch.as_tensor(self.origin - self.spacing / 2, dtype=torch.float32, device=points.device)
+        return (points - edge) * (2 / extent) - 1
+
+    @cached_property
+    def hu_tensor(self) -> Tensor:
+        """HU as float32 [1, 1, k, j, i]."""
+        return torch.from_numpy(self.hu.astype(np.float32))[None, None]
+
+    @cached_property
+    def clearance_tensor(self) -> Tensor:
+        """Clearance as float32 [1, 1, k, j, i]."""
+        return torch.from_numpy(self.clearance.astype(np.float32))[None, None]
+
+    @cached_property
+    def softness_tensor(self) -> Tensor:
+        """HU of the neighbourhood (2 mm), clipped to fat..muscle and scaled to 0..1, float32 [1, 1, k, j, i]."""
+        smooth = ndimage.gaussian_filter(np.clip(self.hu, -110, 70).astype(np.float32), 2.0 / self.spacing[::-1])
+        return torch.from_numpy((smooth + 110) / 180)[None, None]
+
+    def sample(self, points: Tensor) -> Tensor:
+        """HU at points [..., 3] (LPS mm, background frame), trilinear; air outside the scan. Any device."""
+        flat = self.normalised(points).reshape(1, -1, 1, 1, 3)
+        found = F.grid_sample(self.hu_tensor.to(points.device) + 1000, flat, align_corners=False)
+        return found.reshape(points.shape[:-1]) - 1000
+
+    def class_at(self, points: Tensor) -> Tensor:
+        """Tissue class (int64) at points [..., 3], nearest voxel; AIR outside the scan."""
+        flat = self.normalised(points).reshape(1, -1, 1, 1, 3)
+        classes = torch.from_numpy(self.classes).to(points.device, torch.float32)[None, None]
+        return F.grid_sample(classes, flat, mode="nearest", align_corners=False).reshape(points.shape[:-1]).long()
+
+
+def _upright(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The scan on a lattice along the LPS axes (float32 [k, j, i]), without blank end slices; spacing and origin."""
+    array, affine = np.asarray(volume.array, dtype=np.float32), np.asarray(volume.affine_lps, dtype=np.float64)
+    if array.ndim != 3 or min(array.shape) < 16:
+        raise VolumeError("The background must be a 3D CT of at least 16 slices.")
+    filled = np.flatnonzero((array > -500).mean(axis=(1, 2)) > 0.005)
+    if len(filled) < 16:
+        raise VolumeError("The background CT shows no body; give an unenhanced CT of the neck in HU.")
+    array = array[filled[0] : filled[-1] + 1]
+    affine = affine.copy()
+    affine[:3, 3] += affine[:3, 2] * filled[0]
+    size = np.array(array.shape[::-1])
+    axes = np.argmax(np.abs(affine[:3, :3]), axis=1)  # which voxel axis runs along x, y, z
+    spacing = np.maximum(volume.spacing_mm[axes], _FINEST_MM)
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in size], indexing="ij"), -1).reshape(-1, 3)
+    ends = corners @ affine[:3, :3].T + affine[:3, 3]
+    origin = ends.min(axis=0)
+    count = np.floor((ends.max(axis=0) - origin) / spacing + 1.001).astype(int)
+    back = np.linalg.inv(affine[:3, :3])
+    matrix = (back @ np.diag(spacing))[::-1, ::-1]
+    offset = (back @ (origin - affine[:3, 3]))[::-1]
+    array = ndimage.affine_transform(array, matrix, offset, tuple(count[::-1]), order=1, cval=-1000.0)
+    return np.clip(array, -1024, 3071), spacing, origin
+
+
+def _body(hu: np.ndarray, spacing: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Filled mask of the patient without table; the scan cut to the body's slices, and its origin."""
+    reach = np.maximum(1, np.round(3.0 / spacing[:2])).astype(int)[::-1]
+    disc = np.hypot(*[np.linspace(-1, 1, 2 * n + 1).reshape(shape) for n, shape in zip(reach, ((-1, 1), (1, -1)))]) <= 1
+    tissue = ndimage.binary_opening(hu > -300, disc[None])
+    labels, count = ndimage.label(tissue)
+    if not count:
+        raise VolumeError("The background CT shows no body; give an unenhanced CT of the neck in HU.")
+    largest = labels == 1 + int(np.argmax(ndimage.sum_labels(tissue, labels, range(1, count + 1))))
+    body = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(s, disc)) for s in largest])
+    kept = np.flatnonzero(body.mean(axis=(1, 2)) > 0.005)
+    span = slice(kept[0], kept[-1] + 1)
+    return body[span], hu[span], origin + np.array([0, 0, spacing[2] * kept[0]])
+
+
+def _ring_scores(inside: np.ndarray, wall: np.ndarray, spacing: np.ndarray, radii: tuple[float, float, float]):
+    """Per slice: the share of ``inside`` in a disc of radii[0] mm and of ``wall`` in the ring radii[1]..radii[2] mm."""
+    reach = np.ceil(radii[2] / spacing[:2]).astype(int)
+    x = np.arange(-reach[0], reach[0] + 1) * spacing[0]
+    y = np.arange(-reach[1], reach[1] + 1)[:, None] * spacing[1]
+    distance = np.hypot(x, y)
+    disc, ring = distance <= radii[0], (distance >= radii[1]) & (distance <= radii[2])
+    scores = []
+    for mask, kernel in ((inside, disc), (wall, ring)):
+        volume = torch.from_numpy(mask.astype(np.float32))[:, None]
+        weight = torch.from_numpy((kernel / kernel.sum()).astype(np.float32))[None, None]
+        scores.append(F.conv2d(volume, weight, padding=(int(reach[1]), int(reach[0])))[:, 0].numpy())
+    return scores
+
+
+def _track(score: np.ndarray, bend: float = 0.15) -> np.ndarray:
+    """The path of one (j, i) per slice with the largest total score, moving at most one cell per slice: [k, 2] ints."""
+    shifts = [(0, 0)] + [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
+    total, came = score[0], []
+    for level in score[1:]:
+        padded = np.pad(total, 1, constant_values=-np.inf)
+        rows, columns = total.shape
+        options = np.stack([padded[1 + a : 1 + a + rows, 1 + b : 1 + b + columns] - bend * np.hypot(a, b) for a, b in shifts])
+        came.append(np.argmax(options, axis=0))
+        total = level + options.max(axis=0)
+    path = [np.unravel_index(int(np.argmax(total)), total.shape)]
+    for back in came[::-1]:
+        a, b = shifts[back[path[-1]]]
+        path.append((path[-1][0] + a, path[-1][1] + b))
+    return np.array(path[::-1])
+
+
+def _canal(smooth: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middle of the spinal canal per slice, [k, 3] cells (i, j, k), and how much bone surrounds it, [k] 0..1."""
+    soft, bone = _ring_scores((smooth > -30) & (smooth < 130), smooth > 180, step, (5.5, 8.0, 14.0))
+    score = np.clip(soft - 0.5, 0, None) * 2 * bone
+    path = _track(score)
+    k = np.arange(len(path))
+    enclosure = ndimage.gaussian_filter1d(score[k, path[:, 0], path[:, 1]], 2.0 / step[2])
+    if np.percentile(enclosure, 75) < 0.2:
+        raise VolumeError("No spinal canal was found in the background CT; give an unenhanced CT of the neck in HU.")
+    centre = ndimage.gaussian_filter1d(path[:, ::-1].astype(float), 6.0 / step[2], axis=0)
+    return np.column_stack([centre, k]), enclosure
+
+
+def _foramen_magnum(enclosure: np.ndarray, step: float) -> float:
+    """The slice at which, going up, the bone around the canal gives way to the posterior fossa for good."""
+    window, typical = int(round(20.0 / step)), np.percentile(enclosure, 75)
+    for k in range(window, len(enclosure) - window):
+        if enclosure[k] < 0.35 * typical and enclosure[k : k + window].max() < 0.65 * typical:
+            return float(k)
+    raise VolumeError("The background CT does not reach the skull base; give one that shows it and the neck below.")
+
+
+def _levels(smooth: np.ndarray, canal: np.ndarray, foramen: float, step: np.ndarray) -> np.ndarray:
+    """Middles of the bodies C1..C7, [7, 3] cells: the standard ladder, scaled and shifted so that its rungs miss the discs."""
+    ahead = 16.0 / step[1]
+    profile = np.array(
+        [smooth[k, max(0, int(j - ahead) - 3) : int(j - ahead) + 4, int(i) - 3 : int(i) + 4].mean() for i, j, k in canal.astype(int)]
+    )
+    profile = profile - ndimage.gaussian_filter1d(profile, 12.0 / step[2])
+    ladder, best = np.array(_BELOW_FORAMEN_MM), (-np.inf, 1.0, 0.0)
+    for scale in np.linspace(0.85, 1.25, 41):
+        for shift in np.linspace(-7, 7, 29):
+            rungs = foramen - (ladder * scale + shift) / step[2]
+            discs = (rungs[1:-1] + rungs[2:]) / 2
+            seen = np.array([profile[round(k)] for k in discs if 0 <= k < len(profile) - 0.5])
+            bodies = np.array([profile[round(k)] for k in rungs[2:] if 0 <= k < len(profile) - 0.5])
+            if len(seen) >= 2 and len(bodies) >= 2:
+                value = bodies.mean() - seen.mean() - 300 * (scale - 1) ** 2 - 0.3 * abs(shift)
+                best = max(best, (value, scale, shift))
+    rungs = foramen - (ladder * best[1] + best[2]) / step[2]
+    slope = np.polyfit(canal[: max(4, round(30 / step[2])), 2], canal[: max(4, round(30 / step[2])), :2], 1)
+    inside = np.column_stack([np.interp(rungs, canal[:, 2], canal[:, axis]) for axis in (0, 1)])
+    below = slope[0] * rungs[:, None] + slope[1]
+    centre = np.where((rungs < 0)[:, None], below, inside) - np.array([0, 15.0 / step[1]])
+    return np.column_stack([centre, rungs])
+
+
+def _foramina(smooth: np.ndarray, canal: np.ndarray, foramen: float, step: np.ndarray) -> np.ndarray:
+    """Left and right vertebral artery's way through the transverse foramina, [2, m, 3] cells from below upwards."""
+    count = max(8, int(foramen - 22.0 / step[2]))  # up to C2; above it the artery leaves the column sideways
+    hole, ring = _ring_scores(smooth[:count] < 160, smooth[:count] > 180, step, (2.0, 3.0, 5.5))
+    score = hole * ring
+    j, i = np.indices(smooth.shape[1:])
+    paths = []
+    for side in (1, -1):
+        dx = side * (i - canal[:count, 0, None, None]) * step[0]
+        dy = (j - canal[:count, 1, None, None]) * step[1]
+        likely = np.exp(-0.5 * (((dx - 15.5) / 3.0) ** 2 + ((dy + 7.0) / 4.0) ** 2))
+        path = _track(score * likely * (dx > 0), bend=0.02)
+        middle = ndimage.gaussian_filter1d(path[:, ::-1].astype(float), 4.0 / step[2], axis=0)
+        paths.append(np.column_stack([middle, np.arange(count)]))
+    return np.stack(paths)
+
+
+def _classes(hu: np.ndarray, body: np.ndarray, spacing: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tissue classes [k, j, i] uint8 and dental metal [n, 4] (centre and radius, mm)."""
+    smooth = ndimage.gaussian_filter(hu, 0.6)
+    classes = np.digitize(smooth, (-350.0, -25.0, 180.0)).astype(np.uint8)
+    classes[(classes == FAT) & ~body] = AIR
+    labels, count = ndimage.label(hu > METAL_HU)
+    found = []
+    for index, box in enumerate(ndimage.find_objects(labels), 1):
+        mine = labels[box] == index
+        volume = mine.sum() * np.prod(spacing)
+        if volume > 20.0:
+            start = np.array([s.start for s in box][::-1])
+            centre = np.array(ndimage.center_of_mass(mine))[::-1] + start
+            found.append([*(origin + centre * spacing), (volume * 0.75 / np.pi) ** (1 / 3)])
+    return classes, np.array(found, dtype=np.float64).reshape(-1, 4)
+
+
+def _clearance(classes: np.ndarray, body: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Signed distance (mm, int8, +-20) to bone, what bone encloses in a slice, air and the outside of the body."""
+    reach = np.maximum(1, np.round(4.0 / spacing[:2])).astype(int)[::-1]
+    disc = np.hypot(*[np.linspace(-1, 1, 2 * n + 1).reshape(shape) for n, shape in zip(reach, ((-1, 1), (1, -1)))]) <= 1
+    bone = ndimage.binary_opening(classes == BONE, np.ones((1, 2, 2)))
+    ringed = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(s, disc)) & ~s for s in bone])
+    ringed = ndimage.binary_opening(ringed, disc[None])
+    air = ndimage.binary_opening(classes == AIR, np.ones((1, 2, 2)))
+    barred = bone | ringed | air | ~body
+    free = ndimage.distance_transform_edt(~barred, sampling=spacing[::-1])
+    deep = ndimage.distance_transform_edt(barred, sampling=spacing[::-1])
+    return np.clip(np.round(np.where(barred, -deep, free)), -20, 20).astype(np.int8)
+
+
+def _airway(classes, body, canal, levels, spacing, origin) -> np.ndarray:
+    """Middle of the air before the spine per slice below C1, [n, 3] mm; straight between slices without any."""
+    points = []
+    y, x = (origin[a] + spacing[a] * np.arange(classes.shape[2 - a]) for a in (1, 0))
+    for middle in canal[canal[:, 2] < levels[0, 2]]:
+        k = int(np.clip(round((middle[2] - origin[2]) / spacing[2]), 0, len(classes) - 1))
+        near = (np.abs(x - middle[0]) < 20)[None, :] & ((middle[1] - y > 18) & (middle[1] - y < 62))[:, None]
+        air = (classes[k] == AIR) & body[k] & near
+        if air.sum() * spacing[0] * spacing[1] > 30:
+            j, i = np.nonzero(air)
+            points.append([x[i].mean(), y[j].mean(), middle[2]])
+    if len(points) < 4:
+        raise VolumeError("No airway was found before the spine of the background CT; give an unenhanced CT of the neck.")
+    points = np.array(points)
+    return np.column_stack([ndimage.gaussian_filter1d(points[:, a], 3.0) for a in (0, 1)] + [points[:, 2]])
+
+
+def _trimmed(fields: dict[str, np.ndarray], origin: np.ndarray, spacing: np.ndarray, middle: np.ndarray):
+    """Cut to the surroundings of C4 and to multiples of four voxels (for pooling); the new origin."""
+    lows = middle + np.array([-_REACH_MM[0], -_REACH_MM[1], _REACH_MM[2][0]])
+    highs = middle + np.array([_REACH_MM[0], _REACH_MM[1], _REACH_MM[2][1]])
+    size = np.array(fields["hu"].shape[::-1])
+    start = np.clip(np.floor((lows - origin) / spacing), 0, size).astype(int)
+    stop = np.clip(np.ceil((highs - origin) / spacing), 0, size).astype(int)
+    stop -= (stop - start) % 4  # loses at most three slices of the head
+    box = tuple(slice(a, b) for a, b in zip(start[::-1], stop[::-1]))
+    cut = {name: np.ascontiguousarray(value[box]) for name, value in fields.items()}
+    cut["hu"] = np.round(cut["hu"]).astype(np.int16)
+    return cut, origin + start * spacing
