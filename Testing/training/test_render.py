@@ -79,13 +79,15 @@ def test_a_cone_is_the_union_of_the_spheres_along_it():
 def test_the_painted_volume_is_the_volume_of_the_solid_at_every_spacing():
     for radius in (0.3, 0.8, 2.0, 6.0):
         for spacing in (0.5, 1.0, 2.0, 4.0):
+            if radius < 0.35 * spacing:  # then single voxels are too coarse a sample of the tube to compare
+                continue
             grid = Grid.aligned(torch.tensor([0.13, 0.27, 0.31]), spacing, (int(48 / spacing),) * 3)
             tube = cone((-3, -4, -40.0), (3, 4, 40.0), radius, radius)
             hu = paint([torch.zeros(grid.shape)], [grid], tube, Ellipsoids.empty(), [Part("tube", 1.0)])[0]
             n = grid.shape[0]
             area = hu[n // 4 : 3 * n // 4].sum((1, 2)).mean() * spacing**2
-            truth = math.pi * radius**2 * math.sqrt(1 + 50 / 40**2 / 2)
-            assert float(area) == pytest.approx(truth, rel=0.22 if radius < spacing else 0.06), (radius, spacing)
+            truth = math.pi * radius**2 * math.sqrt(1 + 25 / 40**2)
+            assert float(area) == pytest.approx(truth, rel=0.13 if radius <= spacing else 0.08), (radius, spacing)
 
 
 def test_thick_slices_smear_only_along_the_slice_axis():

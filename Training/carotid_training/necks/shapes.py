@@ -1,0 +1,255 @@
+"""Round cones and ellipsoids, and their signed distances: point by point, and on whole blocks of voxels.
+
+Positions within a block are integer steps of the grid, so a squared distance is a quadratic polynomial in (i, j, k) whose
+coefficients cost nothing per voxel: grids of any orientation cost the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SIDE = 8  # voxels along a block
+TESTS_PER_CHUNK = 1 << 20  # pairs of a point and a shape that are looked at together
+
+
+@dataclass(frozen=True)
+class Cones:
+    """Round cones: a sphere that moves from ``a`` to ``b`` while its radius goes linearly from ``ra`` to ``rb``.
+
+    ``a``, ``b`` are [n, 3] LPS mm, ``ra``, ``rb`` [n] mm, all float32 on the CPU; ``part`` is [n] long, the index of
+    what they are made of.
+    """
+
+    a: Tensor
+    b: Tensor
+    ra: Tensor
+    rb: Tensor
+    part: Tensor
+
+    @classmethod
+    def empty(cls) -> Cones:
+        return cls(
+            torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0), torch.zeros(0, dtype=torch.long)
+        )
+
+    @classmethod
+    def chain(cls, points: Tensor, radii: Tensor, part: int) -> Cones:
+        """A tube through ``points`` [n, 3] with ``radii`` [n]: n - 1 cones."""
+        points, radii = points.float(), radii.float()
+        return cls(points[:-1], points[1:], radii[:-1], radii[1:], torch.full((len(points) - 1,), part))
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def concat(self, *others: Cones) -> Cones:
+        """These and the others, in this order."""
+        every = (self, *others)
+        return Cones(*(torch.cat([getattr(c, name) for c in every]) for name in ("a", "b", "ra", "rb", "part")))
+
+    def to(self, device: torch.device | str) -> Cones:
+        return Cones(*(getattr(self, name).to(device) for name in ("a", "b", "ra", "rb", "part")))
+
+
+@dataclass(frozen=True)
+class Ellipsoids:
+    """Ellipsoids: ``centre`` [n, 3] LPS mm, ``axes`` [n, 3, 3]: its rows are the semi-axis vectors in mm, float32, CPU.
+
+    Rows that are not orthogonal give the image of the unit ball under those three vectors. ``part`` is [n] long.
+    """
+
+    centre: Tensor
+    axes: Tensor
+    part: Tensor
+
+    @classmethod
+    def empty(cls) -> Ellipsoids:
+        return cls(torch.zeros(0, 3), torch.zeros(0, 3, 3), torch.zeros(0, dtype=torch.long))
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def concat(self, *others: Ellipsoids) -> Ellipsoids:
+        """These and the others, in this order."""
+        every = (self, *others)
+        return Ellipsoids(*(torch.cat([getattr(e, name) for e in every]) for name in ("centre", "axes", "part")))
+
+    def to(self, device: torch.device | str) -> Ellipsoids:
+        return Ellipsoids(*(getattr(self, name).to(device) for name in ("centre", "axes", "part")))
+
+
+def signed_distance(points: Tensor, cones: Cones, ellipsoids: Ellipsoids) -> Tensor:
+    """Distance in mm from ``points`` [..., 3] (LPS) to the nearest shape's surface, negative inside: [...].
+
+    Exact for cones outside and inside each cone, of first order for ellipsoids; parts and blending play no role.
+    """
+    flat = points.reshape(-1, 3).float()
+    best = torch.full((len(flat),), math.inf, device=flat.device)
+    for kind in (ConeKernel.of(cones.to(flat.device)), EllipsoidKernel.of(ellipsoids, flat.device)):
+        if not len(kind.part):
+            continue
+        step = max(1, TESTS_PER_CHUNK // len(kind.part))
+        shapes = torch.arange(len(kind.part), device=flat.device)
+        for start in range(0, len(flat), step):
+            chunk = flat[start : start + step]
+            nearest = kind.distance(chunk[:, None], shapes).amin(1)
+            best[start : start + step] = torch.minimum(best[start : start + step], nearest)
+    return best.reshape(points.shape[:-1])
+
+
+def _steps(like: Tensor) -> Tensor:
+    return torch.arange(SIDE, dtype=torch.float32, device=like.device) - (SIDE - 1) / 2
+
+
+def _linear(constant: Tensor, slope: Tensor) -> Tensor:
+    """constant [n] + slope [n, 3] . (i, j, k) on a block: [n, 8, 8, 8]."""
+    x = _steps(slope)
+    i, j, k = (slope[:, axis, None] * x for axis in range(3))
+    return (constant[:, None, None] + k[:, :, None] + j[:, None, :])[..., None] + i[:, None, None, :]
+
+
+def _quadratic(constant: Tensor, linear: Tensor, square: Tensor) -> Tensor:
+    """constant + linear . x + x . square x (symmetric [n, 3, 3]) for x = (i, j, k) on a block: [n, 8, 8, 8]."""
+    x = _steps(linear)
+    k = linear[:, 2, None] * x + square[:, 2, 2, None] * x * x + constant[:, None]
+    j = linear[:, 1, None] * x + square[:, 1, 1, None] * x * x
+    plane = k[:, :, None] + j[:, None, :] + 2 * square[:, 1, 2, None, None] * (x[:, None] * x)
+    slope = (
+        linear[:, 0, None, None]
+        + 2 * (square[:, 0, 2, None] * x)[:, :, None]
+        + 2 * (square[:, 0, 1, None] * x)[:, None]
+    )
+    i = square[:, 0, 0, None] * x * x
+    return torch.addcmul(plane[..., None] + i[:, None, None, :], slope[..., None], x)
+
+
+def _dimming(radius: Tensor, width: Tensor, thin_axes: int) -> Tensor:
+    """How much a shape thinner than a voxel is dimmed, so that its volume is kept.
+
+    Without dimming, the occupancy clamp(1/2 - d / w) of a shape of radius r < w / 2 is a cone of base r + w / 2 and
+    height 1/2 + r / w: its integral in ``thin_axes`` dimensions is compared with the shape's own. Full from r = w on.
+    """
+    reach = radius + width / 2
+    kept = (thin_axes + 1) * (radius / reach) ** thin_axes * width / reach
+    at_half = (thin_axes + 1) * 0.5**thin_axes
+    ramp = torch.lerp(torch.full_like(kept, at_half), torch.ones_like(kept), (2 * radius / width - 1).clamp(0, 1))
+    return torch.where(radius < width / 2, kept, ramp).clamp(max=1.0)
+
+
+@dataclass(frozen=True)
+class ConeKernel:
+    a: Tensor
+    axis: Tensor  # unit vector from a to b
+    length: Tensor
+    ra: Tensor
+    taper: Tensor  # loss of radius per mm of axis
+    lean: Tensor  # the nearest sphere's centre lies this many times the distance from the axis further back
+    part: Tensor
+
+    @classmethod
+    def of(cls, cones: Cones) -> ConeKernel:
+        span = cones.b - cones.a
+        length = span.norm(dim=-1)
+        taper = (cones.ra - cones.rb) / length.clamp(min=1e-6)
+        sine = taper.clamp(-0.999, 0.999)
+        axis = span / length.clamp(min=1e-6)[:, None]
+        return cls(cones.a, axis, length, cones.ra, taper, sine / (1 - sine * sine).sqrt(), cones.part)
+
+    def distance(self, points: Tensor, shape: Tensor) -> Tensor:
+        """Exact signed distance; points [..., 3] broadcast against shape [...]."""
+        from_a = points - self.a[shape]
+        along = (from_a * self.axis[shape]).sum(-1)
+        aside = (from_a.square().sum(-1) - along * along).clamp_(min=0).sqrt_()
+        foot = torch.minimum((along - self.lean[shape] * aside).clamp_(min=0), self.length[shape])
+        return torch.hypot(aside, along - foot) - self.ra[shape] + self.taper[shape] * foot
+
+    bound = distance
+
+    def on_block(self, centre: Tensor, matrix: Tensor, spacing: Tensor, shape: Tensor) -> Tensor:
+        """Distances on the voxels of the block at ``centre`` [n, 3]: [n, 8, 8, 8]; thin shapes dimmed."""
+        axis, ra, taper = self.axis[shape], self.ra[shape], self.taper[shape]
+        from_a = centre - self.a[shape]
+        steps = torch.einsum("nxi,nx->ni", matrix, axis)
+        along_centre = (from_a * axis).sum(-1)
+        along = _linear(along_centre, steps)
+        # Everything across the axis, so that far ends of long cones do not cost digits.
+        across = from_a - along_centre[:, None] * axis
+        sideways = matrix - axis[:, :, None] * steps[:, None, :]
+        aside2 = _quadratic(
+            across.square().sum(-1),
+            2 * torch.einsum("nxi,nx->ni", sideways, across),
+            torch.einsum("nxi,nxj->nij", sideways, sideways),
+        ).clamp_(min=0)
+
+        def wide(values: Tensor) -> Tensor:
+            return values[:, None, None, None]
+
+        foot = torch.addcmul(along, aside2.sqrt(), wide(-self.lean[shape])).clamp_(min=0)
+        foot = torch.minimum(foot, wide(self.length[shape]))
+        distance = along.sub_(foot).square_().add_(aside2).sqrt_().sub_(wide(ra)).addcmul_(foot, wide(taper))
+        span = spacing.norm(dim=-1) * (SIDE / 2)
+        width = (spacing * (1 - (steps / spacing).square()).clamp(min=0).sqrt()).sum(-1) / 2
+        ends = (along_centre[:, None] + span[:, None] * span.new_tensor([-1.0, 1.0])).clamp(min=0)
+        thickest = (ra[:, None] - taper[:, None] * ends.minimum(self.length[shape, None])).amax(-1)
+        kept = _dimming(thickest.clamp(min=1e-3), width, 2)
+        return distance.mul_(wide(kept)).add_(wide((1 - kept) * width / 2))
+
+
+@dataclass(frozen=True)
+class EllipsoidKernel:
+    centre: Tensor
+    inverse: Tensor  # maps an offset (row vector) to the unit ball
+    least: Tensor  # the smallest semi-axis
+    semi: Tensor  # [n, 3] semi-axes, smallest first
+    part: Tensor
+
+    @classmethod
+    def of(cls, ellipsoids: Ellipsoids, device: torch.device | str) -> EllipsoidKernel:
+        semi = torch.linalg.svdvals(ellipsoids.axes).flip(-1) if len(ellipsoids) else torch.zeros(0, 3)
+        inverse = torch.linalg.inv(ellipsoids.axes)
+        here = ellipsoids.to(device)
+        return cls(here.centre, inverse.to(device), semi[:, 0].to(device), semi.to(device), here.part)
+
+    def _ball(self, points: Tensor, shape: Tensor) -> Tensor:
+        return torch.einsum("...x,...xq->...q", points - self.centre[shape], self.inverse[shape])
+
+    def bound(self, points: Tensor, shape: Tensor) -> Tensor:
+        """No more than the distance outside, no less than minus the depth inside."""
+        offset = points - self.centre[shape]
+        radius = torch.einsum("...x,...xq->...q", offset, self.inverse[shape]).norm(dim=-1)
+        return torch.maximum((radius - 1) * self.least[shape], offset.norm(dim=-1) - self.semi[shape, 2])
+
+    def distance(self, points: Tensor, shape: Tensor) -> Tensor:
+        """First-order signed distance; points [..., 3] broadcast against shape [...]."""
+        ball = self._ball(points, shape)
+        radius = ball.norm(dim=-1)
+        slope = torch.einsum("...q,...xq->...x", ball, self.inverse[shape]).norm(dim=-1)
+        return (radius - 1) * radius.clamp(min=1e-6) / slope.clamp(min=1e-6 / self.least[shape])
+
+    def on_block(self, centre: Tensor, matrix: Tensor, spacing: Tensor, shape: Tensor) -> Tensor:
+        """Distances on the voxels of the block at ``centre`` [n, 3]: [n, 8, 8, 8]; thin shapes dimmed."""
+        inverse = self.inverse[shape]
+        ball = torch.einsum("nx,nxq->nq", centre - self.centre[shape], inverse)
+        steps = torch.einsum("nxi,nxq->nqi", matrix, inverse)
+        normal = torch.einsum("nq,nxq->nx", ball, inverse)
+        normal_steps = torch.einsum("nqi,nxq->nxi", steps, inverse)
+
+        def norm(constant: Tensor, slope: Tensor) -> Tensor:
+            return (
+                _quadratic(
+                    constant.square().sum(-1),
+                    2 * torch.einsum("nqi,nq->ni", slope, constant),
+                    torch.einsum("nqi,nqj->nij", slope, slope),
+                )
+                .clamp_(min=1e-12)
+                .sqrt_()
+            )
+
+        radius = norm(ball, steps)
+        distance = (radius - 1).mul_(radius).div_(norm(normal, normal_steps))
+        semi, width = self.semi[shape], spacing.mean(-1)
+        kept = torch.stack([_dimming(semi[:, :axes].log().mean(-1).exp(), width, axes) for axes in (1, 2, 3)]).amin(0)
+        return distance.mul_(kept[:, None, None, None]).add_(((1 - kept) * width / 2)[:, None, None, None])
