@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import atomic
+from .staging import staged_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,7 +153,7 @@ class Bundle:
             raise BundleError(f"{path} exists and is not a model bundle; choose another folder.")
         weights = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
         metadata = replace(metadata, weights_sha256=_sha256(weights), format_version=FORMAT_VERSION)
-        with atomic.staged_folder(path, replace=True) as folder:
+        with staged_folder(path, replace=True) as folder:
             (folder / WEIGHTS_FILE).write_bytes(weights)
             (folder / METADATA_FILE).write_text(metadata.to_json(), encoding="utf-8")
             (folder / CARD_FILE).write_text(card, encoding="utf-8")

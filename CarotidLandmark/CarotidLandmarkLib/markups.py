@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import atomic
+from .atomic import write_text
 
 Point = tuple[float, float, float]
 
@@ -71,7 +71,8 @@ def write_markups(
             }
         ],
     }
-    return atomic.write_text(path, json.dumps(document, indent=4, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(document, indent=4, ensure_ascii=False, allow_nan=False) + "\n")
+    return Path(path)
 
 
 def read_markups(path: str | os.PathLike[str], labels: Mapping[str, str] | None = None) -> dict[str, Point | None]:
