@@ -287,7 +287,8 @@ def _blend_in(canvas, lattice, materials, distance, part, slot_of_block, rank, b
     """Composite the parts of some blocks, each block's parts in list order, into the canvas."""
     spacing = lattice.spacing[grid[slot_of_block]]
     width = sum(slope.abs_() for slope in torch.gradient(distance, dim=(1, 2, 3)))
-    width = torch.maximum(width, spacing.amin(-1)[:, None, None, None])
+    least, most = spacing.amin(-1), spacing.norm(dim=-1)  # first-order distances can be steep deep inside
+    width = width.clamp(least[:, None, None, None], most[:, None, None, None])
     share = (0.5 - distance / width).clamp_(0.0, 1.0)
     outer, core = materials.hu[part], materials.core_hu[part]
     value = outer[:, None, None, None].expand_as(share).clone()

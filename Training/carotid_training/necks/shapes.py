@@ -1,7 +1,7 @@
 """Round cones and ellipsoids, and their signed distances: point by point, and on whole blocks of voxels.
 
-Positions within a block are integer steps of the grid, so a squared distance is a quadratic polynomial in (i, j, k) whose
-coefficients cost nothing per voxel: grids of any orientation cost the same.
+Positions within a block are integer steps of the grid, so a squared distance is a quadratic polynomial in (i, j, k)
+whose coefficients cost nothing per voxel: grids of any orientation cost the same.
 """
 
 from __future__ import annotations
