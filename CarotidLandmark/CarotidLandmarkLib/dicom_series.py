@@ -1,0 +1,231 @@
+"""One CT series out of a folder of DICOM files, slice by slice, in the memory of one volume."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .volume import DIRECTION_TOLERANCE, VolumeError, hu_array, image_affine, quiet_libraries
+
+_UID, _NUMBER, _ACQUISITION, _INSTANCE = "0020|000e", "0020|0011", "0020|0012", "0008|0018"
+_MODALITY, _IMAGE_TYPE, _FRAMES = "0008|0060", "0008|0008", "0028|0008"
+_GEOMETRY = ("0020|0032", "0020|0037", "0028|0030")  # position, orientation, pixel spacing
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One DICOM file: a slice, or a multi-frame volume. ``affine`` maps (i, j, k, 1) to LPS millimetres."""
+
+    path: Path
+    affine: np.ndarray
+    size: tuple[int, int, int]  # i, j, k
+    tags: dict[str, str]
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Unit normal of the slice."""
+        normal = np.cross(self.affine[:3, 0], self.affine[:3, 1])
+        return normal / np.linalg.norm(normal)
+
+    @property
+    def height(self) -> float:
+        """Position along the normal, mm."""
+        return float(self.affine[:3, 3] @ self.normal)
+
+
+@dataclass(frozen=True)
+class _Series:
+    images: tuple[_Image, ...]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return self.images[0].tags
+
+    @property
+    def slices(self) -> int:
+        return sum(image.size[2] for image in self.images)
+
+    @property
+    def voxels(self) -> int:
+        return sum(int(np.prod(image.size)) for image in self.images)
+
+    @property
+    def is_ct(self) -> bool:
+        image_type = self.tags[_IMAGE_TYPE].upper()
+        return self.tags[_MODALITY] == "CT" and "LOCALIZER" not in image_type and "SCOUT" not in image_type
+
+    @property
+    def is_axial(self) -> bool:
+        """Within 45 degrees of axial: a tilted head is still cut across."""
+        return abs(self.images[0].normal[2]) > np.sqrt(0.5)
+
+    @property
+    def label(self) -> str:
+        return f"series {self.tags[_NUMBER] or self.tags[_UID]} ({self.slices} slices)"
+
+
+def read_series(
+    path: Path, series: str | None, progress: Callable[[float], None]
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Read the largest axial CT series below a folder (or a single file), or the one of that UID or number.
+
+    Returns the array [k, j, i] in HU (int16 or float32), its affine (voxel to LPS millimetres) and a note: one sentence
+    that says which series was taken, empty when there was no choice. Raises VolumeError.
+    """
+    name = path.name or path.resolve().name
+    chosen, note = _choose(name, _find_series(path, name, progress), series)
+    if len(chosen.images) == 1:
+        array, affine = _read_multiframe(chosen.images[0], name)
+        return array, affine, note
+    ordered = sorted(chosen.images, key=lambda image: image.height)
+    affine = _stack(ordered, name)
+    i, j, _ = ordered[0].size
+    return hu_array(_read_slices(ordered, name, progress), (len(ordered), j, i), name), affine, note
+
+
+def _find_series(path: Path, name: str, progress: Callable[[float], None]) -> list[_Series]:
+    files = [path] if path.is_file() else [Path(top) / file for top, _, names in os.walk(path) for file in names]
+    if not files:
+        raise VolumeError(f"{name} is an empty folder; give a folder with the DICOM files of one CT.")
+    groups: dict[Any, dict[str, _Image]] = defaultdict(dict)
+    for number, file in enumerate(sorted(files)):
+        image = _read_header(file) if _looks_like_dicom(file, name) else None
+        if image is not None:
+            alone = image.path if image.size[2] > 1 else None  # a multi-frame file is a volume by itself
+            orientation = tuple(np.round(image.affine[:3, :2].ravel(), 3) + 0.0)
+            key = (image.tags[_UID], image.tags[_MODALITY], image.size[:2], orientation, alone)
+            groups[key][image.tags[_INSTANCE] or str(file)] = image  # the same slice stored twice counts once
+        progress(0.3 * (number + 1) / len(files))
+    if not groups:
+        raise VolumeError(f"{name} holds no DICOM images; give a folder with the DICOM files of one CT.")
+    return [part for group in groups.values() for part in _split_phases(tuple(group.values()))]
+
+
+def _looks_like_dicom(file: Path, name: str) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM" or file.suffix.lower() in (".dcm", ".ima")
+    except OSError as error:
+        raise VolumeError(f"{file.name} in {name} can not be opened; check its read permission.") from error
+
+
+def _read_header(file: Path) -> _Image | None:
+    """None for what is not an image: reports, DICOMDIR."""
+    reader = _reader(file)
+    try:
+        with quiet_libraries():
+            reader.ReadImageInformation()
+    except RuntimeError:
+        return None
+    wanted = (_UID, _NUMBER, _ACQUISITION, _INSTANCE, _MODALITY, _IMAGE_TYPE, _FRAMES, *_GEOMETRY)
+    tags = {tag: reader.GetMetaData(tag).strip() if reader.HasMetaDataKey(tag) else "" for tag in wanted}
+    i, j, k = (*reader.GetSize(), 1)[:3]
+    return _Image(file, image_affine(reader), (i, j, k), tags)
+
+
+def _split_phases(images: tuple[_Image, ...]) -> list[_Series]:
+    """A series that visits the same positions more than once is split by acquisition number."""
+    if len({round(image.height, 2) for image in images}) == len(images):
+        return [_Series(images)]
+    phases: dict[str, list[_Image]] = defaultdict(list)
+    for image in images:
+        phases[image.tags[_ACQUISITION]].append(image)
+    return [_Series(tuple(phase)) for phase in phases.values()]
+
+
+def _choose(name: str, found: list[_Series], wanted: str | None) -> tuple[_Series, str]:
+    scans = [series for series in found if series.is_ct]
+    if wanted is not None:
+        named = [series for series in found if wanted in (series.tags[_UID], series.tags[_NUMBER])]
+        if not named:
+            numbers = ", ".join(sorted({series.tags[_NUMBER] or series.tags[_UID] for series in scans})) or "no CT"
+            raise VolumeError(f"{name} has no series {wanted}; choose one of: {numbers}.")
+        scans = [series for series in named if series.is_ct]
+        if not scans:
+            raise VolumeError(f"{named[0].label} in {name} is not a CT volume; choose a CT series.")
+    if not scans:
+        kinds = ", ".join(sorted({s.tags[_MODALITY] if s.tags[_MODALITY] != "CT" else "CT localizer" for s in found}))
+        raise VolumeError(f"{name} holds no CT volume (only {kinds}); give the folder of a CT.")
+    axial = [series for series in scans if series.is_axial] or scans
+    chosen = max(axial, key=lambda series: series.voxels)
+    note = (
+        ""
+        if len(scans) == 1
+        else f"{name} holds {len(scans)} CT series; {chosen.label}, the largest axial one, was read."
+    )
+    if not chosen.is_axial:
+        note = f"{name} holds no axial CT; {chosen.label} was read."
+    return chosen, note
+
+
+def _stack(images: list[_Image], name: str) -> np.ndarray:
+    """The affine of slices in order. Raises VolumeError where they are not one regular stack at right angles."""
+    if any(not image.tags[tag] for image in images for tag in _GEOMETRY):
+        raise VolumeError(f"{name} has slices without position, orientation or pixel spacing; export the series again.")
+    origins = np.array([image.affine[:3, 3] for image in images])
+    gaps = np.diff([image.height for image in images])
+    usual = float(np.median(gaps))
+    if gaps.min() < 0.01:
+        raise VolumeError(f"{name} has several slices at the same position; give a folder with one phase of the scan.")
+    step = (origins[-1] - origins[0]) / (len(images) - 1)
+    line = origins[0] + np.arange(len(images))[:, None] * step
+    if np.linalg.norm(origins - line, axis=1).max() > max(0.1, 0.05 * usual) or np.ptp(gaps) > max(0.1, 0.1 * usual):
+        multiples = gaps / usual
+        if np.abs(multiples - np.rint(multiples)).max() < 0.1:
+            missing = int(np.rint(multiples).sum()) - len(gaps)
+            if missing:
+                raise VolumeError(f"{name} lacks {missing} of {missing + len(images)} slices; export the series again.")
+        raise VolumeError(
+            f"{name} has slices {gaps.min():.2f} to {gaps.max():.2f} mm apart; give an evenly spaced series."
+        )
+    tilt = np.linalg.norm(step - (step @ images[0].normal) * images[0].normal) / np.linalg.norm(step)
+    if tilt > DIRECTION_TOLERANCE:
+        raise VolumeError(
+            f"{name} was acquired with the gantry tilted by {np.degrees(np.arcsin(tilt)):.1f} degrees; "
+            "resample it onto an orthogonal grid, for example by loading it in 3D Slicer and hardening its transform."
+        )
+    affine = images[0].affine.copy()
+    affine[:3, 2] = step
+    return affine
+
+
+def _read_slices(images: list[_Image], name: str, progress: Callable[[float], None]) -> Iterator[np.ndarray]:
+    for number, image in enumerate(images):
+        yield _pixels(image, name)[1][0]
+        progress(0.3 + 0.7 * (number + 1) / len(images))
+
+
+def _read_multiframe(image: _Image, name: str) -> tuple[np.ndarray, np.ndarray]:
+    if image.size[2] == 1:
+        raise VolumeError(f"{name} holds a single slice; give the folder with all DICOM files of the CT.")
+    affine, values = _pixels(image, name)
+    return hu_array(values, values.shape, name), affine
+
+
+def _pixels(image: _Image, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Affine and values [k, j, i] of one file, rescaled to HU."""
+    import SimpleITK as sitk
+
+    try:
+        with quiet_libraries():
+            pixels = _reader(image.path).Execute()
+    except RuntimeError as error:
+        raise VolumeError(f"{image.path.name} in {name} is damaged or incomplete; export the series again.") from error
+    if pixels.GetNumberOfComponentsPerPixel() != 1:
+        raise VolumeError(f"{name} does not hold one number per voxel; give a scalar CT volume in HU.")
+    return image_affine(pixels), sitk.GetArrayFromImage(pixels)
+
+
+def _reader(file: Path) -> Any:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(file))
+    return reader
