@@ -1,0 +1,234 @@
+"""Bundle and volume to Detection, step by step: progress, cancel, and a word about every device that failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import uncertainty
+from .bundle import Bundle
+from .detection import Detection, LandmarkResult, ModelInfo
+from .multiscale import Architecture, MultiScaleLocNet, ScaleOutput
+from .pyramid import Pyramid
+from .quality import Signals, judge
+from .volume import Volume, check_volume
+
+Progress = Callable[[str, float], None]
+
+PRESENCE_THRESHOLD = 0.5
+CONTRAST_RADIUS_MM = 6.0
+# Passes per batch: few enough that Cancel answers within a second on two cores.
+CPU_PASSES, ACCELERATOR_PASSES = 5, 50
+
+
+class DetectionCancelled(Exception):
+    """The caller asked to stop; nothing was produced."""
+
+
+class DeviceError(ValueError):
+    """The device that was asked for is not there. One sentence for the user."""
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """The four scales' outputs for one scan, the last one's passes joined."""
+
+    outputs: list[ScaleOutput]
+    presence: Tensor
+    pyramid: Pyramid
+    timing_s: dict[str, float]
+
+
+class Detector:
+    """A model, ready on a device.
+
+    ``device`` is auto, cpu, cuda, cuda:N or mps; auto takes CUDA, then MPS, then the CPU. `device` says which it is now,
+    and `notes` tells in sentences what the user should know, for example that the CPU took over.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto"):
+        """Raises DeviceError for an absent device and BundleError for a damaged bundle."""
+        self.bundle = bundle
+        self.notes: list[str] = []
+        self.architecture = Architecture.of(bundle.metadata)
+        self.net = MultiScaleLocNet(self.architecture)
+        self.net.load_state_dict({name: tensor.float() for name, tensor in bundle.state.items()})
+        self.net.eval()
+        self._move(choose_device(device))
+
+    @property
+    def device(self) -> str:
+        """Where the next detection runs: cpu, cuda:0, mps."""
+        return str(self._device)
+
+    def detect(
+        self,
+        volume: Volume,
+        passes: int = 50,
+        level: float = 0.9,
+        seed: int = 0,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Detection:
+        """Find every landmark of the bundle in one scan.
+
+        ``progress(step, fraction)`` is called between steps and ``cancelled()`` asked. The same scan, bundle, seed and
+        device give the same answer. Raises VolumeError for a scan that can not be used, ValueError for passes or a level
+        out of range, DetectionCancelled.
+        """
+        if passes < 2:
+            raise ValueError(f"At least 2 passes are needed to measure uncertainty, not {passes}.")
+        for landmark in self.architecture.landmarks:
+            uncertainty.calibrated_radius(self.bundle.metadata.calibration, landmark.name, level)
+        check_volume(volume)
+
+        def step(words: str, fraction: float) -> None:
+            if cancelled is not None and cancelled():
+                raise DetectionCancelled
+            if progress is not None:
+                progress(words, fraction)
+
+        started = time.perf_counter()
+        try:
+            chain = self._run(volume, passes, seed, step)
+        except (torch.OutOfMemoryError, NotImplementedError, RuntimeError) as error:
+            if self._device.type == "cpu":
+                raise
+            self.notes.append(f"{self._device} failed ({_first_line(error)}); the CPU took over.")
+            self._move(torch.device("cpu"))
+            chain = self._run(volume, passes, seed, step)
+        landmarks, signals = self._results(chain, volume, level)
+        timing = {"load": 0.0, **chain.timing_s, "total": time.perf_counter() - started}
+        metadata = self.bundle.metadata
+        step("done", 1.0)
+        return Detection(
+            volume=volume.info,
+            model=ModelInfo(metadata.name, metadata.version, metadata.weights_sha256),
+            passes=passes,
+            seed=seed,
+            device=self.device,
+            timing_s={name: round(seconds, 3) for name, seconds in timing.items()},
+            landmarks=landmarks,
+            quality=judge(landmarks, signals, constant=bool(volume.array.min() == volume.array.max())),
+        )
+
+    @torch.inference_mode()
+    def _run(self, volume: Volume, passes: int, seed: int, step: Progress) -> _Chain:
+        """The chain on one scan: every scale once, and the last one ``passes`` times under noise."""
+        clock = [time.perf_counter()]
+        scales = self.architecture.scales_mm
+        step("pyramid", 0.0)
+        pyramid = Pyramid(volume, scales, self._device, lambda share: step("pyramid", 0.25 * share))
+        clock.append(time.perf_counter())
+        step("coarse", 0.25)
+        with self._precision():
+            outputs = [self.net.coarsest(pyramid)]
+            for scale in range(1, len(scales) - 1):
+                step(f"{scales[scale]:g} mm", 0.3 + 0.1 * scale / len(scales))
+                outputs.append(self.net.finer(pyramid, scale, outputs[-1].position_lps))
+            clock.append(time.perf_counter())
+            outputs.append(self._noise_passes(pyramid, outputs[-1].position_lps, passes, seed, step))
+            presence = self.net.presence_logit(outputs).float().sigmoid()[0]
+        clock.append(time.perf_counter())
+        seconds = np.diff(clock).tolist()
+        return _Chain(outputs, presence, pyramid, dict(zip(("pyramid", "coarse", "passes"), seconds, strict=True)))
+
+    def _noise_passes(self, pyramid: Pyramid, centre_lps: Tensor, passes: int, seed: int, step: Progress) -> ScaleOutput:
+        """The finest net around a centre [1, L, 1, 3] shifted ``passes`` times, in batches that fit the device."""
+        noise = uncertainty.draw_noise(centre_lps.shape[1], passes, self.architecture.noise_mm, seed)
+        shifts = torch.from_numpy(noise).to(self._device)[None]
+        size = CPU_PASSES if self._device.type == "cpu" else ACCELERATOR_PASSES
+        parts: list[ScaleOutput] = []
+        done = 0
+        while done < passes:
+            step(f"pass {done + 1} of {passes}", 0.4 + 0.6 * done / passes)
+            try:
+                part = self.net.finer(pyramid, len(self.net.nets) - 1, centre_lps + shifts[:, :, done : done + size])
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                torch.cuda.empty_cache()
+                size = max(1, size // 4)
+                self.notes.append(f"{self._device} is short of memory: passes run {size} at a time.")
+                continue
+            parts.append(part)
+            done += size
+        return ScaleOutput.joined(parts)
+
+    def _results(self, chain: _Chain, volume: Volume, level: float) -> tuple[tuple[LandmarkResult, ...], list[Signals]]:
+        coarse, last = chain.outputs[0], chain.outputs[-1]
+        samples = last.position_lps[0].double().cpu().numpy()
+        within = last.covariance_mm2[0].double().cpu().numpy()
+        coarse_spread = coarse.covariance_mm2[0, :, 0].double().cpu().numpy()
+        elsewhere = coarse.elsewhere[0, :, 0].double().cpu().numpy().clip(0, 1)
+        results, signals = [], []
+        for n, landmark in enumerate(self.architecture.landmarks):
+            mean = samples[n].mean(axis=0)
+            covariance = uncertainty.total_covariance(samples[n], within[n], coarse_spread[n], float(elsewhere[n]))
+            std = samples[n].std(axis=0, ddof=1)
+            presence = float(chain.presence[n])
+            inside = volume.contains(mean)
+            nearby = chain.pyramid.statistics(last.position_lps[0, n].mean(dim=0), CONTRAST_RADIUS_MM)
+            signals.append(Signals(landmark.label, float(elsewhere[n]), float(nearby.quantile(0.9)), inside))
+            if presence < PRESENCE_THRESHOLD or not inside:
+                results.append(LandmarkResult(landmark.name, "missing", presence))
+                continue
+            region = uncertainty.confidence_region(
+                covariance, std, landmark.name, level, self.bundle.metadata.calibration
+            )
+            results.append(
+                LandmarkResult(
+                    landmark.name,
+                    "detected",
+                    presence,
+                    position_lps_mm=tuple(mean.tolist()),
+                    std_mm=tuple(std.tolist()),
+                    covariance_mm2=tuple(tuple(row) for row in covariance.tolist()),
+                    confidence=region,
+                )
+            )
+        return tuple(results), signals
+
+    def _move(self, device: torch.device) -> None:
+        self._device = device
+        self.net.to(device).to(memory_format=torch.channels_last_3d)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=bfloat16_is_fast(self._device))
+
+
+def choose_device(wanted: str) -> torch.device:
+    """auto | cpu | cuda[:N] | mps. Raises DeviceError where the wanted one is absent."""
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise DeviceError(f"'{wanted}' is not a device; use auto, cpu, cuda, cuda:N or mps.") from None
+    here = {
+        "cpu": device.index in (None, 0),
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not here.get(device.type, False):
+        raise DeviceError(f"The device '{wanted}' is not available here; use --device auto or cpu.")
+    return torch.device("cuda:0") if wanted == "cuda" else device
+
+
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Where bfloat16 pays: CUDA from Ampere on, and CPUs with AMX (5 times; without AMX it is slower than float32)."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return device.type == "cpu" and supported is not None and bool(supported())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,196 @@
+"""The coarse-to-fine chain of Loc-Nets (Ma, Gupta, Sabuncu, ISBI 2020), trained end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .bundle import BundleMetadata, LandmarkSpec
+from .locnet import LocNet, centre_of_mass, heatmap_covariance, heatmap_weights, lattice_offsets
+from .pyramid import AIR_HU
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that is needed to build the chain; stored in a model bundle. Lengths in mm, intensities in HU."""
+
+    landmarks: tuple[LandmarkSpec, ...]
+    scales_mm: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5)
+    widths: tuple[tuple[int, ...], ...] = ((32, 64, 96, 128), (16, 32, 64, 96), (16, 32, 64, 96), (16, 32, 64, 96))
+    patch_size: int = 56
+    hu_window: tuple[float, float] = (-200.0, 1000.0)
+    noise_mm: float = 5.0
+    mirrored: bool = True
+    pooling: str = "blur"
+    convolution: str = "standardised"
+    heatmap: str = "softmax"
+    mode_window_mm: float | None = 24.0
+
+    @classmethod
+    def of(cls, metadata: BundleMetadata) -> Architecture:
+        """The architecture that a bundle's metadata describe. Raises TypeError where they name an unknown option."""
+        return cls(
+            landmarks=metadata.landmarks,
+            scales_mm=metadata.scales_mm,
+            widths=metadata.widths,
+            patch_size=metadata.patch_size,
+            hu_window=metadata.hu_window,
+            noise_mm=metadata.noise_mm,
+            **metadata.architecture,
+        )
+
+
+class View(Protocol):
+    """What the chain looks at: `pyramid.Pyramid` for one scan, or the boxes of a training batch. Air is 0."""
+
+    def whole(self, scale_mm: float, multiple: int) -> tuple[Tensor, Tensor]:
+        """[B, 1, k, j, i] on LPS-aligned lattices, sizes a multiple of ``multiple``, and their middles [B, 3] (LPS mm)."""
+        ...
+
+    def patches(self, scale_mm: float, centres_lps: Tensor, size: int) -> Tensor:
+        """Cubes around centres [B, L, P, 3]: [B, L, P, 1, size, size, size], differentiable in the centres."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScaleOutput:
+    """What one scale says, for B scans, L landmarks and P passes (P = 1 but for the last scale under noise)."""
+
+    scale_mm: float
+    position_lps: Tensor  # [B, L, P, 3] mm
+    covariance_mm2: Tensor  # [B, L, P, 3, 3]: the heatmap's own spread, second modes included
+    elsewhere: Tensor  # [B, L, P]: share of the heatmap outside the window around its strongest mode
+    descriptor: Tensor  # [B, L, P, D]: what the presence head reads
+    logits: Tensor  # [B, L, P, k, j, i], mirrored landmarks still mirrored
+    centre_lps: Tensor  # [B, L, P, 3]: the middle of the patch
+
+    @classmethod
+    def joined(cls, parts: Sequence[ScaleOutput]) -> ScaleOutput:
+        """The passes of several batches as one output."""
+        names = [field.name for field in fields(cls) if field.name != "scale_mm"]
+        return cls(parts[0].scale_mm, **{name: torch.cat([getattr(part, name) for part in parts], 2) for name in names})
+
+
+class MultiScaleLocNet(nn.Module):
+    """Loc-Nets from the coarsest scale to the finest; each crops around what the one before it found."""
+
+    def __init__(self, architecture: Architecture):
+        super().__init__()
+        self.architecture = architecture
+        self.channel, self.flipped = _channels(architecture)
+        channels = max(self.channel) + 1
+        self.nets = nn.ModuleList(
+            LocNet(widths, channels, architecture.pooling, architecture.convolution) for widths in architecture.widths
+        )
+        self.presence = nn.Linear(sum(widths[0] + 2 for widths in architecture.widths), 1)
+
+    def forward(
+        self, view: View, noise_lps: Tensor | None = None, teacher_lps: Sequence[Tensor] | None = None
+    ) -> list[ScaleOutput]:
+        """The whole chain: a list of `ScaleOutput`, coarsest first.
+
+        noise_lps: [B, L, P, 3] mm, added to the last crop's centre: P passes of the last net alone. teacher_lps: for each
+        finer scale the crop centres [B, L, 1, 3] to use instead of the previous scale's answer (early training).
+        """
+        outputs = [self.coarsest(view)]
+        for scale in range(1, len(self.nets)):
+            centre = outputs[-1].position_lps if teacher_lps is None else teacher_lps[scale - 1]
+            if scale == len(self.nets) - 1 and noise_lps is not None:
+                centre = centre + noise_lps
+            outputs.append(self.finer(view, scale, centre))
+        return outputs
+
+    def coarsest(self, view: View) -> ScaleOutput:
+        """The coarsest net over the whole scan, of any extent."""
+        values, centre = view.whole(self.architecture.scales_mm[0], self.nets[0].multiple)
+        batch, landmarks = values.shape[0], len(self.channel)
+        logits, features = [], []
+        for flip in sorted(set(self.flipped)):  # once as it is and, if a landmark is a mirror image, once mirrored
+            out = self._run(0, values.flip(-1) if flip else values)
+            mine = [n for n in range(landmarks) if self.flipped[n] == flip]
+            logits.append(out[0][:, [self.channel[n] for n in mine]])
+            features.append(out[1][:, None].expand(-1, len(mine), -1, -1, -1, -1))
+        order = torch.tensor([self.flipped[n] for n in range(landmarks)]).argsort(stable=True).argsort()
+        logits_all = torch.cat(logits, dim=1)[:, order.to(values.device)]
+        features_all = torch.cat(features, dim=1)[:, order.to(values.device)]
+        centres = centre[:, None, None].expand(batch, landmarks, 1, 3)
+        return self._locate(0, logits_all[:, :, None], features_all[:, :, None], centres)
+
+    def finer(self, view: View, scale: int, centre_lps: Tensor) -> ScaleOutput:
+        """One finer net (index ``scale``) on patches around ``centre_lps`` [B, L, P, 3]."""
+        patches = view.patches(self.architecture.scales_mm[scale], centre_lps, self.architecture.patch_size)
+        patches = torch.stack([p.flip(-1) if f else p for p, f in zip(patches.unbind(1), self.flipped, strict=True)], 1)
+        logits, features = self._run(scale, patches.flatten(0, 2))
+        logits, features = (t.unflatten(0, patches.shape[:3]) for t in (logits, features))
+        own = torch.stack([logits[:, n, :, c] for n, c in enumerate(self.channel)], dim=1)
+        return self._locate(scale, own, features, centre_lps)
+
+    def presence_logit(self, outputs: Sequence[ScaleOutput]) -> Tensor:
+        """[B, L]: log-odds that the landmark is in the scan, from what all scales saw (passes averaged)."""
+        return self.presence(torch.cat([out.descriptor.mean(dim=2) for out in outputs], dim=-1))[..., 0]
+
+    def _run(self, scale: int, patches: Tensor) -> tuple[Tensor, Tensor]:
+        low, high = self.architecture.hu_window
+        windowed = ((patches + (AIR_HU - low)) / (high - low)).clamp(0, 1)  # zero padding is air here, too
+        return self.nets[scale](windowed.contiguous(memory_format=torch.channels_last_3d))
+
+    def _locate(self, scale: int, logits: Tensor, features: Tensor, centre_lps: Tensor) -> ScaleOutput:
+        """Heatmaps [B, L, P, k, j, i] and features [B, L, P, C, k, j, i] -> positions in patient millimetres."""
+        spacing = self.architecture.scales_mm[scale]
+        weights = heatmap_weights(logits, self.architecture.heatmap)
+        window_mm = self.architecture.mode_window_mm if scale == 0 else None
+        inside = weights if window_mm is None else weights * strongest_mode(weights, spacing, window_mm)
+        kept = inside.sum((-3, -2, -1))
+        offset = centre_of_mass(inside / kept.clamp(min=1e-12)[..., None, None, None], spacing)
+        covariance = heatmap_covariance(weights.detach(), spacing)
+        mirror = centre_lps.new_tensor([[-1.0 if f else 1.0, 1.0, 1.0] for f in self.flipped])[:, None]  # [L, 1, 3]
+        # The peak against the mean says how sure the net is; the pooled features say of what.
+        peak = logits.flatten(-3).amax(-1, keepdim=True)
+        sharpness = weights.flatten(-3).amax(-1, keepdim=True).clamp(min=1e-12).log()
+        pooled = torch.einsum("blpkji,blpckji->blpc", weights.detach(), features.float())
+        return ScaleOutput(
+            scale_mm=spacing,
+            position_lps=centre_lps + offset * mirror,
+            covariance_mm2=covariance * (mirror[..., :, None] * mirror[..., None, :]),
+            elsewhere=1 - kept,
+            descriptor=torch.cat([pooled, peak / 10, sharpness / 10], dim=-1),
+            logits=logits,
+            centre_lps=centre_lps,
+        )
+
+
+def strongest_mode(weights: Tensor, spacing_mm: float, window_mm: float) -> Tensor:
+    """A cube of ``window_mm`` around the heaviest part of each heatmap [..., k, j, i], as 0 and 1.
+
+    Two distant candidates averaged by the centre of mass would be a point between them that is neither.
+    """
+    flat = weights.detach().flatten(0, -4)
+    smooth = torch.nn.functional.avg_pool3d(flat[:, None], 3, stride=1, padding=1)[:, 0]
+    index = smooth.flatten(1).argmax(dim=1)
+    shape = weights.shape[-3:]
+    k, j, i = index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]
+    half = window_mm / 2 / spacing_mm
+    x, y, z = lattice_offsets(shape, 1.0, weights.device)
+    near = [
+        ((axis - axis[at][:, None]).abs() <= half) for axis, at in ((z, k), (y, j), (x, i))
+    ]
+    mask = near[0][:, :, None, None] & near[1][:, None, :, None] & near[2][:, None, None, :]
+    return mask.to(weights.dtype).reshape(weights.shape)
+
+
+def _channels(architecture: Architecture) -> tuple[list[int], list[bool]]:
+    """For each landmark: the heatmap channel that finds it, and whether it looks at mirrored patches.
+
+    Of two landmarks that mirror each other the first has a channel, and the second uses it on the mirrored patch.
+    """
+    first: dict[str, int] = {}
+    channel, flipped = [], []
+    for landmark in architecture.landmarks:
+        flip = architecture.mirrored and landmark.mirror in first
+        channel.append(first[landmark.mirror] if flip else first.setdefault(landmark.name, len(first)))
+        flipped.append(flip)
+    return channel, flipped

@@ -1,0 +1,211 @@
+"""A low-passed multi-resolution view of a volume, and the differentiable crop that cuts patches from it.
+
+Patches lie on lattices along the LPS axes whatever the image's direction matrix is, so orientation can not matter. Values
+are HU above air (air = 0): whatever lies outside the scan is then air by zero padding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .volume import Volume
+
+AIR_HU = -1024.0
+# Gaussian low-pass before down-sampling: sd as a share of the new voxel size, less what the old voxel already blurred.
+SIGMA_PER_SPACING = 0.45
+# Levels are kept at half the patch spacing, so that trilinear interpolation between their voxels adds little blur.
+OVERSAMPLING = 2.0
+
+
+def sample_lattice(
+    values: Tensor, affine_lps: Tensor, centres_lps: Tensor, spacing_mm: float, shape: Sequence[int]
+) -> Tensor:
+    """Trilinear samples on lattices along the LPS axes; differentiable with respect to values and centres.
+
+    values: [B, 1, K, J, I], air = 0. affine_lps: [B, 4, 4], voxel index (i, j, k, 1) -> LPS mm. centres_lps: [B, P, 3],
+    the middle of each lattice. shape: (k, j, i) of a lattice. Returns [B, P, 1, k, j, i].
+    """
+    batch, patches = centres_lps.shape[:2]
+    size = torch.tensor([values.shape[4], values.shape[3], values.shape[2]], device=values.device)
+    # Inverted in float64; the rest in float32, which not every accelerator exceeds: 1e-4 mm at 1 m from the origin.
+    inverse = torch.linalg.inv(affine_lps.double().cpu()).to(values.device, torch.float32)[:, :3, :3]
+    origin = affine_lps[:, None, :3, 3].to(values.device, torch.float32)
+    centre_index = torch.einsum("bxy,bpy->bpx", inverse, centres_lps.float() - origin)
+    z, y, x = (
+        (torch.arange(n, device=values.device, dtype=torch.float32) - (n - 1) / 2) * spacing_mm for n in shape
+    )
+    offsets = torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], dim=-1)
+    index = torch.einsum("bxy,kjiy->bkjix", inverse, offsets)[:, None]
+    index = index + centre_index[:, :, None, None, None, :]
+    # A lattice of one voxel along an axis has no extent to normalise by.
+    grid = 2 * index / (size - 1).clamp(min=1) - 1
+    # One tall grid per volume instead of P copies of the volume.
+    tall = grid.reshape(batch, patches * shape[0], shape[1], shape[2], 3)
+    sampled = F.grid_sample(values, tall.to(values.dtype), mode="bilinear", padding_mode="zeros", align_corners=True)
+    return sampled.reshape(batch, patches, 1, *shape)
+
+
+def low_pass_matrix(size: int, spacing_mm: float, new_spacing_mm: float, sigma_mm: float) -> tuple[Tensor, float]:
+    """A Gaussian low-pass with resampling along one axis, as a matrix (a matrix product beats a strided filter on a CPU).
+
+    Returns [new size, size] float32, rows that sum to one inside the axis, and the position of the first new sample in
+    old voxels. The new samples are centred on the old extent.
+    """
+    step = new_spacing_mm / spacing_mm
+    new_size = max(1, math.ceil(size / step - 1e-6))
+    first = ((size - 1) - (new_size - 1) * step) / 2
+    position = first + step * torch.arange(new_size, dtype=torch.float64)
+    distance = (position[:, None] - torch.arange(size, dtype=torch.float64)) * spacing_mm
+    weights = torch.exp(-0.5 * (distance / sigma_mm) ** 2)
+    return (weights / weights.sum(dim=1, keepdim=True)).float(), first
+
+
+@dataclass(frozen=True)
+class Level:
+    """One low-passed copy of a region.
+
+    values: [K, J, I] float32, HU above air. affine_lps: [4, 4] float64 on the CPU. sigma_mm: blur along i, j, k, where a
+    voxel of the scan itself counts as `SIGMA_PER_SPACING` of its size.
+    """
+
+    values: Tensor
+    affine_lps: Tensor
+    sigma_mm: tuple[float, float, float]
+
+    @classmethod
+    def of_scan(cls, values: Tensor, affine_lps: Tensor) -> Level:
+        """The scan's own voxels."""
+        i, j, k = (SIGMA_PER_SPACING * float(affine_lps[:3, axis].norm()) for axis in range(3))
+        return cls(values, affine_lps, (i, j, k))
+
+    def reduced(self, scale_mm: float, axes: Sequence[int] = (0, 1, 2)) -> Level:
+        """The level from which patches of spacing ``scale_mm`` are cut: low-passed first, then down-sampled."""
+        values, affine, sigmas = self.values, self.affine_lps.clone(), list(self.sigma_mm)
+        for axis in axes:  # i, j, k
+            spacing = float(affine[:3, axis].norm())
+            new_spacing = max(spacing, scale_mm / OVERSAMPLING)
+            wanted = max(sigmas[axis], SIGMA_PER_SPACING * scale_mm)
+            added = math.sqrt(wanted**2 - sigmas[axis] ** 2)
+            if added < 0.3 * spacing:  # A narrower Gaussian hardly touches its neighbours: 0.4 % at 0.3 voxels.
+                continue
+            matrix, first = low_pass_matrix(values.shape[2 - axis], spacing, new_spacing, added)
+            values = _apply(matrix.to(values.device), values, 2 - axis)
+            affine[:3, 3] += affine[:3, axis] * first
+            affine[:3, axis] *= new_spacing / spacing
+            sigmas[axis] = wanted
+        return Level(values, affine, (sigmas[0], sigmas[1], sigmas[2]))
+
+    def patches(self, centres_lps: Tensor, spacing_mm: float, shape: Sequence[int]) -> Tensor:
+        """[P, 1, k, j, i] around centres [P, 3] (LPS mm)."""
+        return sample_lattice(self.values[None, None], self.affine_lps[None], centres_lps[None], spacing_mm, shape)[0]
+
+
+def _apply(matrix: Tensor, values: Tensor, dim: int) -> Tensor:
+    """The matrix along one dimension of [k, j, i]."""
+    if dim == 2:
+        return values @ matrix.T
+    if dim == 1:
+        return matrix @ values
+    return (matrix @ values.flatten(1)).unflatten(1, values.shape[1:])
+
+
+class Pyramid:
+    """A scan seen at several scales, for a `MultiScaleLocNet`: one volume, so every batch dimension is 1.
+
+    The two coarsest scales need the whole scan and are reduced once, slab by slab; the finer ones are cut from the scan's
+    own voxels around the points that are asked for.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        scales_mm: Sequence[float],
+        device: torch.device | str = "cpu",
+        progress: Callable[[float], None] | None = None,
+    ):
+        self.device = torch.device(device)
+        self.volume = volume
+        self.affine_lps = torch.as_tensor(np.asarray(volume.affine_lps), dtype=torch.float64)
+        self.scales_mm = tuple(sorted(scales_mm, reverse=True))
+        self.levels: dict[float, Level] = {}
+        whole = self.scales_mm[:2]
+        base = self._whole_scan(whole[-1], progress)
+        for scale in whole:
+            self.levels[scale] = base if scale == whole[-1] else base.reduced(scale)
+
+    def whole(self, scale_mm: float, multiple: int) -> tuple[Tensor, Tensor]:
+        """The scan on one LPS-aligned lattice: values [1, 1, k, j, i] (air = 0), sizes rounded up, and its middle [1, 3]."""
+        corners = torch.cartesian_prod(*(torch.tensor([-0.5, n - 0.5], dtype=torch.float64) for n in self.size_ijk))
+        corners = corners @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
+        low, high = corners.amin(dim=0), corners.amax(dim=0)
+        shape = [max(multiple, multiple * math.ceil(float(e) / scale_mm / multiple - 1e-6)) for e in (high - low)]
+        centre = ((low + high) / 2).to(self.device, torch.float32)[None]
+        return self.levels[scale_mm].patches(centre, scale_mm, shape[::-1]), centre
+
+    def patches(self, scale_mm: float, centres_lps: Tensor, size: int) -> Tensor:
+        """Cubes of ``size`` voxels around centres [1, L, P, 3]: [1, L, P, 1, size, size, size], air = 0.
+
+        Differentiable with respect to the centres.
+        """
+        shape = (size, size, size)
+        if scale_mm in self.levels:
+            level = self.levels[scale_mm]
+            return torch.stack([level.patches(c, scale_mm, shape) for c in centres_lps[0]])[None]
+        return torch.stack(
+            [self._region(c, scale_mm * size / 2, scale_mm).patches(c, scale_mm, shape) for c in centres_lps[0]]
+        )[None]
+
+    def statistics(self, centre_lps: Tensor, radius_mm: float) -> Tensor:
+        """HU values inside a sphere around one point [3], on a 1 mm lattice: [n]."""
+        steps = 2 * math.ceil(radius_mm) + 1
+        level = self._region(centre_lps[None], radius_mm, 1.0)
+        cube = level.patches(centre_lps[None], 1.0, (steps, steps, steps))[0, 0]
+        axis = torch.arange(steps, device=cube.device) - (steps - 1) / 2
+        inside = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2 <= radius_mm**2
+        return cube[inside] + AIR_HU
+
+    @property
+    def size_ijk(self) -> tuple[int, int, int]:
+        return self.volume.array.shape[2], self.volume.array.shape[1], self.volume.array.shape[0]
+
+    def _above_air(self, part: np.ndarray) -> Tensor:
+        values = torch.as_tensor(np.ascontiguousarray(part)).to(self.device, torch.float32)
+        return values.sub_(AIR_HU).clamp_(min=0)
+
+    def _region(self, centres_lps: Tensor, half_mm: float, scale_mm: float) -> Level:
+        """The scan's own voxels around all centres, reduced to ``scale_mm``."""
+        centres = centres_lps.detach().double().cpu()
+        inverse = torch.linalg.inv(self.affine_lps)
+        middle = centres @ inverse[:3, :3].T + inverse[:3, 3]
+        # Half a cube's reach along every image axis (the cube is turned against them) and three sigmas of the low-pass.
+        reach = inverse[:3, :3].abs().sum(dim=1) * (half_mm + 3 * SIGMA_PER_SPACING * scale_mm) + 2
+        low = (middle.amin(dim=0) - reach).floor().long()
+        high = (middle.amax(dim=0) + reach).ceil().long() + 1
+        size = torch.tensor(self.size_ijk)
+        # Entirely outside the scan: one voxel is kept, and everything that is sampled is padding anyway.
+        low = low.clamp(min=0).minimum(size - 1)
+        high = high.minimum(size).maximum(low + 1)
+        (i0, j0, k0), (i1, j1, k1) = low.tolist(), high.tolist()
+        affine = self.affine_lps.clone()
+        affine[:3, 3] += affine[:3, :3] @ low.double()
+        part = self._above_air(self.volume.array[k0:k1, j0:j1, i0:i1])
+        return Level.of_scan(part, affine).reduced(scale_mm)
+
+    def _whole_scan(self, scale_mm: float, progress: Callable[[float], None] | None) -> Level:
+        """All of the scan at ``scale_mm``: slab by slab in-plane, so that no float copy of the scan exists, then along k."""
+        slices, thickness = self.volume.array.shape[0], 32
+        slabs = []
+        for k in range(0, slices, thickness):
+            slab = self._above_air(self.volume.array[k : k + thickness])
+            slabs.append(Level.of_scan(slab, self.affine_lps).reduced(scale_mm, axes=(0, 1)))
+            if progress:
+                progress(min(1.0, (k + thickness) / slices))
+        joined = Level(torch.cat([slab.values for slab in slabs]), slabs[0].affine_lps, slabs[0].sigma_mm)
+        return joined.reduced(scale_mm, axes=(2,))

@@ -1,0 +1,117 @@
+"""From noise passes to a mean, a covariance and a calibrated confidence region."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .detection import ConfidenceRegion
+
+# Added to every covariance: no answer is more certain than a tenth of a millimetre, and no ellipsoid is flat.
+FLOOR_MM = 0.1
+
+
+def draw_noise(landmarks: int, passes: int, noise_mm: float, seed: int) -> np.ndarray:
+    """Crop-centre shifts, uniform in [-noise_mm, noise_mm] per axis: [landmarks, passes, 3] float32 mm (LPS)."""
+    generator = np.random.default_rng(seed)
+    return generator.uniform(-noise_mm, noise_mm, size=(landmarks, passes, 3)).astype(np.float32)
+
+
+def total_covariance(samples_lps: np.ndarray, within_mm2: np.ndarray, coarse_mm2: np.ndarray, elsewhere: float) -> np.ndarray:
+    """What is known of one landmark's error, in mm^2: [3, 3].
+
+    By the law of total covariance: the spread of the passes' answers (samples_lps [P, 3]) plus the mean spread of their
+    own heatmaps (within_mm2 [P, 3, 3]). Noise at the last scale can not see a coarse scale that went to the wrong place,
+    so the coarse heatmap (coarse_mm2 [3, 3]) joins with the share of it that lies elsewhere.
+    """
+    between = np.cov(samples_lps, rowvar=False) if len(samples_lps) > 1 else np.zeros((3, 3))
+    return between + within_mm2.mean(axis=0) + elsewhere * coarse_mm2 + FLOOR_MM**2 * np.eye(3)
+
+
+def gaussian_radius(level: float) -> float:
+    """Mahalanobis radius that holds ``level`` of a 3-D Gaussian (the chi distribution with 3 degrees of freedom)."""
+    _check_level(level)
+    low, high = 0.0, 10.0
+    for _ in range(60):
+        radius = (low + high) / 2
+        inside = math.erf(radius / math.sqrt(2)) - math.sqrt(2 / math.pi) * radius * math.exp(-(radius**2) / 2)
+        low, high = (radius, high) if inside < level else (low, radius)
+    return radius
+
+
+def mahalanobis(error_lps: np.ndarray, covariance_mm2: np.ndarray) -> float:
+    """Length of an error [3] in units of the covariance [3, 3]: the conformal score."""
+    return float(np.sqrt(error_lps @ np.linalg.solve(covariance_mm2, error_lps)))
+
+
+def conformal_factor(scores: Sequence[float], level: float) -> float:
+    """Mahalanobis radius that covers ``level`` of new cases, by split conformal prediction (Vovk; Lei 2018).
+
+    The ceil((n + 1) level)-th smallest of the n calibration scores. Raises ValueError when n < ceil(1 / alpha) - 1: then
+    no finite radius is valid.
+    """
+    _check_level(level)
+    n = len(scores)
+    # Guards 0.1 * 10 = 1.0000000000000002 and its like.
+    needed = math.ceil(1 / (1 - level) - 1e-9) - 1
+    if n < needed:
+        raise ValueError(f"{n} calibration cases are too few for a {level:.0%} region; {needed} are needed.")
+    return float(np.sort(np.asarray(scores))[math.ceil((n + 1) * level - 1e-9) - 1])
+
+
+def calibrate(scores: Mapping[str, Sequence[float]], levels: Sequence[float]) -> dict[str, Any]:
+    """A bundle's calibration: level -> landmark -> {factor, n}; levels that the number of cases can not support are left out."""
+    table: dict[str, Any] = {}
+    for level in levels:
+        try:
+            table[f"{level:g}"] = {
+                name: {"factor": conformal_factor(values, level), "n": len(values)} for name, values in scores.items()
+            }
+        except ValueError:
+            continue
+    return table
+
+
+def calibrated_radius(calibration: Mapping[str, Any], landmark: str, level: float) -> float:
+    """Mahalanobis radius for a level: the bundle's factor, scaled between calibrated levels like a Gaussian's.
+
+    Above the highest calibrated level a model has no claim: raises ValueError. Without any calibration: the Gaussian's.
+    """
+    gaussian = gaussian_radius(level)
+    known = {float(text): row[landmark]["factor"] for text, row in calibration.items() if landmark in row}
+    if not known:
+        return gaussian
+    if level > max(known) + 1e-9:
+        raise ValueError(f"This model's regions are calibrated up to {max(known):.0%}; ask for a lower level than {level:.0%}.")
+    levels = sorted(known)
+    inflation = [known[each] / gaussian_radius(each) for each in levels]
+    return gaussian * float(np.interp(level, levels, inflation))
+
+
+def confidence_region(
+    covariance_mm2: np.ndarray, std_mm: np.ndarray, landmark: str, level: float, calibration: Mapping[str, Any]
+) -> ConfidenceRegion:
+    """The calibrated ellipsoid for one landmark: total covariance [3, 3], per-axis sd of the passes [3] (for the paper's)."""
+    radius = calibrated_radius(calibration, landmark, level)
+    values, vectors = np.linalg.eigh(np.asarray(covariance_mm2, dtype=float))
+    order = np.argsort(values)[::-1]
+    semi_axes = radius * np.sqrt(np.clip(values[order], 0, None))
+    axes = vectors[:, order].T
+    if np.linalg.det(axes) < 0:
+        axes[2] = -axes[2]
+    sphere = 4 / 3 * math.pi
+    return ConfidenceRegion(
+        level=level,
+        volume_mm3=float(sphere * np.prod(semi_axes)),
+        paper_volume_mm3=float(sphere * np.prod(gaussian_radius(level) * np.asarray(std_mm))),
+        semi_axes_mm=tuple(float(v) for v in semi_axes),  # type: ignore[arg-type]
+        axes_lps=tuple(tuple(float(v) for v in axis) for axis in axes),  # type: ignore[misc]
+    )
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"A confidence level lies between 0 and 1, for example 0.9; not at {level:g}.")
