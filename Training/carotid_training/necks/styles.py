@@ -1,0 +1,69 @@
+"""The styles of digital necks, by name."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CarotidLandmarkLib.volume import read_volume
+
+from .neck import Neck
+
+if TYPE_CHECKING:
+    from .background import Background
+
+# Style -> whether it is made from a real, unenhanced CT.
+STYLES = {"anatomical": False, "sculpted": False, "painted": True, "recoloured": True}
+BACKGROUND_VARIABLE = "CAROTID_BACKGROUND_CT"
+
+
+class Styles:
+    """Draws necks of any available style."""
+
+    def __init__(self, backgrounds: Sequence[Path | str] = ()):
+        """``backgrounds``: unenhanced CTs for the styles made of real tissue; else the file that $CAROTID_BACKGROUND_CT
+        names, else none. Raises ValueError where a file does not exist."""
+        paths = [Path(b) for b in backgrounds]
+        if not paths and os.environ.get(BACKGROUND_VARIABLE):
+            paths = [Path(os.environ[BACKGROUND_VARIABLE])]
+        for path in paths:
+            if not path.exists():
+                raise ValueError(f"The background CT {path.name} does not exist; give a file that does.")
+        self.backgrounds = paths
+        self._opened: list[Background] = []
+
+    @property
+    def available(self) -> list[str]:
+        """Names of the styles that can be drawn here."""
+        return [name for name, needs_background in STYLES.items() if self.backgrounds or not needs_background]
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises ValueError where one of the names is no style, or needs a background that is not given."""
+        for name in names:
+            if name not in STYLES:
+                raise ValueError(f"There is no style {name!r}; use one of {', '.join(STYLES)}.")
+            if name not in self.available:
+                raise ValueError(
+                    f"The style {name!r} is made of real tissue: give an unenhanced CT with --background FILE "
+                    f"or in the environment variable {BACKGROUND_VARIABLE}."
+                )
+
+    def draw(self, style: str, seed: int) -> Neck:
+        """The neck of a style and seed. Raises ValueError like `check`."""
+        self.check([style])
+        module = importlib.import_module(f".{style}", __package__)
+        if not STYLES[style]:
+            return module.draw(seed)
+        if not self._opened:
+            self._opened = [_open(path) for path in self.backgrounds]
+        return module.draw(seed, self._opened)
+
+
+def _open(path: Path) -> Background:
+    """A background prepared earlier (.npz), or any CT, analysed now."""
+    from .background import Background
+
+    return Background.load(path) if path.suffix == ".npz" else Background.prepare(read_volume(path))

@@ -1,0 +1,200 @@
+"""An endless stream of multi-resolution training samples, rendered only where the chain of Loc-Nets looks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from . import protocol, seeds
+from .necks.neck import Grid, Neck
+from .necks.styles import Styles
+from .scanner import Region, Scanner, Truth
+
+COARSE_MM = 4.0
+# Scale (mm) -> voxels along a side of a box: the patch of 56 voxels, and as much around it as its centre may be off.
+BOX_SIZES = {2.0: 80, 1.0: 80, 0.5: 88}
+# Length of the scans of one batch along the body, mm: neck block, neck, arch to vertex; and how often.
+LENGTHS_MM = ((120.0, 180.0), (180.0, 300.0), (300.0, 500.0))
+LENGTH_SHARES = (0.25, 0.45, 0.30)
+REGIONS: tuple[Region, ...] = ("carotids", "chest", "head", "empty")
+REGION_SHARES = (0.94, 0.025, 0.025, 0.01)
+JITTER_VOXELS = 3.0
+ABSENT_JITTER_MM = 25.0
+# The coarse lattice is a multiple of this many voxels: a U-Net with three poolings takes it as it is.
+COARSE_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class SampleBatch:
+    """B necks, as the chain sees them. HU as float16; outside the scan is air (-1024).
+
+    coarse: [B, 1, K, J, I] at 4 mm on a lattice along the LPS axes; coarse_origin_lps: [B, 3], the middle of voxel 0.
+    boxes: scale in mm -> [B, 2, 1, N, N, N] around the left and the right landmark; box_origins_lps: scale ->
+    [B, 2, 3].
+    landmarks_lps: [B, 2, 3] float32, NaN where absent; present: [B, 2] bool. seeds, styles: one per neck.
+    """
+
+    index: int
+    coarse: Tensor
+    coarse_origin_lps: Tensor
+    boxes: dict[float, Tensor]
+    box_origins_lps: dict[float, Tensor]
+    landmarks_lps: Tensor
+    present: Tensor
+    seeds: tuple[int, ...]
+    styles: tuple[str, ...]
+    absent_because: tuple[tuple[str, str], ...]
+
+
+class NeckStream(IterableDataset):
+    """Batches of digital necks, for ever. Batch n is a function of (base_seed, split, n) and the options alone.
+
+    Workers of a `DataLoader` (``batch_size=None``) and processes (``rank`` of ``world_size``) take turns; together they
+    give every batch once, from number ``start`` on. With ``device="cuda"`` use no workers.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        base_seed: int = 0,
+        split: str = "train",
+        styles: Styles | None = None,
+        weights: Mapping[str, float] | None = None,
+        scales: Sequence[float] = (COARSE_MM, 2.0, 1.0, 0.5),
+        box_sizes: Mapping[float, int] = BOX_SIZES,
+        device: torch.device | str = "cpu",
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        """``weights``: style name -> how often (default: all available alike). ``scales``: (4,) renders the coarse view
+        alone. Raises ValueError on a style that is unknown or lacks its background, or a scale without a box size."""
+        super().__init__()
+        self.styles = Styles() if styles is None else styles
+        self.weights = dict.fromkeys(self.styles.available, 1.0) if weights is None else dict(weights)
+        self.styles.check(list(self.weights))
+        if not self.weights or min(self.weights.values()) < 0 or sum(self.weights.values()) <= 0:
+            raise ValueError("Style weights must not be negative, and one must be above zero.")
+        self.box_scales = tuple(s for s in scales if s != COARSE_MM)
+        for scale in self.box_scales:
+            if scale not in box_sizes:
+                raise ValueError(f"There is no box size for the scale of {scale} mm; give one in box_sizes.")
+        self.batch_size, self.base_seed, self.split = batch_size, base_seed, split
+        self.box_sizes, self.device = dict(box_sizes), torch.device(device)
+        self.start, self.rank, self.world_size = start, rank, world_size
+
+    def __iter__(self) -> Iterator[SampleBatch]:
+        worker = get_worker_info()
+        workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
+        index = self.start + self.rank + worker_id * self.world_size
+        while True:
+            yield self.batch(index)
+            index += workers * self.world_size
+
+    def batch(self, index: int) -> SampleBatch:
+        """Batch number ``index``."""
+        numbers = [index * self.batch_size + b for b in range(self.batch_size)]
+        neck_seeds = [seeds.neck_seed(self.split, self.base_seed, n) for n in numbers]
+        shape_class = seeds.generator(neck_seeds[0], "batch")
+        length = LENGTHS_MM[int(torch.multinomial(torch.tensor(LENGTH_SHARES), 1, generator=shape_class))]
+        samples = [self._sample(seed, length) for seed in neck_seeds]
+        # The lattice that holds the largest scan of the batch.
+        extents = [s.scanner.extent_lps() for s in samples]
+        size = torch.stack([high - low for low, high in extents]).amax(dim=0) / (COARSE_MM * COARSE_MULTIPLE)
+        shape = tuple(COARSE_MULTIPLE * math.ceil(float(n) - 1e-6) for n in size.flip(0))
+        grids = [[Grid.aligned((low + high) / 2, COARSE_MM, shape)] for low, high in extents]
+        for sample, own in zip(samples, grids, strict=True):
+            own.extend(self._boxes(sample))
+        images = [s.scanner.view(s.neck, g, self.device) for s, g in zip(samples, grids, strict=True)]
+        boxes, box_origins = {}, {}
+        for n, scale in enumerate(self.box_scales):
+            pair = slice(1 + 2 * n, 3 + 2 * n)
+            boxes[scale] = torch.stack([torch.stack(i[pair]) for i in images])[:, :, None].half()
+            box_origins[scale] = torch.stack([_origins(g[pair]) for g in grids]).to(self.device)
+        truths = [s.truth for s in samples]
+        return SampleBatch(
+            index=index,
+            coarse=torch.stack([i[0] for i in images])[:, None].half(),
+            coarse_origin_lps=torch.cat([_origins(g[:1]) for g in grids]).to(self.device),
+            boxes=boxes,
+            box_origins_lps=box_origins,
+            landmarks_lps=torch.stack([t.landmarks_lps for t in truths]).float().to(self.device),
+            present=torch.stack([t.present for t in truths]).to(self.device),
+            seeds=tuple(neck_seeds),
+            styles=tuple(s.neck.style for s in samples),
+            absent_because=tuple(t.absent_because for t in truths),
+        )
+
+    def _sample(self, seed: int, length_mm: tuple[float, float]) -> _Sample:
+        generator = seeds.generator(seed, "scan")
+        names = list(self.weights)
+        shares = torch.tensor([self.weights[n] for n in names], dtype=torch.float64)
+        style = names[int(torch.multinomial(shares, 1, generator=generator))]
+        region = REGIONS[int(torch.multinomial(torch.tensor(REGION_SHARES), 1, generator=generator))]
+        neck = self.styles.draw(style, seed)
+        scanner = Scanner.draw(generator, neck, length_mm, region)
+        return _Sample(neck, scanner, scanner.truth(neck), generator)
+
+    def _boxes(self, sample: _Sample) -> list[Grid]:
+        """Boxes around the left and right landmark at every fine scale; an absent one: around where it might be."""
+        uniform = protocol.uniform(sample.generator)
+        inside = sample.scanner.nearest_inside(sample.truth.points_lps)
+        grids = []
+        for scale in self.box_scales:
+            for side in range(2):
+                seen = bool(sample.truth.present[side])
+                jitter = JITTER_VOXELS * scale if seen else ABSENT_JITTER_MM
+                middle = sample.truth.points_lps[side] if seen else inside[side]
+                shift = torch.tensor([uniform(-jitter, jitter) for _ in range(3)], dtype=torch.float64)
+                grids.append(Grid.aligned(middle + shift, scale, (self.box_sizes[scale],) * 3))
+        return grids
+
+
+@dataclass(frozen=True)
+class _Sample:
+    neck: Neck
+    scanner: Scanner
+    truth: Truth
+    generator: torch.Generator
+
+
+def _origins(grids: Sequence[Grid]) -> Tensor:
+    """The middles of the first voxels: [n, 3] float32."""
+    return torch.stack([g.affine[:3, 3] for g in grids]).float()
+
+
+def main(
+    benchmark: Annotated[bool, typer.Option(help="Measure samples per second, per style.")] = False,
+    background: Annotated[list[str] | None, typer.Option(help="Unenhanced CT for the styles of real tissue.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    samples: Annotated[int, typer.Option(help="Samples per style.")] = 16,
+    batch_size: Annotated[int, typer.Option(help="Samples per batch.")] = 4,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Stream of training samples. With --benchmark: how fast it is."""
+    if not benchmark:
+        raise typer.BadParameter("Nothing to do; say --benchmark.")
+    torch.set_num_threads(threads)
+    styles = Styles(background or ())
+    print(f"{'style':12} {'scales':12} {'device':8} samples/s")
+    for style in styles.available:
+        for scales in ((COARSE_MM,), (COARSE_MM, *BOX_SIZES)):
+            stream = NeckStream(batch_size, styles=styles, weights={style: 1.0}, scales=scales, device=device)
+            stream.batch(0)
+            begin, batches = time.perf_counter(), max(1, samples // batch_size)
+            for n in range(batches):
+                stream.batch(n).present.cpu()
+            rate = batches * batch_size / (time.perf_counter() - begin)
+            print(f"{style:12} {'coarse' if len(scales) == 1 else 'all':12} {device:8} {rate:.2f}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
