@@ -166,9 +166,10 @@ def read_volume(path: str | os.PathLike[str], series: str | None = None, progres
     """Read a CT from a NRRD, NIfTI or MetaImage file, a DICOM folder, or one multi-frame DICOM file.
 
     In a DICOM folder (searched with its sub-folders) the largest axial CT series is taken, or the one whose UID or
-    number is ``series``; `Volume.note` says which, when there was a choice. Series with missing or unevenly spaced slices
-    are refused; those acquired with a tilted gantry too, since their voxels are not on an orthogonal grid. ``progress`` is
-    called with the fraction read, 0 to 1. A 16-bit scan needs twice its own size while it is read. Raises VolumeError.
+    number is ``series``; `Volume.note` says which, when there was a choice. Series with missing or unevenly spaced
+    slices are refused; those acquired with a tilted gantry too, since their voxels are not on an orthogonal grid.
+    ``progress`` is called with the fraction read, 0 to 1. A 16-bit scan needs twice its own size while it is read.
+    Raises VolumeError.
     """
     path = Path(path)
     name = path.name or path.resolve().name
