@@ -6,8 +6,7 @@ found is an error with a sentence, never a guess.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +31,9 @@ class Background:
     """A real neck in its own frame: LPS millimetres with the middle of the C4 body at the origin, z towards the head.
 
     ``hu`` int16 and ``classes`` uint8 (`AIR`, `FAT`, `SOFT`, `BONE`) are [k, j, i] on a lattice along the LPS axes with
-    voxel (0, 0, 0) at ``origin`` [3] and ``spacing`` [3] mm; ``clearance`` int8 is the signed distance in mm (at most
-    +-20) to what no vessel may enter: bone and what bone encloses, air, the outside. ``canal`` [n, 3] is the middle of the
+    voxel (0, 0, 0) at ``origin`` [3] and ``spacing`` [3] mm; ``clearance`` float16 is the signed distance in mm (at
+    most +-20) to what no vessel may enter: bone and what bone encloses, air, the outside. ``tube`` uint8 is 1 in the walls
+    of breathing tubes. ``canal`` [n, 3] is the middle of the
     spinal canal from below upwards, ``levels`` [7, 3] the vertebrae C1..C7 (those below the scan extrapolated), ``foramina``
     [2, m, 3] the left and right transverse foramina, from below upwards, ``airway`` [n, 3] the middle of the pharynx
     and larynx, ``metal`` [n, 4] centres and radii of dental metal.
@@ -42,6 +42,7 @@ class Background:
     hu: np.ndarray
     classes: np.ndarray
     clearance: np.ndarray
+    tube: np.ndarray
     origin: np.ndarray
     spacing: np.ndarray
     canal: np.ndarray
@@ -49,6 +50,7 @@ class Background:
     foramina: np.ndarray
     airway: np.ndarray
     metal: np.ndarray
+    _cache: dict = field(default_factory=dict, repr=False)
 
     @classmethod
     def prepare(cls, volume: Volume) -> Background:
@@ -70,22 +72,23 @@ class Background:
         foramina = corner + _foramina(smooth, canal_cells, foramen, step) * step
         classes, metal = _classes(hu, body, spacing, origin)
         top = corner[2] + foramen * step[2]
-        clearance = _clearance(classes, body, spacing)
+        tube = _tube(classes, spacing, round((levels[0, 2] - origin[2]) / spacing[2]))
+        clearance = _clearance(classes, tube, body, spacing)
         airway = _airway(classes, body, canal[canal[:, 2] < top], levels, spacing, origin)
         middle = levels[LEVELS.index("C4")]
         if not origin[2] < middle[2] < origin[2] + spacing[2] * hu.shape[0]:
             raise VolumeError("The background CT ends above C4; give one that reaches further down the neck.")
-        fields = {"hu": hu, "classes": classes, "clearance": clearance}
-        fields, origin = _trimmed(fields, origin, spacing, middle)
+        arrays = {"hu": hu, "classes": classes, "clearance": clearance, "tube": tube}
+        arrays, origin = _trimmed(arrays, origin, spacing, middle)
         points = {"canal": canal[canal[:, 2] < top], "levels": levels, "foramina": foramina, "airway": airway}
         moved = {name: (value - middle).astype(np.float32) for name, value in points.items()}
         metal[:, :3] -= middle
-        return cls(**fields, **moved, origin=origin - middle, spacing=spacing, metal=metal.astype(np.float32))
+        return cls(**arrays, **moved, origin=origin - middle, spacing=spacing, metal=metal.astype(np.float32))
 
     def save(self, path: Path | str) -> None:
         """Write everything to a compressed .npz, so that training machines need neither the scan nor SimpleITK."""
         with Path(path).open("wb") as stream:
-            np.savez_compressed(stream, format=_FORMAT, **{name: getattr(self, name) for name in self.__annotations__})
+            np.savez_compressed(stream, format=_FORMAT, **{name: getattr(self, name) for name in _STORED})
 
     @classmethod
     def load(cls, path: Path | str) -> Background:
@@ -94,7 +97,7 @@ class Background:
             with np.load(path, allow_pickle=False) as stored:
                 if int(stored["format"]) != _FORMAT:
                     raise VolumeError(f"{Path(path).name} is a background of another version; prepare it again.")
-                return cls(**{name: stored[name] for name in cls.__annotations__})
+                return cls(**{name: stored[name] for name in _STORED})
         except VolumeError:
             raise
         except Exception as error:
@@ -116,33 +119,37 @@ class Background:
         edge = torch.as_tensor(self.origin - self.spacing / 2, dtype=torch.float32, device=points.device)
         return (points - edge) * (2 / extent) - 1
 
-    @cached_property
-    def hu_tensor(self) -> Tensor:
-        """HU as float32 [1, 1, k, j, i]."""
-        return torch.from_numpy(self.hu.astype(np.float32))[None, None]
+    def on(self, device: torch.device | str, name: str) -> Tensor:
+        """A stored array as float32 [1, 1, k, j, i] on a device, kept there: hu, classes, clearance, or what is derived:
 
-    @cached_property
-    def clearance_tensor(self) -> Tensor:
-        """Clearance as float32 [1, 1, k, j, i]."""
-        return torch.from_numpy(self.clearance.astype(np.float32))[None, None]
+        ``quiet`` (HU without noise, edges kept) or ``fatness`` (0 in muscle to 1 where all around is fat or loose tissue).
+        """
+        key = (name, str(device))
+        if key not in self._cache:
+            array = getattr(self, f"_{name}")() if name in ("quiet", "fatness") else getattr(self, name)
+            self._cache[key] = torch.from_numpy(np.asarray(array, dtype=np.float32))[None, None].to(device)
+        return self._cache[key]
 
-    @cached_property
-    def softness_tensor(self) -> Tensor:
-        """HU of the neighbourhood (2 mm), clipped to fat..muscle and scaled to 0..1, float32 [1, 1, k, j, i]."""
-        smooth = ndimage.gaussian_filter(np.clip(self.hu, -110, 70).astype(np.float32), 2.0 / self.spacing[::-1])
-        return torch.from_numpy((smooth + 110) / 180)[None, None]
+    def _quiet(self) -> np.ndarray:
+        return ndimage.median_filter(self.hu, (1, 3, 3))
+
+    def _fatness(self) -> np.ndarray:
+        smooth = ndimage.gaussian_filter(np.clip(self.hu, -110, 70).astype(np.float32), 1.5 / self.spacing[::-1])
+        return np.where(self.clearance > 0, (70 - smooth) / 180, 0)
 
     def sample(self, points: Tensor) -> Tensor:
         """HU at points [..., 3] (LPS mm, background frame), trilinear; air outside the scan. Any device."""
         flat = self.normalised(points).reshape(1, -1, 1, 1, 3)
-        found = F.grid_sample(self.hu_tensor.to(points.device) + 1000, flat, align_corners=False)
+        found = F.grid_sample(self.on(points.device, "hu") + 1000, flat, align_corners=False)
         return found.reshape(points.shape[:-1]) - 1000
 
     def class_at(self, points: Tensor) -> Tensor:
         """Tissue class (int64) at points [..., 3], nearest voxel; AIR outside the scan."""
         flat = self.normalised(points).reshape(1, -1, 1, 1, 3)
-        classes = torch.from_numpy(self.classes).to(points.device, torch.float32)[None, None]
-        return F.grid_sample(classes, flat, mode="nearest", align_corners=False).reshape(points.shape[:-1]).long()
+        return F.grid_sample(self.on(points.device, "classes"), flat, mode="nearest", align_corners=False).reshape(points.shape[:-1]).long()
+
+
+_STORED = [f.name for f in fields(Background) if not f.name.startswith("_")]
 
 
 def _upright(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -298,18 +305,31 @@ def _classes(hu: np.ndarray, body: np.ndarray, spacing: np.ndarray, origin: np.n
     return classes, np.array(found, dtype=np.float64).reshape(-1, 4)
 
 
-def _clearance(classes: np.ndarray, body: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """Signed distance (mm, int8, +-20) to bone, what bone encloses in a slice, air and the outside of the body."""
+def _tube(classes: np.ndarray, spacing: np.ndarray, top: int) -> np.ndarray:
+    """Walls of breathing tubes below slice ``top``, uint8: dense rings of at most 16 mm around air."""
+    walls = np.zeros(classes.shape, dtype=np.uint8)
+    thick = np.ones([2 * round(2.5 / s) + 1 for s in spacing[1::-1]])
+    for k in range(min(top, len(classes))):
+        bone = classes[k] == BONE
+        holes, count = ndimage.label(ndimage.binary_fill_holes(bone) & ~bone)
+        area = ndimage.sum_labels(classes[k] == AIR, holes, range(1, count + 1)) * spacing[0] * spacing[1]
+        bores = np.isin(holes, 1 + np.flatnonzero((area > 12) & (area < 120)))
+        walls[k] = ndimage.binary_dilation(bores, thick)
+    return walls
+
+
+def _clearance(classes: np.ndarray, tube: np.ndarray, body: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Signed distance (mm, float16, +-20) to bone, what bone encloses in a slice, air and the outside of the body."""
     reach = np.maximum(1, np.round(4.0 / spacing[:2])).astype(int)[::-1]
     disc = np.hypot(*[np.linspace(-1, 1, 2 * n + 1).reshape(shape) for n, shape in zip(reach, ((-1, 1), (1, -1)))]) <= 1
-    bone = ndimage.binary_opening(classes == BONE, np.ones((1, 2, 2)))
+    bone = ndimage.binary_opening((classes == BONE) & (tube == 0), np.ones((1, 2, 2)))
     ringed = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(s, disc)) & ~s for s in bone])
     ringed = ndimage.binary_opening(ringed, disc[None])
-    air = ndimage.binary_opening(classes == AIR, np.ones((1, 2, 2)))
+    air = ndimage.binary_opening((classes == AIR) | (tube > 0), np.ones((1, 2, 2)))
     barred = bone | ringed | air | ~body
     free = ndimage.distance_transform_edt(~barred, sampling=spacing[::-1])
     deep = ndimage.distance_transform_edt(barred, sampling=spacing[::-1])
-    return np.clip(np.round(np.where(barred, -deep, free)), -20, 20).astype(np.int8)
+    return np.clip(np.where(barred, -deep, free), -20, 20).astype(np.float16)
 
 
 def _airway(classes, body, canal, levels, spacing, origin) -> np.ndarray:
@@ -329,15 +349,15 @@ def _airway(classes, body, canal, levels, spacing, origin) -> np.ndarray:
     return np.column_stack([ndimage.gaussian_filter1d(points[:, a], 3.0) for a in (0, 1)] + [points[:, 2]])
 
 
-def _trimmed(fields: dict[str, np.ndarray], origin: np.ndarray, spacing: np.ndarray, middle: np.ndarray):
+def _trimmed(arrays: dict[str, np.ndarray], origin: np.ndarray, spacing: np.ndarray, middle: np.ndarray):
     """Cut to the surroundings of C4 and to multiples of four voxels (for pooling); the new origin."""
     lows = middle + np.array([-_REACH_MM[0], -_REACH_MM[1], _REACH_MM[2][0]])
     highs = middle + np.array([_REACH_MM[0], _REACH_MM[1], _REACH_MM[2][1]])
-    size = np.array(fields["hu"].shape[::-1])
+    size = np.array(arrays["hu"].shape[::-1])
     start = np.clip(np.floor((lows - origin) / spacing), 0, size).astype(int)
     stop = np.clip(np.ceil((highs - origin) / spacing), 0, size).astype(int)
     stop -= (stop - start) % 4  # loses at most three slices of the head
     box = tuple(slice(a, b) for a, b in zip(start[::-1], stop[::-1]))
-    cut = {name: np.ascontiguousarray(value[box]) for name, value in fields.items()}
+    cut = {name: np.ascontiguousarray(value[box]) for name, value in arrays.items()}
     cut["hu"] = np.round(cut["hu"]).astype(np.int16)
     return cut, origin + start * spacing
