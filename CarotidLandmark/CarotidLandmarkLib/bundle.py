@@ -216,6 +216,20 @@ def default_bundle() -> Bundle:
     return Bundle.load(max(paths, key=lambda path: _version_key(_read_metadata(path).version)))
 
 
+def open_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
+    """A bundle by its folder, or by the name of one that came with the program; None is `default_bundle`.
+
+    Raises BundleError.
+    """
+    if reference is None:
+        return default_bundle()
+    if not Path(reference).exists():
+        for path in _bundle_paths(resources_directory() / "Models"):
+            if str(reference) in (path.name, _read_metadata(path).name):
+                return Bundle.load(path)
+    return Bundle.load(reference)
+
+
 _FILES = {METADATA_FILE, WEIGHTS_FILE, CARD_FILE}
 
 

@@ -8,6 +8,25 @@ from typing import Any, Literal
 
 SCHEMA_VERSION = 1
 
+CSV_COLUMNS = (
+    "volume",
+    "landmark",
+    "status",
+    "presence",
+    "x_lps_mm",
+    "y_lps_mm",
+    "z_lps_mm",
+    "std_x_mm",
+    "std_y_mm",
+    "std_z_mm",
+    "level",
+    "region_volume_mm3",
+    "longest_semi_axis_mm",
+    "verdict",
+    "model",
+    "seed",
+)
+
 Verdict = Literal["ok", "review", "reject"]
 Status = Literal["detected", "missing"]
 
@@ -16,8 +35,9 @@ Status = Literal["detected", "missing"]
 class ConfidenceRegion:
     """A calibrated ellipsoid around a landmark, in patient space.
 
-    ``axes_lps`` holds three unit row vectors (LPS), ``semi_axes_mm`` their lengths, longest first. ``paper_volume_mm3`` is
-    the volume that Ma et al. (ISBI 2020) report: a Gaussian with uncorrelated axes, not calibrated.
+    ``axes_lps`` holds three unit row vectors (LPS), ``semi_axes_mm`` their lengths, longest first.
+    ``paper_volume_mm3`` is the volume that Ma et al. (ISBI 2020) report: a Gaussian with uncorrelated axes, not
+    calibrated.
     """
 
     level: float
@@ -59,7 +79,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Quality:
-    """``ok``: use it; ``review``: look at it first; ``reject``: do not use it. Reasons are sentences for a radiologist."""
+    """``ok``: use it; ``review``: look first; ``reject``: do not use it. Reasons are sentences for a radiologist."""
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
@@ -67,7 +87,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Detection:
-    """The result of one run of the detector on one volume. Seconds in ``timing_s``: load, pyramid, coarse, passes, total."""
+    """One run of the detector on one volume. ``timing_s`` in seconds: load, pyramid, coarse, passes, total."""
 
     volume: VolumeInfo
     model: ModelInfo
@@ -89,7 +109,29 @@ class Detection:
     def to_json(self) -> str:
         """The text of ``detection.json``."""
         document = asdict(self)
-        return json.dumps({"schema_version": document.pop("schema_version"), **document}, indent=2, allow_nan=False) + "\n"
+        return (
+            json.dumps({"schema_version": document.pop("schema_version"), **document}, indent=2, allow_nan=False) + "\n"
+        )
+
+    def to_csv_rows(self) -> list[dict[str, Any]]:
+        """One row per landmark with the columns `CSV_COLUMNS`; what a missing landmark lacks is an empty cell."""
+        rows = []
+        for landmark in self.landmarks:
+            region = landmark.confidence
+            values = (
+                self.volume.path,
+                landmark.name,
+                landmark.status,
+                landmark.presence,
+                *(landmark.position_lps_mm or ("",) * 3),
+                *(landmark.std_mm or ("",) * 3),
+                *(("",) * 3 if region is None else (region.level, region.volume_mm3, region.semi_axes_mm[0])),
+                self.quality.verdict,
+                f"{self.model.name} {self.model.version}",
+                self.seed,
+            )
+            rows.append(dict(zip(CSV_COLUMNS, values, strict=True)))
+        return rows
 
     @classmethod
     def from_json(cls, text: str) -> Detection:
@@ -98,7 +140,7 @@ class Detection:
             document: dict[str, Any] = json.loads(text)
             if document["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(
-                    f"detection.json has schema version {document['schema_version']}; this program reads {SCHEMA_VERSION}."
+                    f"It has schema version {document['schema_version']}; this program reads {SCHEMA_VERSION}."
                 )
             return cls(
                 volume=VolumeInfo(**_tuples(document["volume"])),
