@@ -72,9 +72,7 @@ def _answers_for_its_errors(command: Callable[..., None]) -> Callable[..., None]
             if isinstance(error, ValueError) and type(error).__module__.startswith(f"{__package__}."):
                 _say(str(error))  # our own error classes speak to the user
             elif isinstance(error, OSError) and error.strerror and error.filename:
-                _say(
-                    f"{error.filename} can not be used ({error.strerror}); check the path, its permissions and the disk."
-                )
+                _say(f"{error.filename} can not be used ({error.strerror}); check the path, permissions and disk.")
             else:
                 _say(f"A fault of this program, not yours ({type(error).__name__}); the details are in {_log(error)}.")
                 raise typer.Exit(FAULT) from None
