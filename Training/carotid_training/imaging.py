@@ -17,11 +17,12 @@ _MIX_1, _MIX_2, _GOLDEN = 0x7FEB352D, 0x846CA68B - (1 << 32), 0x9E3779B9 - (1 <<
 
 def _mix(x: Tensor) -> Tensor:
     """Scrambles int32 in place: two rounds of xor-shift and multiply (constants: C. Wellons, "lowbias32", 2018)."""
-    x ^= x >> 16
+    # The masks make torch's arithmetic shifts logical ones.
+    x ^= (x >> 16) & 0xFFFF
     x *= _MIX_1
-    x ^= x >> 15
+    x ^= (x >> 15) & 0x1FFFF
     x *= _MIX_2
-    x ^= x >> 16
+    x ^= (x >> 16) & 0xFFFF
     return x
 
 
@@ -86,6 +87,17 @@ def blur(x: Tensor, sigma: Sequence[float]) -> Tensor:
     for dim, s in enumerate(sigma):
         x = convolve(x, blur_weights(s), dim)
     return x
+
+
+def slice_profile(thickness_mm: float, spacing_mm: float) -> list[float]:
+    """How much each neighbour at ``spacing_mm`` adds to a slice: half a symmetric kernel, centre first."""
+    half: list[float] = []
+    while not half or (len(half) - 0.5) * spacing_mm < thickness_mm / 2:
+        o = len(half)
+        top, bottom = min((o + 0.5) * spacing_mm, thickness_mm / 2), max((o - 0.5) * spacing_mm, -thickness_mm / 2)
+        half.append(top - bottom)
+    total = half[0] + 2 * sum(half[1:])
+    return [h / total for h in half]
 
 
 def reach(sigma: float) -> int:

@@ -36,8 +36,8 @@ Region = Literal["carotids", "chest", "head", "empty"]
 class Truth:
     """The landmarks of a scan.
 
-    points_lps: [2, 3] float64, left and right; where absent, where it would have been. present: [2] bool. absent_because:
-    '', 'outside', 'surgery' or 'unenhanced'.
+    points_lps: [2, 3] float64, left and right; where absent, where it would have been. present: [2] bool.
+    absent_because: '', 'outside', 'surgery' or 'unenhanced'.
     """
 
     points_lps: Tensor
@@ -315,15 +315,10 @@ class Scanner:
     def _profile(self, window: _Window) -> tuple[int, list[float]]:
         """Sub-slices per slice, and the slice profile: half a symmetric kernel over sub-slices, centre first."""
         p, step = self.protocol, window.step_mm[0]
-        thickness = p.thickness_mm if step <= p.slice_mm * 1.001 else max(p.thickness_mm, step)
-        count = 3 if window.target is None and step == p.slice_mm and (step > 1.5 or thickness < 0.9 * step) else 1
-        sub = step / count
-        half, o = [], 0
-        while (o - 0.5) * sub < thickness / 2:
-            half.append(min((o + 0.5) * sub, thickness / 2) - max((o - 0.5) * sub, -thickness / 2))
-            o += 1
-        total = half[0] + 2 * sum(half[1:])
-        return count, [h / total for h in half]
+        own = step == p.slice_mm and window.target is None
+        thickness = p.thickness_mm if own else max(p.thickness_mm, step)
+        count = 3 if own and (step > 1.5 or thickness < 0.9 * step) else 1
+        return count, imaging.slice_profile(thickness, step / count)
 
     def _phantom(self, window: _Window, device: torch.device) -> Tensor:
         """No patient: air, or a water cylinder for the daily quality check."""
@@ -371,10 +366,11 @@ class Scanner:
         """Quantum noise: correlated by the kernel, patchy after iterative reconstruction, larger at the shoulders."""
         p = self.protocol
         level = window.level_mm
-        seed = self.seed + round(1000 * level)
+        # One noise per lattice: a box and the whole scan see the same where their voxels are the same.
+        seed = self.seed + sum(round(1000 * step) * 31**n for n, step in enumerate(window.step_mm))
         gain, loss = 1 + self._edge(level), self._edge(level) + p.ramp
         margin = imaging.reach(sigma[0]) + imaging.reach(sigma[0] * math.sqrt(3))
-        half = self._profile(window)[1] if self._profile(window)[0] == 1 else [1.0]
+        half = imaging.slice_profile(p.thickness_mm, window.step_mm[0])
         start = (window.start[0] - len(half) + 1, window.start[1] - margin, window.start[2] - margin)
         k, j, i = window.shape
         shape = (k + 2 * len(half) - 2, j + 2 * margin, i + 2 * margin)

@@ -146,15 +146,16 @@ class NeckStream(IterableDataset):
     def _boxes(self, sample: _Sample) -> list[Grid]:
         """Boxes around the left and right landmark at every fine scale; an absent one: around where it might be."""
         uniform = protocol.uniform(sample.generator)
-        inside = sample.scanner.nearest_inside(sample.truth.points_lps)
         grids = []
         for scale in self.box_scales:
             for side in range(2):
                 seen = bool(sample.truth.present[side])
                 jitter = JITTER_VOXELS * scale if seen else ABSENT_JITTER_MM
-                middle = sample.truth.points_lps[side] if seen else inside[side]
                 shift = torch.tensor([uniform(-jitter, jitter) for _ in range(3)], dtype=torch.float64)
-                grids.append(Grid.aligned(middle + shift, scale, (self.box_sizes[scale],) * 3))
+                middle = sample.truth.points_lps[side] + shift
+                if not seen:
+                    middle = sample.scanner.nearest_inside(middle[None])[0]
+                grids.append(Grid.aligned(middle, scale, (self.box_sizes[scale],) * 3))
         return grids
 
 
