@@ -1,0 +1,109 @@
+"""What `save_scene` writes: a scene that opens again as it was, and pictures that show it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+from CarotidLandmarkLib import scene, scene_pictures
+from CarotidLandmarkLib.scene_pictures import SliceView, Stage, View3D
+from scene_cases import LEFT, LEFT_LPS, RIGHT, make_detection, neck_volume
+from vtk.util.numpy_support import vtk_to_numpy
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    detection = make_detection(right=None)
+    return scene.save_scene(neck_volume(), detection, tmp_path_factory.mktemp("saved") / "result"), detection
+
+
+def reopened(path):
+    stage = Stage.new()
+    assert stage.scene.ReadFromMRB(str(path))
+    (nodes,) = scene.find_detections(stage.scene)
+    return stage, nodes
+
+
+def test_the_scene_opens_again_with_the_same_points_and_the_missing_one_missing(saved):
+    (mrb, *_), detection = saved
+    _stage, nodes = reopened(mrb)
+    assert np.allclose(scene.position_lps(nodes, 0), LEFT_LPS, atol=1e-3)
+    assert nodes.points.GetNthControlPointPositionStatus(1) == slicer.vtkMRMLMarkupsNode.PositionMissing
+    assert nodes.detection == detection
+    assert nodes.points.GetFixedNumberOfControlPoints()
+
+
+def test_the_scene_opens_again_with_the_scan_the_ellipsoid_and_the_folder(saved):
+    (mrb, *_), _detection = saved
+    stage, nodes = reopened(mrb)
+    original = neck_volume()
+    volume = scene.volume_from_node(nodes.volume)
+    assert np.array_equal(volume.array, original.array)
+    assert np.allclose(volume.affine_lps, original.affine_lps)
+    points = vtk_to_numpy(nodes.ellipsoids[LEFT].GetPolyData().GetPoints().GetData())
+    assert np.allclose(points.mean(axis=0), scene.to_ras(LEFT_LPS), atol=0.1)
+    assert nodes.ellipsoids[RIGHT].GetPolyData().GetNumberOfPoints() == 0
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(stage.scene)
+    assert (
+        hierarchy.GetItemName(hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes.points))) == "neck bifurcations"
+    )
+
+
+def test_three_files_are_written_and_a_folder_that_can_not_be_written_is_left_alone(saved, tmp_path):
+    paths, detection = saved
+    assert [path.name for path in paths] == ["scene.mrb", "scene-3d.png", "scene-slices.png"]
+    assert all(path.stat().st_size > 1000 for path in paths)
+    blocked = tmp_path / "file"
+    blocked.write_text("mine")
+    with pytest.raises(OSError):
+        scene.save_scene(neck_volume(5.0), detection, blocked)
+    assert blocked.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [blocked]
+
+
+def close_to(pixels, colour, tolerance=0.12):
+    """Pixels whose hue is that of ``colour``: each is compared after scaling to its brightest channel."""
+    scaled = pixels / np.maximum(pixels.max(axis=2, keepdims=True), 1)
+    return (np.abs(scaled - np.array(colour) / max(colour)) < tolerance).all(axis=2) & (pixels.max(axis=2) > 60)
+
+
+@pytest.fixture(scope="module")
+def shown():
+    with scene_pictures.quiet_vtk():
+        stage = Stage.new()
+        nodes = scene.add_detection(scene.add_volume(stage.scene, neck_volume()), make_detection())
+        yield stage, nodes
+
+
+def test_slices_show_the_outline_of_the_ellipsoid_around_the_point(shown):
+    stage, nodes = shown
+    view = SliceView(stage, (300, 300))
+    view.show(nodes.volume)
+    view.look_at(scene.to_ras(LEFT_LPS), 60.0)
+    pixels = view.pixels()
+    rows, columns = np.nonzero(close_to(pixels, scene.COLOURS[0]))
+    assert len(rows) > 60
+    # The in-plane extent of the region at its centre, in pixels of 0.2 mm, is between its shortest and longest axis.
+    assert 2 * 2.5 / 0.2 < np.ptp(columns) < 2 * 6.0 / 0.2 + 6
+    assert abs(columns.mean() - 150) < 6
+    assert abs(rows.mean() - 150) < 6
+
+
+def test_in_3d_both_ellipsoids_are_seen_over_the_vessels_the_right_one_on_the_screens_left(shown):
+    stage, nodes = shown
+    scene_pictures.show_vessels(nodes.volume, stage.volume_rendering)
+    for model in nodes.ellipsoids.values():
+        model.GetDisplayNode().SetOpacity(1.0)
+    view = View3D(stage, (300, 260))
+    view.look_at((0.0, 10.0, 4.0), 110.0)
+    pixels = view.pixels().astype(int)
+    left_columns = np.nonzero(close_to(pixels, scene.COLOURS[0]))[1]
+    right_columns = np.nonzero(close_to(pixels, scene.COLOURS[1]))[1]
+    assert len(left_columns) > 20
+    assert len(right_columns) > 20
+    assert right_columns.max() < 150 < left_columns.min()
+    vessels = (pixels[..., 0] > 120) & (pixels[..., 1] < 0.6 * pixels[..., 0]) & (pixels[..., 2] < 0.6 * pixels[..., 0])
+    assert vessels.sum() > 1000
+    scene_pictures.show_vessels(nodes.volume, stage.volume_rendering, visible=False)
+    hidden = view.pixels().astype(int)
+    assert (hidden[..., 0] > 120).sum() < vessels.sum() / 2
