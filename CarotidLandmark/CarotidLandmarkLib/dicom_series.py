@@ -15,6 +15,7 @@ from .volume import DIRECTION_TOLERANCE, VolumeError, hu_array, image_affine, qu
 
 _UID, _NUMBER, _ACQUISITION, _INSTANCE = "0020|000e", "0020|0011", "0020|0012", "0008|0018"
 _MODALITY, _IMAGE_TYPE, _FRAMES = "0008|0060", "0008|0008", "0028|0008"
+_CT_CLASSES = tuple("1.2.840.10008.5.1.4.1.1.2" + kind for kind in ("", ".1", ".2"))  # plain, enhanced, converted
 _GEOMETRY = ("0020|0032", "0020|0037", "0028|0030")  # position, orientation, pixel spacing
 
 
@@ -95,7 +96,7 @@ def _find_series(path: Path, name: str, progress: Callable[[float], None]) -> li
         raise VolumeError(f"{name} is an empty folder; give a folder with the DICOM files of one CT.")
     groups: dict[Any, dict[str, _Image]] = defaultdict(dict)
     for number, file in enumerate(sorted(files)):
-        image = _read_header(file) if _looks_like_dicom(file, name) else None
+        image = _read_header(file, name)
         if image is not None:
             alone = image.path if image.size[2] > 1 else None  # a multi-frame file is a volume by itself
             orientation = tuple(np.round(image.affine[:3, :2].ravel(), 3) + 0.0)
@@ -107,26 +108,33 @@ def _find_series(path: Path, name: str, progress: Callable[[float], None]) -> li
     return [part for group in groups.values() for part in _split_phases(tuple(group.values()))]
 
 
-def _looks_like_dicom(file: Path, name: str) -> bool:
+def _read_header(file: Path, name: str) -> _Image | None:
+    """None for what is not a DICOM image: other files, reports, DICOMDIR. Raises VolumeError on a damaged CT image."""
     try:
         with file.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM" or file.suffix.lower() in (".dcm", ".ima")
+            start = stream.read(1024)
     except OSError as error:
         raise VolumeError(f"{file.name} in {name} can not be opened; check its read permission.") from error
-
-
-def _read_header(file: Path) -> _Image | None:
-    """None for what is not an image: reports, DICOMDIR."""
+    if start[128:132] != b"DICM" and file.suffix.lower() not in (".dcm", ".ima"):
+        return None
     reader = _reader(file)
     try:
         with quiet_libraries():
             reader.ReadImageInformation()
-    except RuntimeError:
+    except RuntimeError as error:
+        if _sop_class(start) in _CT_CLASSES:
+            raise VolumeError(f"{file.name} in {name} is damaged or incomplete; export the series again.") from error
         return None
     wanted = (_UID, _NUMBER, _ACQUISITION, _INSTANCE, _MODALITY, _IMAGE_TYPE, _FRAMES, *_GEOMETRY)
     tags = {tag: reader.GetMetaData(tag).strip() if reader.HasMetaDataKey(tag) else "" for tag in wanted}
     i, j, k = (*reader.GetSize(), 1)[:3]
     return _Image(file, image_affine(reader), (i, j, k), tags)
+
+
+def _sop_class(start: bytes) -> str:
+    """The kind of a DICOM file, Media Storage SOP Class UID (0002,0002), from its first bytes; empty if not there."""
+    _, tag, rest = start.partition(b"\x02\x00\x02\x00UI")
+    return rest[2 : 2 + int.from_bytes(rest[:2], "little")].rstrip(b"\0 ").decode("ascii", "replace") if tag else ""
 
 
 def _split_phases(images: tuple[_Image, ...]) -> list[_Series]:
@@ -152,6 +160,7 @@ def _choose(name: str, found: list[_Series], wanted: str | None) -> tuple[_Serie
     if not scans:
         kinds = ", ".join(sorted({s.tags[_MODALITY] if s.tags[_MODALITY] != "CT" else "CT localizer" for s in found}))
         raise VolumeError(f"{name} holds no CT volume (only {kinds}); give the folder of a CT.")
+    scans = [series for series in scans if series.slices > 1] or scans  # a lone slice is a scout or a picture
     axial = [series for series in scans if series.is_axial] or scans
     chosen = max(axial, key=lambda series: series.voxels)
     note = (

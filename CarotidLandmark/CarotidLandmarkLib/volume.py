@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import os
 import sys
@@ -175,8 +176,13 @@ def read_volume(path: str | os.PathLike[str], series: str | None = None, progres
     name = path.name or path.resolve().name
     if not path.exists():
         raise VolumeError(f"{name} does not exist; check the path.")
-    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
-        raise VolumeError(f"{name} can not be opened; check its read permission.")
+    try:
+        if path.is_dir():
+            os.listdir(path)
+        else:
+            path.open("rb").close()
+    except OSError as error:
+        raise VolumeError(f"{name} can not be opened; check its read permission.") from error
     report = progress or (lambda fraction: None)
     report(0.0)
     if path.is_dir() or path.suffix.lower() in (".dcm", ".ima"):
@@ -206,13 +212,13 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if not path.name.lower().endswith(WRITABLE_SUFFIXES):
         raise VolumeError(f"{path.name} can not be written; choose a name that ends in {', '.join(WRITABLE_SUFFIXES)}.")
-    image = sitk.GetImageFromArray(volume.array)
-    image.SetSpacing(volume.spacing_mm.tolist())
-    image.SetDirection((volume.affine_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
-    image.SetOrigin(volume.affine_lps[:3, 3].tolist())
     with atomic_path(path) as temporary:
         try:
             with quiet_libraries():
+                image = sitk.GetImageFromArray(volume.array)
+                image.SetSpacing(volume.spacing_mm.tolist())
+                image.SetDirection((volume.affine_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
+                image.SetOrigin(volume.affine_lps[:3, 3].tolist())
                 sitk.WriteImage(
                     image, str(temporary), useCompression=not path.name.lower().endswith(".nii"), compressionLevel=1
                 )
@@ -285,25 +291,32 @@ def _check_nifti(path: Path, reader: Any) -> None:
         raise VolumeError(
             f"{path.name} does not say which side is left (no qform, no sform); convert it again from DICOM."
         )
-    expected = int(float(reader.GetMetaData("vox_offset")))
-    expected += int(np.prod(reader.GetSize())) * int(reader.GetMetaData("bitpix")) // 8
-    if path.name.lower().endswith(".gz"):
-        complete = _unpacked_size(path) >= expected
-    else:
-        complete = path.stat().st_size >= expected
-    if not complete:
+    size = int(np.prod(reader.GetSize())) * int(reader.GetMetaData("bitpix")) // 8
+    if not _nifti_complete(
+        path, int(float(reader.GetMetaData("vox_offset"))), size, int(reader.GetMetaData("datatype"))
+    ):
         raise _damaged(path.name)
 
 
-def _unpacked_size(path: Path) -> int:
-    """Bytes in a gzip file, -1 if it is damaged (its checksum is verified)."""
-    import gzip
-
+def _nifti_complete(path: Path, offset: int, size: int, datatype: int) -> bool:
+    """Whether ``size`` bytes of voxels follow ``offset``, and the gzip checksum is right. Raises VolumeError on NaN."""
+    floating = {16: "f4", 64: "f8"}.get(datatype)
+    left = size
     try:
-        with gzip.open(path) as stream:
-            return sum(map(len, iter(lambda: stream.read(1 << 20), b"")))
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+            order = "<" if int.from_bytes(stream.read(4), "little") == 348 else ">"
+            stream.read(offset - 4)
+            while block := stream.read(min(left, 1 << 20) or 1 << 20):  # to the end: the checksum comes last
+                if (
+                    left
+                    and floating
+                    and not np.isfinite(np.frombuffer(block[: len(block) & ~7], order + floating)).all()
+                ):
+                    raise _not_finite(path.name)  # niftilib would read them as 0
+                left = max(0, left - len(block))
     except (OSError, EOFError, zlib.error):
-        return -1
+        return False
+    return left == 0
 
 
 def _check_geometry(name: str, affine: np.ndarray) -> None:
@@ -311,7 +324,7 @@ def _check_geometry(name: str, affine: np.ndarray) -> None:
         raise _degenerate(name)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     low, high = SPACING_RANGE_MM
-    if (spacing < low).any() or (spacing > high).any():
+    if (spacing < low * (1 - 1e-6)).any() or (spacing > high * (1 + 1e-6)).any():  # headers round
         text = " x ".join(f"{value:.3g}" for value in spacing)
         raise VolumeError(
             f"{name} has a voxel size of {text} mm, outside {low:g} to {high:g} mm; correct the spacing in its header."

@@ -1,0 +1,127 @@
+"""Scans for the tests: one small synthetic volume in any orientation, and real DICOM files of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from CarotidLandmarkLib.volume import Volume, from_array
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+_OBLIQUE = np.array([[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, 1.0]]) @ np.array(
+    [[1.0, 0.0, 0.0], [0.0, 0.8, -0.6], [0.0, 0.6, 0.8]]
+)
+AXES = {  # columns: where i, j and k lead, LPS
+    "LPS": np.eye(3),
+    "RAS": np.diag([-1.0, -1.0, 1.0]),
+    "LAS": np.diag([1.0, -1.0, 1.0]),
+    "PSL": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+    "LPS oblique": _OBLIQUE,
+}
+
+
+@pytest.fixture
+def make_volume() -> Callable[..., Volume]:
+    """A function: an int16 scan of random HU (-1024 to 1500), 24 x 20 x 18 voxels, in a named orientation."""
+
+    def make(orientation: str = "LPS", name: str = "scan", size: tuple[int, int, int] = (24, 20, 18)) -> Volume:
+        array = np.random.default_rng(0).integers(-1024, 1500, size[::-1]).astype(np.int16)
+        affine = np.eye(4)
+        affine[:3, :3] = AXES[orientation] * np.array([0.5, 0.6, 1.25])
+        affine[:3, 3] = [11.0, -22.0, 33.0]
+        return from_array(array, affine, name)
+
+    return make
+
+
+@pytest.fixture
+def write_dicom() -> Callable[..., Path]:
+    """A function that writes a volume as a CT series (one file per slice), with any tags changed by keyword."""
+
+    def write(
+        volume: Volume, folder: Path, *, skip: tuple[int, ...] = (), shift_mm: float = 0.0, **tags: object
+    ) -> Path:
+        """``skip``: slices left out. ``shift_mm``: every slice is moved by this along j, as a tilted gantry does."""
+        folder.mkdir(parents=True, exist_ok=True)
+        series = str(tags.pop("SeriesInstanceUID", generate_uid()))
+        j_axis = volume.affine_lps[:3, 1] / volume.spacing_mm[1]
+        for k, pixels in enumerate(volume.array):
+            if k in skip:
+                continue
+            dataset = _image(CTImageStorage, series, volume)
+            dataset.ImagePositionPatient = _decimals(volume.to_lps((0, 0, k)) + k * shift_mm * j_axis)
+            dataset.ImageOrientationPatient = _orientation(volume)
+            dataset.PixelSpacing = _decimals(volume.spacing_mm[[1, 0]])
+            dataset.RescaleIntercept, dataset.RescaleSlope = "-1024", "1"
+            dataset.InstanceNumber = k + 1
+            dataset.PixelData = (pixels.astype(np.int32) + 1024).astype("<u2").tobytes()
+            for tag, value in tags.items():
+                setattr(dataset, tag, value)
+            # file names in no order: only positions count
+            number = len(list(folder.iterdir()))
+            dataset.save_as(folder / f"{(number * 7) % 1009:04d}.dcm", enforce_file_format=True)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def write_enhanced_dicom() -> Callable[[Volume, Path], Path]:
+    """A function that writes a volume as one enhanced multi-frame CT file."""
+
+    def write(volume: Volume, path: Path) -> Path:
+        dataset = _image(EnhancedCTImageStorage, generate_uid(), volume)
+        dataset.NumberOfFrames = len(volume.array)
+        orientation, measures, transformation = Dataset(), Dataset(), Dataset()
+        orientation.ImageOrientationPatient = _orientation(volume)
+        measures.PixelSpacing = _decimals(volume.spacing_mm[[1, 0]])
+        measures.SliceThickness = _decimals(volume.spacing_mm[2:])[0]
+        transformation.RescaleIntercept, transformation.RescaleSlope, transformation.RescaleType = "-1024", "1", "HU"
+        shared = Dataset()
+        shared.PlaneOrientationSequence = [orientation]
+        shared.PixelMeasuresSequence = [measures]
+        shared.PixelValueTransformationSequence = [transformation]
+        dataset.SharedFunctionalGroupsSequence = [shared]
+        frames = []
+        for k in range(len(volume.array)):
+            position, frame = Dataset(), Dataset()
+            position.ImagePositionPatient = _decimals(volume.to_lps((0, 0, k)))
+            frame.PlanePositionSequence = [position]
+            frames.append(frame)
+        dataset.PerFrameFunctionalGroupsSequence = frames
+        dataset.PixelData = (volume.array.astype(np.int32) + 1024).astype("<u2").tobytes()
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    return write
+
+
+def _image(sop_class: str, series: str, volume: Volume) -> Dataset:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = pydicom.uid.UID(sop_class)
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.PatientName, dataset.PatientID = "Test^Phantom", "0"
+    dataset.Modality, dataset.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SeriesNumber = generate_uid(), series, 3
+    dataset.FrameOfReferenceUID = generate_uid()
+    dataset.Columns, dataset.Rows, _ = volume.size
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation, dataset.SamplesPerPixel = 15, 0, 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    return dataset
+
+
+def _orientation(volume: Volume) -> list[str]:
+    axes = volume.affine_lps[:3, :2] / volume.spacing_mm[:2]
+    return _decimals(axes.T.ravel())
+
+
+def _decimals(values: np.ndarray) -> list[str]:
+    """DICOM decimal strings have 16 characters at most."""
+    return [f"{value:.10f}"[:16] for value in values]
