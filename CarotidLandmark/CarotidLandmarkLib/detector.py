@@ -47,7 +47,8 @@ class _Chain:
 class Detector:
     """A model, ready on a device.
 
-    ``device`` is auto, cpu, cuda, cuda:N or mps; auto takes CUDA, then MPS, then the CPU. `device` says which it is now,
+    ``device`` is auto, cpu, cuda, cuda:N or mps; auto takes CUDA, then MPS, then the CPU. `device` says which it is
+    now,
     and `notes` tells in sentences what the user should know, for example that the CPU took over.
     """
 
@@ -78,7 +79,8 @@ class Detector:
         """Find every landmark of the bundle in one scan.
 
         ``progress(step, fraction)`` is called between steps and ``cancelled()`` asked. The same scan, bundle, seed and
-        device give the same answer. Raises VolumeError for a scan that can not be used, ValueError for passes or a level
+        device give the same answer. Raises VolumeError for a scan that can not be used, ValueError for passes or a
+        level
         out of range, DetectionCancelled.
         """
         if passes < 2:
@@ -138,7 +140,9 @@ class Detector:
         seconds = np.diff(clock).tolist()
         return _Chain(outputs, presence, pyramid, dict(zip(("pyramid", "coarse", "passes"), seconds, strict=True)))
 
-    def _noise_passes(self, pyramid: Pyramid, centre_lps: Tensor, passes: int, seed: int, step: Progress) -> ScaleOutput:
+    def _noise_passes(
+        self, pyramid: Pyramid, centre_lps: Tensor, passes: int, seed: int, step: Progress
+    ) -> ScaleOutput:
         """The finest net around a centre [1, L, 1, 3] shifted ``passes`` times, in batches that fit the device."""
         noise = uncertainty.draw_noise(centre_lps.shape[1], passes, self.architecture.noise_mm, seed)
         shifts = torch.from_numpy(noise).to(self._device)[None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,8 @@ RELU_GAIN = 1.7139588594436646
 class StandardisedConv3d(nn.Conv3d):
     """A convolution whose weights are standardised per output channel (Brock 2021, arXiv 2101.08692).
 
-    It trains as steadily as one with batch normalisation, but depends neither on the other scans of the batch nor on how
+    It trains as steadily as one with batch normalisation, but depends neither on the other scans of the batch nor on
+    how
     much of the body is in the field of view, and costs nothing at inference.
     """
 
@@ -51,7 +53,8 @@ class AntiAliasedPool(nn.Module):
 class LocNet(nn.Module):
     """A fully convolutional 3-D U-Net: patch -> heatmap logits and features of the same size.
 
-    Input [N, 1, k, j, i] (each a multiple of `multiple`), output ([N, channels, k, j, i] float32, [N, widths[0], k, j, i]).
+    Input [N, 1, k, j, i] (each a multiple of `multiple`), output ([N, channels, k, j, i] float32, [N, widths[0], k, j,
+    i]).
     Skips are added, not concatenated: half the multiplications at the finest level for the same accuracy.
     """
 
@@ -61,10 +64,9 @@ class LocNet(nn.Module):
         self.multiple = 2 ** (len(widths) - 1)
         self.pool = {"blur": AntiAliasedPool, "max": lambda: nn.MaxPool3d(2)}[pooling]()
         self.encoder = nn.ModuleList(
-            nn.ModuleList([conv(before, width), conv(width, width)])
-            for before, width in zip([1, *widths[:-1]], widths, strict=True)
+            nn.ModuleList([conv(before, width), conv(width, width)]) for before, width in pairwise([1, *widths])
         )
-        self.lateral = nn.ModuleList(nn.Conv3d(deep, width, 1) for width, deep in zip(widths[:-1], widths[1:], strict=True))
+        self.lateral = nn.ModuleList(nn.Conv3d(deep, width, 1) for width, deep in pairwise(widths))
         self.decoder = nn.ModuleList(conv(width, width) for width in widths[:-1])
         self.head = nn.Conv3d(widths[0], channels, 1)
 
@@ -75,7 +77,9 @@ class LocNet(nn.Module):
             for convolution in convolutions:
                 x = F.relu(convolution(x))
             skips.append(x)
-        for skip, lateral, decoder in zip(skips[-2::-1], list(self.lateral)[::-1], list(self.decoder)[::-1], strict=True):
+        for skip, lateral, decoder in zip(
+            skips[-2::-1], list(self.lateral)[::-1], list(self.decoder)[::-1], strict=True
+        ):
             x = F.interpolate(lateral(x), scale_factor=2, mode="trilinear", align_corners=False)
             x = F.relu(decoder(x + skip))
         with torch.autocast(x.device.type, enabled=False):  # bfloat16 logits would quantise the centre of mass
@@ -86,7 +90,8 @@ class LocNet(nn.Module):
 def heatmap_weights(logits: Tensor, heatmap: str) -> Tensor:
     """Heatmap logits [..., k, j, i] -> non-negative weights that sum to one over the last three dimensions.
 
-    "softmax": never empty. "relu" (the paper): rectified and normalised; where a heatmap is empty the weights are uniform
+    "softmax": never empty. "relu" (the paper): rectified and normalised; where a heatmap is empty the weights are
+    uniform
     and their gradient is that of a softmax, so the net can recover instead of answering a corner.
     """
     soft = logits.flatten(-3).softmax(dim=-1).unflatten(-1, logits.shape[-3:])
@@ -107,7 +112,8 @@ def centre_of_mass(weights: Tensor, spacing_mm: float) -> Tensor:
     """Weighted mean of the voxel coordinates: [..., k, j, i] -> [..., 3] (x, y, z) in mm from the lattice's middle."""
     x, y, z = lattice_offsets(weights.shape[-3:], spacing_mm, weights.device)
     return torch.stack(
-        [(weights.sum((-3, -2)) * x).sum(-1), (weights.sum((-3, -1)) * y).sum(-1), (weights.sum((-2, -1)) * z).sum(-1)], -1
+        [(weights.sum((-3, -2)) * x).sum(-1), (weights.sum((-3, -1)) * y).sum(-1), (weights.sum((-2, -1)) * z).sum(-1)],
+        -1,
     )
 
 

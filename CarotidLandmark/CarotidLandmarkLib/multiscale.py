@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -44,11 +44,14 @@ class Architecture:
         )
 
 
+Guide = Callable[[int, Tensor], Tensor]
+
+
 class View(Protocol):
     """What the chain looks at: `pyramid.Pyramid` for one scan, or the boxes of a training batch. Air is 0."""
 
     def whole(self, scale_mm: float, multiple: int) -> tuple[Tensor, Tensor]:
-        """[B, 1, k, j, i] on LPS-aligned lattices, sizes a multiple of ``multiple``, and their middles [B, 3] (LPS mm)."""
+        """[B, 1, k, j, i] on LPS-aligned lattices, sizes in multiples of ``multiple``; their middles [B, 3], LPS mm."""
         ...
 
     def patches(self, scale_mm: float, centres_lps: Tensor, size: int) -> Tensor:
@@ -88,17 +91,17 @@ class MultiScaleLocNet(nn.Module):
         )
         self.presence = nn.Linear(sum(widths[0] + 2 for widths in architecture.widths), 1)
 
-    def forward(
-        self, view: View, noise_lps: Tensor | None = None, teacher_lps: Sequence[Tensor] | None = None
-    ) -> list[ScaleOutput]:
-        """The whole chain: a list of `ScaleOutput`, coarsest first.
+    def forward(self, view: View, noise_lps: Tensor | None = None, guide: Guide | None = None) -> list[ScaleOutput]:
+        """The whole chain, coarsest scale first; one loss on all positions trains it end to end.
 
-        noise_lps: [B, L, P, 3] mm, added to the last crop's centre: P passes of the last net alone. teacher_lps: for each
-        finer scale the crop centres [B, L, 1, 3] to use instead of the previous scale's answer (early training).
+        noise_lps: [B, L, P, 3] mm, added to the last crop's centre: P passes of the last net alone. guide: in training,
+        replaces the crop centre that a scale (its index) was about to use.
         """
         outputs = [self.coarsest(view)]
         for scale in range(1, len(self.nets)):
-            centre = outputs[-1].position_lps if teacher_lps is None else teacher_lps[scale - 1]
+            centre = outputs[-1].position_lps
+            if guide is not None:
+                centre = guide(scale, centre)
             if scale == len(self.nets) - 1 and noise_lps is not None:
                 centre = centre + noise_lps
             outputs.append(self.finer(view, scale, centre))
@@ -175,9 +178,7 @@ def strongest_mode(weights: Tensor, spacing_mm: float, window_mm: float) -> Tens
     k, j, i = index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]
     half = window_mm / 2 / spacing_mm
     x, y, z = lattice_offsets(shape, 1.0, weights.device)
-    near = [
-        ((axis - axis[at][:, None]).abs() <= half) for axis, at in ((z, k), (y, j), (x, i))
-    ]
+    near = [((axis - axis[at][:, None]).abs() <= half) for axis, at in ((z, k), (y, j), (x, i))]
     mask = near[0][:, :, None, None] & near[1][:, None, :, None] & near[2][:, None, None, :]
     return mask.to(weights.dtype).reshape(weights.shape)
 

@@ -1,6 +1,7 @@
 """A low-passed multi-resolution view of a volume, and the differentiable crop that cuts patches from it.
 
-Patches lie on lattices along the LPS axes whatever the image's direction matrix is, so orientation can not matter. Values
+Patches lie on lattices along the LPS axes whatever the image's direction matrix is, so orientation can not matter.
+Values
 are HU above air (air = 0): whatever lies outside the scan is then air by zero padding.
 """
 
@@ -8,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,9 +40,7 @@ def sample_lattice(
     inverse = torch.linalg.inv(affine_lps.double().cpu()).to(values.device, torch.float32)[:, :3, :3]
     origin = affine_lps[:, None, :3, 3].to(values.device, torch.float32)
     centre_index = torch.einsum("bxy,bpy->bpx", inverse, centres_lps.float() - origin)
-    z, y, x = (
-        (torch.arange(n, device=values.device, dtype=torch.float32) - (n - 1) / 2) * spacing_mm for n in shape
-    )
+    z, y, x = ((torch.arange(n, device=values.device, dtype=torch.float32) - (n - 1) / 2) * spacing_mm for n in shape)
     offsets = torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], dim=-1)
     index = torch.einsum("bxy,kjiy->bkjix", inverse, offsets)[:, None]
     index = index + centre_index[:, :, None, None, None, :]
@@ -53,7 +53,7 @@ def sample_lattice(
 
 
 def low_pass_matrix(size: int, spacing_mm: float, new_spacing_mm: float, sigma_mm: float) -> tuple[Tensor, float]:
-    """A Gaussian low-pass with resampling along one axis, as a matrix (a matrix product beats a strided filter on a CPU).
+    """A Gaussian low-pass with resampling along one axis, as a matrix: faster than a strided filter on a CPU.
 
     Returns [new size, size] float32, rows that sum to one inside the axis, and the position of the first new sample in
     old voxels. The new samples are centred on the old extent.
@@ -71,7 +71,8 @@ def low_pass_matrix(size: int, spacing_mm: float, new_spacing_mm: float, sigma_m
 class Level:
     """One low-passed copy of a region.
 
-    values: [K, J, I] float32, HU above air. affine_lps: [4, 4] float64 on the CPU. sigma_mm: blur along i, j, k, where a
+    values: [K, J, I] float32, HU above air. affine_lps: [4, 4] float64 on the CPU. sigma_mm: blur along i, j, k, where
+    a
     voxel of the scan itself counts as `SIGMA_PER_SPACING` of its size.
     """
 
@@ -119,7 +120,8 @@ def _apply(matrix: Tensor, values: Tensor, dim: int) -> Tensor:
 class Pyramid:
     """A scan seen at several scales, for a `MultiScaleLocNet`: one volume, so every batch dimension is 1.
 
-    The two coarsest scales need the whole scan and are reduced once, slab by slab; the finer ones are cut from the scan's
+    The two coarsest scales need the whole scan and are reduced once, slab by slab; the finer ones are cut from the
+    scan's
     own voxels around the points that are asked for.
     """
 
@@ -141,7 +143,8 @@ class Pyramid:
             self.levels[scale] = base if scale == whole[-1] else base.reduced(scale)
 
     def whole(self, scale_mm: float, multiple: int) -> tuple[Tensor, Tensor]:
-        """The scan on one LPS-aligned lattice: values [1, 1, k, j, i] (air = 0), sizes rounded up, and its middle [1, 3]."""
+        """The scan on one LPS-aligned lattice: values [1, 1, k, j, i] (air = 0), sizes rounded up; its middle [1,
+        3]."""
         corners = torch.cartesian_prod(*(torch.tensor([-0.5, n - 0.5], dtype=torch.float64) for n in self.size_ijk))
         corners = corners @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
         low, high = corners.amin(dim=0), corners.amax(dim=0)
@@ -171,6 +174,18 @@ class Pyramid:
         inside = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2 <= radius_mm**2
         return cube[inside] + AIR_HU
 
+    def seen_through(self, transform_lps: Tensor) -> Pyramid:
+        """The same scan moved: a point x of it is now at ``transform_lps`` [4, 4] x. No voxel is resampled.
+
+        Augmentation lives here: rotation, scale, shear and mirroring happen in the one sampling that cuts a patch.
+        """
+        moved = copy(self)
+        moved.affine_lps = transform_lps @ self.affine_lps
+        moved.levels = {
+            scale: replace(level, affine_lps=transform_lps @ level.affine_lps) for scale, level in self.levels.items()
+        }
+        return moved
+
     @property
     def size_ijk(self) -> tuple[int, int, int]:
         return self.volume.array.shape[2], self.volume.array.shape[1], self.volume.array.shape[0]
@@ -199,7 +214,7 @@ class Pyramid:
         return Level.of_scan(part, affine).reduced(scale_mm)
 
     def _whole_scan(self, scale_mm: float, progress: Callable[[float], None] | None) -> Level:
-        """All of the scan at ``scale_mm``: slab by slab in-plane, so that no float copy of the scan exists, then along k."""
+        """All of the scan at ``scale_mm``: in-plane slab by slab (a float copy of all would not fit), then along k."""
         slices, thickness = self.volume.array.shape[0], 32
         slabs = []
         for k in range(0, slices, thickness):

@@ -20,11 +20,14 @@ def draw_noise(landmarks: int, passes: int, noise_mm: float, seed: int) -> np.nd
     return generator.uniform(-noise_mm, noise_mm, size=(landmarks, passes, 3)).astype(np.float32)
 
 
-def total_covariance(samples_lps: np.ndarray, within_mm2: np.ndarray, coarse_mm2: np.ndarray, elsewhere: float) -> np.ndarray:
+def total_covariance(
+    samples_lps: np.ndarray, within_mm2: np.ndarray, coarse_mm2: np.ndarray, elsewhere: float
+) -> np.ndarray:
     """What is known of one landmark's error, in mm^2: [3, 3].
 
     By the law of total covariance: the spread of the passes' answers (samples_lps [P, 3]) plus the mean spread of their
-    own heatmaps (within_mm2 [P, 3, 3]). Noise at the last scale can not see a coarse scale that went to the wrong place,
+    own heatmaps (within_mm2 [P, 3, 3]). Noise at the last scale can not see a coarse scale that went to the wrong
+    place,
     so the coarse heatmap (coarse_mm2 [3, 3]) joins with the share of it that lies elsewhere.
     """
     between = np.cov(samples_lps, rowvar=False) if len(samples_lps) > 1 else np.zeros((3, 3))
@@ -50,7 +53,8 @@ def mahalanobis(error_lps: np.ndarray, covariance_mm2: np.ndarray) -> float:
 def conformal_factor(scores: Sequence[float], level: float) -> float:
     """Mahalanobis radius that covers ``level`` of new cases, by split conformal prediction (Vovk; Lei 2018).
 
-    The ceil((n + 1) level)-th smallest of the n calibration scores. Raises ValueError when n < ceil(1 / alpha) - 1: then
+    The ceil((n + 1) level)-th smallest of the n calibration scores. Raises ValueError when n < ceil(1 / alpha) - 1:
+    then
     no finite radius is valid.
     """
     _check_level(level)
@@ -63,7 +67,7 @@ def conformal_factor(scores: Sequence[float], level: float) -> float:
 
 
 def calibrate(scores: Mapping[str, Sequence[float]], levels: Sequence[float]) -> dict[str, Any]:
-    """A bundle's calibration: level -> landmark -> {factor, n}; levels that the number of cases can not support are left out."""
+    """A bundle's calibration: level -> landmark -> {factor, n}. Levels that need more cases are left out."""
     table: dict[str, Any] = {}
     for level in levels:
         try:
@@ -85,7 +89,9 @@ def calibrated_radius(calibration: Mapping[str, Any], landmark: str, level: floa
     if not known:
         return gaussian
     if level > max(known) + 1e-9:
-        raise ValueError(f"This model's regions are calibrated up to {max(known):.0%}; ask for a lower level than {level:.0%}.")
+        raise ValueError(
+            f"This model's regions are calibrated up to {max(known):.0%}; ask for a lower level than {level:.0%}."
+        )
     levels = sorted(known)
     inflation = [known[each] / gaussian_radius(each) for each in levels]
     return gaussian * float(np.interp(level, levels, inflation))
@@ -94,7 +100,7 @@ def calibrated_radius(calibration: Mapping[str, Any], landmark: str, level: floa
 def confidence_region(
     covariance_mm2: np.ndarray, std_mm: np.ndarray, landmark: str, level: float, calibration: Mapping[str, Any]
 ) -> ConfidenceRegion:
-    """The calibrated ellipsoid for one landmark: total covariance [3, 3], per-axis sd of the passes [3] (for the paper's)."""
+    """The calibrated ellipsoid of one landmark: total covariance [3, 3]; sd of the passes [3] for the paper's."""
     radius = calibrated_radius(calibration, landmark, level)
     values, vectors = np.linalg.eigh(np.asarray(covariance_mm2, dtype=float))
     order = np.argsort(values)[::-1]

@@ -1,0 +1,66 @@
+"""MODEL_CARD.md, filled from a bundle's metadata."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from CarotidLandmarkLib.bundle import BundleMetadata
+from jinja2 import Environment
+
+# ruff: noqa: E501 - Markdown tables are lines
+TEMPLATE = """\
+# {{ m.name }} {{ m.version }}
+
+{{ m.intended_use }}
+
+Exported {{ day }} with CarotidLandmark {{ m.lib_version }} and torch {{ m.torch_version }}. Licence of the weights: {{ m.licence }}.
+
+## What it finds
+
+{% for landmark in m.landmarks %}- `{{ landmark.name }}` ({{ landmark.label }})
+{% endfor %}
+The point is the apex of the flow divider: going up slice by slice, on the first axial level at which the common carotid's lumen
+has become two separate lumens, the midpoint of the wall between them.
+
+## How it works
+
+A chain of Loc-Nets at {{ m.scales_mm | join(", ") }} mm (Ma, Gupta, Sabuncu, ISBI 2020); patches of {{ m.patch_size }} voxels a
+side, HU window {{ m.hu_window[0] }} to {{ m.hu_window[1] }}, noise of up to {{ m.noise_mm }} mm per axis at the last scale.
+Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{ ", " if not loop.last else "." }}{% endfor %}
+
+## Training
+
+{% for key, value in m.training.items() %}- {{ key }}: {{ value }}
+{% endfor %}
+## Measured
+
+{% if m.accuracy %}On annotated cases of `{{ m.accuracy.dataset }}` that were neither trained nor calibrated on:
+
+| | |
+|---|---|
+{% for key, value in m.accuracy.items() if key not in ("dataset", "summary") %}| {{ key }} | {{ value }} |
+{% endfor %}{% else %}Not measured: the dataset had no test cases.
+{% endif %}
+## Calibration
+
+{% if m.calibration %}Split conformal prediction on validation cases; factor = Mahalanobis radius of the region.
+
+| level | {% for landmark in m.landmarks %}{{ landmark.label }} (n) | {% endfor %}
+
+|---|{% for landmark in m.landmarks %}---|{% endfor %}
+
+{% for level, row in m.calibration.items() %}| {{ level }} | {% for landmark in m.landmarks %}{{ "%.2f" | format(row[landmark.name].factor) }} ({{ row[landmark.name].n }}) | {% endfor %}
+
+{% endfor %}{% else %}Not calibrated: too few cases. Its regions are those of a Gaussian and may be too small.
+{% endif %}
+## Limits
+
+Numbers above hold for the cases they were measured on. Digital necks are not patients: nothing here is a claim about patients.
+The verdict and the confidence region are there to be read; a point whose verdict is not `ok` needs a look.
+"""
+
+
+def model_card(metadata: BundleMetadata, day: date) -> str:
+    """The card's Markdown."""
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    return environment.from_string(TEMPLATE).render(m=metadata, day=day.isoformat())

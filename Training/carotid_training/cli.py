@@ -1,0 +1,35 @@
+"""The command carotid-train: fit, evaluate, export, synthesize."""
+
+from __future__ import annotations
+
+import sys
+
+USAGE = """carotid-train: digital necks, training, evaluation and export of CarotidLandmark's models
+
+  carotid-train fit --config Training/configs/release.yaml   train (lightning command line; --help says all options)
+  carotid-train evaluate BUNDLE DATASET                      error, calibration and presence on annotated cases
+  carotid-train export RUN --calibrate DATASET               a model bundle from a training run
+  carotid-train synthesize --cases N --seed S --output DIR   a cohort of digital necks on disk
+"""
+
+
+def main() -> None:
+    """Entry point; each command imports only what it needs."""
+    command, arguments = (sys.argv[1] if len(sys.argv) > 1 else "--help"), sys.argv[2:]
+    if command == "fit":
+        from .fit import fit
+
+        fit(arguments)
+    elif command in ("evaluate", "export", "synthesize"):
+        import typer
+
+        from . import evaluate, export, synthesize
+
+        function = {"evaluate": evaluate.main, "export": export.main, "synthesize": synthesize.main}[command]
+        sys.argv = [f"carotid-train {command}", *arguments]
+        typer.run(function)
+    elif command in ("-h", "--help"):
+        print(USAGE, end="")
+    else:
+        print(f"carotid-train: there is no command '{command}'; see carotid-train --help.", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,142 @@
+"""Where training batches come from: endless digital necks, annotated cases on disk, or both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.dataset import Dataset as CaseFolder
+from torch.utils.data import DataLoader, Dataset
+
+from .disk import CaseBatches
+from .necks.styles import Styles
+from .stream import COARSE_MM, NeckStream, SampleBatch
+
+
+class ValidationBatches(Dataset):
+    """The same unseen necks every time, each style alike; rendered once and kept."""
+
+    def __init__(self, streams: Sequence[NeckStream], batches: int):
+        self.streams, self.batches = streams, batches
+        self.rendered: dict[int, SampleBatch] = {}
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> SampleBatch:
+        if index not in self.rendered:
+            self.rendered[index] = self.streams[index % len(self.streams)].batch(index)
+        return self.rendered[index]
+
+
+class NecksData(pl.LightningDataModule):
+    """Training batches as {"necks", "coarse", "cases"}, each when its batch size is above zero.
+
+    necks: digital necks at all scales; coarse: digital necks at 4 mm only, for the coarsest net; cases: annotated
+    cases of
+    the training split of ``dataset``. The mix is the ratio of the batch sizes. Validation: the dataset's validation
+    cases
+    if there is a dataset and no digital necks are asked for, else ``validation_batches`` batches of unseen necks.
+    ``styles``: style -> weight; ``backgrounds``: CT files for the styles that need real tissue; ``render_device``: cuda
+    renders in the main process (then use workers: 0).
+    """
+
+    def __init__(
+        self,
+        landmarks: tuple[LandmarkSpec, ...],
+        necks_per_step: int = 4,
+        coarse_per_step: int = 0,
+        cases_per_step: int = 0,
+        dataset: Path | None = None,
+        styles: dict[str, float] | None = None,
+        backgrounds: list[Path] | None = None,
+        seed: int = 0,
+        workers: int = 1,
+        render_device: str = "cpu",
+        validation_batches: int = 8,
+    ):
+        super().__init__()
+        if cases_per_step and dataset is None:
+            raise ValueError("cases_per_step is above zero but no dataset is given; set data.dataset to its folder.")
+        if not necks_per_step + coarse_per_step + cases_per_step:
+            raise ValueError("Nothing to train on; set necks_per_step, coarse_per_step or cases_per_step above zero.")
+        self.landmarks = landmarks
+        self.necks_per_step, self.coarse_per_step, self.cases_per_step = necks_per_step, coarse_per_step, cases_per_step
+        self.dataset, self.seed, self.workers, self.render_device = dataset, seed, workers, render_device
+        self.styles = Styles([str(path) for path in backgrounds or ()])
+        self.weights = styles or dict.fromkeys(self.styles.available, 1.0)
+        self.styles.check(list(self.weights))
+        self.validation_batches = validation_batches
+        self._validation: Dataset | None = None
+
+    def train_dataloader(self) -> dict[str, DataLoader]:
+        """Loaders that go on from the trainer's global step: an interrupted run sees what it would have seen."""
+        trainer = self.trainer
+        rank, world, step = (trainer.global_rank, trainer.world_size, trainer.global_step) if trainer else (0, 1, 0)
+        every = {"start": step * world, "rank": rank, "world_size": world}
+        neck = {"base_seed": self.seed, "styles": self.styles, "weights": self.weights, "device": self.render_device}
+        loaders: dict[str, DataLoader] = {}
+        if self.necks_per_step:
+            loaders["necks"] = self._loader(NeckStream(self.necks_per_step, **neck, **every))
+        if self.coarse_per_step:
+            # Other necks than the full stream's: the seed space of the base seed after this one.
+            coarse = {**neck, "base_seed": (self.seed + 1) % 256, "scales": (COARSE_MM,)}
+            loaders["coarse"] = self._loader(NeckStream(self.coarse_per_step, **coarse, **every))
+        if self.cases_per_step:
+            loaders["cases"] = self._loader(self._cases("train", **every))
+        return loaders
+
+    def val_dataloader(self) -> DataLoader:
+        if self._validation is None:
+            if self.dataset is not None and not self.necks_per_step:
+                self._validation = self._cases("validation", augment=False).each_once()
+            else:
+                self._validation = ValidationBatches(
+                    [
+                        NeckStream(
+                            max(4, self.necks_per_step), self.seed, "validation", self.styles, {style: 1.0},
+                            device=self.render_device,
+                        )
+                        for style in self.weights
+                    ],
+                    self.validation_batches,
+                )  # fmt: skip
+        return DataLoader(self._validation, batch_size=None)
+
+    def dataset_hash(self) -> str | None:
+        """sha256 over the cases' image hashes and annotations: which data a run was trained on."""
+        if self.dataset is None:
+            return None
+        digest = hashlib.sha256()
+        folder = CaseFolder.open(self.dataset)
+        for case in map(folder.case, folder.case_ids()):
+            digest.update(case.image_sha256.encode())
+            for annotator in case.annotators():
+                digest.update(repr(sorted(case.annotation(annotator).points.items())).encode())
+        return digest.hexdigest()
+
+    def _cases(self, split: str, augment: bool = True, **every: int) -> CaseBatches:
+        assert self.dataset is not None
+        folder = CaseFolder.open(self.dataset)
+        return CaseBatches(
+            folder, split, max(1, self.cases_per_step), self.landmarks, self.seed, augment=augment, **every
+        )
+
+    def _loader(self, source: Iterable) -> DataLoader:
+        workers = 0 if self.render_device != "cpu" else self.workers
+        return DataLoader(
+            source,  # type: ignore[arg-type]
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=False,
+            prefetch_factor=2 if workers else None,
+            worker_init_fn=_one_thread if workers else None,
+        )
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

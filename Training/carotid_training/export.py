@@ -1,0 +1,145 @@
+"""carotid-train export: a training run becomes a model bundle with measured accuracy and calibration."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import CarotidLandmarkLib
+import numpy as np
+import torch
+import typer
+from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
+from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.multiscale import Architecture
+from CarotidLandmarkLib.uncertainty import calibrate
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from .card import model_card
+from .predictions import Outcome, annotated, run_cases
+
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+INTENDED_USE = (
+    "Research: finding the left and right carotid bifurcations in contrast-enhanced CT of the neck, "
+    "for review by a reader. Not for clinical use."
+)
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="The run directory, or one checkpoint of it.")],
+    calibrate_on: Annotated[
+        Path, typer.Option("--calibrate", help="Dataset whose validation cases calibrate and whose test cases measure.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the new bundle.")] = Path("bundle"),
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "carotid",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "1.0.0",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
+) -> None:
+    """Write a model bundle: the run's averaged weights, calibrated and measured on cases it was not trained on."""
+    console = Console(stderr=True)
+    try:
+        bundle = export(run, calibrate_on, output, name, version, device)
+    except (ValueError, OSError) as error:
+        console.print(f"carotid-train export: {error}", highlight=False, markup=False)
+        raise typer.Exit(2) from None
+    console.print(f"Wrote {bundle.path}: {bundle.metadata.accuracy.get('summary', 'not measured')}", highlight=False)
+
+
+def export(run: Path, calibrate_on: Path, output: Path, name: str, version: str, device: str = "auto") -> Bundle:
+    """`main` for Python callers. Raises ValueError with a sentence where the run or the dataset can not be used."""
+    architecture, state, training = read_run(run)
+    dataset = Dataset.open(calibrate_on)
+    metadata = metadata_of(architecture, name, version, training)
+    validation, tests = annotated(dataset, "validation"), None
+    if any(case.split == "test" for case in map(dataset.case, dataset.case_ids())):
+        tests = annotated(dataset, "test")
+    with tempfile.TemporaryDirectory() as folder, Bar(console=Console(stderr=True), transient=True) as bar:
+        detector = Detector(Bundle.save(Path(folder) / name, metadata, state, "Not calibrated yet."), device)
+
+        def outcomes(cases: list, words: str) -> list[Outcome]:
+            task = bar.add_task(words, total=1.0)
+            listed = run_cases(detector, dataset, cases, lambda _, share: bar.update(task, completed=share))
+            return [outcome for _, _, found in listed for outcome in found]
+
+        scores: dict[str, list[float]] = {landmark.name: [] for landmark in architecture.landmarks}
+        for outcome in outcomes(validation, "calibrating"):
+            if outcome.score is not None:
+                scores[outcome.landmark].append(outcome.score)
+        metadata = replace(metadata, calibration=calibrate(scores, LEVELS))
+        accuracy = accuracy_of(outcomes(tests, "measuring"), calibrate_on.name) if tests else {}
+        metadata = replace(metadata, accuracy=accuracy)
+    return Bundle.save(output, metadata, state, model_card(metadata, date.today()))
+
+
+def read_run(run: Path) -> tuple[Architecture, dict[str, torch.Tensor], dict[str, Any]]:
+    """Architecture, weights (averaged where the run averages) and the record of a run or checkpoint."""
+    checkpoints = [run] if run.is_file() else sorted(run.glob("**/last*.ckpt"), key=lambda file: file.stat().st_mtime)
+    if not checkpoints:
+        raise ValueError(f"{run} holds no checkpoint last.ckpt; give the run directory of carotid-train fit.")
+    # Our own checkpoint, written by our own trainer: the file holds configuration objects beside tensors.
+    checkpoint = torch.load(checkpoints[-1], map_location="cpu", weights_only=False)
+    state = {
+        key.removeprefix("net."): value.float()
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith("net.")
+    }
+    record = checkpoints[-1].parent.parent / "run.json"
+    training = json.loads(record.read_text()) if record.exists() else {}
+    training |= {"steps": int(checkpoint["global_step"]), "epochs": int(checkpoint["epoch"]) + 1}
+    return architecture_from(checkpoint["architecture"]), state, training
+
+
+def architecture_from(document: dict[str, Any]) -> Architecture:
+    """The architecture that `dataclasses.asdict` made plain."""
+    landmarks = tuple(LandmarkSpec(**landmark) for landmark in document["landmarks"])
+    return Architecture(**{**document, "landmarks": landmarks})
+
+
+def metadata_of(architecture: Architecture, name: str, version: str, training: dict[str, Any]) -> BundleMetadata:
+    """Metadata of a bundle, not calibrated or measured yet."""
+    plain = asdict(architecture)
+    known = {key: plain.pop(key) for key in ("scales_mm", "widths", "patch_size", "hu_window", "noise_mm")}
+    plain.pop("landmarks")
+    return BundleMetadata(
+        name=name,
+        version=version,
+        landmarks=architecture.landmarks,
+        **known,
+        architecture=plain,
+        torch_version=torch.__version__,
+        lib_version=CarotidLandmarkLib.__version__,
+        training=training,
+        accuracy={},
+        calibration={},
+        intended_use=INTENDED_USE,
+        licence="Apache-2.0",
+    )
+
+
+def accuracy_of(outcomes: list[Outcome], dataset: str) -> dict[str, Any]:
+    """The numbers that a bundle carries about itself."""
+    errors = np.array([outcome.error_mm for outcome in outcomes if outcome.error_mm is not None])
+    present = [outcome for outcome in outcomes if outcome.truth_lps is not None]
+    absent = [outcome for outcome in outcomes if outcome.truth_lps is None]
+    if not len(errors):
+        return {"dataset": dataset, "landmarks": len(present), "found": 0, "summary": "no landmark was found"}
+    mean, median, high = float(errors.mean()), float(np.median(errors)), float(np.percentile(errors, 95))
+    return {
+        "dataset": dataset,
+        "landmarks": len(present),
+        "found": len(errors),
+        "absent": len(absent),
+        "absent_called_missing": sum(outcome.found.status == "missing" for outcome in absent),
+        "mean_mm": round(mean, 3),
+        "sd_mm": round(float(errors.std(ddof=1)), 3) if len(errors) > 1 else None,
+        "median_mm": round(median, 3),
+        "p95_mm": round(high, 3),
+        "over_10mm": round(float((errors > 10).mean()), 4),
+        "summary": f"{mean:.2f} mm mean, {median:.2f} median, {high:.2f} 95th percentile over {len(errors)} landmarks",
+    }

@@ -1,0 +1,62 @@
+"""carotid-train fit: lightning's command line over `ChainModule` and `NecksData`."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import CarotidLandmarkLib
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from .data import NecksData
+from .module import ChainModule
+
+
+class RunRecord(Callback):
+    """Writes run.json beside the checkpoints: versions, device, seeds, data, so that a run directory says all."""
+
+    def on_fit_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        record = {
+            "lib_version": CarotidLandmarkLib.__version__,
+            "torch_version": torch.__version__,
+            "lightning_version": lightning.__version__,
+            "python_version": platform.python_version(),
+            "device": str(module.device),
+            "precision": str(trainer.precision),
+            "processes": trainer.world_size,
+            "command": " ".join(["carotid-train", "fit", *sys.argv[2:]]),
+            "seed": data.seed,
+            "styles": data.weights,
+            "dataset_sha256": data.dataset_hash(),
+        }
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+class _Command(LightningCLI):
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("model.architecture.landmarks", "data.landmarks")
+
+
+def fit(arguments: Sequence[str]) -> None:
+    """Train, or go on with --ckpt_path RUN/checkpoints/last.ckpt."""
+    _Command(
+        ChainModule,
+        NecksData,
+        args=["fit", *arguments],
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults={"callbacks": [RunRecord()]},
+        parser_kwargs={"fit": {"default_env": False}},
+        auto_configure_optimizers=False,
+    )

@@ -1,0 +1,156 @@
+"""The training step of the chain, as a lightning module."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from CarotidLandmarkLib.multiscale import Architecture, Guide, MultiScaleLocNet, ScaleOutput
+from torch import Tensor
+
+from .losses import Objective, distance_loss, heatmap_loss, presence_loss, schedule_weights
+from .stream import SampleBatch
+from .view import BatchView
+
+
+class ChainModule(pl.LightningModule):
+    """Trains a `MultiScaleLocNet` on batches of one or several sources.
+
+    A source without fine boxes (the coarse stream) trains the coarsest net alone: it is a seventh of the cost and
+    decides
+    the gross errors. Learning rate: ``learning_rate``, warmed up and then, if ``decay``, lowered along a cosine.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        objective: Objective | None = None,
+        learning_rate: float = 1e-3,
+        warmup_steps: int = 200,
+        decay: bool = True,
+        seed: int = 0,
+    ):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.architecture, self.objective = architecture, objective or Objective()
+        self.learning_rate, self.warmup_steps, self.decay, self.seed = learning_rate, warmup_steps, decay, seed
+        self.net = MultiScaleLocNet(architecture).to(memory_format=torch.channels_last_3d)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["architecture"] = asdict(self.architecture)
+
+    @property
+    def progress(self) -> float:
+        """How much of the training is done, 0 to 1; constant within an epoch, as the paper's schedule is."""
+        epochs = self.trainer.max_epochs or 1
+        return min(1.0, self.current_epoch / max(1, epochs - 1))
+
+    def training_step(self, batches: dict[str, SampleBatch], step: int) -> Tensor:
+        total = torch.zeros((), device=self.device)
+        for number, (source, batch) in enumerate(sorted(batches.items())):
+            random = torch.Generator().manual_seed((self.seed * 1_000_003 + self.global_step) * 16 + number)
+            losses = self.losses(batch, random)
+            total = total + torch.stack(list(losses.values())).sum()
+            self.log_dict({f"{source}/{k}": v.detach() for k, v in losses.items()}, batch_size=len(batch.present))
+        self.log("loss", total.detach(), prog_bar=True, batch_size=1)
+        return total
+
+    def losses(self, batch: SampleBatch, random: torch.Generator) -> dict[str, Tensor]:
+        """Weighted terms of one batch; ``random`` draws the crop noise."""
+        objective, present, truth = self.objective, batch.present, batch.landmarks_lps
+        weights = schedule_weights(objective.schedule, len(self.net.nets), self.progress)
+        if not batch.boxes:
+            outputs, weights = [self.net.coarsest(BatchView(batch))], [max(weights[0], 1e-3)]
+        else:
+            outputs = self.net(*self._view_and_noise(batch, random))
+        terms: dict[str, Tensor] = {}
+        for output, weight in zip(outputs, weights, strict=True):
+            name = f"{output.scale_mm:g}mm"
+            terms[f"distance_{name}"] = weight * distance_loss(output, truth, present, objective.distance)
+            if objective.heatmap_weight:
+                loss = heatmap_loss(output, truth, present, self.net.flipped, objective.heatmap_sd_voxels)
+                terms[f"heatmap_{name}"] = objective.heatmap_weight * loss
+        if objective.presence_weight and batch.boxes:
+            terms["presence"] = objective.presence_weight * presence_loss(self.net.presence_logit(outputs), present)
+        return terms
+
+    def _view_and_noise(self, batch: SampleBatch, random: torch.Generator) -> tuple[BatchView, Tensor, Guide]:
+        view = BatchView(batch)
+        bound = self.architecture.noise_mm
+        noise = (2 * torch.rand((*batch.present.shape, 1, 3), generator=random) - 1) * bound
+        teach = self.progress < self.objective.teacher_until
+        return view, noise.to(batch.coarse.device), self.guide(view, random, teach)
+
+    def guide(self, view: BatchView, random: torch.Generator, teach: bool) -> Guide:
+        """Where a finer scale crops: near the truth (``teach``), else where the chain points, kept inside the boxes.
+
+        An absent landmark has no truth, and the chain may point anywhere: its crops lie around the middle of its box.
+        """
+        batch, architecture = view.batch, self.architecture
+
+        def centre(scale: int, proposed: Tensor) -> Tensor:
+            spacing = architecture.scales_mm[scale]
+            slack = view.slack_mm(spacing, architecture.patch_size)
+            if scale == len(architecture.scales_mm) - 1:
+                slack -= architecture.noise_mm
+            middle = view.box_middles(spacing)
+            truth = batch.landmarks_lps[:, :, None]
+            # Mostly as good as the previous scale usually is, sometimes as bad as it may be.
+            near = torch.randn(proposed.shape, generator=random) * 0.2 * slack
+            far = (2 * torch.rand(proposed.shape, generator=random) - 1) * slack
+            wide = torch.rand((*proposed.shape[:2], 1, 1), generator=random) < 0.3
+            shift = torch.where(wide, far, near).to(proposed.device)
+            taught = torch.where(batch.present[:, :, None, None], truth.nan_to_num(), middle) + shift
+            wanted = taught if teach else torch.where(batch.present[:, :, None, None], proposed, taught)
+            return torch.minimum(torch.maximum(wanted, middle - slack), middle + slack)
+
+        return centre
+
+    def validation_step(self, batch: SampleBatch, step: int, dataloader_idx: int = 0) -> None:
+        outputs, presence = self.predict(batch)
+        for output in outputs:
+            error = (output.position_lps[:, :, 0] - batch.landmarks_lps).norm(dim=-1)
+            for b, style in enumerate(batch.styles):
+                found = error[b][batch.present[b]]
+                if len(found):
+                    names = [f"val/{output.scale_mm:g}mm", f"val/{output.scale_mm:g}mm_{style}"]
+                    self.log_dict(dict.fromkeys(names, found.mean()), batch_size=len(found), sync_dist=True)
+                    if output is outputs[-1]:
+                        gross = (found > 10).float().mean()
+                        self.log("val/over_10mm", gross, batch_size=len(found), sync_dist=True)
+                        self.log("val/error", found.mean(), batch_size=len(found), sync_dist=True, prog_bar=True)
+        correct = ((presence > 0) == batch.present).float().mean()
+        self.log("val/presence_correct", correct, batch_size=len(batch.present), sync_dist=True)
+
+    def predict(self, batch: SampleBatch) -> tuple[list[ScaleOutput], Tensor]:
+        """The chain as it runs at test, one pass without noise, kept inside the boxes; presence logits [B, L]."""
+        view = BatchView(batch)
+        outputs = self.net(view, guide=self.guide(view, torch.Generator().manual_seed(0), teach=False))
+        return outputs, self.net.presence_logit(outputs)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+
+        def factor(step: int) -> float:
+            warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+            cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * min(1.0, step / steps))).item())
+            return warm * (max(0.01, cosine) if self.decay else 1.0)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        if isinstance(batch, dict):
+            return {source: self.transfer_batch_to_device(b, device, dataloader_idx) for source, b in batch.items()}
+        return replace(
+            batch,
+            **{
+                name: getattr(batch, name).to(device, non_blocking=True)
+                for name in ("coarse", "coarse_origin_lps", "landmarks_lps", "present")
+            },
+            boxes={scale: box.to(device, non_blocking=True) for scale, box in batch.boxes.items()},
+            box_origins_lps={scale: o.to(device, non_blocking=True) for scale, o in batch.box_origins_lps.items()},
+        )

@@ -1,0 +1,78 @@
+"""A detector run over annotated cases: what evaluation and calibration both start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from CarotidLandmarkLib.dataset import Annotation, Case, Dataset
+from CarotidLandmarkLib.detection import Detection, LandmarkResult
+from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.uncertainty import mahalanobis
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One landmark of one case: truth (LPS mm, None where absent) beside what was found."""
+
+    case_id: str
+    landmark: str
+    truth_lps: tuple[float, float, float] | None
+    found: LandmarkResult
+    verdict: str
+
+    @property
+    def error_mm(self) -> float | None:
+        """Distance from the truth; None where either is missing."""
+        if self.truth_lps is None or self.found.position_lps_mm is None:
+            return None
+        return float(np.linalg.norm(np.subtract(self.found.position_lps_mm, self.truth_lps)))
+
+    @property
+    def score(self) -> float | None:
+        """The conformal score: the error in units of the predicted covariance."""
+        if self.error_mm is None:
+            return None
+        error = np.subtract(self.found.position_lps_mm, self.truth_lps)
+        return mahalanobis(error, np.asarray(self.found.covariance_mm2))
+
+
+def run_cases(
+    detector: Detector,
+    dataset: Dataset,
+    cases: Sequence[Case],
+    progress: Callable[[str, float], None] | None = None,
+    **how: Any,
+) -> Iterator[tuple[Case, Detection, list[Outcome]]]:
+    """Detect on every case (``how``: passes, level, seed) and pair each landmark with the annotators' mean."""
+    for number, case in enumerate(cases):
+        if progress is not None:
+            progress(case.id, number / len(cases))
+        detection = detector.detect(case.read_volume(), **how)
+        truth = reference(list(dataset.annotations(case.id).values()), [lm.name for lm in detection.landmarks])
+        outcomes = [
+            Outcome(case.id, found.name, truth[found.name], found, detection.quality.verdict)
+            for found in detection.landmarks
+        ]
+        yield case, detection, outcomes
+
+
+def annotated(dataset: Dataset, split: str | None) -> list[Case]:
+    """The annotated cases of a split (None: all). Raises ValueError where there is none."""
+    cases = [case for case in map(dataset.case, dataset.case_ids()) if case.annotators()]
+    cases = [case for case in cases if split is None or case.split == split]
+    if not cases:
+        raise ValueError(f"{dataset.path.name} has no annotated case{f' in the split {split!r}' if split else ''}.")
+    return cases
+
+
+def reference(annotations: Sequence[Annotation], names: Sequence[str]) -> dict[str, tuple[float, float, float] | None]:
+    """The mean of the annotators' points per landmark; None where most say that it is missing."""
+    points = {}
+    for name in names:
+        said = [annotation.points.get(name) for annotation in annotations]
+        seen = [point for point in said if point is not None]
+        points[name] = tuple(np.mean(seen, axis=0).tolist()) if len(seen) * 2 > len(said) else None
+    return points
