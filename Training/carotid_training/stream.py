@@ -14,18 +14,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from . import protocol, seeds
-from .necks.neck import Grid, Neck
+from .necks.neck import Grid
 from .necks.styles import Styles
-from .scanner import Region, Scanner, Truth
+from .sample import Sample, draw_length
 
 COARSE_MM = 4.0
 # Scale (mm) -> voxels along a side of a box: the patch of 56 voxels, and as much around it as its centre may be off.
 BOX_SIZES = {2.0: 80, 1.0: 80, 0.5: 88}
-# Length of the scans of one batch along the body, mm: neck block, neck, arch to vertex; and how often.
-LENGTHS_MM = ((120.0, 180.0), (180.0, 300.0), (300.0, 500.0))
-LENGTH_SHARES = (0.25, 0.45, 0.30)
-REGIONS: tuple[Region, ...] = ("carotids", "chest", "head", "empty")
-REGION_SHARES = (0.94, 0.025, 0.025, 0.01)
 JITTER_VOXELS = 3.0
 ABSENT_JITTER_MM = 25.0
 # The coarse lattice is a multiple of this many voxels: a U-Net with three poolings takes it as it is.
@@ -103,9 +98,8 @@ class NeckStream(IterableDataset):
         """Batch number ``index``."""
         numbers = [index * self.batch_size + b for b in range(self.batch_size)]
         neck_seeds = [seeds.neck_seed(self.split, self.base_seed, n) for n in numbers]
-        shape_class = seeds.generator(neck_seeds[0], "batch")
-        length = LENGTHS_MM[int(torch.multinomial(torch.tensor(LENGTH_SHARES), 1, generator=shape_class))]
-        samples = [self._sample(seed, length) for seed in neck_seeds]
+        length = draw_length(seeds.generator(neck_seeds[0], "batch"))
+        samples = [Sample.draw(seed, self.styles, self.weights, length) for seed in neck_seeds]
         # The lattice that holds the largest scan of the batch.
         extents = [s.scanner.extent_lps() for s in samples]
         size = torch.stack([high - low for low, high in extents]).amax(dim=0) / (COARSE_MM * COARSE_MULTIPLE)
@@ -133,17 +127,7 @@ class NeckStream(IterableDataset):
             absent_because=tuple(t.absent_because for t in truths),
         )
 
-    def _sample(self, seed: int, length_mm: tuple[float, float]) -> _Sample:
-        generator = seeds.generator(seed, "scan")
-        names = list(self.weights)
-        shares = torch.tensor([self.weights[n] for n in names], dtype=torch.float64)
-        style = names[int(torch.multinomial(shares, 1, generator=generator))]
-        region = REGIONS[int(torch.multinomial(torch.tensor(REGION_SHARES), 1, generator=generator))]
-        neck = self.styles.draw(style, seed)
-        scanner = Scanner.draw(generator, neck, length_mm, region)
-        return _Sample(neck, scanner, scanner.truth(neck), generator)
-
-    def _boxes(self, sample: _Sample) -> list[Grid]:
+    def _boxes(self, sample: Sample) -> list[Grid]:
         """Boxes around the left and right landmark at every fine scale; an absent one: around where it might be."""
         uniform = protocol.uniform(sample.generator)
         grids = []
@@ -157,14 +141,6 @@ class NeckStream(IterableDataset):
                     middle = sample.scanner.nearest_inside(middle[None])[0]
                 grids.append(Grid.aligned(middle, scale, (self.box_sizes[scale],) * 3))
         return grids
-
-
-@dataclass(frozen=True)
-class _Sample:
-    neck: Neck
-    scanner: Scanner
-    truth: Truth
-    generator: torch.Generator
 
 
 def _origins(grids: Sequence[Grid]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 from collections.abc import Sequence
@@ -24,21 +25,21 @@ class Styles:
     """Draws necks of any available style."""
 
     def __init__(self, backgrounds: Sequence[Path | str] = ()):
-        """``backgrounds``: unenhanced CTs for the styles made of real tissue; else the file that $CAROTID_BACKGROUND_CT
-        names, else none. Raises ValueError where a file does not exist."""
+        """``backgrounds``: unenhanced CTs (or prepared ones, .npz) for the styles made of real tissue; else the file
+        that $CAROTID_BACKGROUND_CT names, else none. Raises ValueError where a file does not exist."""
         paths = [Path(b) for b in backgrounds]
         if not paths and os.environ.get(BACKGROUND_VARIABLE):
             paths = [Path(os.environ[BACKGROUND_VARIABLE])]
         for path in paths:
             if not path.exists():
                 raise ValueError(f"The background CT {path.name} does not exist; give a file that does.")
-        self.backgrounds = paths
-        self._opened: list[Background] = []
+        self.paths = paths
+        self._backgrounds: list[Background] = []
 
     @property
     def available(self) -> list[str]:
         """Names of the styles that can be drawn here."""
-        return [name for name, needs_background in STYLES.items() if self.backgrounds or not needs_background]
+        return [name for name, needs_background in STYLES.items() if self.paths or not needs_background]
 
     def check(self, names: Sequence[str]) -> None:
         """Raises ValueError where one of the names is no style, or needs a background that is not given."""
@@ -51,19 +52,29 @@ class Styles:
                     f"or in the environment variable {BACKGROUND_VARIABLE}."
                 )
 
+    def open(self) -> None:
+        """Read and analyse the backgrounds now (seconds each), before processes are started that would each do it.
+
+        Raises VolumeError where one can not be used.
+        """
+        if not self._backgrounds:
+            from .background import Background
+
+            self._backgrounds = [
+                Background.load(path) if path.suffix == ".npz" else Background.prepare(read_volume(path))
+                for path in self.paths
+            ]
+
+    def fingerprint(self) -> list[str]:
+        """What tells the backgrounds apart: the sha256 of each file (of its name, where it is a DICOM folder)."""
+        contents = (path.read_bytes() if path.is_file() else path.name.encode() for path in self.paths)
+        return [hashlib.sha256(content).hexdigest() for content in contents]
+
     def draw(self, style: str, seed: int) -> Neck:
-        """The neck of a style and seed. Raises ValueError like `check`."""
+        """The neck of a style and seed. Raises ValueError like `check`, VolumeError like `open`."""
         self.check([style])
         module = importlib.import_module(f".{style}", __package__)
         if not STYLES[style]:
             return module.draw(seed)
-        if not self._opened:
-            self._opened = [_open(path) for path in self.backgrounds]
-        return module.draw(seed, self._opened)
-
-
-def _open(path: Path) -> Background:
-    """A background prepared earlier (.npz), or any CT, analysed now."""
-    from .background import Background
-
-    return Background.load(path) if path.suffix == ".npz" else Background.prepare(read_volume(path))
+        self.open()
+        return module.draw(seed, self._backgrounds)

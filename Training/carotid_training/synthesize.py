@@ -1,0 +1,185 @@
+"""A cohort of digital necks on disk: whole scans in the annotated-cases layout, with the truth as an annotation.
+
+Whatever is killed half-way goes on where it stopped: a case appears whole or not at all, and depends on its seed alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from CarotidLandmarkLib.atomic import write_text
+from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.volume import Volume
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from . import seeds
+from .necks.styles import Styles
+from .sample import SIDES, Sample
+
+LANDMARKS = tuple(f"{side}_carotid_bifurcation" for side in SIDES)
+ANNOTATOR = "truth"
+# The split of Ma et al. (ISBI 2020): 167 scans for training, 42 for validation, 54 for test.
+SPLIT_SHARES = {"train": 167, "validation": 42, "test": 54}
+
+Facts = dict[str, float | str | bool]
+
+
+@dataclass(frozen=True)
+class CaseToMake:
+    """A case of a cohort: all that its voxels follow from, but for the styles and their backgrounds."""
+
+    id: str
+    split: str
+    seed: int
+
+
+def split_sizes(cases: int) -> dict[str, int]:
+    """How many of ``cases`` go into each split, in the paper's proportions (largest remainders)."""
+    whole = sum(SPLIT_SHARES.values())
+    sizes = {split: cases * share // whole for split, share in SPLIT_SHARES.items()}
+    by_remainder = sorted(SPLIT_SHARES, key=lambda split: -(cases * SPLIT_SHARES[split] % whole))
+    for split in by_remainder[: cases - sum(sizes.values())]:
+        sizes[split] += 1
+    return sizes
+
+
+def plan(cases: int, seed: int) -> list[CaseToMake]:
+    """The cases of a cohort. Raises ValueError where the seed is out of range or there are no cases."""
+    if cases < 1:
+        raise ValueError("A cohort needs at least one case; ask for more with --cases.")
+    return [
+        CaseToMake(f"{split}-{index:05d}", split, seeds.neck_seed(split, seed, index))
+        for split, size in split_sizes(cases).items()
+        for index in range(size)
+    ]
+
+
+def synthesize(
+    cases: int,
+    seed: int,
+    output: Path,
+    styles: Styles,
+    weights: Mapping[str, float],
+    processes: int = 1,
+    device: str = "cpu",
+    on_case: Callable[[int, int], None] = lambda done, total: None,
+) -> Dataset:
+    """Write ``cases`` scans, their truth and `cohort.csv` into ``output``, a new folder or one that this began earlier.
+
+    ``weights``: style -> how often; ``on_case`` is told after each case how many are done. Raises ValueError (also
+    DatasetError) where the arguments or the folder do not fit, OSError.
+    """
+    styles.check(list(weights))
+    todo = plan(cases, seed)
+    styles.open()
+    dataset = _open(output, {"seed": seed, "styles": dict(sorted(weights.items())), "tissue": styles.fingerprint()})
+    rows: list[Facts] = []
+    for row in _results(todo, dataset.path, styles, weights, processes, device):
+        rows.append(row)
+        on_case(len(rows), len(todo))
+    write_text(output / "cohort.csv", table(rows))
+    return dataset
+
+
+def make_case(case: CaseToMake, folder: Path, styles: Styles, weights: Mapping[str, float], device: str) -> Facts:
+    """Render, store and annotate one case, unless that has been done; returns its row of the cohort's table."""
+    dataset = Dataset.open(folder)
+    sample = Sample.draw(case.seed, styles, weights)
+    if case.id not in dataset.case_ids():
+        array, affine, _ = sample.scanner.acquire(sample.neck, device)
+        dataset.add_case(Volume(array, affine, name=case.id), case_id=case.id, group=case.id, split=case.split)
+    if ANNOTATOR not in dataset.case(case.id).annotators():
+        points = dict(zip(LANDMARKS, sample.truth.landmarks_lps.tolist(), strict=True))
+        present = dict(zip(LANDMARKS, sample.truth.present.tolist(), strict=True))
+        dataset.save_annotation(
+            case.id,
+            ANNOTATOR,
+            points={name: tuple(point) if present[name] else None for name, point in points.items()},
+            status={name: "accepted" if present[name] else "missing" for name in LANDMARKS},
+            comment=f"digital neck, style {sample.neck.style}, seed {case.seed}",
+        )
+    return {"case": case.id, "split": case.split, **sample.facts()}
+
+
+def table(rows: Sequence[Facts]) -> str:
+    """Rows as CSV text; a column for every key, empty where a row lacks it."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _open(output: Path, recipe: dict) -> Dataset:
+    """The dataset to fill. What it is made of is kept beside it, so that another cohort is never mixed into it."""
+    path = output / "cohort.json"
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(recipe)):
+            raise DatasetError(
+                f"{output.name} holds a cohort of another seed, styles or background; choose a new folder."
+            )
+        return Dataset.open(output)
+    dataset = Dataset.create(output, LANDMARKS)
+    write_text(path, json.dumps(recipe, indent=2) + "\n")
+    return dataset
+
+
+def _results(todo, folder, styles, weights, processes, device):
+    """The rows of all cases, in order."""
+    if processes == 1:
+        for case in todo:
+            yield make_case(case, folder, styles, weights, device)
+        return
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
+        futures = [pool.submit(make_case, case, folder, styles, weights, device) for case in todo]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def main(
+    cases: Annotated[int, typer.Option(help="How many scans (the paper had 263).")],
+    output: Annotated[Path, typer.Option(help="Folder of the dataset: new, or one to go on with.")],
+    seed: Annotated[int, typer.Option(help="0 to 255; other seeds are other necks.")] = 0,
+    styles: Annotated[str, typer.Option(help="Styles, separated by commas; default: all available.")] = "",
+    background: Annotated[
+        list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Cases made at the same time.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Write a cohort of digital necks with their truth: a dataset like one that annotators made."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    try:
+        available = Styles(background or ())
+        names = [name.strip() for name in styles.split(",") if name.strip()] or available.available
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("digital necks", total=cases)
+            synthesize(
+                cases, seed, output, available, dict.fromkeys(names, 1.0), processes, device,
+                on_case=lambda done, total: progress.update(task, completed=done, total=total),
+            )  # fmt: skip
+    except (ValueError, OSError) as error:
+        console.print(f"carotid-train synthesize: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        console.print("carotid-train synthesize: stopped; the same command goes on from here.", style="yellow")
+        raise typer.Exit(3) from None
