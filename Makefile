@@ -1,0 +1,33 @@
+# Two commands: make demo (find the bifurcations in the bundled scan), make test (everything passes).
+# The first call makes .venv and installs the pinned packages; PYTHON chooses the interpreter (3.11 to 3.13).
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(BIN)/carotid-landmark demo --output demo-output
+
+# One thread per process: two processes share the machine without slowing each other down.
+test: $(READY)
+	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy CarotidLandmark/CarotidLandmarkLib Training/carotid_training
+
+$(READY): pyproject.toml constraints.txt .ci/system-libraries
+	@.ci/system-libraries
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "This Python can not make virtual environments; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[train,slicer,test]'
+	@touch $(READY)
+
+clean:
+	rm -rf .venv build dist demo-output *.egg-info
