@@ -72,7 +72,7 @@ class Background:
         foramina = corner + _foramina(smooth, canal_cells, foramen, step) * step
         classes, metal = _classes(hu, body, spacing, origin)
         top = corner[2] + foramen * step[2]
-        tube = _tube(classes, spacing, round((levels[0, 2] - origin[2]) / spacing[2]))
+        tube = _tube(hu, classes, spacing, round((levels[1, 2] - origin[2]) / spacing[2]))
         clearance = _clearance(classes, tube, body, spacing)
         airway = _airway(classes, body, canal[canal[:, 2] < top], levels, spacing, origin)
         middle = levels[LEVELS.index("C4")]
@@ -146,7 +146,11 @@ class Background:
     def class_at(self, points: Tensor) -> Tensor:
         """Tissue class (int64) at points [..., 3], nearest voxel; AIR outside the scan."""
         flat = self.normalised(points).reshape(1, -1, 1, 1, 3)
-        return F.grid_sample(self.on(points.device, "classes"), flat, mode="nearest", align_corners=False).reshape(points.shape[:-1]).long()
+        return (
+            F.grid_sample(self.on(points.device, "classes"), flat, mode="nearest", align_corners=False)
+            .reshape(points.shape[:-1])
+            .long()
+        )
 
 
 _STORED = [f.name for f in fields(Background) if not f.name.startswith("_")]
@@ -214,7 +218,9 @@ def _track(score: np.ndarray, bend: float = 0.15) -> np.ndarray:
     for level in score[1:]:
         padded = np.pad(total, 1, constant_values=-np.inf)
         rows, columns = total.shape
-        options = np.stack([padded[1 + a : 1 + a + rows, 1 + b : 1 + b + columns] - bend * np.hypot(a, b) for a, b in shifts])
+        options = np.stack(
+            [padded[1 + a : 1 + a + rows, 1 + b : 1 + b + columns] - bend * np.hypot(a, b) for a, b in shifts]
+        )
         came.append(np.argmax(options, axis=0))
         total = level + options.max(axis=0)
     path = [np.unravel_index(int(np.argmax(total)), total.shape)]
@@ -250,7 +256,10 @@ def _levels(smooth: np.ndarray, canal: np.ndarray, foramen: float, step: np.ndar
     """Middles of the bodies C1..C7, [7, 3] cells: the standard ladder, scaled and shifted so that its rungs miss the discs."""
     ahead = 16.0 / step[1]
     profile = np.array(
-        [smooth[k, max(0, int(j - ahead) - 3) : int(j - ahead) + 4, int(i) - 3 : int(i) + 4].mean() for i, j, k in canal.astype(int)]
+        [
+            smooth[k, max(0, int(j - ahead) - 3) : int(j - ahead) + 4, int(i) - 3 : int(i) + 4].mean()
+            for i, j, k in canal.astype(int)
+        ]
     )
     profile = profile - ndimage.gaussian_filter1d(profile, 12.0 / step[2])
     ladder, best = np.array(_BELOW_FORAMEN_MM), (-np.inf, 1.0, 0.0)
@@ -288,7 +297,9 @@ def _foramina(smooth: np.ndarray, canal: np.ndarray, foramen: float, step: np.nd
     return np.stack(paths)
 
 
-def _classes(hu: np.ndarray, body: np.ndarray, spacing: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _classes(
+    hu: np.ndarray, body: np.ndarray, spacing: np.ndarray, origin: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Tissue classes [k, j, i] uint8 and dental metal [n, 4] (centre and radius, mm)."""
     smooth = ndimage.gaussian_filter(hu, 0.6)
     classes = np.digitize(smooth, (-350.0, -25.0, 180.0)).astype(np.uint8)
@@ -305,17 +316,17 @@ def _classes(hu: np.ndarray, body: np.ndarray, spacing: np.ndarray, origin: np.n
     return classes, np.array(found, dtype=np.float64).reshape(-1, 4)
 
 
-def _tube(classes: np.ndarray, spacing: np.ndarray, top: int) -> np.ndarray:
+def _tube(hu: np.ndarray, classes: np.ndarray, spacing: np.ndarray, top: int) -> np.ndarray:
     """Walls of breathing tubes below slice ``top``, uint8: dense rings of at most 16 mm around air."""
     walls = np.zeros(classes.shape, dtype=np.uint8)
     thick = np.ones([2 * round(2.5 / s) + 1 for s in spacing[1::-1]])
     for k in range(min(top, len(classes))):
-        bone = classes[k] == BONE
-        holes, count = ndimage.label(ndimage.binary_fill_holes(bone) & ~bone)
+        dense = ndimage.binary_closing(hu[k] > 120, np.ones((3, 3)))
+        holes, count = ndimage.label(ndimage.binary_fill_holes(dense) & ~dense)
         area = ndimage.sum_labels(classes[k] == AIR, holes, range(1, count + 1)) * spacing[0] * spacing[1]
         bores = np.isin(holes, 1 + np.flatnonzero((area > 12) & (area < 120)))
         walls[k] = ndimage.binary_dilation(bores, thick)
-    return walls
+    return ndimage.binary_closing(walls, np.ones((5, 1, 1))).astype(np.uint8) | walls
 
 
 def _clearance(classes: np.ndarray, tube: np.ndarray, body: np.ndarray, spacing: np.ndarray) -> np.ndarray:
@@ -344,7 +355,9 @@ def _airway(classes, body, canal, levels, spacing, origin) -> np.ndarray:
             j, i = np.nonzero(air)
             points.append([x[i].mean(), y[j].mean(), middle[2]])
     if len(points) < 4:
-        raise VolumeError("No airway was found before the spine of the background CT; give an unenhanced CT of the neck.")
+        raise VolumeError(
+            "No airway was found before the spine of the background CT; give an unenhanced CT of the neck."
+        )
     points = np.array(points)
     return np.column_stack([ndimage.gaussian_filter1d(points[:, a], 3.0) for a in (0, 1)] + [points[:, 2]])
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from .background import Background
 from .deformation import Deformation, DeformedTissue
 from .tissue_neck import TissueNeck
+from .vessels import VesselTree
 
 # HU of the tissue as scanned -> how far each may move: tones are stretched between these.
 _TONES = ((-1024, 0), (-400, 40), (-105, 22), (0, 12), (55, 20), (130, 35), (400, 110), (1200, 300), (3071, 0))
@@ -25,7 +26,8 @@ def draw(seed: int, backgrounds: Sequence[Background]) -> TissueNeck:
     deformation = Deformation.draw(generator, strength=1.0)
     toning = Toning(background, generator)
     tissue = DeformedTissue(background, deformation, toning)
-    return TissueNeck.build(seed, "painted", tissue, generator, metal=toning.keeps_metal)
+    tree = VesselTree.draw(generator)
+    return TissueNeck.build(seed, "painted", tissue, tree, generator, metal=toning.keeps_metal)
 
 
 class Toning:

@@ -15,6 +15,7 @@ from torch import Tensor
 from .background import AIR, BONE, FAT, SOFT, Background
 from .deformation import Deformation, DeformedTissue
 from .tissue_neck import TissueNeck
+from .vessels import VesselTree
 
 _REGIONS = 8  # every class is split into as many sub-regions
 # Lowest and highest HU of air, fat, soft tissue and bone.
@@ -29,9 +30,10 @@ def draw(seed: int, backgrounds: Sequence[Background]) -> TissueNeck:
     generator = torch.Generator().manual_seed(seed)
     background = backgrounds[int(torch.randint(len(backgrounds), (), generator=generator))]
     deformation = Deformation.draw(generator, strength=1.7)
-    colouring = Colouring(background, generator)
+    tree = VesselTree.draw(generator, wild=float(torch.rand((), generator=generator)))
+    colouring = Colouring(background, generator, tree.facts["arterial_hu"])
     tissue = DeformedTissue(background, deformation, colouring)
-    return TissueNeck.build(seed, "recoloured", tissue, generator, metal=False)
+    return TissueNeck.build(seed, "recoloured", tissue, tree, generator, metal=False)
 
 
 class Colouring:
