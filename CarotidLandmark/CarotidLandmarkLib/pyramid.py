@@ -44,11 +44,10 @@ def sample_lattice(
     offsets = torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], dim=-1)
     index = torch.einsum("bxy,kjiy->bkjix", inverse, offsets)[:, None]
     index = index + centre_index[:, :, None, None, None, :]
-    # A lattice of one voxel along an axis has no extent to normalise by.
-    grid = 2 * index / (size - 1).clamp(min=1) - 1
+    grid = (2 * index + 1) / size - 1
     # One tall grid per volume instead of P copies of the volume.
     tall = grid.reshape(batch, patches * shape[0], shape[1], shape[2], 3)
-    sampled = F.grid_sample(values, tall.to(values.dtype), mode="bilinear", padding_mode="zeros", align_corners=True)
+    sampled = F.grid_sample(values, tall.to(values.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
     return sampled.reshape(batch, patches, 1, *shape)
 
 
@@ -192,7 +191,7 @@ class Pyramid:
 
     def _above_air(self, part: np.ndarray) -> Tensor:
         values = torch.as_tensor(np.ascontiguousarray(part)).to(self.device, torch.float32)
-        return values.sub_(AIR_HU).clamp_(min=0)
+        return (values - AIR_HU).clamp_(min=0)  # not in place: a float scan shares its memory with the tensor
 
     def _region(self, centres_lps: Tensor, half_mm: float, scale_mm: float) -> Level:
         """The scan's own voxels around all centres, reduced to ``scale_mm``."""

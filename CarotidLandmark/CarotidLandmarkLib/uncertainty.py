@@ -80,7 +80,7 @@ def calibrate(scores: Mapping[str, Sequence[float]], levels: Sequence[float]) ->
 
 
 def calibrated_radius(calibration: Mapping[str, Any], landmark: str, level: float) -> float:
-    """Mahalanobis radius for a level: the bundle's factor, scaled between calibrated levels like a Gaussian's.
+    """Mahalanobis radius for a level: the bundle's factor, interpolated over the Gaussian radius between levels.
 
     Above the highest calibrated level a model has no claim: raises ValueError. Without any calibration: the Gaussian's.
     """
@@ -93,8 +93,9 @@ def calibrated_radius(calibration: Mapping[str, Any], landmark: str, level: floa
             f"This model's regions are calibrated up to {max(known):.0%}; ask for a lower level than {level:.0%}."
         )
     levels = sorted(known)
-    inflation = [known[each] / gaussian_radius(each) for each in levels]
-    return gaussian * float(np.interp(level, levels, inflation))
+    # Straight lines from (0, 0) through the calibrated points: a higher level never has a smaller region.
+    radii = [0.0, *(gaussian_radius(each) for each in levels)]
+    return float(np.interp(gaussian, radii, [0.0, *(known[each] for each in levels)]))
 
 
 def confidence_region(

@@ -1,0 +1,98 @@
+"""Noise, covariance, calibration, confidence regions."""
+
+import math
+
+import numpy as np
+import pytest
+from CarotidLandmarkLib import uncertainty
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def test_noise_is_uniform_on_both_sides_and_a_function_of_its_seed():
+    noise = uncertainty.draw_noise(2, 4000, 5.0, seed=3)
+    assert noise.shape == (2, 4000, 3)
+    assert noise.min() < -4.9 and noise.max() > 4.9 and abs(noise.mean()) < 0.1
+    assert noise.std() == pytest.approx(10 / math.sqrt(12), rel=0.02)
+    assert np.array_equal(noise, uncertainty.draw_noise(2, 4000, 5.0, seed=3))
+    assert not np.array_equal(noise, uncertainty.draw_noise(2, 4000, 5.0, seed=4))
+
+
+@pytest.mark.parametrize(("level", "radius"), [(0.5, 1.5382), (0.9, 2.5003), (0.95, 2.7955), (0.99, 3.3682)])
+def test_the_gaussian_radius_is_that_of_the_chi_distribution(level, radius):
+    assert uncertainty.gaussian_radius(level) == pytest.approx(radius, abs=1e-3)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, 90.0])
+def test_a_level_that_is_no_probability_is_refused(level):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        uncertainty.gaussian_radius(level)
+
+
+@settings(max_examples=50, deadline=None)
+@given(n=st.integers(1, 60), level=st.sampled_from([0.5, 0.8, 0.9, 0.95]))
+def test_the_conformal_factor_exists_exactly_when_there_are_enough_cases(n, level):
+    needed = {0.5: 1, 0.8: 4, 0.9: 9, 0.95: 19}[level]
+    scores = np.arange(1, n + 1, dtype=float)
+    if n < needed:
+        with pytest.raises(ValueError, match="too few"):
+            uncertainty.conformal_factor(scores, level)
+    else:
+        assert uncertainty.conformal_factor(scores, level) == min(n, math.ceil((n + 1) * level - 1e-9))
+
+
+def test_conformal_regions_cover_new_cases_as_often_as_they_say():
+    generator = np.random.default_rng(0)
+    covered = []
+    for _ in range(400):
+        scores = generator.gamma(2.0, size=30)
+        covered.append(generator.gamma(2.0) <= uncertainty.conformal_factor(scores, 0.9))
+    assert 0.86 < np.mean(covered) < 0.96
+
+
+def test_levels_that_the_cases_can_not_support_are_left_out_of_a_calibration():
+    table = uncertainty.calibrate({"a": [1.0] * 12, "b": [2.0] * 12}, (0.5, 0.9, 0.95))
+    assert set(table) == {"0.5", "0.9"}
+    assert table["0.9"]["b"] == {"factor": 2.0, "n": 12}
+
+
+def test_a_level_above_the_highest_calibrated_one_is_refused():
+    table = uncertainty.calibrate({"a": list(range(1, 13))}, (0.5, 0.9))
+    with pytest.raises(ValueError, match="calibrated up to 90%"):
+        uncertainty.calibrated_radius(table, "a", 0.95)
+    assert uncertainty.calibrated_radius(table, "a", 0.9) == pytest.approx(12.0)
+    assert uncertainty.calibrated_radius(table, "a", 0.7) < uncertainty.calibrated_radius(table, "a", 0.85)
+
+
+def test_without_calibration_the_region_is_the_gaussian_one():
+    assert uncertainty.calibrated_radius({}, "a", 0.9) == pytest.approx(2.5003, abs=1e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), level=st.floats(0.3, 0.95))
+def test_a_confidence_region_is_the_ellipsoid_of_its_covariance(seed, level):
+    generator = np.random.default_rng(seed)
+    root = generator.normal(size=(3, 3))
+    covariance = root @ root.T + 0.05 * np.eye(3)
+    region = uncertainty.confidence_region(covariance, np.sqrt(np.diag(covariance)), "a", level, {})
+    axes, semi = np.array(region.axes_lps), np.array(region.semi_axes_mm)
+    assert np.linalg.det(axes) == pytest.approx(1.0)
+    assert np.all(np.diff(semi) <= 1e-9)
+    rebuilt = axes.T @ np.diag((semi / uncertainty.gaussian_radius(level)) ** 2) @ axes
+    assert np.allclose(rebuilt, covariance)
+    assert region.volume_mm3 == pytest.approx(4 / 3 * math.pi * semi.prod())
+    assert region.volume_mm3 <= region.paper_volume_mm3 * (1 + 1e-9)  # Hadamard: equal when the axes are uncorrelated
+
+
+def test_the_spread_of_the_passes_reaches_the_covariance():
+    generator = np.random.default_rng(0)
+    samples = generator.normal(size=(5000, 3)) * [1.0, 2.0, 3.0]
+    total = uncertainty.total_covariance(samples, np.zeros((5000, 3, 3)), np.eye(3) * 900, elsewhere=0.0)
+    assert np.allclose(np.diag(total), [1.01, 4.01, 9.01], rtol=0.06)
+
+
+def test_a_coarse_heatmap_with_a_second_mode_makes_the_region_wide():
+    samples = np.random.default_rng(0).normal(size=(50, 3)) * 0.2
+    sure = uncertainty.total_covariance(samples, np.zeros((50, 3, 3)), np.eye(3) * 900, elsewhere=0.0)
+    torn = uncertainty.total_covariance(samples, np.zeros((50, 3, 3)), np.eye(3) * 900, elsewhere=0.4)
+    assert np.sqrt(np.trace(torn)) > 30 * np.sqrt(np.trace(sure))
