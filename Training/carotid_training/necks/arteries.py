@@ -1,0 +1,234 @@
+"""The arteries of the neck: aortic arch to circle of Willis. Lumens only; walls and disease are put on later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from .layout import Layout
+from .vessel_paths import Dice, Points, Tube, arc_length, curve, with_loop
+
+SIDES = {"left": 1, "right": -1}
+
+
+@dataclass(frozen=True)
+class Carotid:
+    """One side's bifurcation as drawn: the three lumens, and what disease and veins need to know about them.
+
+    ``towards_internal`` is the unit vector from the external to the internal carotid at their junction; ``apex_mm`` the
+    approximate length of internal carotid, from the junction, below the flow divider.
+    """
+
+    side: str
+    common: Tube
+    internal: Tube
+    external: Tube
+    towards_internal: Points
+    apex_mm: float
+    shift: Callable[[Points], Points]  # the side's tortuosity: moves points [n, 3]
+
+
+def draw_carotid(
+    dice: Dice, layout: Layout, side: str, height: float, lateral: float, hu: float, wild: float
+) -> Carotid:
+    """``height`` (z of the flow divider) and ``lateral`` (its distance from the spine's midline) in mm."""
+    sign = SIDES[side]
+    size = layout.size * dice.normal(1.0, 0.08, 0.75, 1.3)
+    r_common = dice.normal(3.3, 0.4 * (1 + wild), 2.2, 5.0) * size
+    r_bulb = max(r_common * 1.02, dice.normal(4.1, 0.6 * (1 + wild), 2.6, 6.5) * size)
+    r_internal = dice.normal(2.5, 0.3 * (1 + wild), 1.5, 3.6) * size
+    r_external = dice.normal(2.15, 0.3 * (1 + wild), 1.2, 3.4) * size
+    azimuth = np.deg2rad(dice.normal(48, 32)) if dice.chance(0.9) else np.deg2rad(dice.uniform(90, 250))
+    towards = np.array([sign * np.cos(azimuth), np.sin(azimuth), 0.0])  # 0: internal lateral; 90 degrees: behind
+    angle = np.deg2rad(dice.normal(48, 15 * (1 + wild), 24, 95))
+    apart = (r_bulb + r_external) * dice.uniform(1.3, 2.2)
+    apex = -apart / np.tan(angle) * np.log(1 - (r_bulb + r_external) / apart)
+    apex = float(np.clip(apex, 5.0, 22.0))
+    share = dice.uniform(0.25, 0.7)
+
+    z = (height - 0.95 * apex) / layout.size  # of the junction, in the mean adult
+    medial = _medial_course(dice, z, wild)
+    wave = [dice.waves(abs(dice.normal(0, 1.5 * (1 + wild))), 45, 130) for _ in range(2)]
+    above = [dice.waves(abs(dice.normal(0, 1.8 * (1 + wild))), 30, 80) for _ in range(2)]
+
+    def shift(points: Points) -> Points:
+        h = points[:, 2] / layout.size
+        window = np.clip((h + 118) / 40, 0, 1) * np.clip((64 - h) / 18, 0, 1)
+        inward = np.minimum(medial(h) * window, np.abs(points[:, 0]) - 7)
+        moved = points.copy()
+        moved[:, 0] += wave[0](h) * window - sign * np.maximum(inward, 0)
+        moved[:, 1] += wave[1](h) * window
+        # The landmark's own side-to-side place was drawn: the waves must not move it once more.
+        moved[:, 0] -= wave[0](np.array([z])) * np.exp(-(((h - z) / 30) ** 2)) * window
+        return moved
+
+    junction = layout.at(lateral / layout.width, dice.normal(-18, 3.5 * (1 + wild)), z, sign)
+    junction[:2] += (0.5 - share) * (r_bulb + r_external) * towards[:2]
+    low = [(7, -38, -128), (13, -32, -106), (18, -28, -82), (21, -25, -58), (23, -22, -38)]
+    if side == "right":
+        low = [(17, -33, -94), (19.5, -29, -76), (21.5, -25, -55), (23, -22, -38)]
+    common = [layout.at(*place, sign) for place in low if place[2] < z - 22]
+    rise = np.array([sign * dice.normal(0.04, 0.08), dice.normal(0.08, 0.12), 1.0])
+    rise /= np.linalg.norm(rise)
+    steps = np.array([0.0, 5.0, 10.0, 16.0, 23.0])
+    spread = apart * (1 - np.exp(-steps * np.tan(angle) / apart))
+    trunk = junction + steps[:, None] * rise
+    inner = trunk + share * spread[:, None] * towards
+    outer = trunk - (1 - share) * spread[:, None] * towards
+    base = [(27, -5, 64), (26.5, -5, 75), (21, -11, 82), (13, -17, 83), (11.5, -20, 90)]
+    base += [(11, -31, 93), (10.5, -33, 98), (12, -27, 101), (14, -26, 107)]
+    rest = [p for p in ((28, -10, 36), (28, -7, 50)) if p[2] > z + 38]
+    whole = np.array([*common, junction - 9 * rise, *inner, *(layout.at(*p, sign) for p in rest + base)])
+    whole = shift(curve(whole, 1.5))
+    cut = int(np.argmin(np.linalg.norm(whole - shift(junction[None]), axis=1)))
+    internal = whole[cut:].copy()
+    h = internal[:, 2] / layout.size
+    ramp = np.clip((h - z - 24) / 15, 0, 1) * np.clip((62 - h) / 12, 0, 1) * (arc_length(internal) < 120)
+    internal[:, :2] += np.stack([wave(h) for wave in above], axis=1) * ramp[:, None]
+    common = whole[: cut + 1]
+    room = 62 * layout.size - junction[2]
+    if room > 48 and dice.chance(0.10 + 0.2 * wild):
+        turn = dice.uniform(2.0, 2 * np.pi + 0.5)
+        internal = with_loop(
+            internal, dice.uniform(30, room - 16), dice.uniform(4.5, 8), turn, dice.uniform(0, 2 * np.pi)
+        )
+    if len(common) > 50 and dice.chance(0.05 + 0.1 * wild):
+        spot = dice.uniform(0.25, 0.6) * arc_length(common)[-1]
+        common = with_loop(common, spot, dice.uniform(6, 10), dice.uniform(1.5, 3.5), dice.uniform(0, 2 * np.pi))
+        common[-1] = internal[0]
+
+    back = [p for p in ((36, -21, 30), (42, -16, 46), (46, -14, 58)) if p[2] > z + 26]
+    external = np.array([junction - 2 * rise, *outer, *(layout.at(*p, sign) for p in back)])
+    external = shift(curve(external, 1.5))
+
+    arc = arc_length(internal)
+    bulge, fade = apex + dice.uniform(-2, 4), dice.uniform(8, 14)
+    r_inside = PchipInterpolator(
+        [0, bulge, bulge + fade, bulge + 2 * fade, 90, 130, 260],
+        [1.06 * r_common, r_bulb, (r_bulb + 2 * r_internal) / 3, r_internal, 0.95 * r_internal, 0.8 * r_internal, 0.5],
+    )(arc)
+    noise = dice.waves(0.035 * (1 + wild), 15, 60)
+    from_below = arc_length(common)[-1] - arc_length(common)
+    r_below = r_common * (1 + 0.06 * np.exp(-from_below / 8) + 0.15 * np.exp(-((arc_length(common)) / 15)))
+    r_outside = r_external * PchipInterpolator([0, apex, 40, 90, 200], [1.15, 1.1, 0.95, 0.75, 0.5])(
+        arc_length(external)
+    )
+    return Carotid(
+        side,
+        Tube(f"{side}_common_carotid", "lumen", common, r_below * (1 + noise(from_below)), hu),
+        Tube(f"{side}_internal_carotid", "lumen", internal, np.maximum(r_inside * (1 + noise(-arc)), 0.9), hu),
+        Tube(f"{side}_external_carotid", "lumen", external, r_outside, hu),
+        towards,
+        apex,
+        shift,
+    )
+
+
+def _medial_course(dice: Dice, z: float, wild: float) -> Callable[[Points], Points]:
+    """How many mm the carotid swings behind the pharynx at heights h: the retropharyngeal course, seldom."""
+    if not dice.chance(0.09 + 0.2 * wild):
+        return np.zeros_like
+    # Mostly above the bifurcation, sometimes with it.
+    centre = z + (dice.uniform(22, 34) if dice.chance(0.6) else dice.uniform(-15, 15))
+    depth, reach = dice.uniform(7, 18), dice.uniform(14, 24)
+    return lambda h: depth * np.exp(-(((h - centre) / reach) ** 2))
+
+
+def carotid_branches(dice: Dice, layout: Layout, carotid: Carotid, hu: float) -> list[Tube]:
+    """Branches of the external carotid, and the middle and anterior cerebral arteries."""
+    sign = SIDES[carotid.side]
+    external, internal = carotid.external, carotid.internal
+    arc = external.arc
+    thickness = dice.normal(1.0, 0.15, 0.6, 1.5)
+    # Where it leaves (mm beyond the flow divider), radius, places it passes (side, back, z), chance of being there.
+    root = carotid.apex_mm
+    z = external.points[np.searchsorted(arc, root)][2] / layout.size
+    plan = {
+        "superior_thyroid": (root + dice.uniform(-1, 5), 0.95, [(25, -35, z - 6), (20, -40, z - 22), (19, -34, min(z - 38, -38))], 0.97),
+        "ascending_pharyngeal": (root + dice.uniform(0, 5), 0.55, [(23, -15, z + 12), (20, -12, max(z + 28, 45)), (20, -12, max(z + 40, 60))], 0.9),
+        "lingual": (root + dice.uniform(6, 12), 1.05, [(24, -38, z + 12), (16, -50, max(z + 10, 14)), (8, -62, max(z + 16, 22))], 0.97),
+        "facial": (root + dice.uniform(9, 17), 1.15, [(32, -40, z + 20), (40, -50, max(z + 14, 20)), (40, -58, max(z + 22, 28)), (30, -75, max(z + 40, 48))], 0.97),
+        "occipital": (root + dice.uniform(9, 18), 0.95, [(40, 2, z + 32), (48, 22, max(z + 42, 58)), (38, 52, 70), (30, 62, 92)], 0.95),
+        "internal_maxillary": (arc[-1] - 1, 1.15, [(44, -24, 64), (34, -38, 62), (22, -46, 60)], 0.98),
+        "superficial_temporal": (arc[-1] - 1.5, 1.0, [(54, -14, 72), (62, -16, 90), (66, -22, 125)], 0.98),
+    }  # fmt: skip
+    tubes = []
+    for name, (leaves, radius, places, likely) in plan.items():
+        if not dice.chance(likely):
+            continue
+        start = int(np.clip(np.searchsorted(arc, leaves), 1, len(arc) - 2))
+        ends = [layout.at(*place, sign) + np.array([dice.normal(0, 2.0) for _ in range(3)]) for place in places]
+        if ends[0][2] < ends[-1][2] - 5 and ends[0][2] < external.points[start][2] - 30:
+            continue
+        path = curve([external.points[start], *ends], 2.5)
+        wiggle = [dice.waves(abs(dice.normal(0, 0.9)), 12, 40) for _ in range(3)]
+        along = arc_length(path)
+        path += np.stack([w(along) for w in wiggle], axis=1) * np.clip(along / 12, 0, 1)[:, None]
+        r = radius * thickness * dice.normal(1, 0.15, 0.6, 1.5)
+        tubes.append(Tube(f"{carotid.side}_{name}", "lumen", path, np.linspace(r, 0.55 * r, len(path)), hu, 0.92 * hu))
+    top = internal.points[-1]
+    for name, places in (("middle_cerebral", [(25, -29, 108), (40, -24, 109)]), ("anterior_cerebral", [(6, -35, 110), (3, -45, 128), (3, -30, 150)])):  # fmt: skip
+        path = curve([top, *(layout.at(*place, sign) for place in places)], 3.0)
+        tubes.append(Tube(f"{carotid.side}_{name}", "lumen", path, np.linspace(1.4, 0.9, len(path)), hu))
+    return tubes
+
+
+def great_vessels(dice: Dice, layout: Layout, carotids: dict[str, Carotid], hu: float) -> list[Tube]:
+    """Aortic arch, brachiocephalic trunk, subclavian arteries; they meet the common carotids' lower ends."""
+    wide = dice.normal(1.0, 0.12, 0.7, 1.5)
+    arch = [(-18, -50, -238), (-18, -52, -200), (-14, -50, -165), (-4, -46, -144), (6, -37, -137), (14, -21, -139)]
+    arch += [(20, -5, -153), (21, 3, -190), (19, 3, -238)]
+    path = curve([layout.at(*place) for place in arch], 5.0)
+    tubes = [Tube("aorta", "lumen", path, wide * np.linspace(15.5, 11.5, len(path)), hu)]
+    left, right = carotids["left"].common.points[0], carotids["right"].common.points[0]
+    if dice.chance(0.15):  # bovine arch: the left common carotid leaves the brachiocephalic trunk
+        stem = curve([layout.at(1, -42, -132), layout.at(5, -39, -128), left], 3.0)
+    else:
+        stem = curve([layout.at(6, -38, -138), layout.at(6.5, -38, -133), left], 3.0)
+    tubes.append(
+        Tube("left_common_carotid_origin", "lumen", stem, np.full(len(stem), carotids["left"].common.radii[0]), hu)
+    )
+    trunk = curve([layout.at(-2, -45, -143), layout.at(-6, -42, -126), layout.at(-12, -37, -108), right], 3.0)
+    tubes.append(Tube("brachiocephalic_trunk", "lumen", trunk, np.linspace(6.8, 5.6, len(trunk)) * wide, hu))
+    start = {"left": [layout.at(14, -22, -138), layout.at(19, -14, -118)], "right": [right + [0, 0, -2.0]]}
+    over = {
+        "left": [(29, -8, -96), (42, -6, -88), (60, -8, -90)],
+        "right": [(29, -22, -91), (42, -14, -86), (60, -12, -90)],
+    }
+    for side, sign in SIDES.items():
+        rest = [layout.at(*place, sign) for place in (*over[side], (85, -14, -102), (125, -12, -125), (170, -8, -150))]
+        path = curve([*start[side], *rest], 3.0)
+        radius = dice.normal(4.2, 0.5, 3, 6)
+        tubes.append(Tube(f"{side}_subclavian", "lumen", path, np.linspace(1.1, 0.7, len(path)) * radius, hu))
+    return tubes
+
+
+def vertebral_arteries(dice: Dice, layout: Layout, subclavian: dict[str, Tube], hu: dict[str, float]) -> list[Tube]:
+    """Both vertebral arteries through the transverse foramina, round the atlas, and the basilar artery."""
+    tubes = []
+    meeting = layout.at(dice.normal(0, 1.5), -8, 84)
+    dominance = dice.normal(0, 0.25)
+    for column, (side, sign) in enumerate(SIDES.items()):
+        radius = dice.normal(1.75, 0.3, 0.6, 2.8) * (1 + sign * dominance * 0.7)
+        if dice.chance(0.05):
+            radius *= 0.45
+        feeder = subclavian[side].points
+        origin = feeder[np.argmin(np.abs(feeder[:, 0] - layout.at(30, 0, -88, sign)[0]))]
+        entry = {"C6": 0, "C5": 1, "C4": 2}[dice.pick(C6=0.9, C5=0.07, C4=0.03)]
+        holes = layout.foramina[entry:, column]
+        below = holes[0] + np.array([sign * 1.5, -2.0, -14.0])
+        atlas = [(25, 12, 60), (15, 15, 63), (8, 4, 72)]
+        through = [origin, below, *holes, *(layout.at(*place, sign) for place in atlas), meeting]
+        path = curve(through, 2.5)
+        along = arc_length(path)
+        low = np.clip(along / 10, 0, 1) * (path[:, 2] < below[2])
+        sway = dice.waves(abs(dice.normal(0, 2.0)), 15, 40)
+        path[:, 1] += sway(along) * low * np.clip((below[2] - path[:, 2]) / 8, 0, 1)
+        radius = float(np.clip(radius, 0.5, 3.0))
+        tubes.append(Tube(f"{side}_vertebral", "lumen", path, np.full(len(path), radius), hu[side]))
+    path = curve([meeting, layout.at(dice.normal(0, 2), -13, 98), layout.at(0, -16, 114)], 3.0)
+    tubes.append(Tube("basilar", "lumen", path, np.full(len(path), 1.7), max(hu.values())))
+    return tubes

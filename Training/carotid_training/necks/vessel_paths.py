@@ -1,0 +1,127 @@
+"""Centrelines and tubes: what vessels, plaques, stents and clips are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+Points = NDArray[np.float64]
+
+
+class Dice:
+    """Random numbers for drawing anatomy, all from one torch generator on the CPU."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=self._generator, dtype=torch.float64))
+
+    def normal(self, mean: float, sd: float, low: float = -np.inf, high: float = np.inf) -> float:
+        """A normal number, clipped to [low, high]."""
+        value = mean + sd * float(torch.randn((), generator=self._generator, dtype=torch.float64))
+        return min(max(value, low), high)
+
+    def chance(self, probability: float) -> bool:
+        return self.uniform(0.0, 1.0) < probability
+
+    def pick(self, **weights: float) -> str:
+        """One of the names, with probability proportional to its weight."""
+        mark = self.uniform(0.0, sum(weights.values()))
+        for name, weight in weights.items():
+            mark -= weight
+            if mark < 0:
+                return name
+        return name
+
+    def direction(self) -> Points:
+        """A unit vector, uniform on the sphere."""
+        vector = np.array([self.normal(0, 1) for _ in range(3)])
+        return vector / max(np.linalg.norm(vector), 1e-9)
+
+    def waves(self, amplitude: float, shortest: float, longest: float) -> Callable[[Points], Points]:
+        """A smooth random function of one coordinate in mm, about ``amplitude`` (rms) high: three sine waves."""
+        terms = [(self.normal(0, 1), self.uniform(shortest, longest), self.uniform(0, 2 * np.pi)) for _ in range(3)]
+        return lambda t: amplitude * sum(a * np.sin(2 * np.pi * t / length + p) for a, length, p in terms) * 0.8
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A polyline with a radius: [n, 3] LPS mm and [n] mm, float64. ``role`` says which layer it is painted in.
+
+    HU go linearly from ``hu`` at the first point to ``hu_end`` at the last (contrast that mixes along the way).
+    """
+
+    name: str
+    role: str
+    points: Points
+    radii: Points
+    hu: float
+    hu_end: float | None = None
+
+    def moved(self, fn: Callable[[Points], Points]) -> Tube:
+        return replace(self, points=fn(self.points))
+
+    @property
+    def arc(self) -> Points:
+        """Length along the tube at each point: [n] mm."""
+        return arc_length(self.points)
+
+
+def arc_length(points: Points) -> Points:
+    return np.concatenate([[0.0], np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()])
+
+
+def curve(points: Sequence[Sequence[float]] | Points, step: float) -> Points:
+    """A smooth curve through the points (cubic spline on chord length), resampled about every ``step`` mm."""
+    through = np.asarray(points, dtype=np.float64)
+    chord = np.sqrt(np.linalg.norm(np.diff(through, axis=0), axis=1))  # centripetal: no overshoot at uneven spacing
+    knots = np.concatenate([[0.0], chord.cumsum()])
+    spline = CubicSpline(knots, through, bc_type="natural")
+    fine = spline(np.linspace(0, knots[-1], 40 * len(through)))
+    arc = arc_length(fine)
+    even = np.linspace(0, arc[-1], max(3, round(arc[-1] / step) + 1))
+    return np.stack([np.interp(even, arc, fine[:, axis]) for axis in range(3)], axis=1)
+
+
+def resampled(points: Points, radii: Points, step: float) -> tuple[Points, Points]:
+    """The same tube with a point about every ``step`` mm."""
+    arc = arc_length(points)
+    even = np.linspace(0, arc[-1], max(2, round(arc[-1] / step) + 1))
+    return np.stack([np.interp(even, arc, points[:, a]) for a in range(3)], axis=1), np.interp(even, arc, radii)
+
+
+def frames(points: Points) -> tuple[Points, Points, Points]:
+    """Tangent and two normals at each point, the normals turning as little as possible: three [n, 3]."""
+    tangent = np.gradient(points, axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12
+    start = np.eye(3)[np.argmin(np.abs(tangent[0]))]
+    first = np.empty_like(tangent)
+    for n, along in enumerate(tangent):
+        start = start - along * (start @ along)
+        start = first[n] = start / np.linalg.norm(start)
+    return tangent, first, np.cross(tangent, first)
+
+
+def with_loop(points: Points, at: float, radius: float, turn: float, spin: float) -> Points:
+    """Insert a coil into a curve at arc length ``at``: ``turn`` radians of a circle of ``radius`` in a plane set by ``spin``.
+
+    Below a full turn the rest of the curve is reached by a smooth return: a kink. The far ends stay where they are.
+    """
+    arc = arc_length(points)
+    n = int(np.clip(np.searchsorted(arc, at), 2, len(points) - 3))
+    tangent, first, second = frames(points)
+    side = np.cos(spin) * first[n] + np.sin(spin) * second[n]
+    drift = np.cross(tangent[n], side)
+    phi = np.linspace(0, turn, max(6, int(turn * radius / 2.0)))[:, None]
+    share = phi / turn
+    circle = radius * (np.sin(phi) * tangent[n] + (1 - np.cos(phi)) * side) + drift * radius * 0.75 * share
+    lift = circle[-1]
+    after = points[n + 1 :] + lift * np.exp(-(((arc[n + 1 :] - arc[n]) / (2.5 * radius)) ** 2))[:, None]
+    kept = np.unique([*range(min(3, len(after) - 1), len(after), 4), len(after) - 1])
+    return curve(np.concatenate([points[: n - 1 : 3], points[n - 1 : n], points[n] + circle[::2], after[kept]]), 1.5)

@@ -1,0 +1,182 @@
+"""The vessel tree of one neck, with its layout, its disease, its contrast, and the truth about its bifurcations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .arteries import SIDES, Carotid, carotid_branches, draw_carotid, great_vessels, vertebral_arteries
+from .disease import Treated, treat
+from .layout import Layout
+from .neck import Grid
+from .render import Cones, Ellipsoids, Part, paint, signed_distance
+from .split import split_point
+from .veins import draw_veins
+from .vessel_paths import Dice, Points, Tube, resampled
+
+_ROLES = ("vein", "wall", "plaque", "calcium", "thrombus", "lumen", "metal")  # painted in this order
+_HU_STEP = 20.0  # contrast along a vessel is painted in steps of this size
+
+
+@dataclass(frozen=True)
+class VesselTree:
+    """All vessels of a neck, in the neck's frame (see `neck.Neck`): geometry, contrast and truth.
+
+    ``layout`` is the anatomy that the vessels were drawn around. ``carotids`` are left and right as they are after disease;
+    where ``present`` [2] is False, as they were before surgery. ``metal`` and ``dense`` are [n, 4]: centre, radius (mm).
+    An occluded internal carotid keeps a stump above the flow divider: the wall shows, so the landmark is present.
+    """
+
+    layout: Layout
+    tubes: tuple[Tube, ...]
+    carotids: tuple[Carotid, Carotid]
+    present: Tensor
+    metal: Tensor
+    dense: Tensor
+    facts: dict[str, float | str | bool]
+
+    @classmethod
+    def draw(cls, generator: torch.Generator, wild: float = 0.0) -> VesselTree:
+        """Draw a tree; every number comes from ``generator`` (CPU). ``wild`` from 0 (a patient) to 1 (domain randomisation)."""
+        dice = Dice(generator)
+        layout = Layout.draw(dice, wild)
+        hu = _arterial_contrast(dice, wild)
+        common_height = dice.normal(7.0, 9.5 * (1 + 0.4 * wild), -24, 30)
+        width = dice.normal(28.9, 4.0 * (1 + wild), 16, 46)
+        carotids, treated = {}, {}
+        for side in SIDES:
+            height = (common_height + dice.normal(0, 5.6 * (1 + 0.4 * wild), -16, 16)) * layout.size
+            lateral = width + dice.normal(0, 2.2 * (1 + wild))
+            carotids[side] = draw_carotid(dice, layout, side, height, lateral, hu[side], wild)
+        great = great_vessels(dice, layout, carotids, max(hu.values()))
+        subclavian = {side: next(t for t in great if t.name == f"{side}_subclavian") for side in SIDES}
+        up = np.array([0.0, 0.0, 1.0])
+        tubes = [*draw_veins(dice, layout, carotids, max(hu.values()), wild), *great]
+        tubes += vertebral_arteries(dice, layout, subclavian, hu)
+        facts: dict[str, float | str | bool] = {"arterial_hu": max(hu.values()), "wild": wild}
+        for side, carotid in carotids.items():
+            split = split_point(carotid.common, carotid.internal, carotid.external, up)
+            below = float(carotid.internal.arc[np.argmin(np.linalg.norm(carotid.internal.points - split, axis=1))])
+            treated[side] = one = treat(dice, layout, carotid, below, subclavian[side].points, wild)
+            tubes += [*carotid_branches(dice, layout, carotid, hu[side]), *one.layers, *one.lumens]
+            facts |= {f"{side}_{name}": value for name, value in one.facts.items()}
+            facts[f"{side}_level"] = layout.level(split[2])
+        if wild and dice.chance(0.3 * wild):
+            tubes = [t for t in tubes if t.role != "vein"]
+        return cls(
+            layout,
+            tuple(_sparse(t) for t in tubes),
+            (treated["left"].carotid, treated["right"].carotid),
+            torch.tensor([treated["left"].present, treated["right"].present]),
+            _spheres([m for one in treated.values() for m in one.metal]),
+            _dense(tubes, max(hu.values())),
+            facts,
+        )
+
+    def paint(self, hu: Sequence[Tensor], grids: Sequence[Grid]) -> list[Tensor]:
+        """Paint veins, walls, plaque, lumens and metal over ``hu`` (one float32 [k, j, i] per grid); returns new tensors."""
+        cones, parts = _materials(self.tubes)
+        return paint(hu, grids, cones, Ellipsoids.empty(), parts)
+
+    def lumen_distance(self, points: Tensor) -> Tensor:
+        """Signed distance in mm from ``points`` [..., 3] to the nearest artery's lumen, negative inside: [...]."""
+        cones, _ = _materials([t for t in self.tubes if t.role == "lumen"])
+        return signed_distance(points, cones, Ellipsoids.empty())
+
+    def bifurcations(self, up: Tensor) -> Tensor:
+        """Left and right bifurcation, [2, 3] float64 LPS, for axial levels stacked along ``up``; see `neck.Neck`."""
+        along = np.asarray(up, dtype=np.float64)
+        along = along / np.linalg.norm(along)
+        return torch.from_numpy(np.stack([split_point(c.common, c.internal, c.external, along) for c in self.carotids]))
+
+    @property
+    def arteries(self) -> Points:
+        """Centres and radii along the carotid and vertebral arteries and their branches, [n, 4] mm."""
+        return _spheres_of(t for t in self.tubes if t.role == "lumen")
+
+    @property
+    def veins(self) -> Points:
+        """Centres and radii along the veins, [n, 4] mm."""
+        return _spheres_of(t for t in self.tubes if t.role == "vein")
+
+    def warp(self, fn: Callable[[Tensor], Tensor]) -> VesselTree:
+        """The same tree with every point moved by the smooth map ``fn`` ([n, 3] -> [n, 3] float64 LPS); radii stay.
+
+        The bifurcations follow, because they are computed from the moved geometry.
+        """
+
+        def move(points: Points) -> Points:
+            return np.asarray(fn(torch.from_numpy(np.ascontiguousarray(points))), dtype=np.float64)
+
+        def moved(spheres: Tensor) -> Tensor:
+            return torch.cat([fn(spheres[:, :3].double()).float(), spheres[:, 3:]], 1) if len(spheres) else spheres
+
+        carotids = tuple(
+            replace(c, common=c.common.moved(move), internal=c.internal.moved(move), external=c.external.moved(move))
+            for c in self.carotids
+        )
+        return replace(
+            self,
+            layout=self.layout.moved(move),
+            tubes=tuple(t.moved(move) for t in self.tubes),
+            carotids=carotids,
+            metal=moved(self.metal),
+            dense=moved(self.dense),
+        )
+
+
+def _arterial_contrast(dice: Dice, wild: float) -> dict[str, float]:
+    """HU of the arteries on either side: mostly equal, seldom one side early or late."""
+    mean = dice.normal(390, 100 * (1 + wild), 130, 900)
+    if dice.chance(0.08):
+        mean = dice.uniform(110, 220)  # poor bolus
+    hu = {side: mean * dice.normal(1, 0.02) for side in SIDES}
+    if dice.chance(0.06 + 0.1 * wild):
+        hu["left" if dice.chance(0.5) else "right"] *= dice.uniform(0.45, 0.85)
+    return hu
+
+
+def _sparse(tube: Tube) -> Tube:
+    """Veins far from the landmark need fewer points than they were drawn with."""
+    if tube.role != "vein" or len(tube.points) < 4:
+        return tube
+    points, radii = resampled(tube.points, tube.radii, float(np.clip(tube.radii.mean(), 2.5, 6.0)))
+    return replace(tube, points=points, radii=radii)
+
+
+def _materials(tubes: Sequence[Tube]) -> tuple[Cones, list[Part]]:
+    """The tubes as cones; a part for every role and step of HU, in painting order."""
+    keys: list[tuple[int, int]] = []
+    pieces = []
+    for tube in tubes:
+        count = len(tube.points) - 1
+        hu = np.linspace(tube.hu, tube.hu if tube.hu_end is None else tube.hu_end, count)
+        rank = _ROLES.index(tube.role)
+        keys += [(rank, int(step)) for step in np.round(hu / _HU_STEP)]
+        pieces.append((tube.points[:-1], tube.points[1:], tube.radii[:-1], tube.radii[1:]))
+    order = sorted(set(keys))
+    index = {key: n for n, key in enumerate(order)}
+    columns = [torch.from_numpy(np.concatenate(column)).float() for column in zip(*pieces, strict=True)]
+    parts = [Part(_ROLES[rank], step * _HU_STEP) for rank, step in order]
+    return Cones(*columns, torch.tensor([index[key] for key in keys])), parts
+
+
+def _spheres(rows: Sequence[Sequence[float]]) -> Tensor:
+    return torch.tensor(np.array(rows).reshape(-1, 4), dtype=torch.float32)
+
+
+def _spheres_of(tubes) -> Points:
+    return np.concatenate([np.column_stack([t.points, t.radii]) for t in tubes])
+
+
+def _dense(tubes: Sequence[Tube], arterial: float) -> Tensor:
+    """Veins so full of contrast that they cast streaks."""
+    rows = []
+    for tube in tubes:
+        if tube.role == "vein" and max(tube.hu, tube.hu_end or 0) > max(700.0, 1.3 * arterial):
+            rows += [[*p, r] for p, r in zip(tube.points[::4], tube.radii[::4], strict=True)]
+    return _spheres(rows)
