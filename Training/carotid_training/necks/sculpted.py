@@ -1,0 +1,270 @@
+"""The sculpted style: a neck carved from implicit fields on stacked, warped cross-sections, not put together from organs.
+
+Tissue classes are drawn first and coloured afterwards, in the spirit of SynthSeg (Billot et al. 2023,
+doi 10.1016/j.media.2023.102789); smooth random warps follow SynthMorph (Hoffmann et al. 2022, doi 10.1109/TMI.2021.3116879).
+Only the vessel tree is shared with the other styles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .neck import Grid
+from .sculpted_airway import carve_airway
+from .sculpted_body import Habitus, Outline, carve_body
+from .sculpted_bones import Mouth, carve_head, carve_spine
+from .sculpted_fields import Dice, Lattice, Profiles
+from .sculpted_frame import Frame
+from .sculpted_paint import Palette, colour
+from .sculpted_things import Distractors, Things
+from .vessels import VesselTree
+
+LOWER_MM, UPPER_MM = -230.0, 170.0
+RANDOMISED_SHARE = 1 / 3
+FINEST_MM = 1.0  # fields are evaluated no denser than this and interpolated: their lattices are coarser still
+CHUNK = 1 << 16  # points at a time on a CPU: what its cache holds
+SLAB = 6_000_000  # voxels of one grid at a time
+
+
+@dataclass(frozen=True)
+class Carving:
+    """The baked fields of one neck."""
+
+    body: Lattice
+    spine: Lattice
+    head: Lattice
+    airway: Lattice
+    warp: Lattice
+    curves: Profiles
+    top_x: float
+    top_y: float
+    top_z: float
+
+    def to(self, device: torch.device | str) -> Carving:
+        """The same fields on another device."""
+        moved = {name: getattr(self, name).to(device) for name in ("body", "spine", "head", "airway", "warp")}
+        return replace(self, curves=Profiles(self.curves.values.to(device)), **moved)
+
+    def at(self, points: Tensor) -> Tensor:
+        """The fields of `FIELDS` at ``points`` [n, 3]: [channel, n]."""
+        px, py, pz = points.unbind(1)
+        shift = self.warp.at(px, py, pz)
+        x, y, z = px + shift[0], py + shift[1], pz + shift[2]
+        width, axis, nominal, spine_x, spine_y, slope, airway_x, airway_y = self.curves.at(z)
+        behind = y - spine_y
+        body = self.body.at(x / width, (y - axis) / width, z)
+        spine = self.spine.at(x - spine_x, behind * (1 + slope * slope).rsqrt(), z + slope * behind.clamp(-60, 60))
+        head = self.head.at(x - self.top_x, y - self.top_y, z - self.top_z)
+        neck = self.airway.at(x - airway_x, y - airway_y, nominal)
+        skin, lean, lean_hu, lung, girdle = body
+        bone, column, column_hu = spine
+        skull, hollow, cavity, enamel = head
+        air, cartilage, cartilage_hu, mucosa = neck
+        bones = torch.maximum(torch.maximum(bone, skull), girdle)
+        gas = torch.maximum(air, hollow)
+        return torch.stack(
+            [skin, lean, lean_hu, lung, bones, column, column_hu, gas, cavity, enamel, cartilage, cartilage_hu, mucosa]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SculptedNeck:
+    """A digital neck of the sculpted style; see `Neck` for what the attributes mean."""
+
+    seed: int
+    tree: VesselTree
+    palette: Palette
+    carving: Carving
+    things: Things
+    facts: dict[str, float | str | bool]
+    metal: Tensor
+    dense: Tensor
+    present: Tensor
+    style: str = "sculpted"
+    lower_mm: float = LOWER_MM
+    upper_mm: float = UPPER_MM
+    _moved: dict[str, Carving] = field(default_factory=dict)
+
+    def bifurcations(self, up: Tensor) -> Tensor:
+        """See `Neck.bifurcations`."""
+        return self.tree.bifurcations(up)
+
+    def render(self, grids: Sequence[Grid], device: torch.device | str = "cpu") -> list[Tensor]:
+        """See `Neck.render`."""
+        device = torch.device(device)
+        if str(device) not in self._moved:
+            self._moved[str(device)] = self.carving.to(device)
+        carving = self._moved[str(device)]
+        pictures = [torch.empty(grid.shape, device=device) for grid in grids]
+        slabs = [slab for n, grid in enumerate(grids) for slab in _slabs(n, grid)]
+        batch: list[_Slab] = []
+        for n, slab in enumerate(slabs):
+            batch.append(slab)
+            if n + 1 == len(slabs) or sum(s.voxels for s in batch) + slabs[n + 1].voxels > SLAB:
+                self._fill(batch, pictures, carving, device)
+                batch = []
+        return self.tree.paint(pictures, grids)
+
+    def _fill(self, batch: list[_Slab], pictures: list[Tensor], carving: Carving, device: torch.device) -> None:
+        """Render these slabs into their pictures."""
+        coarse = [slab.coarse.points(device).reshape(-1, 3) for slab in batch]
+        points = torch.cat(coarse)
+        chunk = len(points) if device.type == "cuda" else CHUNK
+        fields = torch.cat([carving.at(part) for part in points.split(chunk)], dim=1)
+        for slab, part in zip(batch, fields.split([len(c) for c in coarse], dim=1), strict=True):
+            fine = slab.refine(part)
+            picture = slab.fine.points(device).reshape(-1, 3)
+            chunk = len(picture) if device.type == "cuda" else CHUNK
+            values = [
+                colour(self.palette, self.things, p.unbind(1), f, slab.voxel_mm)
+                for p, f in zip(picture.split(chunk), fine.split(chunk, dim=1), strict=True)
+            ]
+            pictures[slab.picture][slab.first : slab.first + slab.planes] = slab.pool(torch.cat(values))
+
+
+@dataclass(frozen=True)
+class _Slab:
+    """Some planes of one grid: the lattice its fields are evaluated on, and the one its voxels are coloured on."""
+
+    picture: int
+    first: int
+    planes: int
+    coarse: Grid
+    fine: Grid
+    stride: tuple[int, int, int]  # of the coarse lattice against the fine one, along k, j, i
+    parts: tuple[int, int, int]  # fine voxels per voxel of the picture, along k, j, i
+    voxel_mm: float
+
+    @property
+    def voxels(self) -> int:
+        """Fine voxels."""
+        return math.prod(self.fine.shape)
+
+    def refine(self, fields: Tensor) -> Tensor:
+        """From the coarse lattice to the fine one: [channel, n]."""
+        if self.stride == (1, 1, 1):
+            return fields
+        size = [(n - 1) * s + 1 for n, s in zip(self.coarse.shape, self.stride, strict=True)]
+        fields = F.interpolate(
+            fields.reshape(1, -1, *self.coarse.shape), size=size, mode="trilinear", align_corners=True
+        )
+        k, j, i = self.fine.shape
+        return fields[0, :, :k, :j, :i].reshape(len(fields[0]), -1)
+
+    def pool(self, values: Tensor) -> Tensor:
+        """From the fine lattice to the picture's voxels."""
+        values = values.reshape(self.fine.shape)
+        return values if self.parts == (1, 1, 1) else F.avg_pool3d(values[None, None], self.parts)[0, 0]
+
+
+def _slabs(picture: int, grid: Grid) -> list[_Slab]:
+    """Cut a grid into slabs of whole planes. Long voxels are split (mean afterwards), short ones share field points."""
+    spacing = grid.spacing_mm.flip(0).tolist()
+    parts = tuple(max(1, min(4, round(s / (1.5 * min(spacing))))) for s in spacing)
+    finer = [s / p for s, p in zip(spacing, parts, strict=True)]
+    stride = tuple(max(1, math.floor(FINEST_MM / s + 1e-6)) for s in finer)
+    plane = grid.shape[1] * grid.shape[2] * math.prod(parts)
+    rows = max(1, SLAB // plane)
+    slabs = []
+    for first in range(0, grid.shape[0], rows):
+        planes = min(rows, grid.shape[0] - first)
+        shape = tuple(n * p for n, p in zip((planes, *grid.shape[1:]), parts, strict=True))
+        fine = _subgrid(grid, first, parts, (1, 1, 1), shape)
+        coarse = _subgrid(
+            grid, first, parts, stride, tuple(math.ceil((n - 1) / s) + 1 for n, s in zip(shape, stride, strict=True))
+        )
+        voxel = math.prod(finer) ** (1 / 3)
+        slabs.append(_Slab(picture, first, planes, coarse, fine, stride, parts, voxel))
+    return slabs
+
+
+def _subgrid(grid: Grid, first: int, parts: Sequence[int], stride: Sequence[int], shape: Sequence[int]) -> Grid:
+    """The lattice that starts at plane ``first``, with voxels split into ``parts`` and then every ``stride``-th (k, j, i)."""
+    affine = grid.affine.clone()
+    start = torch.tensor(
+        [-0.5 + 0.5 / parts[2], -0.5 + 0.5 / parts[1], first - 0.5 + 0.5 / parts[0]], dtype=torch.float64
+    )
+    affine[:3, 3] += grid.affine[:3, :3] @ start
+    affine[:3, :3] *= torch.tensor(
+        [stride[2] / parts[2], stride[1] / parts[1], stride[0] / parts[0]], dtype=torch.float64
+    )
+    return Grid(affine, tuple(shape))
+
+
+def draw(seed: int) -> SculptedNeck:
+    """The sculpted neck of this seed; a third of them are domain-randomised (``facts["randomised"]``)."""
+    dice = Dice(seed)
+    wild = dice.chance(RANDOMISED_SHARE)
+    tree = VesselTree.draw(dice.generator, dice.uniform(0.2, 1.0) if wild else 0.0)
+    arteries = torch.as_tensor(tree.arteries, dtype=torch.float32)[:, :3]
+    lumen = float(tree.facts["arterial_hu"])
+    layout = tree.layout
+    frame = Frame.of(layout.spine, layout.foramina, layout.airway, arteries, dice.uniform(0.8, 1.15))
+    habitus = Habitus.draw(dice, wild)
+    outline = Outline.draw(dice, frame, habitus, wild)
+    palette = Palette.draw(dice, lumen, wild)
+    mouth = Mouth.draw(dice, frame, outline)
+    curves = (
+        outline.width(),
+        outline.centre,
+        frame.nominal,
+        frame.spine_x,
+        frame.spine_y,
+        frame.slope,
+        frame.airway_x,
+        frame.airway_y,
+    )
+    carving = Carving(
+        body=carve_body(dice, frame, outline, habitus, palette.cells, wild),
+        spine=carve_spine(dice, frame, palette.disc, palette.canal, wild),
+        head=carve_head(dice, frame, outline, mouth, wild),
+        airway=carve_airway(dice, frame, wild),
+        warp=_warp(dice, frame, arteries, dice.uniform(1.0, 4.0) * (2 if wild else 1)),
+        curves=Profiles(torch.stack(curves)),
+        top_x=frame.top_x,
+        top_y=frame.top_y,
+        top_z=float(frame.level_z[0]),
+    )
+    teeth = mouth.metal(dice, frame)
+    splits = tree.bifurcations(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+    distractors = Distractors.draw(dice, lumen, splits) if wild else None
+    things = Things.draw(dice, frame, outline, teeth, distractors)
+    facts = {**tree.facts, "randomised": wild, "fat_mm": habitus.fat_mm, "size": frame.size}
+    return SculptedNeck(
+        seed,
+        tree,
+        palette,
+        carving,
+        things,
+        facts,
+        metal=torch.cat([tree.metal.float(), teeth]),
+        dense=torch.cat([tree.dense.float(), things.shoulders]),
+        present=tree.present,
+    )
+
+
+def _warp(dice: Dice, frame: Frame, arteries: Tensor, strength_mm: float) -> Lattice:
+    """A smooth random displacement (mm) that dies out around the arteries and the spine, where the vessel tree rules."""
+    step = (14.0, 14.0, 14.0)
+    low, high = (-224.0, -168.0, -238.0), (224.0, 168.0, 182.0)
+    x, y, z = Lattice.nodes(low, high, step)
+    knots = dice.normals(1, 3, 9, 8, 10)
+    size = (z.numel(), y.numel(), x.numel())
+    field = F.interpolate(knots, size=size, mode="trilinear", align_corners=True)[0]
+    field = F.avg_pool3d(F.pad(field[None], (1,) * 6, mode="replicate"), 3, 1)[0] * strength_mm * 1.6
+    column = z.flatten().clamp(float(frame.z[0]), float(frame.z[-1]))
+    at = ((column - frame.z[0]) / (frame.z[1] - frame.z[0])).round().long()
+    sx, sy = frame.spine_x[at][:, None, None], frame.spine_y[at][:, None, None]
+    near = ((x - sx) ** 2 + (y - sy - 8) ** 2).sqrt() / 34
+    free = 1 - 0.9 * torch.exp(-(near**4))
+    if len(arteries):
+        nodes = torch.stack(torch.broadcast_tensors(x, y, z), -1).reshape(-1, 3)
+        distance = torch.cdist(nodes, arteries[:: max(1, len(arteries) // 400)]).amin(1).reshape(size)
+        free = free * (1 - 0.8 * torch.exp(-((distance / 14) ** 2)))
+    return Lattice(field * free, low, step)
