@@ -98,8 +98,10 @@ def _image_findings(case: Case) -> Iterator[Finding]:
         if path.stat().st_size != case.image_bytes or file_sha256(path) != case.image_sha256:
             message = "The image is not the one that was added (size or sha256 differs); restore it."
             yield Finding("error", file, message, case.id)
-    except (DatasetError, OSError) as error:
-        yield Finding("error", file, f"The image is missing: {error}", case.id)
+    except DatasetError as error:
+        yield Finding("error", file, str(error), case.id)
+    except OSError:
+        yield Finding("error", file, "The image can not be opened; check its read permission.", case.id)
 
 
 def _annotation_findings(dataset: Dataset, case: Case, annotator: str) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from CarotidLandmarkLib.detection import ConfidenceRegion, Detection, LandmarkResult, ModelInfo, Quality, VolumeInfo
 from CarotidLandmarkLib.volume import Volume, from_array
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -125,3 +126,38 @@ def _orientation(volume: Volume) -> list[str]:
 def _decimals(values: np.ndarray) -> list[str]:
     """DICOM decimal strings have 16 characters at most."""
     return [f"{value:.10f}"[:16] for value in values]
+
+
+@pytest.fixture
+def make_detection() -> Callable[..., Detection]:
+    """A function: a result with two plausible points in the scan of `case_volume`."""
+
+    def make(
+        volume_mm3: float = 30.0, presence: float = 0.9, verdict: str = "ok", path: str = "scan.nrrd"
+    ) -> Detection:
+        unit = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+        region = ConfidenceRegion(0.9, volume_mm3, volume_mm3, (2.0, 2.0, 2.0), unit)
+        landmarks = (
+            LandmarkResult("left_carotid_bifurcation", "detected", presence, (30.0, 0.0, 0.0), confidence=region),
+            LandmarkResult("right_carotid_bifurcation", "detected", 0.95, (-30.0, 0.0, 0.0), confidence=region),
+        )
+        return Detection(
+            volume=VolumeInfo(path, (32, 32, 32), (4.0, 4.0, 4.0), "LPS"),
+            model=ModelInfo("carotid", "1.0", "0" * 64),
+            passes=50,
+            seed=0,
+            device="cpu",
+            timing_s={"total": 1.0},
+            landmarks=landmarks,
+            quality=Quality(verdict),
+        )
+
+    return make
+
+
+@pytest.fixture
+def case_volume() -> Volume:
+    """A scan of 32 x 32 x 32 random voxels of 4 mm, with its middle at the origin."""
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    affine[:3, 3] = -62.0
+    return from_array(np.random.default_rng(3).integers(-1024, 1500, (32, 32, 32)).astype(np.int16), affine)
