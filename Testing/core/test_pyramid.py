@@ -67,8 +67,8 @@ def test_a_patch_shows_the_scan_where_it_lies():
 @given(shift=st.tuples(*[st.floats(-4, 4)] * 3), degrees=st.tuples(*[st.floats(-20, 20)] * 3))
 def test_the_gradient_with_respect_to_the_centre_agrees_with_finite_differences(shift, degrees):
     generator = torch.Generator().manual_seed(1)
-    coarse = torch.rand((1, 1, 7, 8, 9), generator=generator, dtype=torch.float64)
-    values = torch.nn.functional.interpolate(coarse, size=(28, 32, 36), mode="trilinear", align_corners=True)
+    k, j, i = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (28, 32, 36)), indexing="ij")
+    values = torch.exp(-0.5 * (((k - 3) / 26) ** 2 + ((j - 5) / 27) ** 2 + ((i - 4) / 28) ** 2))[None, None]
     affine = torch.eye(4, dtype=torch.float64)
     affine[:3, :3] = torch.as_tensor(rotation(degrees) * 1.1)
     affine[:3, 3] = torch.tensor([-20.0, -18.0, -15.0])
@@ -83,7 +83,7 @@ def test_the_gradient_with_respect_to_the_centre_agrees_with_finite_differences(
         step = torch.zeros_like(centre)
         step[..., axis] = 1e-2
         numeric = (answer(centre.detach() + step) - answer(centre.detach() - step)) / 2e-2
-        assert float(centre.grad[0, 0, axis]) == pytest.approx(float(numeric), rel=0.05, abs=0.05)
+        assert float(centre.grad[0, 0, axis]) == pytest.approx(float(numeric), rel=0.03, abs=0.03)
 
 
 def test_outside_the_scan_is_air():

@@ -170,7 +170,7 @@ def _spheres(rows: Sequence[Sequence[float]]) -> Tensor:
 
 
 def _spheres_of(tubes) -> Points:
-    return np.concatenate([np.column_stack([t.points, t.radii]) for t in tubes])
+    return np.concatenate([np.empty((0, 4)), *(np.column_stack([t.points, t.radii]) for t in tubes)])
 
 
 def _dense(tubes: Sequence[Tube], arterial: float) -> Tensor:
