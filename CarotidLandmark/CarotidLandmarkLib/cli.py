@@ -12,10 +12,11 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -24,6 +25,7 @@ from . import __version__
 
 if TYPE_CHECKING:
     from .bundle import Bundle
+    from .dataset import Dataset
     from .detection import Detection
     from .markups import Point
     from .volume import Volume
@@ -64,7 +66,7 @@ def _answers_for_its_errors(command: Callable[..., None]) -> Callable[..., None]
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt:
-            _say("Cancelled; nothing was written.")
+            _say("Cancelled; nothing is left half-written.")
             raise typer.Exit(CANCELLED) from None
         except typer.Exit:
             raise
@@ -91,6 +93,7 @@ Level = Annotated[float, typer.Option(help="Confidence level of the regions, bet
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed gives the same result.")]
 Series = Annotated[str | None, typer.Option(metavar="UID|NUMBER", help="Which series of a DICOM folder.")]
+DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset: the folder with dataset.json.")]
 Json = Annotated[bool, typer.Option("--json", help="Print detection.json to stdout, and nothing else there.")]
 
 
@@ -200,36 +203,119 @@ def report(
     print(write_report(output, read_volume(scan, series), found))
 
 
-def _detect(
-    scan: Path, series: str | None, bundle: Bundle, passes: int, level: float, device: str, seed: int
-) -> tuple[Volume, Detection]:
-    """Read and detect under a progress bar on stderr; what the user should know beside the result is said there too."""
+@app.command()
+@_answers_for_its_errors
+def queue(
+    dataset: DatasetFolder,
+    order: Annotated[Literal["uncertain", "doubtful", "random"], typer.Option(help="What comes first.")] = "uncertain",
+    annotator: Annotated[str | None, typer.Option(help="Whose reviews count; left out: anybody's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random order.")] = 0,
+) -> None:
+    """List a dataset's cases in the order in which to review them, the most uncertain first."""
+    from rich.table import Table
+
+    from .dataset import Dataset
+
+    opened = Dataset.open(dataset)
+    table = Table("case", "verdict", "presence", "longest semi-axis (mm)", "reviewed by")
+    for case_id in opened.review_queue(order, seed, annotator):
+        case = opened.case(case_id)
+        prediction = case.prediction()
+        marks = prediction.landmarks if prediction else ()
+        table.add_row(
+            case_id,
+            prediction.quality.verdict if prediction else "not predicted",
+            ", ".join(f"{mark.presence:.0%}" for mark in marks),
+            ", ".join(f"{mark.confidence.semi_axes_mm[0]:.1f}" if mark.confidence else "–" for mark in marks),
+            ", ".join(case.annotators()),
+        )
+    Console().print(table)
+
+
+@app.command()
+@_answers_for_its_errors
+def cohort(
+    dataset: DatasetFolder,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Detect in every case that has no such result yet.")
+    ] = False,
+    table: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all results as one table.")] = None,
+    model: Model = None,
+    passes: Passes = 50,
+    level: Level = 0.9,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Run over a whole dataset; interrupted, it goes on where it stopped."""
+    from .dataset import Dataset
+
+    opened = Dataset.open(dataset)
+    failed = _predict(opened, model, passes, level, device, seed) if predict else 0
+    if table is not None:
+        from .cohort import write_table
+
+        print(f"{table}: {write_table(opened, table)} cases")
+    cases = [opened.case(case_id) for case_id in opened.case_ids()]
+    predicted = sum((case.folder / "prediction.json").exists() for case in cases)
+    reviewed = sum(bool(case.annotators()) for case in cases)
+    print(f"{len(cases)} cases, {predicted} predicted, {reviewed} reviewed")
+    if failed:
+        raise InputError(f"{failed} cases could not be predicted; the lines above say why.")
+
+
+def _predict(dataset: Dataset, model: str | None, passes: int, level: float, device: str, seed: int) -> int:
+    """Predict what is left to do; returns how many cases could not be, each said on stderr."""
+    from .bundle import open_bundle
+    from .cohort import cases_to_predict, predict_cases
+    from .detector import Detector
+
+    bundle = open_bundle(model)
+    _check_level(bundle, level)
+    waiting = cases_to_predict(dataset, bundle, passes, level, seed)
+    failures = {}
+    if waiting:
+        detector = Detector(bundle, device)
+        with _progress() as step:
+            for case_id, problem in predict_cases(dataset, waiting, detector, passes, level, seed, step):
+                if problem is not None:
+                    failures[case_id] = problem
+        for note in detector.notes:
+            _say(f"Note: {note}")
+    for case_id, problem in failures.items():
+        _say(f"{case_id}: {problem}")
+    return len(failures)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A progress bar on stderr, when that is a terminal: yields ``step(words, fraction)``."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description:<18}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=1.0)
+        task = bar.add_task("starting", total=1.0)
+        yield lambda words, fraction: bar.update(task, description=words, completed=fraction)
+
+
+def _detect(
+    scan: Path, series: str | None, bundle: Bundle, passes: int, level: float, device: str, seed: int
+) -> tuple[Volume, Detection]:
+    """Read and detect under a progress bar on stderr; what the user should know beside the result is said there too."""
+    with _progress() as step:
         from .volume import read_volume
 
         started = time.perf_counter()
-        volume = read_volume(scan, series, lambda fraction: bar.update(task, completed=fraction))
+        volume = read_volume(scan, series, lambda fraction: step("reading", fraction))
         load = time.perf_counter() - started
-        bar.update(task, description="starting", completed=0.0)
+        step("starting", 0.0)
         from .detector import Detector
 
         _check_level(bundle, level)
         detector = Detector(bundle, device)
-        detection = detector.detect(
-            volume,
-            passes=passes,
-            level=level,
-            seed=seed,
-            progress=lambda step, fraction: bar.update(task, description=step, completed=fraction),
-        )
-    for note in (volume.note, *detector.notes):
-        if note:
-            _say(f"Note: {note}")
+        detection = detector.detect(volume, passes=passes, level=level, seed=seed, progress=step)
+    for note in filter(None, (volume.note, *detector.notes)):
+        _say(f"Note: {note}")
     timing = {**detection.timing_s, "load": round(load, 3), "total": round(detection.timing_s["total"] + load, 3)}
     return volume, replace(detection, timing_s=timing)
 

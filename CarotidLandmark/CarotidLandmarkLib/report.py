@@ -47,7 +47,7 @@ def report_html(volume: Volume, detection: Detection, truth: Points | None = Non
 
     if detection.volume.size != volume.size:
         sizes = [" x ".join(map(str, size)) for size in (detection.volume.size, volume.size)]
-        raise ValueError(
+        raise ReportError(
             f"The detection was made on a scan of {sizes[0]} voxels, this one has {sizes[1]}; give that scan."
         )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

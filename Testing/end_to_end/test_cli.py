@@ -1,0 +1,313 @@
+"""The command line: what it writes, what it refuses, how it ends. The model is tiny and untrained."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from CarotidLandmarkLib import cli
+from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
+from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.detection import CSV_COLUMNS, Detection
+from CarotidLandmarkLib.markups import read_markups
+from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.volume import Volume, write_volume
+
+LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
+LABELS = {LEFT: "L bifurcation", RIGHT: "R bifurcation"}
+
+
+def tiny_bundle(folder: Path, presence_bias: float) -> Bundle:
+    """An untrained chain with small nets; the bias decides whether it calls the landmarks present."""
+    metadata = BundleMetadata(
+        name="tiny",
+        version="0.0.1",
+        landmarks=(LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT)),
+        scales_mm=(4.0, 2.0, 1.0, 0.5),
+        patch_size=16,
+        widths=((4, 8),) * 4,
+        hu_window=(-200.0, 1000.0),
+        noise_mm=5.0,
+        architecture={"mirrored": True},
+        torch_version=torch.__version__,
+        lib_version="0.1.0",
+        training={"necks": 0},
+        accuracy={"mean_mm": "not measured"},
+        calibration={},
+        intended_use="Tests.",
+        licence="Apache-2.0",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        net = MultiScaleLocNet(Architecture.of(metadata))
+    with torch.no_grad():
+        net.presence.bias.fill_(presence_bias)
+        net.presence.weight.zero_()
+    return Bundle.save(folder, metadata, net.state_dict(), "# Tiny\n")
+
+
+def scan_volume(name: str = "scan.nrrd") -> Volume:
+    """A bright vertical tube in soft tissue in air: 40 x 48 x 56 voxels of 2 mm, LPS."""
+    z, y, x = np.mgrid[0:56, 0:48, 0:40].astype(float)
+    array = np.full(z.shape, -1000.0)
+    array[(x - 20) ** 2 + (y - 24) ** 2 < 18**2] = 40
+    array[(x - 28) ** 2 + (y - 24) ** 2 < 3**2] = 350
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = -40, -48, 100
+    return Volume(array.astype(np.int16), affine, name)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny", presence_bias=4.0).path
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("scans") / "scan.nrrd"
+    write_volume(scan_volume(), path)
+    return path
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process: (exit code, stdout, stderr lines)."""
+
+    def run(*arguments: object) -> tuple[int, str, list[str]]:
+        with pytest.raises(SystemExit) as leaving:
+            cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return leaving.value.code, captured.out, captured.err.splitlines()
+
+    return run
+
+
+def without_timing(path: Path) -> dict:
+    document = json.loads(path.read_text())
+    del document["timing_s"]
+    return document
+
+
+def test_help_answers_without_importing_anything_heavy():
+    program = (
+        "import sys\nfrom CarotidLandmarkLib import cli\n"
+        "try: cli.main(['detect', '--help'])\n"
+        "finally: print([m for m in ('torch', 'numpy', 'SimpleITK', 'matplotlib', 'jinja2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "--passes" in done.stdout
+    assert done.stdout.rstrip().endswith("[]")
+
+
+def test_detect_writes_three_files_that_agree_and_json_prints_the_same_and_nothing_else(run, scan, model, tmp_path):
+    output = tmp_path / "new" / "results"
+    code, out, err = run("detect", scan, "--output", output, "--model", model, "--passes", 4, "--json")
+    assert (code, err) == (0, [])
+    assert sorted(path.name for path in output.iterdir()) == ["detection.json", "landmarks.mrk.json", "report.html"]
+    assert out == (output / "detection.json").read_text()
+    detection = Detection.from_json(out)
+    points = read_markups(output / "landmarks.mrk.json", LABELS)
+    assert points == {landmark.name: landmark.position_lps_mm for landmark in detection.landmarks}
+    assert all(position is not None for position in points.values())
+    assert detection.passes == 4
+    assert detection.volume.path == "scan.nrrd"
+    assert set(detection.timing_s) == {"load", "pyramid", "coarse", "passes", "total"}
+    assert str(scan.parent) not in (output / "report.html").read_text()
+
+
+def test_without_json_the_points_the_verdict_and_the_files_are_shown(run, scan, model, tmp_path):
+    code, out, _ = run("detect", scan, "-o", tmp_path / "r", "--model", model, "--passes", 4)
+    assert code == 0
+    for words in ("L bifurcation", "R bifurcation", "Verdict", str(tmp_path / "r" / "report.html")):
+        assert words in out
+
+
+def test_the_seed_decides_the_result(run, scan, model, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run("detect", scan, "-o", tmp_path / name, "--model", model, "--passes", 4, "--seed", seed)
+    a, b, c = (without_timing(tmp_path / name / "detection.json") for name in "abc")
+    assert a == b
+    assert a["landmarks"] != c["landmarks"]
+
+
+def test_a_missing_landmark_is_a_finding_not_an_error(run, scan, tmp_path):
+    blind = tiny_bundle(tmp_path / "blind", presence_bias=-4.0).path
+    code, _, _ = run("detect", scan, "-o", tmp_path / "r", "--model", blind, "--passes", 4)
+    assert code == 0
+    assert read_markups(tmp_path / "r" / "landmarks.mrk.json", LABELS) == {LEFT: None, RIGHT: None}
+    assert (tmp_path / "r" / "report.html").read_text().count("Not found in this scan.") == 2
+
+
+def bad_file(folder: Path, name: str, content: bytes | np.ndarray | None) -> Path:
+    path = folder / name
+    if content is None:
+        path.mkdir()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        write_volume(Volume(content, np.eye(4), name), path)
+    return path
+
+
+BAD_INPUTS = {
+    "absent": ("nowhere.nrrd", b"", "does not exist"),
+    "not an image": ("notes.nrrd", b"buy milk\n", "notes.nrrd"),
+    "unknown type": ("notes.docx", b"PK", "unknown type"),
+    "empty folder": ("series", None, "series"),
+    "too small": ("small.nrrd", np.full((8, 32, 32), 40, np.int16), "at least 16"),
+    "not HU": ("grey.nrrd", np.linspace(0, 1, 32**3, dtype=np.float32).reshape(32, 32, 32), "Hounsfield"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_INPUTS)
+def test_a_bad_scan_ends_with_2_and_one_line_and_leaves_nothing(run, model, tmp_path, kind):
+    name, content, words = BAD_INPUTS[kind]
+    path = tmp_path / name if kind == "absent" else bad_file(tmp_path, name, content)
+    before = sorted(tmp_path.iterdir())
+    code, out, err = run("detect", path, "-o", tmp_path / "deep" / "results", "--model", model)
+    assert (code, out, len(err)) == (2, "", 1)
+    assert words in err[0]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--passes", "1"], "--passes"),
+        (["--level", "1.5"], "between 0 and 1"),
+        (["--device", "abacus"], "abacus"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--series", "3"], "no series"),
+        (["--colour", "red"], "--colour"),
+        (["--model", "nowhere"], "no model bundle"),
+    ],
+)
+def test_a_bad_argument_ends_with_2_and_one_line_and_leaves_nothing(run, scan, model, tmp_path, arguments, words):
+    given = [] if "--model" in arguments else ["--model", model]
+    code, out, err = run("detect", scan, "-o", tmp_path / "results", *given, *arguments)
+    assert (code, out, len(err)) == (2, "", 1)
+    assert words in err[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_is_a_file_is_refused_and_left_alone(run, scan, model, tmp_path):
+    (tmp_path / "results").write_text("mine")
+    code, _, err = run("detect", scan, "-o", tmp_path / "results", "--model", model)
+    assert (code, len(err)) == (2, 1)
+    assert (tmp_path / "results").read_text() == "mine"
+
+
+def test_a_run_that_fails_leaves_earlier_results_and_other_files_as_they_were(run, scan, model, tmp_path):
+    output = tmp_path / "results"
+    run("detect", scan, "-o", output, "--model", model, "--passes", 4)
+    (output / "notes.txt").write_text("seen by me")
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    assert run("detect", tmp_path / "nowhere.nrrd", "-o", output, "--model", model)[0] == 2
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    assert run("detect", scan, "-o", output, "--model", model, "--passes", 4, "--seed", 5)[0] == 0
+    after = {path.name: path.read_bytes() for path in output.iterdir()}
+    assert after["notes.txt"] == before["notes.txt"]
+    assert after["detection.json"] != before["detection.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT as a terminal does")
+def test_ctrl_c_ends_with_3_and_leaves_nothing(scan, model, tmp_path):
+    command = [sys.executable, "-m", "CarotidLandmarkLib.cli", "detect", scan, "-o", tmp_path / "new" / "results"]
+    started = subprocess.Popen(
+        [*map(str, command), "--model", str(model), "--passes", "10000"], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("new/.tmp-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(4)  # into the passes
+    started.send_signal(signal.SIGINT)
+    _, err = started.communicate(timeout=60)
+    assert (started.returncode, err.splitlines()) == (3, ["Cancelled; nothing is left half-written."])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fault_of_ours_ends_with_1_and_names_the_log(run, scan, model, tmp_path):
+    opened = Bundle.load(model)
+    state = {name: tensor for name, tensor in opened.state.items() if "presence" not in name}
+    broken = Bundle.save(tmp_path / "broken", opened.metadata, state, "")
+    code, out, err = run("detect", scan, "-o", tmp_path / "results", "--model", broken.path)
+    assert (code, out, len(err)) == (1, "", 1)
+    log = Path(err[0].split()[-1].rstrip("."))
+    text = log.read_text()
+    log.unlink()
+    assert "Traceback" in text
+    assert "presence" in text
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_report_can_be_made_again_and_not_from_another_scan(run, scan, model, tmp_path):
+    run("detect", scan, "-o", tmp_path / "r", "--model", model, "--passes", 4)
+    page = tmp_path / "again.html"
+    code, out, _ = run("report", scan, tmp_path / "r" / "detection.json", "-o", page)
+    assert (code, out.strip()) == (0, str(page))
+    assert page.read_text() == (tmp_path / "r" / "report.html").read_text()
+    other = scan_volume()
+    write_volume(Volume(other.array[:-4], other.affine_lps), tmp_path / "other.nrrd")
+    code, _, err = run("report", tmp_path / "other.nrrd", tmp_path / "r" / "detection.json", "-o", tmp_path / "no.html")
+    assert (code, len(err)) == (2, 1)
+    assert not (tmp_path / "no.html").exists()
+    (tmp_path / "cut.json").write_text('{"schema_version": 1')
+    assert run("report", scan, tmp_path / "cut.json", "-o", tmp_path / "no.html")[0] == 2
+
+
+def test_info_tells_what_the_bundle_is(run, model):
+    code, out, err = run("info", model)
+    assert (code, err) == (0, [])
+    for words in ("tiny 0.0.1", LEFT, "4, 2, 1, 0.5 mm", "Tests.", "Apache-2.0", "not measured"):
+        assert words in out
+
+
+def test_a_cohort_is_predicted_resumed_tabulated_and_queued(run, scan, model, tmp_path):
+    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
+    for case_id in ("one", "two", "lost"):
+        dataset.add_case(scan, case_id=case_id)
+    (dataset.case("lost").folder / "image.nrrd").unlink()
+    arguments = ("cohort", dataset.path, "--predict", "--model", model, "--passes", 4)
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert [line.split(":")[0] for line in err] == ["lost", "1 cases could not be predicted; the lines above say why."]
+    written = {
+        case_id: (dataset.case(case_id).folder / "prediction.json").stat().st_mtime_ns for case_id in ("one", "two")
+    }
+    (dataset.case("lost").folder / "image.nrrd").write_bytes(scan.read_bytes())
+    code, out, err = run(*arguments, "--csv", tmp_path / "table.csv")
+    assert (code, err) == (0, [])
+    assert "3 cases, 3 predicted, 0 reviewed" in out
+    assert {name: (dataset.case(name).folder / "prediction.json").stat().st_mtime_ns for name in written} == written
+    with open(tmp_path / "table.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["volume"], row["landmark"]) for row in rows] == [
+        (case_id, name) for case_id in ("lost", "one", "two") for name in (LEFT, RIGHT)
+    ]
+    assert tuple(rows[0]) == CSV_COLUMNS
+    found = dataset.case("one").prediction()
+    assert found is not None
+    assert float(rows[2]["x_lps_mm"]) == found[LEFT].position_lps_mm[0]
+    code, out, _ = run("queue", dataset.path)
+    assert code == 0
+    listed = [line for line in out.splitlines() if any(case_id in line for case_id in ("lost", "one", "two"))]
+    assert len(listed) == 3
+    assert run(*arguments, "--seed", 3)[0] == 0  # other settings: predicted again
+    assert (dataset.case("one").folder / "prediction.json").stat().st_mtime_ns != written["one"]
+
+
+def test_a_cohort_about_other_landmarks_is_refused(run, model, tmp_path):
+    dataset = Dataset.create(tmp_path / "data", ["bregma"])
+    code, _, err = run("cohort", dataset.path, "--predict", "--model", model)
+    assert (code, len(err)) == (2, 1)
+    assert "bregma" in err[0]
