@@ -311,7 +311,8 @@ def jaws(sketch: Sketch, dice: Dice, person: Person) -> list[Point]:
             )
         sketch.ball(bone, (side * 51, -9, 72), (9, 5, 5), yaw=side * 0.3)
     for x in range(-20, 21, 5):
-        sketch.chain(bone, [(float(x), -44, 54), (float(x), -82 + 0.05 * x * x, 52)], 2.2)
+        rise = 56 - 0.011 * x * x
+        sketch.chain(bone, [(float(x), -44, rise), (float(x), -80 + 0.05 * x * x, rise - 3)], 2.0)
     upper = [(27, -42, 49), (25, -58, 48), (17, -75, 48), (6, -84, 48)]
     sketch.chain(bone, [*upper, *[(-x, y, z) for x, y, z in upper[::-1]]], 5.5)
     return [] if gone else _teeth(sketch, dice, open_mm)

@@ -152,12 +152,13 @@ MUSCLES: tuple[tuple[str, tuple[float, ...] | float, tuple[tuple[Point, ...], ..
 def draw_muscles(sketch: Sketch, dice: Dice, person: Person) -> None:
     """All muscles of both sides, each in its sheath of fat, each with its own bulk and density."""
     sketch.use(sketch.warp)
-    sheath = dice.uniform(0.2, 1.1) if dice.chance(0.85) else dice.uniform(1.0, 2.2)
+    sheath = dice.uniform(0.2, 0.9) if dice.chance(0.85) else dice.uniform(0.9, 2.2)
+    marbling = dice.uniform(0.1, 1.0)
     for _, radii, strands in MUSCLES:
         hu = person.muscle_hu + dice.normal(0, 3)
-        fat = min(hu, person.fat_hu + dice.uniform(0, 60))
+        fat = hu + marbling * dice.uniform(0.2, 1.0) * (person.fat_hu - hu)
         for side in SIDES:
-            part = sketch.part("muscle", fat, hu, sheath, 3.0)
+            part = sketch.part("muscle", fat, hu, sheath, 1.5)
             bulk = person.muscle * dice.normal(1, 0.07)
             drift = tuple(dice.normal(0, 0.8) for _ in range(3))
             for strand in strands:

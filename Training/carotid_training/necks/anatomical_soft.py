@@ -43,8 +43,8 @@ def tongue_and_palate(sketch: Sketch, dice: Dice, person: Person) -> None:
 def vessel_sheaths(sketch: Sketch, dice: Dice, person: Person, vessels: list[tuple[np.ndarray, np.ndarray]]) -> None:
     """Loose fatty tissue about the vessels, given as points [n, 3] and radii [n] in the patient."""
     sketch.use(PATIENT)
-    sheath = sketch.part("vessel sheath", person.fat_hu * dice.uniform(0.3, 1.0))
-    room = dice.uniform(0.8, 3.0)
+    sheath = sketch.part("vessel sheath", person.fat_hu * dice.uniform(-0.3, 1.0))
+    room = dice.uniform(0.4, 2.2)
     for points, radii in vessels:
         if radii.max() < 1.8:
             continue
@@ -98,7 +98,7 @@ def nodes(sketch: Sketch, dice: Dice, person: Person) -> None:
     small = sketch.part("lymph node", dice.uniform(30, 90) + 0.3 * person.enhancement)
     bright = sketch.part("enhancing node", dice.uniform(90, 260))
     necrotic = sketch.part("necrotic node", dice.uniform(80, 150), dice.uniform(5, 35), 2.0)
-    fatty = sketch.part("node with fatty hilum", dice.uniform(50, 110), person.fat_hu, 2.0)
+    fatty = sketch.part("node with fatty hilum", dice.uniform(50, 110), person.fat_hu * dice.uniform(-0.2, 0.8), 2.5)
     hard = sketch.part("calcified node", dice.uniform(300, 1500))
     ill = dice.chance(0.2)
     for _ in range(int(dice.uniform(8, 46))):
@@ -114,7 +114,7 @@ def nodes(sketch: Sketch, dice: Dice, person: Person) -> None:
         else:
             centre = (side * dice.normal(50, 12), dice.normal(-15, 8), dice.normal(-78, 6))
         size = dice.uniform(1.5, 5.0) if not ill or dice.chance(0.7) else dice.uniform(5, 14)
-        kind = small if dice.chance(0.55) else (bright, necrotic, fatty, hard)[int(dice.uniform(0, 3.3))]
+        kind = small if dice.chance(0.7) else (bright, necrotic, fatty, hard)[int(dice.uniform(0, 3.3))]
         semi = (size * dice.uniform(0.7, 1.1), size * dice.uniform(0.7, 1.1), size * dice.uniform(1, 1.8))
         sketch.ball(kind, centre, semi, dice.uniform(-0.6, 0.6), dice.uniform(-1, 1))
 
@@ -128,23 +128,26 @@ def bore(dice: Dice, person: Person, course: np.ndarray) -> np.ndarray:
 
 def airway(sketch: Sketch, dice: Dice, person: Person, course: np.ndarray, radii: np.ndarray) -> None:
     """Walls and air from the nasopharynx to the trachea along ``course`` [n, 3] (patient); nose, epiglottis, folds."""
-    points = [tuple(point) for point in course]
-    # The pharynx is wide and flat, the trachea round: strands side by side make the width.
+    # The pharynx is wide and flat, the trachea round: three strands side by side make the width, none of them even.
     spread = np.interp(course[:, 2], [-60, -38, -30, -5, 20, 60], [0.0, 0.0, 2.0, 6.0, 7.0, 6.0]) * dice.uniform(
-        0.7, 1.3
+        0.6, 1.3
     )
     squeeze = np.interp(course[:, 2], [-40, -30, 0, 60], [1.0, 0.8, 0.75, 0.8]) * radii
+    depth = np.interp(course[:, 2], [-60, 0], [1.8, 3.2])
+    uneven = 0.25 * spread[:, None]
+    strands = []
+    for place in (-1, 0, 1):
+        sway = np.array([[dice.normal(), dice.normal(), 0.0] for _ in course]) * uneven
+        sway[:, 0] += place * spread
+        thick = squeeze * np.array([dice.normal(1, 0.16 if wide > 1 else 0.03) for wide in spread])
+        strands.append(((course + sway).tolist(), thick))
     sketch.use(PATIENT)
     wall = sketch.part("airway wall", person.muscle_hu + dice.uniform(-5, 30), blend_mm=2.0)
-    for shift in (-1, 0, 1):
-        sketch.chain(
-            wall,
-            [(x + shift * s, y, z) for (x, y, z), s in zip(points, spread, strict=True)],
-            list(squeeze + np.interp(course[:, 2], [-60, 0], [1.8, 3.2])),
-        )
+    for line, thick in strands:
+        sketch.chain(wall, line, (thick + depth).tolist())
     air = sketch.part("airway", -1000.0, blend_mm=1.5)
-    for shift in (-1, 0, 1):
-        sketch.chain(air, [(x + shift * s, y, z) for (x, y, z), s in zip(points, spread, strict=True)], list(squeeze))
+    for line, thick in strands:
+        sketch.chain(air, line, thick.tolist())
     low = course[np.argmin(course[:, 2])]
     carina = float(np.clip(low[2] - 5, -175, -150))
     trunk = [(float(low[0]), float(low[1]), float(low[2])), (float(low[0]), float(low[1]) + 4, carina)]
@@ -186,6 +189,13 @@ def airway(sketch: Sketch, dice: Dice, person: Person, course: np.ndarray, radii
                 [(side * 9, -48, z), (side * 9.5, -66, z + 1), (side * 9, -80, z)],
                 [thick * 0.8, thick, thick * 0.7],
             )
+    pocket = sketch.part("piriform sinuses and valleculae", -1000.0)
+    for side in SIDES:
+        if dice.chance(0.8):
+            high, low_end = (side * 12, -30, -6), (side * dice.uniform(10, 14), -25, dice.uniform(-30, -18))
+            sketch.chain(pocket, [high, low_end], [dice.uniform(1.5, 4.5), dice.uniform(0.5, 2)])
+        if dice.chance(0.7):
+            sketch.ball(pocket, (side * dice.uniform(4, 8), -40, 3), (dice.uniform(2, 5), 2.5, dice.uniform(2, 6)))
     if not person.laryngectomy:
         epiglottis = sketch.part("epiglottis", person.muscle_hu + dice.uniform(0, 40), blend_mm=0.8)
         for x in (-6.0, 0.0, 6.0):
@@ -208,10 +218,11 @@ def chest_viscera(sketch: Sketch, dice: Dice, person: Person) -> None:
     top = dice.normal(-68, 5)
     for side in SIDES:
         lobes = [
-            ((38, 6, top - 22), 20.0),
-            ((52, 6, top - 50), 36.0),
-            ((66, 4, top - 85), 43.0),
-            ((74, 0, -190), 47.0),
+            ((38, 8, top - 14), 12.0),
+            ((44, 8, top - 32), 22.0),
+            ((56, 6, top - 62), 34.0),
+            ((66, 4, top - 95), 42.0),
+            ((74, 0, -195), 47.0),
             ((78, -6, -280), 50.0),
         ]
         for (first, start), (last, end) in pairwise(lobes):

@@ -124,7 +124,15 @@ class Outline:
         front = front * person.depth + shift_front[:, 1] - chin
         back = back * person.depth + shift_back[:, 1]
         high = warp.height(z)
-        rows = [half * shoulder, shift_back[:, 0], (front + back) / 2, (back - front) / 2, power, taper, fat]
+        rows = [
+            half * shoulder,
+            shift_back[:, 0],
+            (front + back) / 2,
+            (back - front) / 2,
+            power,
+            taper + np.where(z > -15, dice.uniform(-0.05, 0.12), 0.0),
+            fat,
+        ]
         self._low = float(high[0])
         even = np.arange(high[0], high[-1], _TABLE_STEP)
         self._columns = np.stack([soften(np.interp(even, high, row)) for row in rows])
@@ -136,7 +144,7 @@ class Outline:
         self._even = even
         self._arms = arms
         nose = dice.uniform(-8, 6)
-        tip, root = warp(np.array([(0.0, -99.0 + nose, 60.0), (0.0, -91.0, 92.0)]))
+        tip, root = warp(np.array([(0.0, -96.0 + nose, 60.0), (0.0, -91.0, 92.0)]))
         self._nose = np.array([[*tip, *root, 11.0, 7.0]])
         self._bumps = Waves(dice, 12, 45, 160)
         self._asymmetry = Waves(dice, 10, 40, 130)
@@ -147,7 +155,8 @@ class Outline:
         # Deep tissue between the drawn organs: muscle, crossed by sheets of fat, more of it in front.
         self._sheets = Waves(dice, 20, 14, 45, lengthwise=0.4)
         self.sheet = dice.uniform(0.05, 0.25)
-        self.layer_mm = dice.uniform(7, 14)
+        self.layer_mm = dice.uniform(9, 18)
+        self.marbling = dice.uniform(0.15, 0.9)
         self.muscle_hu = person.muscle_hu
         self._fatty = Waves(dice, 16, 30, 90)
         self.fatty = dice.uniform(-1.0, 0.6)
@@ -203,7 +212,8 @@ class Outline:
             line = end - start
             along = ((where - start) @ line / line.dot(line)).clamp(0, 1)
             reach = wide + (narrow - wide) * along - (where - start - along[..., None] * line).norm(dim=-1)
-            depth = torch.maximum(depth, reach)
+            apart = (7.0 - (depth - reach).abs()).clamp(min=0)
+            depth = torch.maximum(depth, reach) + apart.square() / 28
         fat = fat * (1 + 0.18 * self._asymmetry.on(lattice, device)).clamp(0.2) * (1 + 0.35 * v.clamp(-1, 1))
         table = self.table
         bed = y - table.top_mm + table.curvature * (x.abs().clamp(max=260) ** 2)
@@ -240,7 +250,8 @@ class Outline:
             around += share(below) * (self.table.shell_hu + 1000)
             around += share(below - 1.6) * (self.table.core_hu - self.table.shell_hu)
         sheets = torch.minimum(self._sheets.on(grid, device).abs_().mul_(1 / self.sheet), layer.abs()).clamp_(max=1)
-        deep = sheets.mul_(muscle).mul_(self.muscle_hu - self.fat_hu).add_(self.fat_hu)
+        planes = sheets.mul_(self.marbling).add_(1 - self.marbling)
+        deep = planes.mul_(muscle).mul_(self.muscle_hu - self.fat_hu).add_(self.fat_hu)
         outer = depth + fat
         around += share(outer + self.skin_mm) * (self.skin_hu - around)
         around += share(outer) * (self.fat_hu - around)
@@ -269,7 +280,7 @@ class Texture:
         self._drift = Waves(dice, 12, 25.0, 90.0)
         self.bone = dice.uniform(30, 140)
         self.soft = dice.uniform(1.0, 7.0)
-        self.strand = dice.uniform(0, 45) if dice.chance(0.6) else 0.0
+        self.strand = dice.uniform(0, 30) if dice.chance(0.6) else 0.0
         self.slow = dice.uniform(0, 7)
 
     def add(self, hu: Tensor, grid: Grid) -> Tensor:
