@@ -1,7 +1,7 @@
-"""An unenhanced CT, analysed once: where its spine, airway, skin, bone and metal are, so that necks can be built in it.
+"""An unenhanced CT, analysed once, so that necks can be built in it: its spine, airway, skin, bone and metal.
 
-The landmarks are found by classical image analysis (thresholds, ring templates and dynamic programming); what can not be
-found is an error with a sentence, never a guess.
+The landmarks are found by classical image analysis (thresholds, ring templates, dynamic programming); what can not
+be found is an error with a sentence, never a guess.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from CarotidLandmarkLib.volume import Volume, VolumeError
 from scipy import ndimage
 from torch import Tensor
 
-AIR, FAT, SOFT, BONE = range(4)
+OUTSIDE, AIR, FAT, SOFT, BONE = range(5)  # air outside the body, and within
 LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7")
 METAL_HU = 2300.0
 _FORMAT = 1
@@ -30,13 +30,13 @@ _REACH_MM = (130.0, 130.0, (-230.0, 170.0))  # what is kept around C4: x, y half
 class Background:
     """A real neck in its own frame: LPS millimetres with the middle of the C4 body at the origin, z towards the head.
 
-    ``hu`` int16 and ``classes`` uint8 (`AIR`, `FAT`, `SOFT`, `BONE`) are [k, j, i] on a lattice along the LPS axes with
+    ``hu`` int16 and ``classes`` uint8 (`OUTSIDE` .. `BONE`) are [k, j, i] on a lattice along the LPS axes with
     voxel (0, 0, 0) at ``origin`` [3] and ``spacing`` [3] mm; ``clearance`` float16 is the signed distance in mm (at
-    most +-20) to what no vessel may enter: bone and what bone encloses, air, the outside. ``tube`` uint8 is 1 in the walls
-    of breathing tubes. ``canal`` [n, 3] is the middle of the
-    spinal canal from below upwards, ``levels`` [7, 3] the vertebrae C1..C7 (those below the scan extrapolated), ``foramina``
-    [2, m, 3] the left and right transverse foramina, from below upwards, ``airway`` [n, 3] the middle of the pharynx
-    and larynx, ``metal`` [n, 4] centres and radii of dental metal.
+    most +-20) to what no vessel may enter: bone and what bone encloses, air, the outside. ``tube`` uint8 is 1 in the
+    walls of breathing tubes. ``canal`` [n, 3] is the middle of the spinal canal from below upwards, ``levels`` [7, 3]
+    the vertebrae C1..C7 (those below the scan extrapolated), ``foramina`` [2, m, 3] the left and right transverse
+    foramina from below upwards, ``airway`` [n, 3] the middle of pharynx and larynx, ``metal`` [n, 4] centres and radii
+    of dental metal, ``throat`` [1] the y of the skin before the airway at the lower end.
     """
 
     hu: np.ndarray
@@ -50,6 +50,7 @@ class Background:
     foramina: np.ndarray
     airway: np.ndarray
     metal: np.ndarray
+    throat: np.ndarray
     _cache: dict = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -74,16 +75,19 @@ class Background:
         top = corner[2] + foramen * step[2]
         tube = _tube(hu, classes, spacing, round((levels[1, 2] - origin[2]) / spacing[2]))
         clearance = _clearance(classes, tube, body, spacing)
-        airway = _airway(classes, body, canal[canal[:, 2] < top], levels, spacing, origin)
+        airway = _airway(classes, canal[canal[:, 2] < top], levels, spacing, origin)
         middle = levels[LEVELS.index("C4")]
         if not origin[2] < middle[2] < origin[2] + spacing[2] * hu.shape[0]:
             raise VolumeError("The background CT ends above C4; give one that reaches further down the neck.")
         arrays = {"hu": hu, "classes": classes, "clearance": clearance, "tube": tube}
         arrays, origin = _trimmed(arrays, origin, spacing, middle)
+        throat = _throat(classes[0], airway[0], spacing, origin) - middle[1:2]
         points = {"canal": canal[canal[:, 2] < top], "levels": levels, "foramina": foramina, "airway": airway}
         moved = {name: (value - middle).astype(np.float32) for name, value in points.items()}
         metal[:, :3] -= middle
-        return cls(**arrays, **moved, origin=origin - middle, spacing=spacing, metal=metal.astype(np.float32))
+        return cls(
+            **arrays, **moved, origin=origin - middle, spacing=spacing, metal=metal.astype(np.float32), throat=throat
+        )
 
     def save(self, path: Path | str) -> None:
         """Write everything to a compressed .npz, so that training machines need neither the scan nor SimpleITK."""
@@ -120,9 +124,9 @@ class Background:
         return (points - edge) * (2 / extent) - 1
 
     def on(self, device: torch.device | str, name: str) -> Tensor:
-        """A stored array as float32 [1, 1, k, j, i] on a device, kept there: hu, classes, clearance, or what is derived:
+        """One of the voxel arrays as float32 [1, 1, k, j, i] on a device, and kept there.
 
-        ``quiet`` (HU without noise, edges kept) or ``fatness`` (0 in muscle to 1 where all around is fat or loose tissue).
+        Beside the stored ones: ``quiet`` (HU without noise, edges kept) and ``fatness`` (0 in muscle to 1 in fat).
         """
         key = (name, str(device))
         if key not in self._cache:
@@ -144,7 +148,7 @@ class Background:
         return found.reshape(points.shape[:-1]) - 1000
 
     def class_at(self, points: Tensor) -> Tensor:
-        """Tissue class (int64) at points [..., 3], nearest voxel; AIR outside the scan."""
+        """Tissue class (int64) at points [..., 3], nearest voxel; OUTSIDE beside the scan."""
         flat = self.normalised(points).reshape(1, -1, 1, 1, 3)
         return (
             F.grid_sample(self.on(points.device, "classes"), flat, mode="nearest", align_corners=False)
@@ -183,8 +187,7 @@ def _upright(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _body(hu: np.ndarray, spacing: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Filled mask of the patient without table; the scan cut to the body's slices, and its origin."""
-    reach = np.maximum(1, np.round(3.0 / spacing[:2])).astype(int)[::-1]
-    disc = np.hypot(*[np.linspace(-1, 1, 2 * n + 1).reshape(shape) for n, shape in zip(reach, ((-1, 1), (1, -1)))]) <= 1
+    disc = _disc(3.0, spacing)
     tissue = ndimage.binary_opening(hu > -300, disc[None])
     labels, count = ndimage.label(tissue)
     if not count:
@@ -194,6 +197,12 @@ def _body(hu: np.ndarray, spacing: np.ndarray, origin: np.ndarray) -> tuple[np.n
     kept = np.flatnonzero(body.mean(axis=(1, 2)) > 0.005)
     span = slice(kept[0], kept[-1] + 1)
     return body[span], hu[span], origin + np.array([0, 0, spacing[2] * kept[0]])
+
+
+def _disc(radius: float, spacing: np.ndarray) -> np.ndarray:
+    """A disc of ``radius`` mm in a slice, bool [j, i]."""
+    j, i = (np.arange(-n, n + 1) for n in np.maximum(1, np.round(radius / spacing[1::-1])).astype(int))
+    return np.hypot(j[:, None] / j[-1], i / i[-1]) <= 1
 
 
 def _ring_scores(inside: np.ndarray, wall: np.ndarray, spacing: np.ndarray, radii: tuple[float, float, float]):
@@ -245,7 +254,7 @@ def _canal(smooth: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _foramen_magnum(enclosure: np.ndarray, step: float) -> float:
     """The slice at which, going up, the bone around the canal gives way to the posterior fossa for good."""
-    window, typical = int(round(20.0 / step)), np.percentile(enclosure, 75)
+    window, typical = round(20.0 / step), np.percentile(enclosure, 75)
     for k in range(window, len(enclosure) - window):
         if enclosure[k] < 0.35 * typical and enclosure[k : k + window].max() < 0.65 * typical:
             return float(k)
@@ -253,7 +262,7 @@ def _foramen_magnum(enclosure: np.ndarray, step: float) -> float:
 
 
 def _levels(smooth: np.ndarray, canal: np.ndarray, foramen: float, step: np.ndarray) -> np.ndarray:
-    """Middles of the bodies C1..C7, [7, 3] cells: the standard ladder, scaled and shifted so that its rungs miss the discs."""
+    """Middles of the bodies C1..C7, [7, 3] cells: an adult's ladder, fitted so that its rungs miss the discs."""
     ahead = 16.0 / step[1]
     profile = np.array(
         [
@@ -302,9 +311,9 @@ def _classes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tissue classes [k, j, i] uint8 and dental metal [n, 4] (centre and radius, mm)."""
     smooth = ndimage.gaussian_filter(hu, 0.6)
-    classes = np.digitize(smooth, (-350.0, -25.0, 180.0)).astype(np.uint8)
-    classes[(classes == FAT) & ~body] = AIR
-    labels, count = ndimage.label(hu > METAL_HU)
+    classes = 1 + np.digitize(smooth, (-350.0, -25.0, 180.0)).astype(np.uint8)
+    classes[(classes <= FAT) & ~body] = OUTSIDE
+    labels, _ = ndimage.label(hu > METAL_HU)
     found = []
     for index, box in enumerate(ndimage.find_objects(labels), 1):
         mine = labels[box] == index
@@ -323,7 +332,7 @@ def _tube(hu: np.ndarray, classes: np.ndarray, spacing: np.ndarray, top: int) ->
     for k in range(min(top, len(classes))):
         dense = ndimage.binary_closing(hu[k] > 120, np.ones((3, 3)))
         holes, count = ndimage.label(ndimage.binary_fill_holes(dense) & ~dense)
-        area = ndimage.sum_labels(classes[k] == AIR, holes, range(1, count + 1)) * spacing[0] * spacing[1]
+        area = ndimage.sum_labels(classes[k] <= AIR, holes, range(1, count + 1)) * spacing[0] * spacing[1]
         bores = np.isin(holes, 1 + np.flatnonzero((area > 12) & (area < 120)))
         walls[k] = ndimage.binary_dilation(bores, thick)
     return ndimage.binary_closing(walls, np.ones((5, 1, 1))).astype(np.uint8) | walls
@@ -331,26 +340,25 @@ def _tube(hu: np.ndarray, classes: np.ndarray, spacing: np.ndarray, top: int) ->
 
 def _clearance(classes: np.ndarray, tube: np.ndarray, body: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """Signed distance (mm, float16, +-20) to bone, what bone encloses in a slice, air and the outside of the body."""
-    reach = np.maximum(1, np.round(4.0 / spacing[:2])).astype(int)[::-1]
-    disc = np.hypot(*[np.linspace(-1, 1, 2 * n + 1).reshape(shape) for n, shape in zip(reach, ((-1, 1), (1, -1)))]) <= 1
+    disc = _disc(4.0, spacing)
     bone = ndimage.binary_opening((classes == BONE) & (tube == 0), np.ones((1, 2, 2)))
     ringed = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(s, disc)) & ~s for s in bone])
     ringed = ndimage.binary_opening(ringed, disc[None])
-    air = ndimage.binary_opening((classes == AIR) | (tube > 0), np.ones((1, 2, 2)))
+    air = ndimage.binary_opening((classes <= AIR) | (tube > 0), np.ones((1, 2, 2)))
     barred = bone | ringed | air | ~body
     free = ndimage.distance_transform_edt(~barred, sampling=spacing[::-1])
     deep = ndimage.distance_transform_edt(barred, sampling=spacing[::-1])
     return np.clip(np.where(barred, -deep, free), -20, 20).astype(np.float16)
 
 
-def _airway(classes, body, canal, levels, spacing, origin) -> np.ndarray:
+def _airway(classes, canal, levels, spacing, origin) -> np.ndarray:
     """Middle of the air before the spine per slice below C1, [n, 3] mm; straight between slices without any."""
     points = []
     y, x = (origin[a] + spacing[a] * np.arange(classes.shape[2 - a]) for a in (1, 0))
     for middle in canal[canal[:, 2] < levels[0, 2]]:
         k = int(np.clip(round((middle[2] - origin[2]) / spacing[2]), 0, len(classes) - 1))
         near = (np.abs(x - middle[0]) < 20)[None, :] & ((middle[1] - y > 18) & (middle[1] - y < 62))[:, None]
-        air = (classes[k] == AIR) & body[k] & near
+        air = (classes[k] == AIR) & near
         if air.sum() * spacing[0] * spacing[1] > 30:
             j, i = np.nonzero(air)
             points.append([x[i].mean(), y[j].mean(), middle[2]])
@@ -362,6 +370,13 @@ def _airway(classes, body, canal, levels, spacing, origin) -> np.ndarray:
     return np.column_stack([ndimage.gaussian_filter1d(points[:, a], 3.0) for a in (0, 1)] + [points[:, 2]])
 
 
+def _throat(classes: np.ndarray, airway: np.ndarray, spacing: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """y [1] of the skin before the airway in a slice of classes [j, i]: further in front, a chin may hang."""
+    i, j = np.round((airway[:2] - origin[:2]) / spacing[:2]).astype(int)
+    ahead = classes[j::-1, i] == OUTSIDE
+    return origin[1] + spacing[1] * np.array([j - int(np.argmax(ahead)) if ahead.any() else 0.0])
+
+
 def _trimmed(arrays: dict[str, np.ndarray], origin: np.ndarray, spacing: np.ndarray, middle: np.ndarray):
     """Cut to the surroundings of C4 and to multiples of four voxels (for pooling); the new origin."""
     lows = middle + np.array([-_REACH_MM[0], -_REACH_MM[1], _REACH_MM[2][0]])
@@ -370,7 +385,7 @@ def _trimmed(arrays: dict[str, np.ndarray], origin: np.ndarray, spacing: np.ndar
     start = np.clip(np.floor((lows - origin) / spacing), 0, size).astype(int)
     stop = np.clip(np.ceil((highs - origin) / spacing), 0, size).astype(int)
     stop -= (stop - start) % 4  # loses at most three slices of the head
-    box = tuple(slice(a, b) for a, b in zip(start[::-1], stop[::-1]))
+    box = tuple(slice(a, b) for a, b in zip(start[::-1], stop[::-1], strict=True))
     cut = {name: np.ascontiguousarray(value[box]) for name, value in arrays.items()}
     cut["hu"] = np.round(cut["hu"]).astype(np.int16)
     return cut, origin + start * spacing

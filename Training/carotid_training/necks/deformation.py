@@ -17,8 +17,8 @@ _LOW = (-180.0, -180.0, -260.0)  # the box of the displacement lattice, LPS mm
 _HIGH = (180.0, 180.0, 196.0)
 _NODE_MM = 8.0
 _LARGEST_SLOPE = 0.7  # of the displacement: below 1 the map can not fold and its inverse is found by iteration
-_BOUNCE_MM = 12.0
-_CONTINUED_MM = 25.0
+_CONTINUED_MM = 25.0  # tissue made up beyond the ends of the scan ...
+_BACK_MM = 8.0  # ... out of its last slices
 _SMOOTH_STEP_MM = 2.0  # smooth fields are evaluated this densely and interpolated between
 _SLAB_VOXELS = 3_000_000
 
@@ -27,7 +27,7 @@ _SLAB_VOXELS = 3_000_000
 class Lattice:
     """A smooth field on evenly spaced nodes along the LPS axes: ``values`` [1, channels, k, j, i], trilinear between.
 
-    The first and the last node lie at the corners ``low`` and ``high`` (x, y, z mm); beyond, the field stays as at the edge.
+    The first and the last node lie at the corners ``low`` and ``high`` (x, y, z mm); beyond, the edge's value holds.
     """
 
     values: Tensor
@@ -36,7 +36,7 @@ class Lattice:
 
     @classmethod
     def spline(cls, control: Tensor) -> Lattice:
-        """The uniform cubic B-spline with these control values [channels, k, j, i] over the neck, on nodes 8 mm apart."""
+        """The uniform cubic B-spline with control values [channels, k, j, i] over the neck, on nodes 8 mm apart."""
         weights = []
         for axis, count in zip((2, 1, 0), control.shape[1:], strict=True):
             length = _HIGH[axis] - _LOW[axis]
@@ -119,8 +119,8 @@ class Deformation:
 class DeformedTissue:
     """A background's voxels, recoloured, seen through a deformation.
 
-    ``colour`` gives, on a device, the HU [1, 1, k, j, i] float32 on the background's lattice. Above and below the scan its
-    last 12 mm go on to and fro, for 25 mm counted as covered; beside it there is air.
+    ``colour`` gives, on a device, the HU [1, 1, k, j, i] float32 on the background's lattice. Above and below the scan
+    its last slices go on, for 25 mm counted as covered; beside it, and below it in front of the neck, there is air.
     """
 
     background: Background
@@ -157,24 +157,31 @@ class DeformedTissue:
     def _sample(self, grid: Grid, finest: float, device, field: Lattice) -> tuple[Tensor, Tensor]:
         sparse = _thinned(grid)
         points = sparse.points(device)
-        smooth = torch.cat([self.background.normalised(self.deformation(points)).movedim(-1, 0), field(points)])
+        at = self._continued(self.background.normalised(self.deformation(points)))
+        smooth = torch.cat([at.movedim(-1, 0), field(points)])
         if sparse.shape != grid.shape:
             smooth = F.interpolate(smooth[None], size=grid.shape, mode="trilinear", align_corners=True)[0]
         at, extra = smooth[:3], smooth[3]
         volume = self._level(finest, device)
-        at[2] = self._within(at[2], 1 - 1 / volume.shape[2])
+        at[2].clamp_(1 / volume.shape[2] - 1, 1 - 1 / volume.shape[2])
         hu = F.grid_sample(volume, at.movedim(0, -1)[None], align_corners=False)[0, 0]
         return hu.sub_(1000), extra
 
-    def _within(self, z: Tensor, edge: float) -> Tensor:
-        """Normalised heights, those beyond the scan led to and fro through its last 12 mm."""
-        bounce = 2 * _BOUNCE_MM / (self.background.upper - self.background.lower)
-        height = z.abs()
-        back = bounce - (torch.remainder((height - 1).clamp_(min=0), 2 * bounce) - bounce).abs_()
-        return (height.clamp_(max=1) - back).clamp_(max=edge) * z.sign()
+    def _continued(self, at: Tensor) -> Tensor:
+        """Normalised positions [..., 3], those above and below the scan led softly back into its last slices."""
+        mm = (self.background.upper - self.background.lower) / 2
+        over = (at[..., 2].abs() - 1).clamp(min=0) * mm
+        back = (1 - torch.cos(over * (math.pi / _CONTINUED_MM))) * (_BACK_MM / 2 / mm)
+        height = (at[..., 2].abs().clamp(max=1) - back) * at[..., 2].sign()
+        extent = self.background.spacing[1] * self.background.hu.shape[1]
+        # The chin may hang below the scan's end: what is in front of the throat there does not go on.
+        skin = 2 * (float(self.background.throat[0]) - self.background.origin[1]) / extent - 1
+        chin = (at[..., 2] < -1) & (at[..., 1] < skin)
+        depth = torch.where(chin, at[..., 1] - 3, at[..., 1])
+        return torch.stack([at[..., 0], depth, height], -1)
 
     def _level(self, spacing: float, device: torch.device | str) -> Tensor:
-        """The volume plus 1000 HU, averaged over blocks of voxels of about the target's size, so that nothing aliases."""
+        """The volume plus 1000 HU, averaged over blocks of about the target's voxel size, so that nothing aliases."""
         factors = tuple(min(4, 2 ** max(0, round(math.log2(spacing / s)))) for s in self.background.spacing[::-1])
         key = (factors, str(device))
         if key not in self._pooled:

@@ -1,4 +1,4 @@
-"""A vessel tree put where it belongs in real tissue: by levels, spine, foramina and airway, then out of bone and air."""
+"""A vessel tree put where it belongs in real tissue: by spine, foramina and airway, then out of bone and air."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def placement(
 
 
 class _Target:
-    """Where the deformed background has its levels [6, 3], foramina [2, m, 3] and airway [n, 3] (neck frame, float64)."""
+    """Levels [6, 3], foramina [2, m, 3] and airway [n, 3] of the deformed background (neck frame, float64)."""
 
     def __init__(self, background: Background, deformation: Deformation):
         def here(points: np.ndarray) -> np.ndarray:
@@ -99,7 +99,7 @@ def _fitted(layout: Layout, target: _Target) -> Callable[[Points], Points]:
 
 
 def _samples(tubes: Sequence[Tube], coarse) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Points [n, 3] along the vessels every few mm, radii [n], how much each counts [n], and its foramen x, y or nan [n, 2]."""
+    """Points [n, 3] every few mm, radii [n], how much each counts [n], and its foramen's x, y or nan [n, 2]."""
     points, radii, weights, holes = [], [], [], []
     for tube in tubes:
         path = coarse(np.asarray(tube.points))

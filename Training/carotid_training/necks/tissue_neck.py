@@ -33,6 +33,8 @@ class TissueNeck:
     fat_hu: float
     edge_mm: float
     metal: Tensor
+    lower_mm: float
+    upper_mm: float
 
     @classmethod
     def build(
@@ -48,19 +50,12 @@ class TissueNeck:
             own = torch.from_numpy(background.metal)
             own = torch.cat([deformation.inverse(own[:, :3]), own[:, 3:]], 1)
         everything = torch.cat([tree.metal.float(), own])
-        return cls(seed, style, tissue, tree, sheath, -115.0 + 70.0 * float(fat), 0.3 + 0.3 * float(edge), everything)
+        fat_hu, edge_mm = -115.0 + 70.0 * float(fat), 0.3 + 0.3 * float(edge)
+        return cls(seed, style, tissue, tree, sheath, fat_hu, edge_mm, everything, *tissue.coverage())
 
     @property
     def present(self) -> Tensor:
         return self.tree.present
-
-    @property
-    def lower_mm(self) -> float:
-        return self.tissue.coverage()[0]
-
-    @property
-    def upper_mm(self) -> float:
-        return self.tissue.coverage()[1]
 
     @property
     def dense(self) -> Tensor:
@@ -107,7 +102,7 @@ def _sheath(tree: VesselTree, thickness: float, share: float) -> Lattice:
 
 
 def _blurred(values: Tensor, sigma: Tensor) -> Tensor:
-    """A Gaussian of ``sigma`` [3] voxels along i, j, k, by repeated neighbour averaging; edges repeat. Changes ``values``."""
+    """A Gaussian of ``sigma`` [3] voxels along i, j, k by repeated averaging of neighbours; changes ``values``."""
     for axis, width in zip((2, 1, 0), sigma.tolist(), strict=True):
         variance = width * width
         passes = int(np.ceil(variance / 0.5)) if variance > 0.02 else 0
