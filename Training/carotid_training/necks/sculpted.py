@@ -56,21 +56,20 @@ class Carving:
         px, py, pz = points.unbind(1)
         shift = self.warp.at(px, py, pz)
         x, y, z = px + shift[0], py + shift[1], pz + shift[2]
-        width, axis, nominal, spine_x, spine_y, slope, airway_x, airway_y = self.curves.at(z)
+        half_x, half_y, middle, nominal, spine_x, spine_y, slope, airway_x, airway_y = self.curves.at(z)
         behind = y - spine_y
-        body = self.body.at(x / width, (y - axis) / width, z)
+        body = self.body.at(x / half_x, (y - middle) / half_y, z)
         spine = self.spine.at(x - spine_x, behind * (1 + slope * slope).rsqrt(), z + slope * behind.clamp(-60, 60))
         head = self.head.at(x - self.top_x, y - self.top_y, z - self.top_z)
         neck = self.airway.at(x - airway_x, y - airway_y, nominal)
-        skin, lean, lean_hu, lung, girdle = body
+        skin, lean, first, second, lean_hu, lung, girdle = body
         bone, column, column_hu = spine
         skull, hollow, cavity, enamel = head
         air, cartilage, cartilage_hu, mucosa = neck
         bones = torch.maximum(torch.maximum(bone, skull), girdle)
         gas = torch.maximum(air, hollow)
-        return torch.stack(
-            [skin, lean, lean_hu, lung, bones, column, column_hu, gas, cavity, enamel, cartilage, cartilage_hu, mucosa]
-        )
+        soft = [skin, lean, first, second, lean_hu, lung]
+        return torch.stack([*soft, bones, column, column_hu, gas, cavity, enamel, cartilage, cartilage_hu, mucosa])
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,17 +201,17 @@ def draw(seed: int) -> SculptedNeck:
     dice = Dice(seed)
     wild = dice.chance(RANDOMISED_SHARE)
     tree = VesselTree.draw(dice.generator, dice.uniform(0.2, 1.0) if wild else 0.0)
-    arteries = torch.as_tensor(tree.arteries, dtype=torch.float32)[:, :3]
+    arteries, veins = (torch.as_tensor(rows, dtype=torch.float32) for rows in (tree.arteries, tree.veins))
     lumen = float(tree.facts["arterial_hu"])
     layout = tree.layout
-    frame = Frame.of(layout.spine, layout.foramina, layout.airway, arteries, dice.uniform(0.8, 1.15))
+    frame = Frame.of(layout.spine, layout.foramina, layout.airway, dice.uniform(0.8, 1.15))
     habitus = Habitus.draw(dice, wild)
-    outline = Outline.draw(dice, frame, habitus, wild)
-    palette = Palette.draw(dice, lumen, wild)
+    depths = [F.pad(rows, (0, 1), value=depth) for rows, depth in ((arteries, 6.0), (veins, 2.5))]
+    outline = Outline.draw(dice, frame, habitus, torch.cat(depths), wild)
+    palette = Palette.draw(dice, lumen, habitus.septum_mm, wild)
     mouth = Mouth.draw(dice, frame, outline)
     curves = (
-        outline.width(),
-        outline.centre,
+        *outline.box(),
         frame.nominal,
         frame.spine_x,
         frame.spine_y,
@@ -221,11 +220,11 @@ def draw(seed: int) -> SculptedNeck:
         frame.airway_y,
     )
     carving = Carving(
-        body=carve_body(dice, frame, outline, habitus, palette.cells, wild),
+        body=carve_body(dice, frame, outline, habitus, palette.cells, torch.cat([arteries, veins])),
         spine=carve_spine(dice, frame, palette.disc, palette.canal, wild),
         head=carve_head(dice, frame, outline, mouth, wild),
         airway=carve_airway(dice, frame, wild),
-        warp=_warp(dice, frame, arteries, dice.uniform(1.0, 4.0) * (2 if wild else 1)),
+        warp=_warp(dice, frame, arteries[:, :3], dice.uniform(1.0, 4.0) * (2 if wild else 1)),
         curves=Profiles(torch.stack(curves)),
         top_x=frame.top_x,
         top_y=frame.top_y,

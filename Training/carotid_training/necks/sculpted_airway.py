@@ -31,7 +31,7 @@ def carve_airway(dice: Dice, frame: Frame, wild: bool) -> Lattice:
     half_y = interp(z, (-130, -48, -34, -25, -22, -18, -8, 4, 20, 40, 60, 76), (8, 8, 8.5, 9, 9, 8, 7, 7, 6.5, 6, 8, 9))
     share = interp(z, (-40, -10), (calibre, wide))
     air = bowl(x, y, half_x * share * frame.airway_share, half_y * share * frame.airway_share, 0.2)
-    piriform = both(bowl(side - 13, y - 5, 4.5, 5) * wide, 9 - (z + 12).abs())
+    piriform = both(bowl(side - 12 - 0.3 * (y - 5), y - 5, 2.6, 5) * wide, 9 - (z + 12).abs() - 0.5 * rough)
     vallecula = both(bowl(side - 6, y + 9 + 0.3 * (z - 2), 5, 2.5) * wide, 6 - (z - 3).abs())
     air = any_of(air + 0.4 * rough, piriform, vallecula)
     epiglottis = both(1.3 - (y + 5 + 0.45 * (z - 4) - 0.04 * x * x).abs(), 11 - (z - 5).abs(), 11 - side)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .sculpted_fields import Z_HIGH, Z_LOW, Dice, Lattice, Waves, any_of, both, bowl, interp, smooth
+from .sculpted_fields import Z_HIGH, Z_LOW, Z_STEP, Dice, Lattice, Waves, any_of, both, bowl, interp, smooth
 from .sculpted_frame import Frame
 
 # Half-width, depth in front of and behind the axis, and squareness of the outline, by nominal height (C4 = 0, C1 = 56).
@@ -114,8 +114,9 @@ class Outline:
     chart: Tensor | None = None  # [3, z, angle]: what `at` returns, tabulated
 
     @classmethod
-    def draw(cls, dice: Dice, frame: Frame, habitus: Habitus, wild: bool) -> Outline:
-        """From the tables above, stretched by the habitus, never so tight that the spine or the vessels leave the body."""
+    def draw(cls, dice: Dice, frame: Frame, habitus: Habitus, vessels: Tensor, wild: bool) -> Outline:
+        """From the tables above, stretched by the habitus, but never so tight that the spine, the larynx or one of the
+        ``vessels`` [n, 5] (LPS, radius, least depth under the skin) leaves the body."""
         nominal = frame.nominal
         lowered = nominal - habitus.shoulder_mm * interp(nominal, (-140, -100, -60, -20), (0.4, 1, 1, 0))
         rows = [interp(lowered, OUTLINE_Z, row) for row in (HALF_WIDTH, FRONT, BACK, SQUARE)]
@@ -129,12 +130,12 @@ class Outline:
         axis = smooth(
             frame.spine_y - scale * interp(nominal, (-200, -100, -40, 40, 60, 100), (30, 20, 12, 12, 14, 16)), 8
         )
-        clearance = 16 + habitus.fat_mm
+        clearance = 24 * scale + habitus.fat_mm
         rows[2] = torch.maximum(rows[2], frame.spine_y - axis + 34 * scale + habitus.fat_mm)
         rows[1] = torch.maximum(
             rows[1], axis - frame.airway_y + clearance * interp(nominal, (-110, -90, 50, 60), (0, 1, 1, 0))
         )
-        rows[0] = torch.maximum(rows[0], frame.reach + 8 + habitus.fat_mm)
+        rows[0] = rows[0].clamp_min(40 * scale + habitus.fat_mm)
         outline = cls(
             *(smooth(row, 4) for row in rows),
             centre=axis,
@@ -147,14 +148,23 @@ class Outline:
             wave_mm=dice.uniform(1.0, 3.5) * (2 if wild else 1),
             skew=dice.normal(0, 0.05 if wild else 0.025),
         )
-        return replace(outline, chart=outline._tabulated())
+        return replace(outline, chart=outline._tabulated(vessels, frame))
 
-    def _tabulated(self) -> Tensor:
+    def _tabulated(self, vessels: Tensor, frame: Frame) -> Tensor:
         """Skin radius, its slope's secant, and the radius of the head without nose, ears and orbits."""
         step = math.radians(2)
         angle = torch.arange(-92, 93)[None, :] * step
         names = ("half_width", "front", "back", "square", "centre", "nominal")
         plain, radius = self._radius(angle, tuple(getattr(self, name)[:, None] for name in names))
+        row = ((vessels[:, 2] - Z_LOW) / Z_STEP).round().long().clamp(0, len(frame.z) - 1)
+        x, y = vessels[:, 0], vessels[:, 1] - self.centre[row]
+        column = (torch.atan2(x, -y) / step).round().long() + 92
+        least = (x * x + y * y).sqrt() + vessels[:, 3] + vessels[:, 4]
+        needed = torch.zeros(radius.numel()).scatter_reduce(0, row * 185 + column, least, "amax").reshape(1, 1, -1, 185)
+        needed = F.avg_pool2d(F.max_pool2d(needed, (11, 15), 1, (5, 7)), (9, 11), 1, (4, 5), count_include_pad=False)[
+            0, 0
+        ]
+        plain, radius = torch.maximum(plain, needed), torch.maximum(radius, needed)
         steep = torch.gradient(radius, spacing=step, dim=1)[0] / radius
         return torch.stack([radius, (1 + steep * steep).sqrt(), plain])
 
@@ -169,10 +179,12 @@ class Outline:
         found = F.grid_sample(self.chart[None], place, padding_mode="border", align_corners=True)
         return found.reshape(3, *angle.shape)
 
-    def width(self) -> Tensor:
-        """Half the side of the square that holds each cross-section with a margin: [n]."""
-        widest = any_of(self.half_width, self.front + self.nose_mm, self.back) * 1.06 + 8
-        return smooth(widest, 6)
+    def box(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The rectangle around each cross-section: half its width and depth, and the y of its middle, [n] mm each."""
+        assert self.chart is not None
+        angle = torch.arange(-92, 93)[None, :] * math.radians(2)
+        side, front, back = ((self.chart[0] * f).amax(1) for f in (angle.sin().abs(), angle.cos(), -angle.cos()))
+        return tuple(smooth(row, 6) for row in (side + 8, (front + back) / 2 + 8, self.centre + (back - front) / 2))
 
     def _radius(self, angle: Tensor, row: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Radius without and with the face's relief; ``row`` holds the six profiles."""
@@ -193,16 +205,16 @@ class Outline:
         return radius, radius + relief
 
 
-def carve_body(dice: Dice, frame: Frame, outline: Outline, habitus: Habitus, hu: Tensor, wild: bool) -> Lattice:
-    """The body lattice over (x / width, (y - axis) / width, z).
+def carve_body(dice: Dice, frame: Frame, outline: Outline, habitus: Habitus, hu: Tensor, arteries: Tensor) -> Lattice:
+    """The body lattice over (x / half width, (y - middle) / half depth, z), see `Outline.box`.
 
-    Channels: skin (depth below the skin), lean (positive in muscle, gland, mucosa; negative in fat), lean HU, air (lungs),
-    bone (ribs, clavicles, shoulder blades). ``hu`` [7] gives the mean HU of each kind of cell.
+    Channels: skin (depth below the skin), lean (positive in muscle, gland, mucosa; negative in fat), two parities
+    (their zeros are the septa between cells; see `_cells`), lean HU, air (lungs), bone (ribs, clavicles, shoulder blades). ``hu`` [7] gives the mean HU of each kind of cell.
     """
     low, high = float(frame.z[0]), float(frame.z[-1])
     u, v, z = Lattice.nodes((-1, -1, low), (1, 1, high), STEP)
-    size, axis = (interp(z, frame.z, row) for row in (outline.width(), outline.centre))
-    x, y = u * size, v * size
+    half_x, half_y, middle, axis = (interp(z, frame.z, row) for row in (*outline.box(), outline.centre))
+    x, y = torch.broadcast_tensors(u * half_x, v * half_y + middle - axis)
     radial = (x * x + y * y).sqrt().clamp_min(0.1)
     angle = torch.atan2(x, -y)
     radius, secant, _ = outline.at(angle, z)
@@ -213,7 +225,12 @@ def carve_body(dice: Dice, frame: Frame, outline: Outline, habitus: Habitus, hu:
     wx = x + habitus.warp_mm * bend[0].at(x, y, z)
     wy = y + habitus.warp_mm * bend[1].at(x, y, z)
     fold = (wx * wx + 4).sqrt() - 2  # one side's cells serve both, differently warped
-    lean, value = _cells(dice, fold, wy, z, outline, frame, habitus, hu, size)
+    steps = (STEP[1] * half_y, STEP[0] * half_x)
+    lean, apart, first, second, value = _cells(dice, fold, wy, z, outline, frame, habitus, hu, steps)
+    behind = y > interp(z, frame.z, frame.spine_y) - axis
+    apart = torch.where(behind, torch.minimum(apart, wx.abs()), apart)  # the nuchal ligament parts the sides
+    first = torch.where(behind & (wx < 0), -first, first) * apart
+    second = second * apart
 
     thick = (
         habitus.fat_mm
@@ -232,9 +249,10 @@ def carve_body(dice: Dice, frame: Frame, outline: Outline, habitus: Habitus, hu:
     lean = any_of(both(lean, skin - thick), platysma)
     profiles = (frame.spine_y - outline.centre, outline.half_width, outline.front)
     air, bone = _thorax(dice, x, y, nominal, skin, *(interp(z, frame.z, r) for r in profiles))
+    air = _spared(air, x, y + axis, z, arteries)
     lean = any_of(lean, both(air + 14, skin - thick, 3 - air.abs()))
     return Lattice(
-        torch.stack([t.expand_as(skin) for t in (skin, lean, value, air, bone)]),
+        torch.stack([t.expand_as(skin) for t in (skin, lean, first, second, value, air, bone)]),
         (-1, -1, low),
         STEP,
     )
@@ -249,14 +267,19 @@ def _cells(
     frame: Frame,
     habitus: Habitus,
     hu: Tensor,
-    outline_size: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Power diagram of the cells: how deep a point lies in a lean cell, and the HU of the nearest lean one."""
+    steps: tuple[Tensor, Tensor],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Power diagram of the cells: depth in a lean kind of cell, distance to the border with the next, two signs, HU.
+
+    Every cell has two random signs. A distance with a sign that changes across a border is smooth there, so that a
+    septum keeps its edge when it is interpolated; three borders of four have at least one such sign.
+    """
     nominal = interp(height, frame.z, frame.nominal)
     shape = x.shape
     far = 1e6
     nearest_lean, nearest_fat, second = (torch.full(shape, far) for _ in range(3))
     value = torch.full(shape, float(hu[MUSCLE]))
+    signs = [torch.ones(shape), torch.ones(shape)]
     cells = [cell for cell in CELLS if cell[0] not in habitus.cells]
     for _ in range(habitus.extra_cells):
         z, tall = dice.uniform(-110, 70), dice.uniform(15, 60)
@@ -274,6 +297,7 @@ def _cells(
         rows = torch.nonzero((nominal[:, 0, 0] > knots[0] - margin) & (nominal[:, 0, 0] < knots[-1] + margin)).flatten()
         turn, deep, grow = dice.normal(0, 5.0), dice.normal(1.0, 0.06), dice.normal(1.0, 0.15)
         tone = float(hu[kind]) + dice.normal(0, 5.0)
+        coins = [1.0 if dice.chance(0.5) else -1.0 for _ in signs]
         if len(rows) == 0:
             continue
         slab = slice(int(rows[0]), int(rows[-1]) + 1)
@@ -290,12 +314,30 @@ def _cells(
         closer = distance < nearest_lean[slab]
         second[slab] = torch.where(closer, nearest_lean[slab], torch.minimum(second[slab], distance))
         value[slab] = torch.where(closer, torch.full_like(distance, tone), value[slab])
+        for sign, coin in zip(signs, coins, strict=True):
+            sign[slab] = torch.where(closer, torch.full_like(distance, coin), sign[slab])
         nearest_lean[slab] = torch.minimum(nearest_lean[slab], distance)
     # Distances to two cells grow apart slowly where both lie in the same direction: divide by the gradient to get mm.
     apart = second.clamp(max=200) - nearest_lean.clamp(max=200)
-    across = [torch.gradient(apart, dim=d)[0] / (STEP[0] * outline_size) for d in (1, 2)]
-    septum = apart / (across[0] ** 2 + across[1] ** 2).sqrt().clamp(0.45, 2.0) - habitus.septum_mm - 0.5
-    return both(septum, (nearest_fat - nearest_lean) / 2, 30 - nearest_lean), value
+    down, right = (torch.gradient(apart, dim=d)[0] / step for d, step in zip((1, 2), steps, strict=True))
+    apart = (apart / (down * down + right * right).sqrt().clamp(0.45, 2.0)).clamp(max=12)
+    return both((nearest_fat - nearest_lean) / 2, 30 - nearest_lean), apart, *signs, value
+
+
+def _spared(air: Tensor, x: Tensor, y: Tensor, z: Tensor, arteries: Tensor) -> Tensor:
+    """Lungs that keep out of the great vessels [n, 4]."""
+    rows = torch.nonzero(z.flatten() < -70).flatten()
+    low = arteries[arteries[:, 2] < -60]
+    if not len(low) or not len(rows):
+        return air
+    low = low[:: max(1, len(low) // 120)]
+    slab = slice(0, int(rows[-1]) + 1)
+    at = torch.stack([x[slab], y[slab], z[slab].expand_as(x[slab])], -1).reshape(-1, 3)
+    free = torch.full((len(at),), 99.0)
+    for part in range(0, len(low), 30):
+        some = low[part : part + 30]
+        free = torch.minimum(free, (torch.cdist(at, some[:, :3]) - some[:, 3]).amin(1))
+    return torch.cat([torch.minimum(air[slab], free.reshape(air[slab].shape) - 4), air[slab.stop :]])
 
 
 def _thorax(

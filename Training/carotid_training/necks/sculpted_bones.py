@@ -195,11 +195,18 @@ def carve_head(dice: Dice, frame: Frame, outline: Outline, mouth: Mouth, wild: b
         - (((side - 29) * 1.05) ** 2 + (v - face_y - 30) ** 2 * 0.7 + (z - bite - 36) ** 2 * 0.7).sqrt()
         + 2 * rough
     )
-    nose = both(bowl(u, v - face_y - 32, 12, 36, 0.4), 19 - (z - bite - 42).abs())
+    taper = (z - bite - 22) / 40
+    nose = (
+        both(
+            bowl(u, v - face_y - 34, 14 - 8 * taper.clamp(0, 1), 34 - 14 * taper.clamp(0, 1), 0.3),
+            20 - (z - bite - 42).abs(),
+        )
+        - rough
+    )
     ethmoid = both(bowl(u, v - face_y - 40, 13, 26), 12 - (z - bite - 66).abs())
     sphenoid = bowl(u, v + 26, 12, 12) - ((z - 80).abs() - 6).clamp_min(0)
     maze = Waves.draw(dice, 8, 9, 18, (0.6, 2, 1)).at(u, v, z)
-    turbinate = both(nose, 2.4 * maze - 0.5)
+    turbinate = both(nose, 2.4 * maze - 1.0)
     septum = both(1.2 - (u - dice.normal(0, 1.5) - rough).abs(), nose + 1)
     cells = both(ethmoid, 2.0 * maze + 1)
     hollow = any_of(sinus, ethmoid, sphenoid)

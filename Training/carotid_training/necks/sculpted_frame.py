@@ -1,4 +1,4 @@
-"""What the vessel tree fixes of a sculpted neck: spine, levels, transverse foramina and airway, as functions of height."""
+"""What the vessel tree fixes of a sculpted neck: spine, levels, foramina and airway as functions of height."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ class Frame:
     level_z: Tensor
     foramina: Tensor  # [6, 3]: height, mean distance to the side and behind the body's middle, ascending
     size: float
-    reach: Tensor  # [n]: how far to the side (mm) the neck's inner structures go; the skin stays outside
     airway_share: float
 
     @classmethod
@@ -39,10 +38,9 @@ class Frame:
         spine: NDArray[np.float64],
         foramina: NDArray[np.float64],
         airway: NDArray[np.float64],
-        arteries: Tensor,
         airway_share: float,
     ) -> Frame:
-        """From ``spine`` [11, 3] (T4 up to C1), ``foramina`` [6, 2, 3] (C6 up to C1), ``airway`` [m, 3] and ``arteries`` [k, 3]."""
+        """From ``spine`` [11, 3] (T4 up to C1), ``foramina`` [6, 2, 3] (C6 up to C1), ``airway`` [m, 3]."""
         z = heights()
         levels = torch.as_tensor(spine, dtype=torch.float32)
         size = float((levels[-1, 2] - levels[4, 2]) / 106)
@@ -59,12 +57,6 @@ class Frame:
         middle = holes.mean(1)
         half = (holes[:, 0, 0] - holes[:, 1, 0]).abs() / 2
         behind = middle[:, 1] - interp(middle[:, 2], z, spine_y)
-        reach = torch.full_like(z, 40 * size)
-        if len(arteries):
-            row = ((arteries[:, 2] - z[0]) / (z[1] - z[0])).round().long().clamp(0, len(z) - 1)
-            far = (arteries[:, 0] - spine_x[row]).abs()
-            reach = reach.scatter_reduce(0, row, far.clamp_max(60), "amax")
-            reach = torch.nn.functional.max_pool1d(reach[None], 9, 1, 4)[0]
         return cls(
             z,
             nominal,
@@ -76,7 +68,6 @@ class Frame:
             levels[:, 2].flip(0).contiguous(),
             torch.stack([middle[:, 2], half, behind], 1),
             size,
-            reach,
             airway_share,
         )
 
@@ -91,5 +82,5 @@ class Frame:
         return float(interp(self.level_z[:1], self.z, self.spine_x))
 
     def foramen(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """How far to the side and behind the vertebral body's middle the transverse foramina lie at heights ``z``, mm."""
+        """How far to the side and behind the vertebral body's middle the foramina lie at heights ``z``, mm."""
         return tuple(interp(z, self.foramina[:, 0], self.foramina[:, column]) for column in (1, 2))

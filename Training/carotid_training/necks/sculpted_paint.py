@@ -35,6 +35,7 @@ class Palette:
     cloud: float  # broad texture of soft tissue
     marbling_mm: float  # how far fat runs into muscle
     marrow_grain: float
+    septum_mm: float  # half thickness of the fat between muscles
     blur_mm: float
     stripes: float
     bias: float
@@ -43,7 +44,7 @@ class Palette:
     streaks: Waves
 
     @classmethod
-    def draw(cls, dice: Dice, lumen: float, wild: bool) -> Palette:
+    def draw(cls, dice: Dice, lumen: float, septum_mm: float, wild: bool) -> Palette:
         """Plausible HU of a CTA, or, where ``wild``, nearly any; soft tissue keeps 120 HU from the ``lumen``."""
         muscle = dice.normal(60, 9)
         cells = torch.zeros(7)
@@ -65,7 +66,8 @@ class Palette:
             grain=dice.uniform(1, 7),
             cloud=dice.uniform(1, 8),
             marbling_mm=max(0.0, dice.normal(0.25, 0.4)),
-            marrow_grain=dice.uniform(20, 110),
+            marrow_grain=dice.uniform(10, 55),
+            septum_mm=septum_mm,
             blur_mm=0.0,
             stripes=0.0,
             bias=0.0,
@@ -118,12 +120,29 @@ def _randomise(dice: Dice, cells: Tensor, numbers: dict[str, float], lumen: floa
 def colour(
     palette: Palette, things: Things, place: tuple[Tensor, Tensor, Tensor], fields: Tensor, voxel_mm: float
 ) -> Tensor:
-    """HU [n] of voxels of ``voxel_mm`` at ``place`` (x, y, z: [n] each), given the fields there [13, n]."""
-    skin, lean, lean_hu, lung, bones, column, column_hu, gas, cavity, enamel, cartilage, cartilage_hu, mucosa = fields
+    """HU [n] of voxels of ``voxel_mm`` at ``place`` (x, y, z: [n] each), given the fields there [15, n]."""
+    (
+        skin,
+        lean,
+        first,
+        second,
+        lean_hu,
+        lung,
+        bones,
+        column,
+        column_hu,
+        gas,
+        cavity,
+        enamel,
+        cartilage,
+        cartilage_hu,
+        mucosa,
+    ) = fields
     edge = (voxel_mm**2 + palette.blur_mm**2) ** 0.5
     x, y, z = place
     texture = palette.fine.at(x, y, z, voxel_mm).mul_(palette.grain)
     texture.add_(palette.broad.at(x, y, z, voxel_mm).mul_(palette.cloud))
+    lean = torch.minimum(lean, torch.minimum(first.abs(), second.abs()).sub_(palette.septum_mm))
     if palette.marbling_mm > 0:
         lean = lean - palette.streaks.at(x, y, z, voxel_mm).abs_().mul_(palette.marbling_mm)
     lean_hu = torch.lerp(lean_hu, torch.full_like(lean_hu[:1], palette.mucosa), cover(mucosa, edge))
