@@ -21,19 +21,22 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .atomic import TEMPORARY_PREFIX, write_text
+from .atomic import TEMPORARY_PREFIX, sync, write_text
 from .detection import Detection, ModelInfo
 from .markups import write_markups
 from .staging import staged_folder
 from .volume import Volume, check_volume, read_volume, write_volume
+
+if TYPE_CHECKING:
+    from .dataset_check import Finding
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "validation", "test")
@@ -218,6 +221,9 @@ class Dataset:
                 "affine_lps": volume.affine_lps.tolist(),
             }
             write_text(folder / "case.json", _to_json(document))
+            if (self.path / "cases" / case_id).exists():
+                raise DatasetError(f"Somebody else has just added a case {case_id}; choose another id.")
+        sync(self.path / "cases")
         if not copy:
             _remember(document["image"]["sha256"], source)
         return case_id
@@ -345,11 +351,11 @@ class Dataset:
 
         return order_cases(self, order, seed, annotator)
 
-    def check(self) -> list[Any]:
-        """Every inconsistency: a list of `dataset_check.Finding`, empty when all is well."""
+    def check(self, progress: Callable[[float], None] | None = None) -> list[Finding]:
+        """Every inconsistency, empty when all is well. Reads every image once; ``progress`` gets the fraction done."""
         from .dataset_check import check_dataset
 
-        return check_dataset(self)
+        return check_dataset(self, progress)
 
     def temporary_files(self, older_than_s: float) -> list[Path]:
         """Temporary files and folders that no running save can still be writing."""

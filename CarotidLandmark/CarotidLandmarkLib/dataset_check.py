@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,11 +31,14 @@ class Finding:
         return f"{self.level}: {self.file}: {self.message}"
 
 
-def check_dataset(dataset: Dataset) -> list[Finding]:
+def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = None) -> list[Finding]:
     """Every inconsistency, errors first. An error keeps a case out of training; a warning asks for a look."""
     findings = list(_dataset_findings(dataset))
     groups: dict[str, set[str | None]] = defaultdict(set)
-    for case_id in dataset.case_ids():
+    case_ids = dataset.case_ids()
+    for number, case_id in enumerate(case_ids):
+        if progress is not None:
+            progress(number / len(case_ids))
         try:
             case = dataset.case(case_id)
         except DatasetError as error:

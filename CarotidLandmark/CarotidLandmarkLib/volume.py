@@ -192,8 +192,7 @@ def read_volume(path: str | os.PathLike[str], series: str | None = None, progres
     elif path.name.lower().endswith(IMAGE_SUFFIXES):
         if series is not None:
             raise VolumeError(f"{name} is a single volume and has no series to choose; leave the series out.")
-        array, affine = _read_file(path)
-        note = ""
+        array, affine, note = _read_file(path)
     else:
         raise VolumeError(f"{name} is of an unknown type; give {FORMATS}.")
     volume = Volume(array, affine, name, note)
@@ -261,7 +260,7 @@ def quiet_libraries() -> Iterator[None]:
 _descriptors = threading.RLock()
 
 
-def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
     import SimpleITK as sitk
 
     name = path.name
@@ -282,7 +281,11 @@ def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except RuntimeError as error:
         raise _reader_error(name, str(error)) from error
     view = sitk.GetArrayViewFromImage(image)
-    return hu_array(view, view.shape, name), image_affine(image)
+    unsure = name.lower().endswith((".nrrd", ".nhdr")) and not reader.HasMetaDataKey("NRRD_space")
+    note = (
+        f"{name} does not say which side is left; the axes were taken as left, posterior, superior." if unsure else ""
+    )
+    return hu_array(view, view.shape, name), image_affine(image), note
 
 
 def _check_nifti(path: Path, reader: Any) -> None:

@@ -161,3 +161,18 @@ def case_volume() -> Volume:
     affine = np.diag([4.0, 4.0, 4.0, 1.0])
     affine[:3, 3] = -62.0
     return from_array(np.random.default_rng(3).integers(-1024, 1500, (32, 32, 32)).astype(np.int16), affine)
+
+
+@pytest.fixture
+def agree() -> Callable[[Volume, Volume], bool]:
+    """Whether every voxel of ``written`` has the same value at the same place of the patient in ``read``."""
+
+    def agree(read: Volume, written: Volume) -> bool:
+        voxels = np.stack(np.meshgrid(*map(np.arange, written.size), indexing="ij"), axis=-1).reshape(-1, 3)
+        found = read.to_voxels(written.to_lps(voxels))
+        nearest = np.rint(found).astype(int)
+        if np.abs(found - nearest).max() > 1e-3 or nearest.min() < 0 or (nearest >= read.size).any():
+            return False
+        return bool((read.array[tuple(nearest.T[::-1])] == written.array[tuple(voxels.T[::-1])]).all())
+
+    return agree

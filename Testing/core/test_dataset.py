@@ -106,6 +106,17 @@ class TestCases:
         assert str(refusal.value) == sentence
         assert dataset.case_ids() == ["c1"]
 
+    def test_of_two_who_add_the_same_id_at_once_the_first_wins(self, dataset, case_volume, monkeypatch):
+        def write_while_somebody_else_is_faster(volume, path):
+            monkeypatch.undo()
+            dataset.add_case(case_volume, "c2", group="faster")
+            write_volume(volume, path)
+
+        monkeypatch.setattr("CarotidLandmarkLib.dataset.write_volume", write_while_somebody_else_is_faster)
+        with pytest.raises(DatasetError, match="Somebody else has just added a case c2; choose another id"):
+            dataset.add_case(case_volume, "c2", group="slower")
+        assert dataset.case("c2").group == "faster" and dataset.check() == []
+
 
 class TestOpening:
     def test_a_newer_dataset_is_refused(self, dataset):

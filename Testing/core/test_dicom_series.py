@@ -1,0 +1,181 @@
+"""DICOM folders: the right series, its geometry and its HU; what is no regular CT is refused in one sentence."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pydicom
+import pytest
+from CarotidLandmarkLib.volume import Volume, VolumeError, read_volume
+
+ORIENTATIONS = ("LPS", "RAS", "LAS", "PSL", "LPS oblique")
+
+
+class TestGeometryAndValues:
+    @pytest.mark.parametrize("orientation", ORIENTATIONS)
+    def test_a_dicom_series_has_the_same_value_at_each_place(
+        self, agree, make_volume, write_dicom, tmp_path, orientation
+    ):
+        volume = make_volume(orientation)
+        read = read_volume(write_dicom(volume, tmp_path / "ct"))
+        assert agree(read, volume)
+        assert read.array.dtype == np.int16
+
+    @pytest.mark.parametrize("orientation", ["LPS", "LPS oblique"])
+    def test_an_enhanced_multi_frame_file_has_the_same_value_at_each_place(
+        self, agree, make_volume, write_enhanced_dicom, tmp_path, orientation
+    ):
+        volume = make_volume(orientation)
+        assert agree(read_volume(write_enhanced_dicom(volume, tmp_path / "ct.dcm")), volume)
+
+    def test_a_dicom_slope_that_differs_from_slice_to_slice_is_applied(self, make_volume, write_dicom, tmp_path):
+        volume = make_volume()
+        folder = write_dicom(volume, tmp_path / "ct")
+        file = next(path for path in sorted(folder.iterdir()) if pydicom.dcmread(path).InstanceNumber == 5)
+        dataset = pydicom.dcmread(file)
+        dataset.RescaleIntercept, dataset.RescaleSlope = "-512", "0.5"
+        dataset.save_as(file)
+        read = read_volume(folder)
+        expected = volume.array.astype(np.float32)
+        expected[4] = (expected[4] + 1024) / 2 - 512
+        assert read.array.dtype == np.float32 and (read.array == expected).all()
+
+
+class TestDicomFolders:
+    def test_the_largest_axial_ct_is_taken_and_named(self, agree, make_volume, write_dicom, tmp_path):
+        small, large = make_volume(), make_volume("LPS", size=(24, 20, 30))
+        sagittal, magnetic = make_volume("PSL", size=(24, 20, 60)), make_volume(size=(24, 20, 60))
+        write_dicom(small, tmp_path / "dvd" / "A", SeriesNumber=2)
+        write_dicom(large, tmp_path / "dvd" / "B", SeriesNumber=5)
+        write_dicom(sagittal, tmp_path / "dvd" / "C", SeriesNumber=6)
+        write_dicom(magnetic, tmp_path / "dvd" / "D", SeriesNumber=7, Modality="MR")
+        write_dicom(small, tmp_path / "dvd" / "E", SeriesNumber=1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+        read = read_volume(tmp_path / "dvd")
+        assert agree(read, large)
+        assert read.note == "dvd holds 3 CT series; series 5 (30 slices), the largest axial one, was read."
+        assert agree(read_volume(tmp_path / "dvd", series="2"), small)
+        with pytest.raises(VolumeError, match=re.escape("dvd has no series 9; choose one of: 2, 5, 6.")):
+            read_volume(tmp_path / "dvd", series="9")
+        with pytest.raises(VolumeError, match=re.escape("series 7 (60 slices) in dvd is not a CT volume; choose a CT")):
+            read_volume(tmp_path / "dvd", series="7")
+
+    def test_a_series_is_chosen_by_its_uid(self, make_volume, write_dicom, tmp_path):
+        write_dicom(make_volume(), tmp_path / "dvd", SeriesInstanceUID="1.2.3.4")
+        write_dicom(make_volume(size=(24, 20, 40)), tmp_path / "dvd", SeriesInstanceUID="1.2.3.5")
+        assert read_volume(tmp_path / "dvd", series="1.2.3.4").size == (24, 20, 18)
+
+    def test_a_localizer_inside_the_series_is_left_out(self, agree, make_volume, write_dicom, tmp_path):
+        volume = make_volume()
+        write_dicom(volume, tmp_path / "ct", SeriesInstanceUID="1.2.3")
+        across = make_volume("PSL")
+        write_dicom(Volume(across.array[:1], across.affine_lps), tmp_path / "ct", SeriesInstanceUID="1.2.3")
+        read = read_volume(tmp_path / "ct")
+        assert agree(read, volume) and read.note == ""
+
+    def test_a_slice_stored_twice_counts_once(self, agree, make_volume, write_dicom, tmp_path):
+        volume = make_volume()
+        folder = write_dicom(volume, tmp_path / "ct")
+        first = sorted(folder.iterdir())[0]
+        (folder / "copy.dcm").write_bytes(first.read_bytes())
+        assert agree(read_volume(folder), volume)
+
+    def test_phases_in_one_series_are_told_apart_by_acquisition(self, make_volume, write_dicom, tmp_path):
+        write_dicom(make_volume(), tmp_path / "ct", SeriesInstanceUID="1.2.3", AcquisitionNumber=1)
+        folder = write_dicom(make_volume(), tmp_path / "ct2", SeriesInstanceUID="1.2.3", AcquisitionNumber=2)
+        folder.rename(tmp_path / "ct" / "second")
+        assert read_volume(tmp_path / "ct").size == (24, 20, 18)
+
+    def test_files_that_are_no_images_are_passed_over(self, agree, make_volume, write_dicom, tmp_path):
+        volume = make_volume()
+        folder = write_dicom(volume, tmp_path / "ct")
+        (folder / "readme.txt").write_text("not DICOM")
+        (folder / "report.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 50)
+        assert agree(read_volume(folder), volume)
+
+    def test_progress_runs_from_0_to_1_and_an_exception_in_it_ends_reading(self, make_volume, write_dicom, tmp_path):
+        folder = write_dicom(make_volume(), tmp_path / "ct")
+        seen: list[float] = []
+        read_volume(folder, progress=seen.append)
+        assert seen == sorted(seen) and seen[0] == 0 and seen[-1] == 1 and len(seen) > 18
+
+        def cancel(fraction: float) -> None:
+            if fraction > 0.5:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            read_volume(folder, progress=cancel)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("cut", [1, 300, 1100])
+    def test_a_dicom_slice_that_ends_early_is_refused(self, make_volume, write_dicom, tmp_path, capfd, cut):
+        folder = write_dicom(make_volume(), tmp_path / "ct")
+        file = sorted(folder.iterdir())[0]  # the first slice: no gap would tell
+        file.write_bytes(file.read_bytes()[:-cut])
+        with pytest.raises(
+            VolumeError, match=re.escape(f"{file.name} in ct is damaged or incomplete; export the series")
+        ):
+            read_volume(folder)
+        assert capfd.readouterr() == ("", "")
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            ({"skip": (4, 9)}, "ct lacks 2 of 18 slices; export the series again."),
+            (
+                {"shift_mm": 0.2},
+                "ct was acquired with the gantry tilted by 9.1 degrees; resample it onto an orthogonal grid, for "
+                "example by loading it in 3D Slicer and hardening its transform.",
+            ),
+            ({"Modality": "MR"}, "ct holds no CT volume (only MR); give the folder of a CT."),
+            (
+                {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+                "ct holds no CT volume (only CT localizer); give the folder of a CT.",
+            ),
+        ],
+    )
+    def test_a_series_that_is_no_regular_ct_is_refused(
+        self, make_volume, write_dicom, tmp_path, capfd, change, sentence
+    ):
+        folder = write_dicom(make_volume(), tmp_path / "ct", **change)
+        with pytest.raises(VolumeError) as refusal:
+            read_volume(folder)
+        assert str(refusal.value) == sentence
+        assert capfd.readouterr() == ("", "")
+
+    def test_slices_at_uneven_distances_are_refused(self, make_volume, write_dicom, tmp_path):
+        folder = write_dicom(make_volume(), tmp_path / "ct")
+        for file in folder.iterdir():
+            dataset = pydicom.dcmread(file)
+            x, y, z = dataset.ImagePositionPatient
+            if dataset.InstanceNumber > 9:
+                dataset.ImagePositionPatient = [x, y, z + (dataset.InstanceNumber - 9) * 0.5]
+                dataset.save_as(file)
+        sentence = "ct has slices 1.25 to 1.75 mm apart; give an evenly spaced series."
+        with pytest.raises(VolumeError, match=re.escape(sentence)):
+            read_volume(folder)
+
+    def test_slices_at_the_same_position_are_refused(self, make_volume, write_dicom, tmp_path):
+        write_dicom(make_volume(), tmp_path / "ct", SeriesInstanceUID="1.2.3")
+        write_dicom(make_volume(), tmp_path / "second", SeriesInstanceUID="1.2.3").rename(tmp_path / "ct" / "second")
+        with pytest.raises(
+            VolumeError, match="ct has several slices at the same position; give a folder with one phase"
+        ):
+            read_volume(tmp_path / "ct")
+
+    def test_slices_without_position_are_refused(self, make_volume, write_dicom, tmp_path):
+        folder = write_dicom(make_volume(), tmp_path / "ct")
+        for file in folder.iterdir():
+            dataset = pydicom.dcmread(file)
+            del dataset.ImagePositionPatient
+            dataset.save_as(file)
+        with pytest.raises(
+            VolumeError, match="slices without position, orientation or pixel spacing; export the series"
+        ):
+            read_volume(folder)
+
+    def test_one_slice_alone_is_refused(self, make_volume, write_dicom, tmp_path):
+        file = sorted(write_dicom(make_volume(), tmp_path / "ct").iterdir())[0]
+        with pytest.raises(VolumeError, match="holds a single slice; give the folder with all DICOM files of the CT"):
+            read_volume(file)
