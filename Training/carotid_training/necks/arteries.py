@@ -43,7 +43,7 @@ def draw_carotid(
     r_external = dice.normal(2.15, 0.3 * (1 + wild), 1.2, 3.4) * size
     azimuth = np.deg2rad(dice.normal(48, 32)) if dice.chance(0.9) else np.deg2rad(dice.uniform(90, 250))
     towards = np.array([sign * np.cos(azimuth), np.sin(azimuth), 0.0])  # 0: internal lateral; 90 degrees: behind
-    angle = np.deg2rad(dice.normal(48, 15 * (1 + wild), 24, 95))
+    angle = np.deg2rad(dice.normal(48, 15 * (1 + wild), 24, 84))
     apart = (r_bulb + r_external) * dice.uniform(1.3, 2.2)
     apex = -apart / np.tan(angle) * np.log(1 - (r_bulb + r_external) / apart)
     apex = float(np.clip(apex, 5.0, 22.0))
@@ -74,6 +74,7 @@ def draw_carotid(
     rise = np.array([sign * dice.normal(0.04, 0.08), dice.normal(0.08, 0.12), 1.0])
     rise /= np.linalg.norm(rise)
     steps = np.array([0.0, 5.0, 10.0, 16.0, 23.0])
+    steps = steps[z + steps / layout.size < 57]
     spread = apart * (1 - np.exp(-steps * np.tan(angle) / apart))
     trunk = junction + steps[:, None] * rise
     inner = trunk + share * spread[:, None] * towards

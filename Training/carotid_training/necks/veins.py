@@ -82,9 +82,9 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
         loaded = side == injected
         level = (dense - blood) / (artery_hu - blood) if loaded else dice.uniform(0, 0.5) * fill
         vein(f"{side}_subclavian_vein", arm, dice.normal(5.0, 0.8, 3, 8), level, 4.0)
-        inward = [entry, layout.at(24, -42, -112, sign), layout.at(-20, -44, -140)] if side == "left" else [entry, layout.at(22, -38, -125, sign), layout.at(-20, -44, -142)]  # fmt: skip
+        inward = [entry, layout.at(20, -48, -116, sign), layout.at(-10, -56, -128), layout.at(-31, -40, -140)] if side == "left" else [entry, layout.at(29, -38, -125, sign), layout.at(-31, -40, -142)]  # fmt: skip
         vein(f"{side}_brachiocephalic_vein", inward, dice.normal(5.8, 0.9, 4, 9), level * dice.uniform(0.6, 1.0), 4.0)
-    cava = [layout.at(-20, -44, z) for z in (-138, -165, -238)]
+    cava = [layout.at(-32, -40, z) for z in (-138, -165, -238)]
     mixed = (dense - blood) / (artery_hu - blood) * dice.uniform(0.3, 0.9) if injected != "none" else 0.4
     vein("superior_vena_cava", cava, dice.normal(9, 1.2, 6, 12), mixed, 5.0)
     return tubes

@@ -80,6 +80,8 @@ def arc_length(points: Points) -> Points:
 def curve(points: Sequence[Sequence[float]] | Points, step: float) -> Points:
     """A smooth curve through the points (cubic spline on chord length), resampled about every ``step`` mm."""
     through = np.asarray(points, dtype=np.float64)
+    gaps = np.linalg.norm(np.diff(through, axis=0), axis=1)
+    through = through[np.concatenate([[True], gaps > 0.3])]  # coinciding points would make the spline swing
     chord = np.sqrt(np.linalg.norm(np.diff(through, axis=0), axis=1))  # centripetal: no overshoot at uneven spacing
     knots = np.concatenate([[0.0], chord.cumsum()])
     spline = CubicSpline(knots, through, bc_type="natural")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .arteries import SIDES, Carotid, carotid_branches, draw_carotid, great_vessels, vertebral_arteries
-from .disease import Treated, treat
+from .disease import treat
 from .layout import Layout
 from .neck import Grid
 from .render import Cones, Ellipsoids, Part, paint, signed_distance
@@ -49,7 +49,8 @@ class VesselTree:
         width = dice.normal(28.9, 4.0 * (1 + wild), 16, 46)
         carotids, treated = {}, {}
         for side in SIDES:
-            height = (common_height + dice.normal(0, 5.6 * (1 + 0.4 * wild), -16, 16)) * layout.size
+            height = common_height + dice.normal(0, 5.6 * (1 + 0.4 * wild), -16, 16)
+            height = min(max(height, -40.0), 38.0) * layout.size  # C6 to C2
             lateral = width + dice.normal(0, 2.2 * (1 + wild))
             carotids[side] = draw_carotid(dice, layout, side, height, lateral, hu[side], wild)
         great = great_vessels(dice, layout, carotids, max(hu.values()))
