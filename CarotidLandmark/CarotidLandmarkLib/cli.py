@@ -71,7 +71,7 @@ def _answers_for_its_errors(command: Callable[..., None]) -> Callable[..., None]
         except typer.Exit:
             raise
         except Exception as error:
-            if isinstance(error, ValueError) and type(error).__module__.startswith(f"{__package__}."):
+            if isinstance(error, InputError) or type(error).__module__.startswith(f"{__package__}."):
                 _say(str(error))  # our own error classes speak to the user
             elif isinstance(error, OSError) and error.strerror and error.filename:
                 _say(f"{error.filename} can not be used ({error.strerror}); check the path, permissions and disk.")

@@ -1,0 +1,129 @@
+"""detection.json and its rows in a table: what is written is read back, and damage is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from CarotidLandmarkLib.detection import (
+    CSV_COLUMNS,
+    ConfidenceRegion,
+    Detection,
+    LandmarkResult,
+    ModelInfo,
+    Quality,
+    VolumeInfo,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+number = st.floats(-1e4, 1e4, allow_nan=False)
+positive = st.floats(0, 1e4)
+triple = st.tuples(number, number, number)
+matrix = st.tuples(triple, triple, triple)
+region = st.builds(ConfidenceRegion, st.floats(0.5, 0.99), positive, positive, triple, matrix)
+found = st.builds(
+    LandmarkResult,
+    st.text(min_size=1),
+    st.just("detected"),
+    st.floats(0, 1),
+    triple,
+    triple,
+    matrix,
+    st.none() | region,
+)
+missing = st.builds(LandmarkResult, st.text(min_size=1), st.just("missing"), st.floats(0, 1))
+detections = st.builds(
+    Detection,
+    volume=st.builds(VolumeInfo, st.text(), st.tuples(*[st.integers(1, 2000)] * 3), triple, st.text()),
+    model=st.builds(ModelInfo, st.text(), st.text(), st.text()),
+    passes=st.integers(2, 500),
+    seed=st.integers(0, 2**31),
+    device=st.text(),
+    timing_s=st.dictionaries(st.text(), positive, max_size=3),
+    landmarks=st.lists(found | missing, max_size=3).map(tuple),
+    quality=st.builds(Quality, st.sampled_from(["ok", "review", "reject"]), st.lists(st.text(), max_size=2).map(tuple)),
+)
+
+EXAMPLE = Detection(
+    volume=VolumeInfo("scan.nrrd", (512, 512, 300), (0.5, 0.5, 1.0), "LPS"),
+    model=ModelInfo("first", "0.1.0", "ab" * 32),
+    passes=50,
+    seed=0,
+    device="cpu",
+    timing_s={"load": 1.0, "pyramid": 1.0, "coarse": 1.0, "passes": 1.0, "total": 4.0},
+    landmarks=(
+        LandmarkResult(
+            "left_carotid_bifurcation",
+            "detected",
+            0.97,
+            (30.0, -10.0, 100.0),
+            (0.5, 0.6, 0.7),
+            ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+            ConfidenceRegion(0.9, 113.0, 9.0, (3.0, 3.0, 3.0), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))),
+        ),
+        LandmarkResult("right_carotid_bifurcation", "missing", 0.2),
+    ),
+    quality=Quality("review", ("R bifurcation: not found.",)),
+)
+
+
+@given(detections)
+def test_what_is_written_is_read_back(detection):
+    assert Detection.from_json(detection.to_json()) == detection
+
+
+def test_the_file_has_the_published_keys():
+    document = json.loads(EXAMPLE.to_json())
+    assert document["schema_version"] == 1
+    assert set(document) == {
+        *("schema_version", "volume", "model", "passes", "seed", "device", "timing_s", "landmarks", "quality")
+    }
+    assert set(document["volume"]) == {"path", "size", "spacing_mm", "orientation"}
+    assert set(document["model"]) == {"name", "version", "sha256"}
+    landmark = document["landmarks"][0]
+    assert set(landmark) == {
+        *("name", "status", "presence", "position_lps_mm", "std_mm", "covariance_mm2", "confidence")
+    }
+    assert set(landmark["confidence"]) == {*("level", "volume_mm3", "paper_volume_mm3", "semi_axes_mm", "axes_lps")}
+    assert set(document["quality"]) == {"verdict", "reasons"}
+    assert document["landmarks"][1]["position_lps_mm"] is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        EXAMPLE.to_json()[:-20],
+        "[]",
+        "{}",
+        EXAMPLE.to_json().replace('"schema_version": 1', '"schema_version": 2'),
+        EXAMPLE.to_json().replace('"presence"', '"presense"'),
+    ],
+)
+def test_another_version_or_damage_is_refused(text):
+    with pytest.raises(ValueError):
+        Detection.from_json(text)
+
+
+def test_a_number_that_is_none_never_reaches_the_file():
+    with pytest.raises(ValueError):
+        replace(EXAMPLE, timing_s={"total": float("nan")}).to_json()
+
+
+def test_a_row_per_landmark_with_empty_cells_for_what_a_missing_one_lacks():
+    left, right = EXAMPLE.to_csv_rows()
+    assert tuple(left) == tuple(right) == CSV_COLUMNS
+    assert (left["x_lps_mm"], left["y_lps_mm"], left["z_lps_mm"]) == (30.0, -10.0, 100.0)
+    assert (left["level"], left["region_volume_mm3"], left["longest_semi_axis_mm"]) == (0.9, 113.0, 3.0)
+    assert right["status"] == "missing"
+    assert right["presence"] == 0.2
+    empty = [column for column, value in right.items() if value == ""]
+    assert empty == list(CSV_COLUMNS[4:13])
+    assert {row["verdict"] for row in (left, right)} == {"review"}
+
+
+def test_a_landmark_is_found_by_its_name():
+    assert EXAMPLE["right_carotid_bifurcation"].status == "missing"
+    with pytest.raises(KeyError):
+        EXAMPLE["bregma"]
