@@ -204,9 +204,9 @@ def draw(seed: int) -> SculptedNeck:
     arteries, veins = (torch.as_tensor(rows, dtype=torch.float32) for rows in (tree.arteries, tree.veins))
     lumen = float(tree.facts["arterial_hu"])
     layout = tree.layout
-    frame = Frame.of(layout.spine, layout.foramina, layout.airway, dice.uniform(0.8, 1.15))
+    frame = Frame.of(layout.spine, layout.foramina, layout.airway, layout.width / layout.size, dice.uniform(0.8, 1.15))
     habitus = Habitus.draw(dice, wild)
-    depths = [F.pad(rows, (0, 1), value=depth) for rows, depth in ((arteries, 6.0), (veins, 2.5))]
+    depths = [F.pad(rows, (0, 1), value=depth) for rows, depth in ((arteries, 5.0), (veins, 2.0))]
     outline = Outline.draw(dice, frame, habitus, torch.cat(depths), wild)
     palette = Palette.draw(dice, lumen, habitus.septum_mm, wild)
     mouth = Mouth.draw(dice, frame, outline)

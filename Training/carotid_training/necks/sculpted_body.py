@@ -14,7 +14,7 @@ from .sculpted_frame import Frame
 
 # Half-width, depth in front of and behind the axis, and squareness of the outline, by nominal height (C4 = 0, C1 = 56).
 OUTLINE_Z = (-230, -150, -115, -92, -76, -60, -40, -20, -6, 4, 14, 28, 42, 60, 78, 98, 120, 140, 158, 172, 184)
-HALF_WIDTH = (185, 200, 188, 150, 100, 76, 64, 60, 60, 61, 63, 66, 68, 71, 75, 78, 77, 72, 60, 40, 12)
+HALF_WIDTH = (185, 200, 188, 150, 104, 80, 67, 63, 63, 64, 66, 68, 69, 71, 75, 78, 77, 72, 60, 40, 12)
 FRONT = (98, 82, 64, 56, 50, 47, 46, 49, 54, 64, 76, 84, 86, 88, 90, 90, 95, 93, 80, 54, 12)
 BACK = (112, 106, 98, 88, 80, 73, 66, 62, 61, 61, 61, 62, 65, 74, 84, 91, 92, 86, 72, 48, 12)
 SQUARE = (3.2, 3.0, 2.7, 2.5, 2.3, 2.2, 2.2, 2.1, 2.0, 1.9, 1.8, 1.9, 2.0, 2.1, 2.2, 2.2, 2.2, 2.2, 2.1, 2.1, 2.0)
@@ -66,6 +66,7 @@ class Habitus:
     chest: float
     shoulder_mm: float  # shrugged (+) or dropped shoulders
     fat_mm: float  # subcutaneous thickness at the side of the neck
+    fatty_mm: float  # how far the fat between muscles pushes them apart
     septum_mm: float  # half thickness of the fat between muscles
     warp_mm: float
     cells: frozenset[int]  # kinds of cells that are missing
@@ -86,6 +87,7 @@ class Habitus:
             chest=dice.normal(1.0, 0.08 * spread),
             shoulder_mm=dice.normal(0.0, 13.0 * spread),
             fat_mm=1.5 + 14 * fatness,
+            fatty_mm=dice.normal(0.0, 1.5 * spread) + 8 * (fatness - 0.3),
             septum_mm=dice.uniform(0.1, 0.6) + 0.8 * fatness + (dice.uniform(-0.6, 1.5) if wild else 0.0),
             warp_mm=dice.uniform(2.0, 6.0) * spread,
             cells=frozenset(kind for kind in gone if dice.chance(0.3 if wild else 0.07)),
@@ -124,7 +126,7 @@ class Outline:
         head = interp(nominal, (10, 50), (0, 1))
         scale = frame.size
         for row, stretch in zip(rows[:3], (habitus.width, habitus.depth, habitus.depth), strict=True):
-            row *= scale * (neck * stretch + (1 - neck) * (head * habitus.head + (1 - head) * habitus.chest))
+            row *= scale * frame.girth * (neck * stretch + (1 - neck) * (head * habitus.head + (1 - head) * habitus.chest))
         rows[1] += interp(nominal, (-10, 12, 50, 60), (0, 1, 1, 0)) * dice.normal(0, 4.0)
         rows = [smooth(row, 5) for row in rows]
         axis = smooth(
@@ -161,10 +163,10 @@ class Outline:
         column = (torch.atan2(x, -y) / step).round().long() + 92
         least = (x * x + y * y).sqrt() + vessels[:, 3] + vessels[:, 4]
         needed = torch.zeros(radius.numel()).scatter_reduce(0, row * 185 + column, least, "amax").reshape(1, 1, -1, 185)
-        needed = F.avg_pool2d(F.max_pool2d(needed, (11, 15), 1, (5, 7)), (9, 11), 1, (4, 5), count_include_pad=False)[
-            0, 0
-        ]
-        plain, radius = torch.maximum(plain, needed), torch.maximum(radius, needed)
+        # A vessel too near the skin lifts it over a broad area, as fat would.
+        lift = (needed - torch.minimum(plain, radius)).clamp_min(0)
+        lift = F.avg_pool2d(F.max_pool2d(lift, (21, 25), 1, (10, 12)), (17, 21), 1, (8, 10), count_include_pad=False)[0, 0]
+        plain, radius = plain + lift, radius + lift
         steep = torch.gradient(radius, spacing=step, dim=1)[0] / radius
         return torch.stack([radius, (1 + steep * steep).sqrt(), plain])
 
@@ -222,8 +224,9 @@ def carve_body(dice: Dice, frame: Frame, outline: Outline, habitus: Habitus, hu:
     nominal = interp(z, frame.z, frame.nominal)
 
     bend = [Waves.draw(dice, 8, 40, 130, (1, 1, 2)) for _ in range(2)]
-    wx = x + habitus.warp_mm * bend[0].at(x, y, z)
-    wy = y + habitus.warp_mm * bend[1].at(x, y, z)
+    curl = [Waves.draw(dice, 8, 14, 40, (1, 1, 2)) for _ in range(2)]
+    wx = x + habitus.warp_mm * (bend[0].at(x, y, z) + 0.4 * curl[0].at(x, y, z))
+    wy = y + habitus.warp_mm * (bend[1].at(x, y, z) + 0.4 * curl[1].at(x, y, z))
     fold = (wx * wx + 4).sqrt() - 2  # one side's cells serve both, differently warped
     steps = (STEP[1] * half_y, STEP[0] * half_x)
     lean, apart, first, second, value = _cells(dice, fold, wy, z, outline, frame, habitus, hu, steps)
@@ -309,6 +312,7 @@ def _cells(
         distance = (x[slab] - reach * angle.sin()) ** 2 + (y[slab] + reach * angle.cos()) ** 2
         distance = (distance + (1.5 * over) ** 2).sqrt_() - pull * grow * frame.size
         if kind == FAT:
+            distance = distance - habitus.fatty_mm
             nearest_fat[slab] = torch.minimum(nearest_fat[slab], distance)
             continue
         closer = distance < nearest_lean[slab]
@@ -345,7 +349,7 @@ def _thorax(
 ) -> tuple[Tensor, Tensor]:
     """Lungs (air field) and the bones of the shoulders (bone field); y is measured from the axis."""
     apex = -82 + dice.normal(0, 7.0)
-    grown = ((apex - nominal) / 55).clamp(0, 1) ** 0.6
+    grown = ((apex - nominal) / 75).clamp(0, 1) ** 0.75
     lungs = bowl(x.abs() - 30 - 32 * grown, y - spine + 8 + 12 * grown, 6 + 46 * grown, 8 + 60 * grown, 0.2)
     air = torch.where(nominal < apex, lungs, torch.full_like(lungs, -9.0) - (nominal - apex).clamp_min(0))
     pitch = dice.uniform(26, 34)

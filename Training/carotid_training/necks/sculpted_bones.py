@@ -128,7 +128,7 @@ class Mouth:
         lips = interp(torch.tensor([50.0]), outline.nominal, outline.centre - outline.front)
         return cls(
             face_y=(float(lips) - frame.top_y) / frame.size + dice.uniform(9, 13),
-            arch_mm=dice.uniform(17, 25),
+            arch_mm=dice.uniform(330, 560),
             bite=37 + dice.normal(0, 2.0),
             teeth=dice.chance(0.85),
             open_mm=dice.uniform(0, 14) if dice.chance(0.3) else dice.uniform(0, 3),
@@ -143,7 +143,7 @@ class Mouth:
         for _ in range(count):
             u = dice.uniform(8, 26) * (1 if dice.chance(0.5) else -1)
             z = self.bite + (5 if dice.chance(0.5) else -7 - self.open_mm)
-            v = self.face_y + 4 + u * u / self.arch_mm
+            v = self.face_y + 4 + abs(u) ** 3 / self.arch_mm
             centre = (
                 frame.top_x + u * frame.size,
                 frame.top_y + v * frame.size,
@@ -187,8 +187,8 @@ def carve_head(dice: Dice, frame: Frame, outline: Outline, mouth: Mouth, wild: b
     clivus = both(bowl(u, v + 12, 15, 12), 12 - (z - 72 + 0.4 * (v + 12)).abs())
 
     face_y, arch_k, bite = mouth.face_y, mouth.arch_mm, mouth.bite
-    arch = _arc(u, v, face_y + 4, arch_k)
-    alveolus = both(5.5 - arch.abs(), 12 - (z - bite - 17).abs(), -14 - v)
+    arch = (face_y + 4 + side**3 / arch_k - v) / (1 + (3 * u * u / arch_k) ** 2).sqrt()
+    alveolus = both(5.5 - arch.abs(), 12 - (z - bite - 17).abs(), face_y + 50 - v)
     palate = both(2.0 - (z - bite - 23 + 0.01 * u * u).abs(), -arch + 4, -22 - v)
     sinus = (
         mouth.sinuses * 15
@@ -203,7 +203,7 @@ def carve_head(dice: Dice, frame: Frame, outline: Outline, mouth: Mouth, wild: b
         )
         - rough
     )
-    ethmoid = both(bowl(u, v - face_y - 40, 13, 26), 12 - (z - bite - 66).abs())
+    ethmoid = both(bowl(u, v - face_y - 40, 13, 26), 9 - (z - bite - 58).abs()) - rough
     sphenoid = bowl(u, v + 26, 12, 12) - ((z - 80).abs() - 6).clamp_min(0)
     maze = Waves.draw(dice, 8, 9, 18, (0.6, 2, 1)).at(u, v, z)
     turbinate = both(nose, 2.4 * maze - 1.0)

@@ -30,6 +30,7 @@ class Frame:
     level_z: Tensor
     foramina: Tensor  # [6, 3]: height, mean distance to the side and behind the body's middle, ascending
     size: float
+    girth: float  # how wide the layout is, lengths along the neck apart
     airway_share: float
 
     @classmethod
@@ -38,6 +39,7 @@ class Frame:
         spine: NDArray[np.float64],
         foramina: NDArray[np.float64],
         airway: NDArray[np.float64],
+        girth: float,
         airway_share: float,
     ) -> Frame:
         """From ``spine`` [11, 3] (T4 up to C1), ``foramina`` [6, 2, 3] (C6 up to C1), ``airway`` [m, 3]."""
@@ -68,6 +70,7 @@ class Frame:
             levels[:, 2].flip(0).contiguous(),
             torch.stack([middle[:, 2], half, behind], 1),
             size,
+            girth,
             airway_share,
         )
 

@@ -141,8 +141,9 @@ def colour(
     edge = (voxel_mm**2 + palette.blur_mm**2) ** 0.5
     x, y, z = place
     texture = palette.fine.at(x, y, z, voxel_mm).mul_(palette.grain)
-    texture.add_(palette.broad.at(x, y, z, voxel_mm).mul_(palette.cloud))
-    lean = torch.minimum(lean, torch.minimum(first.abs(), second.abs()).sub_(palette.septum_mm))
+    broad = palette.broad.at(x, y, z, voxel_mm)
+    texture.add_(broad * palette.cloud)
+    lean = torch.minimum(lean, torch.minimum(first.abs(), second.abs()).sub_((broad * 0.6 + 1).mul_(palette.septum_mm)))
     if palette.marbling_mm > 0:
         lean = lean - palette.streaks.at(x, y, z, voxel_mm).abs_().mul_(palette.marbling_mm)
     lean_hu = torch.lerp(lean_hu, torch.full_like(lean_hu[:1], palette.mucosa), cover(mucosa, edge))
