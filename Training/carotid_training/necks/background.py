@@ -126,11 +126,12 @@ class Background:
     def on(self, device: torch.device | str, name: str) -> Tensor:
         """One of the voxel arrays as float32 [1, 1, k, j, i] on a device, and kept there.
 
-        Beside the stored ones: ``quiet`` (HU without noise, edges kept) and ``fatness`` (0 in muscle to 1 in fat).
+        Beside the stored ones: ``quiet`` (HU without noise, edges kept), ``fatness`` (0 in muscle to 1 in fat)
+        and ``bore`` (1 in the walls of breathing tubes, with soft edges).
         """
         key = (name, str(device))
         if key not in self._cache:
-            array = getattr(self, f"_{name}")() if name in ("quiet", "fatness") else getattr(self, name)
+            array = getattr(self, f"_{name}")() if name in ("quiet", "fatness", "bore") else getattr(self, name)
             self._cache[key] = torch.from_numpy(np.asarray(array, dtype=np.float32))[None, None].to(device)
         return self._cache[key]
 
@@ -140,6 +141,9 @@ class Background:
     def _fatness(self) -> np.ndarray:
         smooth = ndimage.gaussian_filter(np.clip(self.hu, -110, 70).astype(np.float32), 1.5 / self.spacing[::-1])
         return np.where(self.clearance > 0, (70 - smooth) / 180, 0)
+
+    def _bore(self) -> np.ndarray:
+        return ndimage.gaussian_filter(self.tube.astype(np.float32), 0.8)
 
     def sample(self, points: Tensor) -> Tensor:
         """HU at points [..., 3] (LPS mm, background frame), trilinear; air outside the scan. Any device."""
@@ -328,7 +332,7 @@ def _classes(
 def _tube(hu: np.ndarray, classes: np.ndarray, spacing: np.ndarray, top: int) -> np.ndarray:
     """Walls of breathing tubes below slice ``top``, uint8: dense rings of at most 16 mm around air."""
     walls = np.zeros(classes.shape, dtype=np.uint8)
-    thick = np.ones([2 * round(2.5 / s) + 1 for s in spacing[1::-1]])
+    thick = _disc(2.5, spacing)
     for k in range(min(top, len(classes))):
         dense = ndimage.binary_closing(hu[k] > 120, np.ones((3, 3)))
         holes, count = ndimage.label(ndimage.binary_fill_holes(dense) & ~dense)

@@ -51,7 +51,7 @@ class Toning:
         """HU [1, 1, k, j, i] on the background's lattice."""
         hu = torch.lerp(self.background.on(device, "hu"), self.background.on(device, "quiet"), self.quietness)
         if not self.keeps_tube:
-            hu.masked_fill_(self.background.on(device, "tube") > 0, -1000.0)
+            hu.lerp_(torch.full_like(hu, -1000.0), self.background.on(device, "bore"))
         hu.clamp_(max=3071.0 if self.keeps_metal else 1500.0)
         soft = ((hu + 20) / 50).clamp_(0, 1).mul_(((180 - hu) / 80).clamp_(0, 1))
         toned = self.table.to(device).index_select(0, (hu + 1024.5).int().clamp_(0, len(_TABLE) - 1).view(-1))

@@ -28,7 +28,7 @@ def placement(
     """The smooth map (points [n, 3] -> [n, 3], float64 LPS mm) from the tree's own neck into the deformed background's.
 
     First the tree's levels, spine, width and depth are brought to the background's. Then a spline displacement is
-    fitted that takes the vessels out of bone, air and skin into loose tissue, and the vertebral arteries to their foramina.
+    fitted that takes the vessels out of bone, air and skin into loose tissue, the vertebral arteries to their foramina.
     """
     coarse = _fitted(layout, _Target(background, deformation))
     paths, radii, weights, holes = _samples(tubes, coarse)

@@ -12,8 +12,10 @@ from torch import Tensor
 from .deformation import DeformedTissue, Lattice
 from .neck import Grid
 from .placement import placement
+from .render import Cones, Ellipsoids, Part, paint
 from .vessels import VesselTree
 
+Decoys = tuple[Cones, Ellipsoids, tuple[Part, ...]]
 _SHEATH_LOW, _SHEATH_HIGH, _SHEATH_NODE_MM = (-72.0, -72.0, -100.0), (72.0, 36.0, 100.0), 4.0
 
 
@@ -22,7 +24,7 @@ class TissueNeck:
     """A `Neck` of deformed tissue; see `neck.Neck` for units and frames.
 
     ``sheath`` is the share of fat around the great vessels, ``fat_hu`` its HU. ``edge_mm`` is the standard deviation of
-    the blur at the vessels' edges, so that they are as sharp as the tissue is.
+    the blur at the vessels' edges, so that they are as sharp as the tissue. ``decoys`` are painted under the vessels.
     """
 
     seed: int
@@ -35,6 +37,7 @@ class TissueNeck:
     metal: Tensor
     lower_mm: float
     upper_mm: float
+    decoys: Decoys | None = None
 
     @classmethod
     def build(
@@ -76,6 +79,8 @@ class TissueNeck:
             hu, sheath = self.tissue.render(grid, device, self.sheath)
             sheath.mul_(((150 - hu) / 60).clamp_(0, 1)).mul_(((hu + 300) / 100).clamp_(0, 1))
             tissue.append(torch.lerp(hu, torch.full_like(hu, self.fat_hu), sheath))
+        if self.decoys is not None:
+            tissue = paint(tissue, grids, *self.decoys)
         painted = self.tree.paint(tissue, grids)
         return [
             below.add_(_blurred(above.sub_(below), self.edge_mm / grid.spacing_mm))
