@@ -41,11 +41,11 @@ class AnatomicalNeck:
         dice = Dice(generator)
         wild = dice.uniform(0, 1) if dice.chance(0.35) else 0.0
         self._tree = tree = VesselTree.draw(generator, wild)
-        self.person = person = Person.draw(dice)
+        self.person = person = Person.draw(dice, wild)
         levels = tree.layout.spine[::-1]
         course = tree.layout.airway[np.argsort(-tree.layout.airway[:, 2])]
         course = course[np.linspace(0, len(course) - 1, _AIRWAY_POINTS).round().astype(int)]
-        warp = Warp(dice, person, levels, course)
+        warp = Warp(dice, person, levels, course, wild)
         inner, outer = Sketch(warp), Sketch(warp)
         frames = local_frames(levels, person)
         foramina = {name: tree.layout.foramina[index] for index, name in enumerate(_FORAMINA)}
@@ -69,10 +69,13 @@ class AnatomicalNeck:
         bones.ears(outer, dice)
         devices = soft.devices(outer, dice, person, course)
 
+        if wild:
+            inner.omit([name for name in inner.names if dice.chance(0.12 * wild)])
+            inner.recolour(dice, 60 * wild)
         arms = np.array([[*start, *end, wide, narrow] for start, end, wide, narrow in limbs])
         arms[:, :3], arms[:, 3:6] = warp(arms[:, :3]), warp(arms[:, 3:6])
         self._outline = Outline(dice, person, warp, arms, np.concatenate([tree.arteries, tree.veins]))
-        self._texture = Texture(dice, person)
+        self._texture = Texture(dice, wild)
         self._inner, self._outer = ((sketch.cones, sketch.ellipsoids, sketch.parts) for sketch in (inner, outer))
 
         self.present = tree.present

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -76,12 +76,14 @@ class Person:
     thyroid: str
     arms: str
     operated_spine: bool
+    shoulders: float
 
     @classmethod
-    def draw(cls, dice: Dice) -> Person:
-        """Age 18 to 95; from cachectic to obese; bone loses mineral with age."""
+    def draw(cls, dice: Dice, wild: float) -> Person:
+        """Age 18 to 95; from cachectic to obese; bone loses mineral with age. ``wild`` from 0 (a patient) to 1."""
         age = dice.uniform(18, 95)
         female = dice.chance(0.45)
+        arms = dice.pick(("down", "down", "down", "up", "one up"))
         size = dice.normal(0.95 if female else 1.03, 0.05)
         return cls(
             age=age,
@@ -90,16 +92,17 @@ class Person:
             depth=size * dice.normal(1, 0.035),
             fat_mm=2.0 + 16.0 * dice.uniform() ** 2 + (dice.uniform(5, 18) if dice.chance(0.15) else 0.0),
             muscle=dice.normal(0.95 if female else 1.05, 0.1) - 0.0025 * max(0.0, age - 60),
-            muscle_hu=dice.uniform(42, 78),
-            fat_hu=dice.uniform(-118, -80),
-            bone_hu=dice.uniform(750, 1500) - 4 * (age - 40),
-            marrow_hu=dice.uniform(230, 480) - 1.8 * (age - 20),
+            muscle_hu=dice.uniform(42, 78) + dice.normal(0, 25) * wild,
+            fat_hu=dice.uniform(-118, -80) + dice.uniform(-40, 70) * wild,
+            bone_hu=dice.uniform(750, 1500) - 4 * (age - 40) + dice.uniform(-250, 600) * wild,
+            marrow_hu=dice.uniform(230, 480) - 1.8 * (age - 20) + dice.uniform(-80, 300) * wild,
             enhancement=dice.uniform(20, 110),
             edentulous=dice.chance(0.04 + 0.3 * max(0.0, (age - 60) / 35)),
             laryngectomy=dice.chance(0.03),
             thyroid=dice.pick(("normal",) * 8 + ("goitre", "goitre", "nodules", "nodules", "absent", "one lobe")),
-            arms=dice.pick(("down", "down", "down", "up", "one up")),
+            arms=arms,
             operated_spine=dice.chance(0.05),
+            shoulders=dice.normal(0, 9) + (12.0 if arms == "up" else 0.0),
         )
 
 
@@ -109,7 +112,7 @@ class Warp:
     ``levels`` [11, 3] are the patient's vertebral bodies C1 to T4 and ``airway`` [n, 3] the middle of the airway, LPS.
     """
 
-    def __init__(self, dice: Dice, person: Person, levels: np.ndarray, airway: np.ndarray) -> None:
+    def __init__(self, dice: Dice, person: Person, levels: np.ndarray, airway: np.ndarray, wild: float) -> None:
         self._width, self._depth = person.width, person.depth
         self._template_z = np.array(TEMPLATE_Z[::-1])
         self._levels = levels[::-1]
@@ -118,7 +121,7 @@ class Warp:
         waves = [[dice.normal(0, 1 / 60) for _ in range(3)] for _ in range(6)]
         self._waves = np.array(waves)
         self._phases = np.array([dice.uniform(0, 2 * math.pi) for _ in range(6)])
-        size = dice.uniform(0.5, 1.7)
+        size = dice.uniform(0.5, 1.7) * (1 + wild)
         self._pushes = np.array([[dice.normal(0, size) for _ in range(3)] for _ in range(6)])
 
     def height(self, z: np.ndarray) -> np.ndarray:
@@ -195,6 +198,7 @@ class Sketch:
     def __init__(self, warp: Warp) -> None:
         self.warp = warp
         self._parts: list[Part] = []
+        self._omitted: set[int] = set()
         self._frames: list[Warp | Frame] = []
         self._cones: list[list[tuple[float, ...]]] = []
         self._ellipsoids: list[list[tuple[float, ...]]] = []
@@ -229,6 +233,22 @@ class Sketch:
         self._ellipsoids[-1].append((*centre, *x, *y, *z, part))
 
     @property
+    def names(self) -> list[str]:
+        """What there is, each name once, in painting order."""
+        return list(dict.fromkeys(part.name for part in self._parts))
+
+    def omit(self, names: Sequence[str]) -> None:
+        """Leave out all parts of these names."""
+        self._omitted = {index for index, part in enumerate(self._parts) if part.name in names}
+
+    def recolour(self, dice: Dice, sd_hu: float) -> None:
+        """Shift every part's HU by its own Gaussian amount; air stays air."""
+        for index, part in enumerate(self._parts):
+            shift = dice.normal(0, sd_hu)
+            core = part.core_hu if part.core_hu is None or part.core_hu < -600 else part.core_hu + shift
+            self._parts[index] = replace(part, hu=part.hu if part.hu < -600 else part.hu + shift, core_hu=core)
+
+    @property
     def parts(self) -> list[Part]:
         """The parts in painting order."""
         return self._parts
@@ -250,6 +270,7 @@ class Sketch:
     def _collect(self, groups: list[list[tuple[float, ...]]], last: int, place: Callable) -> np.ndarray:
         pieces = [place(np.array(rows), frame) for frame, rows in zip(self._frames, groups, strict=True) if rows]
         table = np.concatenate(pieces) if pieces else np.zeros((0, last + 1))
+        table = table[~np.isin(table[:, last], list(self._omitted))]
         return table[np.argsort(table[:, last], kind="stable")]
 
     @staticmethod

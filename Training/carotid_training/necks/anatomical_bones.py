@@ -19,8 +19,8 @@ SIDES = (1, -1)
 def vertebrae(sketch: Sketch, dice: Dice, person: Person, frames: list[Frame], foramina: dict[str, np.ndarray]) -> None:
     """C1 to T4 in their local frames; ``foramina`` [2, 3] per cervical level are where the vertebral arteries pass."""
     disc = sketch.part("disc", dice.uniform(75, 120), blend_mm=1.0)
-    bone = sketch.part("vertebra", person.bone_hu * 0.75, person.marrow_hu, dice.uniform(0.8, 1.7), 2.0)
-    arch = sketch.part("arch", person.bone_hu, person.marrow_hu, dice.uniform(1.0, 2.0), 1.2)
+    bone = sketch.part("vertebra", person.bone_hu * 0.75, person.marrow_hu, dice.uniform(0.8, 1.7), 1.2)
+    arch = sketch.part("arch", person.bone_hu, person.marrow_hu, dice.uniform(1.0, 2.0), 0.8)
     spur = sketch.part("osteophyte", person.bone_hu * 0.9, blend_mm=0.5)
     worn = max(0.0, (person.age - 45) / 50)
     for level, frame, below in zip(TEMPLATE_LEVELS, frames, [*frames[1:], None], strict=True):
@@ -57,7 +57,7 @@ def vertebrae(sketch: Sketch, dice: Dice, person: Person, frames: list[Frame], f
             radius = dice.uniform(4.2, 5.2)
             around = [
                 centre + radius * (math.cos(t) * frame.axes[0] + math.sin(t) * frame.axes[1])
-                for t in np.linspace(0, 2 * math.pi, 8)
+                for t in np.linspace(0, 2 * math.pi, 7)
             ]
             sketch.chain(arch, [tuple(point) for point in around], dice.uniform(1.3, 2.0))
             reach = frame.origin + side * 9 * frame.axes[0]
@@ -289,7 +289,7 @@ def _styloids(sketch: Sketch, dice: Dice, person: Person) -> None:
 def jaws(sketch: Sketch, dice: Dice, person: Person) -> list[Point]:
     """Mandible, maxilla, palate and teeth. Returns the fillings' centres (template)."""
     sketch.use(sketch.warp)
-    bone = sketch.part("jaws", person.bone_hu * 1.05, person.marrow_hu + 60, dice.uniform(1.5, 2.6), 3.0)
+    bone = sketch.part("jaws", person.bone_hu * 1.05, person.marrow_hu + 60, dice.uniform(1.5, 2.6), 1.5)
     flare = dice.normal(0, 2.0)
     gone = person.edentulous
     open_mm = dice.uniform(0, 8) if dice.chance(0.8) else dice.uniform(8, 22)
@@ -310,9 +310,9 @@ def jaws(sketch: Sketch, dice: Dice, person: Person) -> list[Point]:
                 [4.2, 3.6, 3.4],
             )
         sketch.ball(bone, (side * 51, -9, 72), (9, 5, 5), yaw=side * 0.3)
-    for x in range(-20, 21, 5):
+    for x in range(-20, 21, 4):
         rise = 56 - 0.011 * x * x
-        sketch.chain(bone, [(float(x), -44, rise), (float(x), -80 + 0.05 * x * x, rise - 3)], 2.0)
+        sketch.chain(bone, [(float(x), -44, rise), (float(x), -80 + 0.05 * x * x, rise - 3)], 2.4)
     upper = [(27, -42, 49), (25, -58, 48), (17, -75, 48), (6, -84, 48)]
     sketch.chain(bone, [*upper, *[(-x, y, z) for x, y, z in upper[::-1]]], 5.5)
     return [] if gone else _teeth(sketch, dice, open_mm)
@@ -383,7 +383,7 @@ def chest(sketch: Sketch, dice: Dice, person: Person) -> None:
     """First to fourth ribs, clavicles, manubrium, and scapulae; all in the template frame."""
     sketch.use(sketch.warp)
     bone = sketch.part("ribs and girdle", person.bone_hu * 0.95, person.marrow_hu, dice.uniform(1.2, 2.2), 1.5)
-    lift = dice.normal(0, 5) + (14.0 if person.arms == "up" else 0.0)
+    lift = person.shoulders
     for side in SIDES:
         for index, (z, wide, front) in enumerate(
             ((-71, 55, -35), (-91, 82, -55), (-112, 98, -68), (-134, 108, -78), (-158, 116, -84))
@@ -412,7 +412,7 @@ def chest(sketch: Sketch, dice: Dice, person: Person) -> None:
             ],
             [6.5, 6.0, 5.0, 3.0],
         )
-        sketch.ball(bone, (side * 148, 18, -108 + lift), (6, 12, 18))
+        sketch.ball(bone, (side * 146, 16, -108 + lift), (6, 12, 18))
         for x, y, z in ((84, 74, -200), (95, 72, -220), (108, 68, -215), (122, 60, -205)):
             sketch.chain(bone, [(side * 144, 24, -112 + lift), (side * x, y, z)], [5.0, 2.4])
         sketch.chain(
@@ -436,7 +436,7 @@ def arms(sketch: Sketch, dice: Dice, person: Person) -> tuple[list[Point], list[
     bone = sketch.part("humerus", person.bone_hu, person.marrow_hu * 0.8, 2.5, 2.0)
     heads, cones = [], []
     for side, up in zip(SIDES, raised, strict=True):
-        head = (side * 160.0, 8.0, -90.0) if up else (side * 166.0, 8.0, -108.0)
+        head = (side * 160.0, 8.0, -98.0 + person.shoulders) if up else (side * 166.0, 8.0, -108.0 + person.shoulders)
         aside, back, rise = (
             (dice.uniform(-30, 60), dice.uniform(-90, 20), 290.0) if up else (20.0, dice.uniform(-10, 25), -290.0)
         )

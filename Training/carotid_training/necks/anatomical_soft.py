@@ -23,7 +23,7 @@ def tongue_and_palate(sketch: Sketch, dice: Dice, person: Person) -> None:
     sketch.chain(open_mouth, [(0, -46, 46), (0, -76, 44)], [gap, gap])
     for side in SIDES:
         sketch.chain(open_mouth, [(side * 14, -50, 44), (side * 12, -72, 42)], gap * 0.7)
-    tongue = sketch.part("tongue", person.muscle_hu + dice.uniform(-15, 15), blend_mm=4.0)
+    tongue = sketch.part("tongue", person.muscle_hu + dice.uniform(-15, 15), blend_mm=2.0)
     sketch.chain(tongue, [(0, -38, 8), (0, -36, 24), (0, -48, 33), (0, -66, 36)], [12, 14, 13, 8])
     for side in SIDES:
         sketch.chain(tongue, [(side * 9, -38, 18), (side * 11, -48, 30), (side * 8, -66, 34)], [12, 12, 7])
@@ -46,10 +46,10 @@ def vessel_sheaths(sketch: Sketch, dice: Dice, person: Person, vessels: list[tup
     sheath = sketch.part("vessel sheath", person.fat_hu * dice.uniform(-0.3, 1.0))
     room = dice.uniform(0.4, 2.2)
     for points, radii in vessels:
-        if radii.max() < 1.8:
+        if radii.mean() < 1.9:
             continue
         length = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
-        few = np.unique(np.linspace(0, len(points) - 1, max(2, int(length / 8))).round().astype(int))
+        few = np.unique(np.linspace(0, len(points) - 1, max(2, int(length / 10))).round().astype(int))
         sketch.chain(sheath, points[few].tolist(), (radii[few] * 1.05 + room).tolist())
 
 
@@ -58,7 +58,7 @@ def glands(sketch: Sketch, dice: Dice, person: Person) -> None:
     sketch.use(sketch.warp)
     fatty = dice.uniform(0, 1)
     hu = (1 - fatty) * (45 + 0.6 * person.enhancement) + fatty * (person.fat_hu + 60)
-    parotid = sketch.part("parotid", hu, blend_mm=4.0)
+    parotid = sketch.part("parotid", hu, blend_mm=2.0)
     under = sketch.part("submandibular", dice.uniform(25, 55) + 0.6 * person.enhancement, blend_mm=2.0)
     for side in SIDES:
         size = dice.normal(1, 0.1)
@@ -142,10 +142,10 @@ def airway(sketch: Sketch, dice: Dice, person: Person, course: np.ndarray, radii
         thick = squeeze * np.array([dice.normal(1, 0.16 if wide > 1 else 0.03) for wide in spread])
         strands.append(((course + sway).tolist(), thick))
     sketch.use(PATIENT)
-    wall = sketch.part("airway wall", person.muscle_hu + dice.uniform(-5, 30), blend_mm=2.0)
+    wall = sketch.part("airway wall", person.muscle_hu + dice.uniform(-5, 30), blend_mm=1.0)
     for line, thick in strands:
         sketch.chain(wall, line, (thick + depth).tolist())
-    air = sketch.part("airway", -1000.0, blend_mm=1.5)
+    air = sketch.part("airway", -1000.0, blend_mm=1.0)
     for line, thick in strands:
         sketch.chain(air, line, thick.tolist())
     low = course[np.argmin(course[:, 2])]

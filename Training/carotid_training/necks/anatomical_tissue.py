@@ -123,7 +123,7 @@ class Outline:
         )
         front = front * person.depth + shift_front[:, 1] - chin
         back = back * person.depth + shift_back[:, 1]
-        high = warp.height(z)
+        high = warp.height(z) + person.shoulders * np.interp(z, [-160, -120, -75, -55], [0.0, 1.0, 1.0, 0.0])
         rows = [
             half * shoulder,
             shift_back[:, 0],
@@ -274,14 +274,14 @@ class Layers:
 class Texture:
     """Grain of the tissues: trabeculae in bone, strands in fat, slow drifts everywhere; nothing in air."""
 
-    def __init__(self, dice: Dice, person: Person) -> None:
+    def __init__(self, dice: Dice, wild: float) -> None:
         self._grain = Waves(dice, 40, 1.2, 4.0)
         self._strands = Waves(dice, 24, 4.0, 14.0)
         self._drift = Waves(dice, 12, 25.0, 90.0)
         self.bone = dice.uniform(30, 140)
-        self.soft = dice.uniform(1.0, 7.0)
+        self.soft = dice.uniform(1.0, 7.0) * (1 + 2 * wild)
         self.strand = dice.uniform(0, 30) if dice.chance(0.6) else 0.0
-        self.slow = dice.uniform(0, 7)
+        self.slow = dice.uniform(0, 7) * (1 + 3 * wild)
 
     def add(self, hu: Tensor, grid: Grid) -> Tensor:
         """``hu`` [k, j, i] with its texture; changes it in place and returns it."""
