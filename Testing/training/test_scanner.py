@@ -145,7 +145,7 @@ def test_surgery_on_one_side_follows_the_mirror():
 
 
 def test_a_neck_without_contrast_has_no_visible_bifurcation():
-    neck = StandInNeck(5, facts={"contrast_phase": "none"})
+    neck = StandInNeck(5, facts={"arterial_hu": 45.0})
     assert small_scanner(neck).truth(neck).absent_because == ("unenhanced", "unenhanced")
 
 

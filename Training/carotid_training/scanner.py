@@ -23,6 +23,8 @@ from .protocol import Protocol
 
 AIR_HU = -1024.0
 HIGHEST_HU = 3071.0
+# Below this an artery can not be told from the muscle beside it.
+LEAST_ARTERIAL_HU = 75.0
 # A landmark this close to the scan's end is not in the scan: two lumens must be seen above it and one below.
 EDGE_MM = 3.0
 # The blur of a pyramid level, in voxels of the level, beyond the box that a rendered voxel averages over:
@@ -167,7 +169,7 @@ class Scanner:
         points = protocol.transform(self.gantry_to_lps, gantry)
         inside = (gantry.abs() <= self._half_mm - EDGE_MM).all(dim=1)
         inside &= gantry[:, :2].norm(dim=1) < self._half_mm[0]
-        unenhanced = neck.facts.get("contrast_phase") == "none"
+        unenhanced = neck.facts.get("arterial_hu", HIGHEST_HU) < LEAST_ARTERIAL_HU
         reasons = []
         for side in range(2):
             if self.region == "empty" or not inside[side]:
@@ -274,12 +276,7 @@ class Scanner:
             last = torch.tensor(window.shape[::-1], dtype=torch.float64) - 1
             to_unit = torch.diag(torch.cat([2 / last.clamp(min=1), torch.ones(1, dtype=torch.float64)])) @ to_window
             to_unit[:3, 3] -= 1
-            # affine_grid walks from -1 to 1: from there to the grid's voxel index.
-            size = torch.tensor(grid.shape[::-1], dtype=torch.float64) - 1
-            index = torch.diag(torch.cat([size / 2, torch.ones(1, dtype=torch.float64)]))
-            index[:3, 3] = size / 2
-            theta = (to_unit @ index)[:3].to(image.device, torch.float32)[None]
-            points = F.affine_grid(theta, [1, 1, *grid.shape], align_corners=True)
+            points = Grid(to_unit, grid.shape).points(image.device)[None]
             image = F.grid_sample(image[None, None], points, padding_mode="border", align_corners=True)[0, 0]
         x, y, z = self._coordinates(wanted, image.device)
         half = self._half_mm.tolist()
@@ -317,7 +314,8 @@ class Scanner:
         p, step = self.protocol, window.step_mm[0]
         own = step == p.slice_mm and window.target is None
         thickness = p.thickness_mm if own else max(p.thickness_mm, step)
-        count = 3 if own and (step > 1.5 or thickness < 0.9 * step) else 1
+        # Cut slices that are thicker than they are wide, or thinner than their spacing.
+        count = 3 if own and (step > 2 * window.step_mm[1] or thickness < 0.9 * step) else 1
         return count, imaging.slice_profile(thickness, step / count)
 
     def _phantom(self, window: _Window, device: torch.device) -> Tensor:
