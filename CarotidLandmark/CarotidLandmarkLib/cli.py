@@ -175,7 +175,7 @@ def info(
     table.add_column(overflow="fold")
     for key, value in _described(opened).items():
         table.add_row(key, value)
-    Console().print(table)
+    _console().print(table)
 
 
 @app.command()
@@ -229,7 +229,7 @@ def queue(
             ", ".join(f"{mark.confidence.semi_axes_mm[0]:.1f}" if mark.confidence else "–" for mark in marks),
             ", ".join(case.annotators()),
         )
-    Console().print(table)
+    _console().print(table)
 
 
 @app.command()
@@ -344,21 +344,26 @@ def _show(
     """The result as a table on stdout, then where the files are."""
     from math import dist
 
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table()
-    columns = ["landmark", "status", "presence", "position LPS (mm)", "± (mm)", "region (mm³)"]
-    for column in columns + (["error (mm)"] if truth is not None else []):
-        table.add_column(column, overflow="fold")
+    table = Table("landmark", "status", "LPS (mm)", "± (mm)", "region (mm³)", box=SIMPLE_HEAD, pad_edge=False)
+    if truth is not None:
+        table.add_column("error (mm)")
     for landmark in detection.landmarks:
         position, region = landmark.position_lps_mm, landmark.confidence
-        row = [bundle.metadata.labels[landmark.name], landmark.status, f"{landmark.presence:.0%}"]
-        row += [_numbers(position), _numbers(landmark.std_mm), f"{region.volume_mm3:.0f}" if region else "–"]
+        row = [
+            bundle.metadata.labels[landmark.name],
+            f"{landmark.status} {landmark.presence:.0%}",
+            _numbers(position),
+            _numbers(landmark.std_mm),
+            f"{region.volume_mm3:.0f}" if region else "–",
+        ]
         if truth is not None:
             known = truth.get(landmark.name)
             row.append(f"{dist(position, known):.1f}" if position and known else "–")
         table.add_row(*row)
-    console = Console()
+    console = _console()
     console.print(table)
     colour = {"ok": "green", "review": "yellow", "reject": "red"}[detection.quality.verdict]
     console.print(f"Verdict: [bold {colour}]{detection.quality.verdict}[/]", highlight=False)
@@ -367,6 +372,11 @@ def _show(
     console.print(f"{detection.device}, {detection.timing_s['total']:.1f} s", highlight=False, markup=False)
     for name in files:
         print(output / name)
+
+
+def _console() -> Console:
+    """For stdout; into a file or pipe lines are as wide as the tables need."""
+    return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 def _numbers(values: tuple[float, ...] | None) -> str:
