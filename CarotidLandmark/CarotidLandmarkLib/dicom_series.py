@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .volume import DIRECTION_TOLERANCE, VolumeError, hu_array, image_affine, quiet_libraries
+from .volume import DIRECTION_TOLERANCE, PADDING_HU, VolumeError, hu_array, image_affine, quiet_libraries
 
 _UID, _NUMBER, _ACQUISITION, _INSTANCE = "0020|000e", "0020|0011", "0020|0012", "0008|0018"
 _MODALITY, _IMAGE_TYPE, _FRAMES = "0008|0060", "0008|0008", "0028|0008"
@@ -77,7 +77,7 @@ def read_series(
     """Read the largest axial CT series below a folder (or a single file), or the one of that UID or number.
 
     Returns the array [k, j, i] in HU (int16 or float32), its affine (voxel to LPS millimetres) and a note: one sentence
-    that says which series was taken, empty when there was no choice. Raises VolumeError.
+    that says which series was taken, empty when there was no choice, and one on a tilted gantry. Raises VolumeError.
     """
     name = path.name or path.resolve().name
     chosen, note = _choose(name, _find_series(path, name, progress), series)
@@ -87,7 +87,16 @@ def read_series(
     ordered = sorted(chosen.images, key=lambda image: image.height)
     affine = _stack(ordered, name)
     i, j, _ = ordered[0].size
-    return hu_array(_read_slices(ordered, name, progress), (len(ordered), j, i), name), affine, note
+    shape = (len(ordered), j, i)
+    drift = _drift(affine, ordered[0].normal)
+    if not drift.any():
+        return hu_array(_read_slices(ordered, name, progress), shape, name), affine, note
+    degrees = np.degrees(np.arcsin(np.linalg.norm(drift) / np.linalg.norm(affine[:3, 2])))
+    note += (
+        f"{' ' if note else ''}The gantry was tilted by {degrees:.1f} degrees; slices were moved to an upright grid."
+    )
+    affine, shape = _upright_grid(affine, drift, shape)
+    return hu_array(_read_upright(ordered, name, affine, shape, progress), shape, name), affine, note
 
 
 def _find_series(path: Path, name: str, progress: Callable[[float], None]) -> list[_Series]:
@@ -163,18 +172,15 @@ def _choose(name: str, found: list[_Series], wanted: str | None) -> tuple[_Serie
     scans = [series for series in scans if series.slices > 1] or scans  # a lone slice is a scout or a picture
     axial = [series for series in scans if series.is_axial] or scans
     chosen = max(axial, key=lambda series: series.voxels)
-    note = (
-        ""
-        if len(scans) == 1
-        else f"{name} holds {len(scans)} CT series; {chosen.label}, the largest axial one, was read."
-    )
     if not chosen.is_axial:
-        note = f"{name} holds no axial CT; {chosen.label} was read."
-    return chosen, note
+        return chosen, f"{name} holds no axial CT; {chosen.label} was read."
+    if len(scans) == 1:
+        return chosen, ""
+    return chosen, f"{name} holds {len(scans)} CT series; {chosen.label}, the largest axial one, was read."
 
 
 def _stack(images: list[_Image], name: str) -> np.ndarray:
-    """The affine of slices in order. Raises VolumeError where they are not one regular stack at right angles."""
+    """The affine of slices in order, sheared by a tilted gantry. Raises VolumeError if they are no regular stack."""
     if any(not image.tags[tag] for image in images for tag in _GEOMETRY):
         raise VolumeError(f"{name} has slices without position, orientation or pixel spacing; export the series again.")
     origins = np.array([image.affine[:3, 3] for image in images])
@@ -193,34 +199,74 @@ def _stack(images: list[_Image], name: str) -> np.ndarray:
         raise VolumeError(
             f"{name} has slices {gaps.min():.2f} to {gaps.max():.2f} mm apart; give an evenly spaced series."
         )
-    tilt = np.linalg.norm(step - (step @ images[0].normal) * images[0].normal) / np.linalg.norm(step)
-    if tilt > DIRECTION_TOLERANCE:
-        raise VolumeError(
-            f"{name} was acquired with the gantry tilted by {np.degrees(np.arcsin(tilt)):.1f} degrees; "
-            "resample it onto an orthogonal grid, for example by loading it in 3D Slicer and hardening its transform."
-        )
     affine = images[0].affine.copy()
     affine[:3, 2] = step
     return affine
 
 
 def _read_slices(images: list[_Image], name: str, progress: Callable[[float], None]) -> Iterator[np.ndarray]:
+    import SimpleITK as sitk
+
     for number, image in enumerate(images):
-        yield _pixels(image, name)[1][0]
+        yield sitk.GetArrayFromImage(_pixels(image, name))[0]
+        progress(0.3 + 0.7 * (number + 1) / len(images))
+
+
+def _drift(affine: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """How far each slice lies beside the one before, mm: a tilted gantry moves slices within their own plane."""
+    step = affine[:3, 2]
+    drift = step - (step @ normal) * normal
+    return drift if np.linalg.norm(drift) > DIRECTION_TOLERANCE * np.linalg.norm(step) else np.zeros(3)
+
+
+def _upright_grid(affine: np.ndarray, drift: np.ndarray, shape: tuple[int, int, int]) -> tuple[np.ndarray, tuple]:
+    """Affine and shape [k, j, i] of the smallest orthogonal grid with the pixels of the first slice that holds all."""
+    k, j, i = shape
+    in_plane = affine[:3, :2]
+    travel = in_plane.T @ drift * (k - 1) / (in_plane**2).sum(axis=0)  # first to last slice, pixels along i and j
+    travel = np.where(np.abs(travel - np.rint(travel)) < 1e-3, np.rint(travel), travel)  # rounded positions
+    before, after = np.floor(np.minimum(travel, 0)).astype(int), np.ceil(np.maximum(travel, 0)).astype(int)
+    upright = affine.copy()
+    upright[:3, 2] -= drift
+    upright[:3, 3] += in_plane @ before
+    i, j = np.array([i, j]) + after - before
+    return upright, (k, int(j), int(i))
+
+
+def _read_upright(
+    images: list[_Image], name: str, affine: np.ndarray, shape: tuple[int, int, int], progress: Callable[[float], None]
+) -> Iterator[np.ndarray]:
+    """Each slice moved back within its plane by linear interpolation, rounded to HU, air where it does not reach."""
+    import SimpleITK as sitk
+
+    resample = sitk.ResampleImageFilter()
+    resample.SetInterpolator(sitk.sitkLinear)
+    resample.SetOutputPixelType(sitk.sitkFloat32)
+    resample.SetDefaultPixelValue(PADDING_HU)
+    resample.SetSize((shape[2], shape[1], 1))
+    for number, image in enumerate(images):
+        pixels = _pixels(image, name)
+        place = affine[:3, 3] + number * affine[:3, 2]
+        place += (image.height - place @ image.normal) * image.normal  # exactly in the plane of this slice
+        resample.SetOutputOrigin(place.tolist())
+        resample.SetOutputSpacing(pixels.GetSpacing())
+        resample.SetOutputDirection(pixels.GetDirection())
+        yield np.rint(sitk.GetArrayFromImage(resample.Execute(pixels))[0])
         progress(0.3 + 0.7 * (number + 1) / len(images))
 
 
 def _read_multiframe(image: _Image, name: str) -> tuple[np.ndarray, np.ndarray]:
-    if image.size[2] == 1:
-        raise VolumeError(f"{name} holds a single slice; give the folder with all DICOM files of the CT.")
-    affine, values = _pixels(image, name)
-    return hu_array(values, values.shape, name), affine
-
-
-def _pixels(image: _Image, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Affine and values [k, j, i] of one file, rescaled to HU."""
     import SimpleITK as sitk
 
+    if image.size[2] == 1:
+        raise VolumeError(f"{name} holds a single slice; give the folder with all DICOM files of the CT.")
+    pixels = _pixels(image, name)
+    values = sitk.GetArrayViewFromImage(pixels)
+    return hu_array(values, values.shape, name), image_affine(pixels)
+
+
+def _pixels(image: _Image, name: str) -> Any:
+    """The SimpleITK image of one file, rescaled to HU."""
     try:
         with quiet_libraries():
             pixels = _reader(image.path).Execute()
@@ -228,7 +274,7 @@ def _pixels(image: _Image, name: str) -> tuple[np.ndarray, np.ndarray]:
         raise VolumeError(f"{image.path.name} in {name} is damaged or incomplete; export the series again.") from error
     if pixels.GetNumberOfComponentsPerPixel() != 1:
         raise VolumeError(f"{name} does not hold one number per voxel; give a scalar CT volume in HU.")
-    return image_affine(pixels), sitk.GetArrayFromImage(pixels)
+    return pixels
 
 
 def _reader(file: Path) -> Any:

@@ -43,7 +43,7 @@ class Volume:
 
     ``array`` is [k, j, i], int16 or float32. ``affine_lps`` is 4 x 4 and maps a voxel index (i, j, k, 1) to LPS
     millimetres; its columns are orthogonal but may be oblique or flipped. ``name`` is a file or folder name, never a
-    path. ``note`` says in one sentence what reading decided for the user (which of several series), or is empty.
+    path. ``note`` tells the user what reading decided (which of several series, a tilted gantry), or is empty.
     """
 
     array: np.ndarray
@@ -168,7 +168,8 @@ def read_volume(path: str | os.PathLike[str], series: str | None = None, progres
 
     In a DICOM folder (searched with its sub-folders) the largest axial CT series is taken, or the one whose UID or
     number is ``series``; `Volume.note` says which, when there was a choice. Series with missing or unevenly spaced
-    slices are refused; those acquired with a tilted gantry too, since their voxels are not on an orthogonal grid.
+    slices are refused. Those of a tilted gantry are not on an orthogonal grid: each is moved within its own plane by
+    linear interpolation, and `Volume.note` says so.
     ``progress`` is called with the fraction read, 0 to 1. A 16-bit scan needs twice its own size while it is read.
     Raises VolumeError.
     """

@@ -20,6 +20,7 @@ AXES = {  # columns: where i, j and k lead, LPS
     "LPS": np.eye(3),
     "RAS": np.diag([-1.0, -1.0, 1.0]),
     "LAS": np.diag([1.0, -1.0, 1.0]),
+    "LPI": np.diag([1.0, 1.0, -1.0]),
     "PSL": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
     "LPS oblique": _OBLIQUE,
 }

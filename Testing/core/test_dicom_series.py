@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from CarotidLandmarkLib.volume import Volume, VolumeError, read_volume
 
-ORIENTATIONS = ("LPS", "RAS", "LAS", "PSL", "LPS oblique")
+ORIENTATIONS = ("LPS", "RAS", "LAS", "LPI", "PSL", "LPS oblique")
 
 
 class TestGeometryAndValues:
@@ -22,7 +22,7 @@ class TestGeometryAndValues:
         assert agree(read, volume)
         assert read.array.dtype == np.int16
 
-    @pytest.mark.parametrize("orientation", ["LPS", "LPS oblique"])
+    @pytest.mark.parametrize("orientation", ORIENTATIONS)
     def test_an_enhanced_multi_frame_file_has_the_same_value_at_each_place(
         self, agree, make_volume, write_enhanced_dicom, tmp_path, orientation
     ):
@@ -40,6 +40,35 @@ class TestGeometryAndValues:
         expected = volume.array.astype(np.float32)
         expected[4] = (expected[4] + 1024) / 2 - 512
         assert read.array.dtype == np.float32 and (read.array == expected).all()
+
+
+class TestTiltedGantry:
+    def test_slices_moved_by_whole_pixels_keep_every_value_at_its_place(self, make_volume, write_dicom, tmp_path):
+        volume = make_volume("LPS oblique")
+        read = read_volume(write_dicom(volume, tmp_path / "ct", shift_mm=-1.2))  # two pixels along j
+        k, j, i = np.indices(volume.array.shape).reshape(3, -1)
+        sheared = volume.affine_lps.copy()
+        sheared[:3, 2] -= 1.2 * volume.affine_lps[:3, 1] / volume.spacing_mm[1]
+        places = np.stack([i, j, k], axis=1) @ sheared[:3, :3].T + sheared[:3, 3]
+        found = read.to_voxels(places)
+        assert np.abs(found - np.rint(found)).max() < 1e-3
+        assert (read.array[tuple(np.rint(found).astype(int).T[::-1])] == volume.array[k, j, i]).all()
+        assert (read.size, read.array.dtype) == ((24, 20 + 2 * 17, 18), np.int16)
+        assert (read.array == -1024).sum() >= read.array.size - volume.array.size
+        assert read.note == "The gantry was tilted by 43.8 degrees; slices were moved to an upright grid."
+
+    def test_a_ball_in_a_tilted_scan_is_where_it_is_in_the_patient(self, write_dicom, tmp_path):
+        affine = np.diag([0.8, 0.7, 1.5, 1.0])
+        shift_mm, centre = 0.33, np.array([20.0, 24.0, 27.0])
+        k, j, i = np.indices((36, 70, 60))
+        places = np.stack([i * 0.8, j * 0.7 + k * shift_mm, k * 1.5], axis=-1)  # where the slices will really lie
+        inside = np.clip(10.5 - np.linalg.norm(places - centre, axis=-1), 0, 1)  # a ball with a soft edge
+        volume = Volume((-1000 + 1300 * inside).astype(np.int16), affine)
+        read = read_volume(write_dicom(volume, tmp_path / "ct", shift_mm=shift_mm))
+        weight = np.maximum(read.array.astype(float) + 1000, 0)
+        found = np.stack(np.indices(read.array.shape)[::-1], axis=-1)
+        measured = (weight[..., None] * read.to_lps(found)).sum(axis=(0, 1, 2)) / weight.sum()
+        assert np.abs(measured - centre).max() < 0.05
 
 
 class TestDicomFolders:
@@ -123,11 +152,6 @@ class TestRefusals:
         ("change", "sentence"),
         [
             ({"skip": (4, 9)}, "ct lacks 2 of 18 slices; export the series again."),
-            (
-                {"shift_mm": 0.2},
-                "ct was acquired with the gantry tilted by 9.1 degrees; resample it onto an orthogonal grid, for "
-                "example by loading it in 3D Slicer and hardening its transform.",
-            ),
             ({"Modality": "MR"}, "ct holds no CT volume (only MR); give the folder of a CT."),
             (
                 {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
