@@ -18,7 +18,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from .detection import ConfidenceRegion, Detection, LandmarkResult
 from .staging import staged_folder
-from .volume import Volume
+from .volume import Volume, from_array
 
 LABELS = {"left_carotid_bifurcation": "L bifurcation", "right_carotid_bifurcation": "R bifurcation"}
 COLOURS = ((1.0, 0.62, 0.10), (0.20, 0.80, 0.95), (0.85, 0.45, 0.95), (0.60, 0.90, 0.35))
@@ -76,8 +76,16 @@ def to_ras(vector_lps: Any) -> np.ndarray:
 def volume_from_node(node: Any) -> Volume:
     """The scan in a ``vtkMRMLScalarVolumeNode``, in the volume's own frame (a linear parent transform is left aside).
 
-    The voxels are shared with the node, not copied, unless their type has to change to float32. Raises SceneError:
-    no volume, a segmentation, label map or colour volume, no voxels, or a nonlinear transform above it.
+    The voxels are shared with the node where `volume.from_array` can share them. Raises SceneError like
+    `voxels_from_node`, and VolumeError when they can not be a CT.
+    """
+    return from_array(*voxels_from_node(node))
+
+
+def voxels_from_node(node: Any) -> tuple[np.ndarray, np.ndarray, str]:
+    """The same, unchecked and never copied: voxels [k, j, i] of any type, affine to LPS [4, 4], name.
+
+    Raises SceneError: no volume, a segmentation, label map or colour volume, no voxels, a nonlinear transform above it.
     """
     if node is None:
         raise SceneError("No volume is selected; choose the CT angiography to look at.")
@@ -97,9 +105,7 @@ def volume_from_node(node: Any) -> Volume:
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
-    if array.dtype not in (np.int16, np.float32):
-        array = array.astype(np.float32)
-    return Volume(array, _LPS_RAS @ _array(matrix), name)
+    return array, _LPS_RAS @ _array(matrix), name
 
 
 def add_volume(scene: Any, volume: Volume) -> Any:
@@ -178,6 +184,13 @@ def position_lps(nodes: DetectionNodes, index: int) -> tuple[float, float, float
     return tuple(float(value) for value in to_ras(position))
 
 
+def lps_from_world(node: Any, world_ras: Any) -> tuple[float, float, float]:
+    """A point of the views (RAS, world) as LPS millimetres in the frame of a transformable node."""
+    local = [0.0, 0.0, 0.0]
+    node.TransformPointFromWorld(list(world_ras), local)
+    return tuple(float(value) for value in to_ras(local))
+
+
 def show_detection(nodes: DetectionNodes, detection: Detection) -> None:
     """Redraw ellipsoids and table for ``detection`` (the same one at another confidence level); points stay put."""
     nodes.points.SetAttribute(DETECTION_ATTRIBUTE, detection.to_json())
@@ -230,14 +243,14 @@ def save_scene(volume: Volume, detection: Detection, directory: Path) -> list[Pa
     Pictures are rendered off-screen by Slicer's own displayable managers. All three files or none. Returns their paths.
     Raises OSError when they can not be written.
     """
-    from . import scene_pictures
+    from . import scene_display, scene_pictures
 
     names = ("scene.mrb", "scene-3d.png", "scene-slices.png")
     with scene_pictures.quiet_vtk(), staged_folder(directory) as folder:
         stage = scene_pictures.Stage.new()
         volume_node = add_volume(stage.scene, volume)
         nodes = add_detection(volume_node, detection)
-        scene_pictures.show_vessels(volume_node, stage.volume_rendering)
+        scene_display.show_vessels(volume_node, stage.volume_rendering)
         scene_pictures.picture_3d(nodes, stage, folder / names[1])
         scene_pictures.picture_slices(nodes, stage, folder / names[2])
         write_bundle(stage.scene, folder / names[0])

@@ -19,15 +19,6 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from .scene import DetectionNodes
 
-# HU: vessels with contrast come up red, bone pale and fainter, soft tissue and air not at all.
-_VESSEL_OPACITY = ((-1000, 0.0), (150, 0.0), (230, 0.35), (420, 0.55), (700, 0.35), (3000, 0.5))
-_VESSEL_COLOUR = (
-    (-1000, 0.0, 0.0, 0.0),
-    (150, 0.55, 0.08, 0.05),
-    (350, 0.95, 0.30, 0.20),
-    (550, 0.96, 0.86, 0.74),
-    (3000, 1.0, 1.0, 0.97),
-)
 # The order in which the application registers them: another order crashes (Camera before View).
 _MANAGERS_3D = (
     "vtkMRMLCameraDisplayableManager",
@@ -89,36 +80,6 @@ def _file_logics(scene: Any, application: Any) -> tuple[Any, ...]:
     manager.SetAndObserveDataIOManager(remote.GetDataIOManager())
     application.SetMRMLSceneDataIO(scene, remote, manager)
     return remote, manager, folder
-
-
-def show_vessels(volume_node: Any, logic: Any, visible: bool = True) -> Any:
-    """Volume rendering of a CTA: vessels with contrast red, bone pale, the rest unseen. Returns the display node.
-
-    ``logic`` is the volume rendering module's.
-    """
-    display = logic.GetFirstVolumeRenderingDisplayNode(volume_node)
-    if display is None:
-        display = logic.CreateDefaultVolumeRenderingNodes(volume_node)
-        prop = display.GetVolumePropertyNode().GetVolumeProperty()
-        opacity, colour, gradient = (
-            vtk.vtkPiecewiseFunction(),
-            vtk.vtkColorTransferFunction(),
-            vtk.vtkPiecewiseFunction(),
-        )
-        for point in _VESSEL_OPACITY:
-            opacity.AddPoint(*point)
-        for point in _VESSEL_COLOUR:
-            colour.AddRGBPoint(*point)
-        gradient.AddPoint(0, 1.0)
-        prop.SetScalarOpacity(opacity)
-        prop.SetColor(colour)
-        prop.SetGradientOpacity(gradient)
-        prop.SetShade(True)
-        prop.SetAmbient(0.25)
-        prop.SetDiffuse(0.8)
-        prop.SetSpecular(0.25)
-    display.SetVisibility(visible)
-    return display
 
 
 class View3D:

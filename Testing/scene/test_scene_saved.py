@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from CarotidLandmarkLib import scene, scene_pictures
+from CarotidLandmarkLib import scene, scene_display, scene_pictures
 from CarotidLandmarkLib.scene_pictures import SliceView, Stage, View3D
 from scene_cases import LEFT, LEFT_LPS, RIGHT, make_detection, neck_volume
 from vtk.util.numpy_support import vtk_to_numpy
@@ -91,7 +91,7 @@ def test_slices_show_the_outline_of_the_ellipsoid_around_the_point(shown):
 
 def test_in_3d_both_ellipsoids_are_seen_over_the_vessels_the_right_one_on_the_screens_left(shown):
     stage, nodes = shown
-    scene_pictures.show_vessels(nodes.volume, stage.volume_rendering)
+    scene_display.show_vessels(nodes.volume, stage.volume_rendering)
     for model in nodes.ellipsoids.values():
         model.GetDisplayNode().SetOpacity(1.0)
     view = View3D(stage, (300, 260))
@@ -104,6 +104,6 @@ def test_in_3d_both_ellipsoids_are_seen_over_the_vessels_the_right_one_on_the_sc
     assert right_columns.max() < 150 < left_columns.min()
     vessels = (pixels[..., 0] > 120) & (pixels[..., 1] < 0.6 * pixels[..., 0]) & (pixels[..., 2] < 0.6 * pixels[..., 0])
     assert vessels.sum() > 1000
-    scene_pictures.show_vessels(nodes.volume, stage.volume_rendering, visible=False)
+    scene_display.show_vessels(nodes.volume, stage.volume_rendering, visible=False)
     hidden = view.pixels().astype(int)
     assert (hidden[..., 0] > 120).sum() < vessels.sum() / 2

@@ -1,0 +1,277 @@
+"""The scripted module: both carotid bifurcations in CT angiography of the neck, with calibrated uncertainty."""
+
+from pathlib import Path
+
+import slicer
+import vtk
+from CarotidLandmarkLib import scene, scene_display
+from CarotidLandmarkLib.bundle import BundleError, resources_directory
+from CarotidLandmarkLib.module_install import ensure_dependencies
+from CarotidLandmarkLib.module_job import DetectionCancelled, DetectionFailed
+from CarotidLandmarkLib.module_logic import CarotidLandmarkLogic, bundle_title
+from CarotidLandmarkLib.module_results import ResultsTable, advice, progress_words
+from CarotidLandmarkLib.module_review import ReviewPanel, keep_reviewed
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+class CarotidLandmark(ScriptedLoadableModule):
+    """What the application shows about the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Carotid Landmark")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Vascular Modeling Toolkit")]
+        parent.dependencies = []
+        parent.contributors = ["CarotidLandmark contributors"]
+        parent.helpText = _(
+            "Finds the left and the right carotid bifurcation in CT angiography of the neck, with an ellipsoid around "
+            "each that says how sure it is. Choose the scan, press Detect, look at the points, correct and accept "
+            "them. Not for diagnosis."
+        )
+        parent.acknowledgementText = _(
+            "The method is that of Ma, Gupta and Sabuncu, Volumetric landmark detection with a multi-scale shift "
+            "equivariant neural network, ISBI 2020 (doi 10.1109/isbi45749.2020.9098620)."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Offer the scans that come with the extension in the Sample Data module; nothing is downloaded."""
+    import SampleData
+
+    icons = Path(__file__).parent / "Resources" / "Icons"
+    for path in sorted((resources_directory() / "SampleData").glob("*.nrrd")):
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category="Carotid Landmark",
+            sampleName=path.stem,
+            thumbnailFileName=str(icons / "CarotidLandmark.png"),
+            uris=path.as_uri(),
+            fileNames=path.name,
+            nodeNames=path.stem,
+        )
+
+
+class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel. It shows what is in the scene; all work is the logic's."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._guiTag = None
+        self._nodes = None
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(self.resourcePath("UI/CarotidLandmark.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = CarotidLandmarkLogic()
+        self.table = ResultsTable(self.ui.resultsTable, self.onRowSelected)
+        self.review = ReviewPanel(
+            self.ui, lambda: (self._nodes, self.table.row()), self.table.select, self.refresh, self.stepCase, newPoint
+        )
+        self.fillModels()
+        for device in DEVICES:
+            self.ui.deviceComboBox.addItem(device)
+        self.ui.modelComboBox.currentTextChanged.connect(lambda text: self.onChoice("model", text))
+        self.ui.deviceComboBox.currentTextChanged.connect(lambda text: self.onChoice("device", text))
+        self.ui.detectButton.clicked.connect(self.onDetectButton)
+        self.ui.vesselsButton.clicked.connect(self.onVesselsButton)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneReplaced)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneReplaced)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved)
+        self.initializeParameterNode()
+
+    def fillModels(self):
+        """List the models; the one that was chosen stays chosen while it is there."""
+        self.ui.modelComboBox.clear()
+        for bundle in self.logic.bundles:
+            self.ui.modelComboBox.addItem(bundle_title(bundle))
+
+    def cleanup(self):
+        self.logic.cancel()
+        self.review.remove_keys()
+        self.removeObservers()
+
+    def enter(self):
+        self.initializeParameterNode()
+        self.review.install_keys(slicer.util.mainWindow())
+
+    def exit(self):
+        self.review.remove_keys()
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self._guiTag = None
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self._parameterNode = None
+
+    def initializeParameterNode(self):
+        """Follow the scene's own parameters; without an input yet, take the first scan there is."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self._parameterNode = self.logic.getParameterNode()
+        self._guiTag = self._parameterNode.connectGui(self.ui)
+        self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        volumes = self.logic.volumes()
+        if not self._parameterNode.inputVolume and volumes:
+            self._parameterNode.inputVolume = volumes[0]
+        titles = [bundle_title(bundle) for bundle in self.logic.bundles]
+        if titles and self._parameterNode.model not in titles:
+            self._parameterNode.model = titles[0]
+        self.onParametersChanged()
+
+    def onSceneStartClose(self, caller, event):
+        self.logic.cancel()
+        self.watch(None)
+
+    def onSceneReplaced(self, caller, event):
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onNodeRemoved(self, caller, event):
+        if self._nodes is not None and any(
+            node.GetScene() is None for node in (self._nodes.volume, *self._nodes.all())
+        ):
+            self.watch(None)
+            self.refresh()
+
+    def onChoice(self, name, text):
+        if self._parameterNode and getattr(self._parameterNode, name) != text:
+            setattr(self._parameterNode, name, text)
+
+    def onParametersChanged(self, caller=None, event=None):
+        parameters = self._parameterNode
+        self.ui.modelComboBox.setCurrentText(parameters.model)
+        self.ui.deviceComboBox.setCurrentText(parameters.device)
+        self.watch(scene.find_detection(parameters.inputVolume))
+        if self._nodes is not None:
+            scene_display.set_opacity(self._nodes, parameters.opacity)
+            self.say(self.logic.setLevel(self._nodes, parameters.level))
+        self.refresh()
+
+    def watch(self, nodes):
+        """Follow the points of ``nodes`` (or of nothing): drags, undo, and changes from elsewhere."""
+        if nodes is not None and self._nodes is not None and nodes.points is self._nodes.points:
+            return
+        if self._nodes is not None:
+            points = self._nodes.points
+            self.removeObserver(points, points.PointStartInteractionEvent, self.onDragBegins)
+            self.removeObserver(points, points.PointEndInteractionEvent, self.onDragEnds)
+        self._nodes = nodes
+        if nodes is not None:
+            self.addObserver(nodes.points, nodes.points.PointStartInteractionEvent, self.onDragBegins)
+            self.addObserver(nodes.points, nodes.points.PointEndInteractionEvent, self.onDragEnds)
+            self.logic.adopt(nodes)
+
+    @vtk.calldata_type(vtk.VTK_INT)
+    def onDragBegins(self, caller, event, index):
+        self.review.drag_begins(self._nodes, index)
+
+    @vtk.calldata_type(vtk.VTK_INT)
+    def onDragEnds(self, caller, event, index):
+        self.review.drag_ends(self._nodes, index)
+
+    def onRowSelected(self, row):
+        scene_display.centre_views(self._nodes, row, slicer.modules.markups.logic())
+        self.review.show()
+
+    def onVesselsButton(self, *checked):
+        volume = self._parameterNode.inputVolume
+        logic = slicer.modules.volumerendering.logic()
+        if volume is not None:
+            scene_display.peel_depth(slicer.mrmlScene)
+            scene_display.show_vessels(volume, logic, not scene_display.vessels_shown(volume, logic))
+        self.refresh()
+
+    def stepCase(self, step):
+        """Show the scan ``step`` places further in the scene."""
+        volumes = self.logic.volumes()
+        if volumes:
+            present = self._parameterNode.inputVolume
+            place = volumes.index(present) if present in volumes else -step
+            volume = volumes[(place + step) % len(volumes)]
+            self._parameterNode.inputVolume = volume
+            slicer.util.setSliceViewerLayers(background=volume, fit=True)
+            self.say(
+                _("{name}, scan {n} of {all}").format(
+                    name=volume.GetName(), n=volumes.index(volume) + 1, all=len(volumes)
+                )
+            )
+
+    def onDetectButton(self, *checked):
+        if self.logic.running:
+            self.logic.cancel()
+            return
+        parameters = self._parameterNode
+        try:
+            keep = keep_reviewed(scene.find_detection(parameters.inputVolume))
+            ensure_dependencies()
+            self.logic.start(
+                parameters.inputVolume,
+                self.logic.settings(
+                    parameters.model, parameters.passes, parameters.level, parameters.seed, parameters.device
+                ),
+                keep,
+                self.onProgress,
+                self.onDetectionEnds,
+            )
+        except DetectionCancelled:
+            return
+        except (scene.SceneError, BundleError, DetectionFailed, OSError) as error:
+            self.say(str(error))
+            return
+        self.onProgress(self.logic.progress)
+        self.refresh()
+
+    def onProgress(self, progress):
+        self.ui.progressBar.setValue(round(100 * progress.fraction))
+        self.say(progress_words(progress))
+
+    def onDetectionEnds(self, nodes, message):
+        self.say(message)
+        if nodes is not None and nodes.volume is self._parameterNode.inputVolume:
+            self.watch(nodes)
+            scene_display.set_opacity(nodes, self._parameterNode.opacity)
+            scene_display.peel_depth(slicer.mrmlScene)
+        self.refresh()
+        if nodes is not None and nodes is self._nodes:
+            self.review.step_landmark(1)
+
+    def say(self, text):
+        self.ui.statusLabel.setText(text)
+
+    def refresh(self):
+        """Bring the whole panel in line with scene and logic."""
+        running = self.logic.running
+        volume = self._parameterNode.inputVolume if self._parameterNode else None
+        self.ui.detectButton.setText(_("Cancel") if running else _("Detect"))
+        self.ui.detectButton.setEnabled(running or (volume is not None and bool(self.logic.bundles)))
+        self.ui.progressBar.setVisible(running)
+        self.ui.vesselsButton.setEnabled(volume is not None)
+        self.ui.vesselsButton.setChecked(scene_display.vessels_shown(volume, slicer.modules.volumerendering.logic()))
+        self.table.show(self._nodes)
+        if self._nodes is not None:
+            self.ui.adviceLabel.setText(advice(self._nodes.detection))
+        else:
+            self.ui.adviceLabel.setText(_("Nothing has been detected in this scan yet."))
+        self.review.show()
+
+
+def newPoint(nodes):
+    """Where a point begins that the detector did not find, LPS in the volume's frame: the middle of the axial slice."""
+    toRAS = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed").GetSliceToRAS()
+    world = [toRAS.GetElement(row, 3) for row in range(3)]
+    return scene.lps_from_world(nodes.points, world)

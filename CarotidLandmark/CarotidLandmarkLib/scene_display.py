@@ -1,0 +1,78 @@
+"""How a detection is looked at: vessels in 3-D, ellipsoids' opacity, all views on one point."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+import vtk
+
+from .scene import DetectionNodes
+
+# HU: vessels with contrast come up red, bone pale and fainter, soft tissue and air not at all.
+_VESSEL_OPACITY = ((-1000, 0.0), (150, 0.0), (230, 0.35), (420, 0.55), (700, 0.35), (3000, 0.5))
+_VESSEL_COLOUR = (
+    (-1000, 0.0, 0.0, 0.0),
+    (150, 0.55, 0.08, 0.05),
+    (350, 0.95, 0.30, 0.20),
+    (550, 0.96, 0.86, 0.74),
+    (3000, 1.0, 1.0, 0.97),
+)
+
+
+def show_vessels(volume_node: Any, logic: Any, visible: bool = True) -> Any:
+    """Volume rendering of a CTA: vessels with contrast red, bone pale, the rest unseen. Returns the display node.
+
+    ``logic`` is the volume rendering module's.
+    """
+    display = logic.GetFirstVolumeRenderingDisplayNode(volume_node)
+    if display is None:
+        display = logic.CreateDefaultVolumeRenderingNodes(volume_node)
+        prop = display.GetVolumePropertyNode().GetVolumeProperty()
+        opacity, colour, gradient = (
+            vtk.vtkPiecewiseFunction(),
+            vtk.vtkColorTransferFunction(),
+            vtk.vtkPiecewiseFunction(),
+        )
+        for point in _VESSEL_OPACITY:
+            opacity.AddPoint(*point)
+        for point in _VESSEL_COLOUR:
+            colour.AddRGBPoint(*point)
+        gradient.AddPoint(0, 1.0)
+        prop.SetScalarOpacity(opacity)
+        prop.SetColor(colour)
+        prop.SetGradientOpacity(gradient)
+        prop.SetShade(True)
+        prop.SetAmbient(0.25)
+        prop.SetDiffuse(0.8)
+        prop.SetSpecular(0.25)
+    display.SetVisibility(visible)
+    return display
+
+
+def vessels_shown(volume_node: Any, logic: Any) -> bool:
+    """Whether `show_vessels` has the volume rendered now."""
+    display = None if volume_node is None else logic.GetFirstVolumeRenderingDisplayNode(volume_node)
+    return display is not None and bool(display.GetVisibility())
+
+
+def set_opacity(nodes: DetectionNodes, opacity: float) -> None:
+    """How solid the ellipsoids are in 3-D, 0 to 1; their outlines in the slices stay."""
+    for model in nodes.ellipsoids.values():
+        model.GetDisplayNode().SetOpacity(opacity)
+        model.GetDisplayNode().SetSliceIntersectionOpacity(1.0)
+
+
+def centre_views(nodes: DetectionNodes, index: int, logic: Any) -> bool:
+    """Bring slices and 3-D cameras to point ``index``; False when it is not placed. ``logic``: the markups module's."""
+    if nodes.points.GetNthControlPointPositionStatus(index) != slicer.vtkMRMLMarkupsNode.PositionDefined:
+        return False
+    logic.JumpSlicesToNthPointInMarkup(nodes.points.GetID(), index, True)
+    logic.FocusCamerasOnNthPointInMarkup(nodes.points.GetID(), index)
+    return True
+
+
+def peel_depth(scene: Any) -> None:
+    """Let points be seen inside translucent ellipsoids, in every 3-D view."""
+    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLViewNode")):
+        scene.GetNthNodeByClass(number, "vtkMRMLViewNode").SetUseDepthPeeling(True)

@@ -1,0 +1,126 @@
+"""What an annotator says about the points of a detection, kept in their node: saved, reloaded and undone with it.
+
+A landmark is ``predicted`` (nobody has looked), ``corrected`` (moved by hand), ``accepted`` or ``missing`` (said by the
+annotator). The status is written behind the point's label, so that every view shows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .detection import Detection
+from .scene import DetectionNodes, place_predictions, position_lps, set_position, show_detection
+
+REVIEW_ATTRIBUTE = "CarotidLandmark.Review"
+STATUSES = ("predicted", "corrected", "accepted", "missing")
+
+
+@dataclass(frozen=True)
+class Review:
+    """``status``, ``labels``: by landmark name. Labels are without the status."""
+
+    labels: dict[str, str]
+    status: dict[str, str]
+    annotator: str = ""
+    comment: str = ""
+    reviewed: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = tuple(name for name, status in self.status.items() if status != "predicted")
+        object.__setattr__(self, "reviewed", names)
+
+
+def review_of(nodes: DetectionNodes) -> Review:
+    """The review as it stands; everything is ``predicted`` where there is none yet."""
+    text = nodes.points.GetAttribute(REVIEW_ATTRIBUTE)
+    if text:
+        document = json.loads(text)
+        document.pop("reviewed")
+        return Review(**document)
+    names = [landmark.name for landmark in nodes.detection.landmarks]
+    labels = {name: nodes.points.GetNthControlPointLabel(index) for index, name in enumerate(names)}
+    return Review(labels, dict.fromkeys(names, "predicted"))
+
+
+def write_review(nodes: DetectionNodes, review: Review) -> None:
+    """Keep ``review`` with the points and show each status on its point; a missing landmark's ellipsoid is hidden."""
+    nodes.points.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(asdict(review)))
+    for index, landmark in enumerate(nodes.detection.landmarks):
+        status = review.status[landmark.name]
+        nodes.points.SetNthControlPointLabel(index, f"{review.labels[landmark.name]} ({status})")
+        visible = landmark.confidence is not None and status != "missing"
+        nodes.ellipsoids[landmark.name].GetDisplayNode().SetVisibility(visible)
+
+
+def enable_undo(nodes: DetectionNodes) -> None:
+    """Let the scene's undo cover the points; it is off by default and then covers only nodes that ask for it."""
+    nodes.points.GetScene().SetUndoOn()
+    nodes.points.SetUndoEnabled(True)
+
+
+def remember(nodes: DetectionNodes) -> None:
+    """Make the present state one that Undo comes back to. Called before every change."""
+    nodes.points.GetScene().SaveStateForUndo(nodes.points)
+
+
+def names_of(nodes: DetectionNodes) -> list[str]:
+    """Landmark names in the order of the control points."""
+    return [landmark.name for landmark in nodes.detection.landmarks]
+
+
+def moved_mm(nodes: DetectionNodes, index: int) -> float | None:
+    """Distance of point ``index`` from its prediction; None without a point or without a predicted position."""
+    now, predicted = position_lps(nodes, index), nodes.detection.landmarks[index].position_lps_mm
+    return None if now is None or predicted is None else float(np.linalg.norm(np.subtract(now, predicted)))
+
+
+def set_status(nodes: DetectionNodes, index: int, status: str) -> None:
+    """Say ``status`` about point ``index`` without moving it."""
+    review = review_of(nodes)
+    write_review(nodes, replace(review, status={**review.status, names_of(nodes)[index]: status}))
+
+
+def accept(nodes: DetectionNodes, index: int) -> None:
+    """The point, or its absence, is right as it is. Can be undone."""
+    remember(nodes)
+    set_status(nodes, index, "accepted")
+
+
+def mark_missing(nodes: DetectionNodes, index: int) -> None:
+    """The landmark is not in this scan. Can be undone."""
+    remember(nodes)
+    set_position(nodes, index, None)
+    set_status(nodes, index, "missing")
+
+
+def bring_back(nodes: DetectionNodes, index: int, otherwise_lps: Any) -> None:
+    """Undo `mark_missing`: the point returns to its prediction, or to ``otherwise_lps`` where nothing was predicted."""
+    remember(nodes)
+    predicted = nodes.detection.landmarks[index].position_lps_mm
+    set_position(nodes, index, otherwise_lps if predicted is None else predicted)
+    set_status(nodes, index, "corrected" if predicted is None else "predicted")
+
+
+def reset(nodes: DetectionNodes, index: int) -> None:
+    """Back to what the detector said, reviewed by nobody. Can be undone."""
+    remember(nodes)
+    place_predictions(nodes, nodes.detection, (names_of(nodes)[index],))
+    set_status(nodes, index, "predicted")
+
+
+def replace_detection(nodes: DetectionNodes, detection: Detection, keep: Iterable[str] = ()) -> None:
+    """Put a newer detection of the same landmarks in place of an older one.
+
+    Points named in ``keep`` stay where the annotator has them, with their status; the others become predictions again.
+    """
+    kept = set(keep)
+    review = review_of(nodes)
+    show_detection(nodes, detection)
+    place_predictions(nodes, detection, [name for name in review.status if name not in kept])
+    status = {name: status if name in kept else "predicted" for name, status in review.status.items()}
+    write_review(nodes, replace(review, status=status))

@@ -1,0 +1,171 @@
+"""The panel on a scene with made-up results: what it shows, and what its controls do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import slicer
+from CarotidLandmarkLib import scene
+from CarotidLandmarkLib.detection import ModelInfo, Quality
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from scene_cases import LEFT, LEFT_LPS, RIGHT_LPS, make_detection, neck_volume
+
+
+def show(widget, detection=None, name="neck", spacing=5.0):
+    """Put a made-up detection on a new volume into the scene and make it the panel's."""
+    volume = scene.add_volume(slicer.mrmlScene, neck_volume(spacing, name))
+    nodes = widget.logic.show(volume, detection or make_detection())
+    widget.ui.inputSelector.setCurrentNode(volume)
+    widget.onParametersChanged()
+    return nodes
+
+
+def cells(widget, row):
+    table = widget.ui.resultsTable
+    titles = [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
+    return {title: table.item(row, column).text() for column, title in enumerate(titles)}
+
+
+def test_without_a_scan_there_is_nothing_to_press(widget):
+    assert not widget.ui.detectButton.enabled
+    assert not widget.ui.acceptButton.enabled
+    assert not widget.ui.vesselsButton.enabled
+    assert widget.ui.resultsTable.rowCount == 0
+    assert "Nothing has been detected" in widget.ui.adviceLabel.text
+
+
+def test_a_scan_that_is_loaded_can_be_chosen_but_a_label_map_can_not(widget):
+    scene.add_volume(slicer.mrmlScene, neck_volume(5.0, "cta"))
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    selector = widget.ui.inputSelector
+    assert [selector.itemText(n) for n in range(selector.count)] == ["None", "cta"]
+    selector.setCurrentNode(slicer.util.getNode("cta"))
+    assert widget.ui.detectButton.enabled
+
+
+def test_the_table_tells_side_status_place_spread_volume_presence_and_verdict(widget):
+    quality = Quality("review", ("L bifurcation: wide uncertainty, check the point.",))
+    show(widget, make_detection(right=None, quality=quality))
+    left, right = cells(widget, 0), cells(widget, 1)
+    assert left == {
+        "Name": "L bifurcation",
+        "Side": "left",
+        "Status": "predicted",
+        "R A S (mm)": "-27.0  11.0  6.5",
+        "+- R A S (mm)": "1.4  1.2  1.7",
+        "90% volume (mm3)": "251",
+        "Presence": "97%",
+        "Verdict": "review",
+    }
+    assert (right["Status"], right["R A S (mm)"], right["Verdict"]) == ("not found", "", "ok")
+    table = widget.ui.resultsTable
+    colours = [table.item(row, table.columnCount - 1).background().color().name() for row in range(2)]
+    assert colours[0] != colours[1]
+    assert "wide uncertainty" in widget.ui.adviceLabel.text
+
+
+def test_selecting_a_row_jumps_all_slices_and_centres_the_3d_view(widget, application):
+    show(widget)
+    views = application.layoutManager()
+    for row, lps in ((1, RIGHT_LPS), (0, LEFT_LPS)):
+        item = widget.ui.resultsTable.visualItemRect(widget.ui.resultsTable.item(row, 0))
+        QTest.mouseClick(widget.ui.resultsTable.viewport(), Qt.MouseButton.LeftButton, pos=item.center())
+        expected = scene.to_ras(lps)
+        for name, axis in (("Red", 2), ("Green", 1), ("Yellow", 0)):
+            matrix = views.slices[name].node.GetSliceToRAS()
+            assert matrix.GetElement(axis, 3) == pytest.approx(expected[axis], abs=1e-3), name
+        camera = views.three_d.renderer.GetActiveCamera()
+        assert np.allclose(camera.GetFocalPoint(), expected, atol=1e-3)
+
+
+def test_the_confidence_level_changes_ellipsoids_and_volumes_without_detecting_again(widget, tiny):
+    model = ModelInfo("tiny", "1.0", tiny.metadata.weights_sha256)
+    nodes = show(widget, replace(make_detection(), model=model))
+    widget.ui.levelSlider.setValue(0.5)
+    small = nodes.ellipsoids[LEFT].GetPolyData().GetLength()
+    assert "50% volume (mm3)" in cells(widget, 0)
+    widget.ui.levelSlider.setValue(0.95)
+    assert nodes.ellipsoids[LEFT].GetPolyData().GetLength() == pytest.approx(small * 3.1 / 1.6, rel=1e-3)
+    assert nodes.detection[LEFT].confidence.level == pytest.approx(0.95)
+    widget.ui.levelSlider.setValue(0.99)
+    assert "calibrated up to 95%" in widget.ui.statusLabel.text
+    assert nodes.detection[LEFT].confidence.level == pytest.approx(0.95)
+    assert not widget.logic.running
+
+
+def test_a_level_of_an_absent_model_is_refused_in_words(widget):
+    nodes = show(widget)
+    before = nodes.detection
+    widget.ui.levelSlider.setValue(0.6)
+    assert "made-up is not installed here" in widget.ui.statusLabel.text
+    assert nodes.detection == before
+
+
+def test_the_opacity_slider_acts_on_the_ellipsoids_at_once(widget):
+    nodes = show(widget)
+    widget.ui.opacitySlider.setValue(0.8)
+    assert [model.GetDisplayNode().GetOpacity() for model in nodes.ellipsoids.values()] == pytest.approx([0.8, 0.8])
+
+
+def test_one_press_renders_the_vessels_and_another_hides_them(widget):
+    nodes = show(widget)
+    logic = slicer.modules.volumerendering.logic()
+    widget.ui.vesselsButton.click()
+    display = logic.GetFirstVolumeRenderingDisplayNode(nodes.volume)
+    assert display.GetVisibility()
+    assert widget.ui.vesselsButton.checked
+    widget.ui.vesselsButton.click()
+    assert not display.GetVisibility()
+    assert not widget.ui.vesselsButton.checked
+
+
+def test_points_follow_when_the_scan_is_moved_by_a_transform_later(widget):
+    nodes = show(widget)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = slicer.util.vtkMatrixFromArray(np.array([[1, 0, 0, 10.0], [0, 1, 0, 0], [0, 0, 1, -7.0], [0, 0, 0, 1]]))
+    transform.SetMatrixTransformToParent(matrix)
+    nodes.volume.SetAndObserveTransformNodeID(transform.GetID())
+    position = [0.0] * 3
+    nodes.points.GetNthControlPointPositionWorld(0, position)
+    assert position == pytest.approx([-17.0, 11.0, -0.5])
+    assert nodes.ellipsoids[LEFT].GetTransformNodeID() == transform.GetID()
+
+
+def test_removing_the_scan_or_closing_the_scene_empties_the_panel(widget):
+    nodes = show(widget)
+    slicer.mrmlScene.RemoveNode(nodes.volume)
+    assert widget.ui.resultsTable.rowCount == 0
+    show(widget, name="another")
+    assert widget.ui.resultsTable.rowCount == 2
+    slicer.mrmlScene.Clear(0)
+    assert widget.ui.resultsTable.rowCount == 0
+    assert not widget.ui.detectButton.enabled
+
+
+def test_several_scans_keep_their_own_results(widget):
+    first = show(widget, make_detection(right=None), "first")
+    second = show(widget, make_detection(), "second")
+    assert cells(widget, 1)["Status"] == "predicted"
+    widget.ui.inputSelector.setCurrentNode(first.volume)
+    assert cells(widget, 1)["Status"] == "not found"
+    widget.ui.inputSelector.setCurrentNode(second.volume)
+    assert cells(widget, 1)["Status"] == "predicted"
+
+
+def test_a_saved_scene_opens_with_its_settings_and_results(widget, tmp_path):
+    nodes = show(widget)
+    scene.set_position(nodes, 0, (1.0, 2.0, 3.0))
+    widget.ui.passesSpinBox.setValue(20)
+    widget.ui.seedSpinBox.setValue(7)
+    widget.ui.deviceComboBox.setCurrentText("cpu")
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "saved.mrb")
+    slicer.mrmlScene.Clear(0)
+    widget.initializeParameterNode()
+    assert (widget.ui.passesSpinBox.value, widget.ui.seedSpinBox.value) == (50, 0)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "saved.mrb"))
+    assert (widget.ui.passesSpinBox.value, widget.ui.seedSpinBox.value) == (20, 7)
+    assert widget.ui.deviceComboBox.currentText == "cpu"
+    assert cells(widget, 0)["R A S (mm)"] == "-1.0  -2.0  3.0"
