@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from CarotidLandmarkLib import cli
-from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
+from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec, resources_directory
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detection import CSV_COLUMNS, Detection
 from CarotidLandmarkLib.markups import read_markups
@@ -248,6 +249,22 @@ def test_a_fault_of_ours_ends_with_1_and_names_the_log(run, scan, model, tmp_pat
     assert "Traceback" in text
     assert "presence" in text
     assert not (tmp_path / "results").exists()
+
+
+def test_the_demo_finds_the_sample_s_bifurcations_and_names_its_files(run, tmp_path):
+    code, out, _ = run("demo", "-o", tmp_path / "demo", "--device", "cpu")
+    assert code == 0
+    (truth_file,) = (resources_directory() / "SampleData").glob("*.truth.mrk.json")
+    truth = read_markups(truth_file, LABELS)
+    points = read_markups(tmp_path / "demo" / "landmarks.mrk.json", LABELS)
+    errors = {name: math.dist(points[name], truth[name]) for name in LABELS}
+    assert max(errors.values()) < 5
+    for name, error in errors.items():
+        (row,) = [line for line in out.splitlines() if LABELS[name] in line and "detected" in line]
+        assert row.split()[-1] == f"{error:.1f}"
+    for name in ("landmarks.mrk.json", "detection.json", "report.html", "scene.mrb", "scene-3d.png"):
+        assert (tmp_path / "demo" / name).stat().st_size > 100
+        assert str(tmp_path / "demo" / name) in out
 
 
 def test_the_report_can_be_made_again_and_not_from_another_scan(run, scan, model, tmp_path):
