@@ -7,7 +7,6 @@ Only the vessel tree is shared with the other styles.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -22,14 +21,14 @@ from .sculpted_bones import Mouth, carve_head, carve_spine
 from .sculpted_fields import Dice, Lattice, Profiles
 from .sculpted_frame import Frame
 from .sculpted_paint import Palette, colour
+from .sculpted_slabs import slabs
 from .sculpted_things import Distractors, Things
 from .vessels import VesselTree
 
 LOWER_MM, UPPER_MM = -230.0, 170.0
 RANDOMISED_SHARE = 1 / 3
-FINEST_MM = 1.0  # fields are evaluated no denser than this and interpolated: their lattices are coarser still
-CHUNK = 1 << 16  # points at a time on a CPU: what its cache holds
-SLAB = 6_000_000  # voxels of one grid at a time
+CPU_SLAB = 1 << 16  # voxels at a time: what a core's cache holds
+GPU_SLAB = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -101,99 +100,12 @@ class SculptedNeck:
             self._moved[str(device)] = self.carving.to(device)
         carving = self._moved[str(device)]
         pictures = [torch.empty(grid.shape, device=device) for grid in grids]
-        slabs = [slab for n, grid in enumerate(grids) for slab in _slabs(n, grid)]
-        batch: list[_Slab] = []
-        for n, slab in enumerate(slabs):
-            batch.append(slab)
-            if n + 1 == len(slabs) or sum(s.voxels for s in batch) + slabs[n + 1].voxels > SLAB:
-                self._fill(batch, pictures, carving, device)
-                batch = []
+        for grid, picture in zip(grids, pictures, strict=True):
+            for slab in slabs(grid, GPU_SLAB if device.type == "cuda" else CPU_SLAB):
+                fields = slab.refine(carving.at(slab.coarse.points(device).reshape(-1, 3)))
+                values = colour(self.palette, self.things, slab.fine, fields, slab.voxel_mm)
+                picture[slab.first : slab.first + slab.planes] = slab.pool(values)
         return self.tree.paint(pictures, grids)
-
-    def _fill(self, batch: list[_Slab], pictures: list[Tensor], carving: Carving, device: torch.device) -> None:
-        """Render these slabs into their pictures."""
-        coarse = [slab.coarse.points(device).reshape(-1, 3) for slab in batch]
-        points = torch.cat(coarse)
-        chunk = len(points) if device.type == "cuda" else CHUNK
-        fields = torch.cat([carving.at(part) for part in points.split(chunk)], dim=1)
-        for slab, part in zip(batch, fields.split([len(c) for c in coarse], dim=1), strict=True):
-            fine = slab.refine(part)
-            picture = slab.fine.points(device).reshape(-1, 3)
-            chunk = len(picture) if device.type == "cuda" else CHUNK
-            values = [
-                colour(self.palette, self.things, p.unbind(1), f, slab.voxel_mm)
-                for p, f in zip(picture.split(chunk), fine.split(chunk, dim=1), strict=True)
-            ]
-            pictures[slab.picture][slab.first : slab.first + slab.planes] = slab.pool(torch.cat(values))
-
-
-@dataclass(frozen=True)
-class _Slab:
-    """Some planes of one grid: the lattice its fields are evaluated on, and the one its voxels are coloured on."""
-
-    picture: int
-    first: int
-    planes: int
-    coarse: Grid
-    fine: Grid
-    stride: tuple[int, int, int]  # of the coarse lattice against the fine one, along k, j, i
-    parts: tuple[int, int, int]  # fine voxels per voxel of the picture, along k, j, i
-    voxel_mm: float
-
-    @property
-    def voxels(self) -> int:
-        """Fine voxels."""
-        return math.prod(self.fine.shape)
-
-    def refine(self, fields: Tensor) -> Tensor:
-        """From the coarse lattice to the fine one: [channel, n]."""
-        if self.stride == (1, 1, 1):
-            return fields
-        size = [(n - 1) * s + 1 for n, s in zip(self.coarse.shape, self.stride, strict=True)]
-        fields = F.interpolate(
-            fields.reshape(1, -1, *self.coarse.shape), size=size, mode="trilinear", align_corners=True
-        )
-        k, j, i = self.fine.shape
-        return fields[0, :, :k, :j, :i].reshape(len(fields[0]), -1)
-
-    def pool(self, values: Tensor) -> Tensor:
-        """From the fine lattice to the picture's voxels."""
-        values = values.reshape(self.fine.shape)
-        return values if self.parts == (1, 1, 1) else F.avg_pool3d(values[None, None], self.parts)[0, 0]
-
-
-def _slabs(picture: int, grid: Grid) -> list[_Slab]:
-    """Cut a grid into slabs of whole planes. Long voxels are split (mean afterwards), short ones share field points."""
-    spacing = grid.spacing_mm.flip(0).tolist()
-    parts = tuple(max(1, min(4, round(s / (1.5 * min(spacing))))) for s in spacing)
-    finer = [s / p for s, p in zip(spacing, parts, strict=True)]
-    stride = tuple(max(1, math.floor(FINEST_MM / s + 1e-6)) for s in finer)
-    plane = grid.shape[1] * grid.shape[2] * math.prod(parts)
-    rows = max(1, SLAB // plane)
-    slabs = []
-    for first in range(0, grid.shape[0], rows):
-        planes = min(rows, grid.shape[0] - first)
-        shape = tuple(n * p for n, p in zip((planes, *grid.shape[1:]), parts, strict=True))
-        fine = _subgrid(grid, first, parts, (1, 1, 1), shape)
-        coarse = _subgrid(
-            grid, first, parts, stride, tuple(math.ceil((n - 1) / s) + 1 for n, s in zip(shape, stride, strict=True))
-        )
-        voxel = math.prod(finer) ** (1 / 3)
-        slabs.append(_Slab(picture, first, planes, coarse, fine, stride, parts, voxel))
-    return slabs
-
-
-def _subgrid(grid: Grid, first: int, parts: Sequence[int], stride: Sequence[int], shape: Sequence[int]) -> Grid:
-    """The lattice that starts at plane ``first``, with voxels split into ``parts`` and then every ``stride``-th (k, j, i)."""
-    affine = grid.affine.clone()
-    start = torch.tensor(
-        [-0.5 + 0.5 / parts[2], -0.5 + 0.5 / parts[1], first - 0.5 + 0.5 / parts[0]], dtype=torch.float64
-    )
-    affine[:3, 3] += grid.affine[:3, :3] @ start
-    affine[:3, :3] *= torch.tensor(
-        [stride[2] / parts[2], stride[1] / parts[1], stride[0] / parts[0]], dtype=torch.float64
-    )
-    return Grid(affine, tuple(shape))
 
 
 def draw(seed: int) -> SculptedNeck:
@@ -222,7 +134,7 @@ def draw(seed: int) -> SculptedNeck:
     carving = Carving(
         body=carve_body(dice, frame, outline, habitus, palette.cells, torch.cat([arteries, veins])),
         spine=carve_spine(dice, frame, palette.disc, palette.canal, wild),
-        head=carve_head(dice, frame, outline, mouth, wild),
+        head=carve_head(dice, frame, outline, mouth),
         airway=carve_airway(dice, frame, wild),
         warp=_warp(dice, frame, arteries[:, :3], dice.uniform(1.0, 4.0) * (2 if wild else 1)),
         curves=Profiles(torch.stack(curves)),
@@ -264,6 +176,6 @@ def _warp(dice: Dice, frame: Frame, arteries: Tensor, strength_mm: float) -> Lat
     free = 1 - 0.9 * torch.exp(-(near**4))
     if len(arteries):
         nodes = torch.stack(torch.broadcast_tensors(x, y, z), -1).reshape(-1, 3)
-        distance = torch.cdist(nodes, arteries[:: max(1, len(arteries) // 400)]).amin(1).reshape(size)
+        distance = torch.cdist(nodes, arteries[:: max(1, len(arteries) // 150)]).amin(1).reshape(size)
         free = free * (1 - 0.8 * torch.exp(-((distance / 14) ** 2)))
     return Lattice(field * free, low, step)

@@ -14,9 +14,18 @@ def carve_airway(dice: Dice, frame: Frame, wild: bool) -> Lattice:
 
     Channels: air, cartilage (hyoid, thyroid, cricoid, rings), cartilage HU, mucosa (soft wall, gullet).
     """
-    step = (1.5, 1.5, 1.9)
+
+    def carve(u: Tensor, v: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+        return _airway(dice, frame, wild, u, v, z)
+
     low, high = (-33.0, -39.0, -126.0), (33.0, 27.0, 76.0)
-    u, v, z = Lattice.nodes(low, high, step)
+    return Lattice.carved(dice, low, high, (1.5, 1.5, 1.9), carve).closed(0, 1, 3)
+
+
+def _airway(
+    dice: Dice, frame: Frame, wild: bool, u: Tensor, v: Tensor, z: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The airway lattice's channels at these nodes."""
     size = frame.size * dice.normal(1.0, 0.06)
     bend = [Waves.draw(dice, 6, 18, 60).at(u, v, z) for _ in range(2)]
     rough = Waves.draw(dice, 10, 6, 24).at(u, v, z)
@@ -83,11 +92,4 @@ def carve_airway(dice: Dice, frame: Frame, wild: bool) -> Lattice:
         air = any_of(air, gas)
     if wild and dice.chance(0.2):
         air = air - dice.uniform(2, 9)  # nearly or wholly closed
-    channels = (air * size, cartilage * size, hu, mucosa * size)
-    shape = torch.broadcast_shapes(*(c.shape for c in channels))
-    return Lattice(torch.stack([_spread(c, shape) for c in channels]), low, step).closed(0, 1, 3)
-
-
-def _spread(field: Tensor, shape: torch.Size) -> Tensor:
-    """A field over the whole lattice."""
-    return field.expand(shape)
+    return air * size, cartilage * size, hu, mucosa * size

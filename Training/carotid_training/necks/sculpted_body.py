@@ -213,8 +213,26 @@ def carve_body(dice: Dice, frame: Frame, outline: Outline, habitus: Habitus, hu:
     Channels: skin (depth below the skin), lean (positive in muscle, gland, mucosa; negative in fat), two parities
     (their zeros are the septa between cells; see `_cells`), lean HU, air (lungs), bone (ribs, clavicles, shoulder blades). ``hu`` [7] gives the mean HU of each kind of cell.
     """
-    low, high = float(frame.z[0]), float(frame.z[-1])
-    u, v, z = Lattice.nodes((-1, -1, low), (1, 1, high), STEP)
+    low, high = (-1.0, -1.0, float(frame.z[0])), (1.0, 1.0, float(frame.z[-1]))
+
+    def carve(u: Tensor, v: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+        return _body(dice, frame, outline, habitus, hu, arteries, u, v, z)
+
+    return Lattice.carved(dice, low, high, STEP, carve)
+
+
+def _body(
+    dice: Dice,
+    frame: Frame,
+    outline: Outline,
+    habitus: Habitus,
+    hu: Tensor,
+    arteries: Tensor,
+    u: Tensor,
+    v: Tensor,
+    z: Tensor,
+) -> tuple[Tensor, ...]:
+    """The body lattice's channels at these nodes."""
     half_x, half_y, middle, axis = (interp(z, frame.z, row) for row in (*outline.box(), outline.centre))
     x, y = torch.broadcast_tensors(u * half_x, v * half_y + middle - axis)
     radial = (x * x + y * y).sqrt().clamp_min(0.1)
@@ -254,11 +272,7 @@ def carve_body(dice: Dice, frame: Frame, outline: Outline, habitus: Habitus, hu:
     air, bone = _thorax(dice, x, y, nominal, skin, *(interp(z, frame.z, r) for r in profiles))
     air = _spared(air, x, y + axis, z, arteries)
     lean = any_of(lean, both(air + 14, skin - thick, 3 - air.abs()))
-    return Lattice(
-        torch.stack([t.expand_as(skin) for t in (skin, lean, first, second, value, air, bone)]),
-        (-1, -1, low),
-        STEP,
-    )
+    return skin, lean, first, second, value, air, bone
 
 
 def _cells(
@@ -334,7 +348,7 @@ def _spared(air: Tensor, x: Tensor, y: Tensor, z: Tensor, arteries: Tensor) -> T
     low = arteries[arteries[:, 2] < -60]
     if not len(low) or not len(rows):
         return air
-    low = low[:: max(1, len(low) // 120)]
+    low = low[:: max(1, len(low) // 60)]
     slab = slice(0, int(rows[-1]) + 1)
     at = torch.stack([x[slab], y[slab], z[slab].expand_as(x[slab])], -1).reshape(-1, 3)
     free = torch.full((len(at),), 99.0)

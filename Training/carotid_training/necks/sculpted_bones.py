@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .sculpted_body import Outline
 from .sculpted_fields import Dice, Lattice, Waves, any_of, both, bowl, interp, melt
-from .sculpted_frame import Frame
+from .sculpted_frame import NOMINAL, Frame
 
 # Per level, C1 to T9 (mm): body half width and depth, spinous process beyond the canal, its droop, transverse reach.
 BODY_WIDTH = (5.5, 8.5, 9.0, 9.5, 10, 10.5, 12, 14, 14, 14, 14, 14.5, 15, 15.5)
@@ -26,9 +26,18 @@ def carve_spine(dice: Dice, frame: Frame, disc_hu: float, canal_hu: float, wild:
 
     Channels: bone, column (discs, canal and joints: positive where they replace soft tissue), column HU.
     """
-    step = (1.5, 1.5, 2.0)
-    low = (-40.5, -21.0, float(frame.level_z[-1]) - 12)
-    u, v, z = Lattice.nodes(low, (40.5, 57.0, float(frame.level_z[0]) + 14), step)
+    low, high = (-40.5, -21.0, float(frame.level_z[-1]) - 12), (40.5, 57.0, float(frame.level_z[0]) + 14)
+
+    def carve(u: Tensor, v: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+        return _spine(dice, frame, disc_hu, canal_hu, wild, u, v, z)
+
+    return Lattice.carved(dice, low, high, (1.5, 1.5, 2.0), carve).closed(0, 1)
+
+
+def _spine(
+    dice: Dice, frame: Frame, disc_hu: float, canal_hu: float, wild: bool, u: Tensor, v: Tensor, z: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The spine lattice's channels at these nodes."""
     rough = Waves.draw(dice, 8, 7, 30).at(u, v, z)
     bend = Waves.draw(dice, 5, 25, 90)
     size = frame.size * dice.normal(1.0, 0.05)
@@ -48,7 +57,7 @@ def carve_spine(dice: Dice, frame: Frame, disc_hu: float, canal_hu: float, wild:
     atlas, axis, thoracic = (flag[:, None, None] for flag in (atlas, axis, thoracic))
     width, depth = by_level(BODY_WIDTH, 0), by_level(BODY_DEPTH, 1)
     disc = dice.uniform(1.2, 2.8)
-    worn = (dice.uniform(0, 1) * dice.uniforms(0, 1, len(level.unique()) + 20))[level][:, None, None] * 2.0
+    worn = (dice.uniform(0, 1) * dice.uniforms(0, 1, len(NOMINAL)))[level][:, None, None] * 2.0
 
     waist = 1 - 0.1 * (1 - (offset / half_pitch) ** 2)
     body = bowl(u, v, width * waist + 0.6 * worn, depth * waist + 0.6 * worn, 0.4)
@@ -107,7 +116,7 @@ def carve_spine(dice: Dice, frame: Frame, disc_hu: float, canal_hu: float, wild:
     cord = bowl(u, v - torch.where(atlas, torch.full_like(canal_v, 13.0), canal_v), 6.0, 4.2)
     inside = torch.where(cord > 0, canal_hu + 18.0, canal_hu)
     hu = torch.where(canal > -1, inside, torch.full_like(inside, disc_hu))
-    return Lattice(torch.stack([t.expand_as(bone) for t in (bone, column, hu)]), low, step).closed(0, 1)
+    return bone, column, hu
 
 
 @dataclass(frozen=True)
@@ -153,14 +162,25 @@ class Mouth:
         return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
 
 
-def carve_head(dice: Dice, frame: Frame, outline: Outline, mouth: Mouth, wild: bool) -> Lattice:
+def carve_head(dice: Dice, frame: Frame, outline: Outline, mouth: Mouth) -> Lattice:
     """The head lattice over (x, y, z) from the middle of C1, mm.
 
     Channels: bone, air (sinuses, nose, mouth), cavity (brain; positive inside the skull), enamel.
     """
-    step, size = (2.7, 2.7, 2.7), frame.size
-    low, high = (-88.0 * size, -118.0 * size, -72.0 * size), (88.0 * size, 104.0 * size, 128.0 * size)
-    u, v, w = Lattice.nodes(low, high, step)
+    low, high = ((-88.0, -118.0, -72.0), (88.0, 104.0, 128.0))
+
+    def carve(u: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+        return _head(dice, frame, outline, mouth, u, v, w)
+
+    low, high = (tuple(value * frame.size for value in corner) for corner in (low, high))
+    return Lattice.carved(dice, low, high, (2.7, 2.7, 2.7), carve).closed(0, 1, 2, 3)
+
+
+def _head(
+    dice: Dice, frame: Frame, outline: Outline, mouth: Mouth, u: Tensor, v: Tensor, w: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The head lattice's channels at these nodes."""
+    size = frame.size
     rough = Waves.draw(dice, 8, 9, 40).at(u, v, w)
     bend = [Waves.draw(dice, 5, 60, 160).at(u, v, w) * 1.6 for _ in range(3)]
     z_patient = float(frame.level_z[0]) + w
@@ -251,8 +271,7 @@ def carve_head(dice: Dice, frame: Frame, outline: Outline, mouth: Mouth, wild: b
         mouth.open_mm / 2 - 0.6 - (z - bite + mouth.open_mm / 2).abs() * 0.8, -arch - 2, 34 + face_y - v + 6 * rough
     )
     air = any_of(air, gap)
-    channels = (bone * size, both(air, vault + thick + 8) * size, cavity * size, enamel * size)
-    return Lattice(torch.stack([t.expand_as(bone) for t in channels]), low, step).closed(0, 1, 2, 3)
+    return bone * size, both(air, vault + thick + 8) * size, cavity * size, enamel * size
 
 
 def _arc(u: Tensor, v: Tensor, front: float, width: float) -> Tensor:

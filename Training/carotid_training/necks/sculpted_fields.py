@@ -7,12 +7,14 @@ sampled trilinearly still gives an edge far sharper than its step.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .neck import Grid
 
 Z_LOW, Z_HIGH, Z_STEP = -236.0, 176.0, 2.0
 
@@ -60,16 +62,30 @@ class Waves:
         length = torch.exp(dice.uniforms(math.log(shortest_mm), math.log(longest_mm), count))
         return cls(2 * math.pi * direction / length[:, None], dice.uniforms(0, 2 * math.pi, count))
 
-    def at(self, x: Tensor, y: Tensor, z: Tensor, voxel_mm: float = 0.0) -> Tensor:
-        """The field at these points (broadcast), each wave damped as by a box of ``voxel_mm``."""
-        rows = torch.cat([self.wave, self.phase[:, None]], dim=1).tolist()
-        damp = torch.sinc(self.wave.norm(dim=1) * voxel_mm / (2 * math.pi)).clamp_min(0) * math.sqrt(2 / len(rows))
+    def at(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """The field at these points (broadcast)."""
         total: Tensor | None = None
-        for (kx, ky, kz, phase), weight in zip(rows, damp.tolist(), strict=True):
-            wave = torch.sin(x * kx + (y * ky + (z * kz + phase))) * weight
+        for (kx, ky, kz), phase in zip(self.wave.tolist(), self.phase.tolist(), strict=True):
+            wave = torch.sin(x * kx + (y * ky + (z * kz + phase)))
             total = wave if total is None else total.add_(wave)
         assert total is not None
-        return total
+        return total.mul_(math.sqrt(2 / len(self.wave)))
+
+    def on(self, grid: Grid, voxel_mm: float, device: torch.device) -> Tensor:
+        """The field on a grid's voxels, each wave damped as by a box of ``voxel_mm``: [n].
+
+        A plane wave on a lattice is a product over its axes, so the sum is one matrix product.
+        """
+        wave = self.wave.double()
+        k, j, i = (torch.arange(n, dtype=torch.float64) for n in grid.shape)
+        along = wave @ grid.affine[:3, :3]
+        start = self.phase.double() + wave @ grid.affine[:3, 3]
+        damp = torch.sinc(wave.norm(dim=1) * voxel_mm / (2 * math.pi)).clamp_min(0) * math.sqrt(2 / len(wave))
+        rows = (start + k[:, None] * along[:, 2])[:, None, :] + j[None, :, None] * along[:, 1]
+        columns = i[:, None] * along[:, 0]
+        left = torch.cat([rows.sin() * damp, rows.cos() * damp], dim=2).float().reshape(-1, 2 * len(wave)).to(device)
+        right = torch.cat([columns.cos(), columns.sin()], dim=1).float().to(device)
+        return (left @ right.T).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -130,6 +146,28 @@ class Lattice:
         )
         return u[None, None, :], v[None, :, None], w[:, None, None]
 
+    @classmethod
+    def carved(
+        cls,
+        dice: Dice,
+        low: tuple[float, float, float],
+        high: tuple[float, float, float],
+        step: tuple[float, float, float],
+        carve: Callable[[Tensor, Tensor, Tensor], Sequence[Tensor]],
+    ) -> Lattice:
+        """The lattice of the channels that ``carve`` returns at nodes u, v, w (broadcastable).
+
+        It is called for a few w-planes at a time, which is what a core's cache holds, with the same ``dice`` each time.
+        """
+        u, v, w = cls.nodes(low, high, step)
+        shape = (v.numel(), u.numel())
+        start = dice.generator.get_state()
+        slabs = []
+        for part in w.split(max(1, 50_000 // math.prod(shape))):
+            dice.generator.set_state(start)
+            slabs.append(torch.stack([field.expand(len(part), *shape) for field in carve(u, v, part)]))
+        return cls(torch.cat(slabs, dim=1), low, step)
+
     def closed(self, *channels: int) -> Lattice:
         """The same lattice with these fields outside (negative) on its border, and so beyond it."""
         values = self.values.clone()
@@ -152,15 +190,12 @@ class Lattice:
         plane = ((w - self.low[2]) / self.step[2]).clamp_(0, planes - 1)
         first = plane.floor().clamp_(max=planes - 2)
         tall = 2 / (planes * rows - 1)
-        low_row = torch.addcmul(row, first, torch.full_like(first[:1], rows)).mul_(tall).sub_(1)
+        place = torch.stack([column, torch.add(row, first, alpha=rows).mul_(tall).sub_(1)], dim=-1)[None, None]
         picture = self.values.reshape(1, channels, planes * rows, columns)
-        looks = [
-            F.grid_sample(
-                picture, torch.stack([column, r], dim=-1)[None, None], padding_mode="border", align_corners=True
-            )
-            for r in (low_row, low_row + rows * tall)
-        ]
-        return torch.lerp(looks[0][0, :, 0], looks[1][0, :, 0], plane - first)
+        below = F.grid_sample(picture, place, padding_mode="border", align_corners=True)
+        place[..., 1] += rows * tall
+        above = F.grid_sample(picture, place, padding_mode="border", align_corners=True)
+        return torch.lerp(below[0, :, 0], above[0, :, 0], plane.sub_(first))
 
 
 def cover(field: Tensor, voxel_mm: float) -> Tensor:

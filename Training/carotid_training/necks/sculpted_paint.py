@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .neck import Grid
 from .sculpted_body import FAT, MUCOSA, MUSCLE, NODE, PAROTID, SUBMANDIBULAR, THYROID
 from .sculpted_fields import Dice, Waves, cover
 from .sculpted_things import Things
@@ -117,43 +118,25 @@ def _randomise(dice: Dice, cells: Tensor, numbers: dict[str, float], lumen: floa
     return cells, numbers
 
 
-def colour(
-    palette: Palette, things: Things, place: tuple[Tensor, Tensor, Tensor], fields: Tensor, voxel_mm: float
-) -> Tensor:
-    """HU [n] of voxels of ``voxel_mm`` at ``place`` (x, y, z: [n] each), given the fields there [15, n]."""
-    (
-        skin,
-        lean,
-        first,
-        second,
-        lean_hu,
-        lung,
-        bones,
-        column,
-        column_hu,
-        gas,
-        cavity,
-        enamel,
-        cartilage,
-        cartilage_hu,
-        mucosa,
-    ) = fields
+def colour(palette: Palette, things: Things, grid: Grid, fields: Tensor, voxel_mm: float) -> Tensor:
+    """HU [n] of a grid's voxels of about ``voxel_mm``, given the fields there, in the order of `Carving.at`: [15, n]."""
+    skin, lean, first, second, lean_hu, lung, bones, column, column_hu, gas, cavity, enamel, *neck = fields
+    cartilage, cartilage_hu, mucosa = neck
     edge = (voxel_mm**2 + palette.blur_mm**2) ** 0.5
-    x, y, z = place
-    texture = palette.fine.at(x, y, z, voxel_mm).mul_(palette.grain)
-    broad = palette.broad.at(x, y, z, voxel_mm)
-    texture.add_(broad * palette.cloud)
+    x, y, z = grid.points(fields.device).reshape(-1, 3).unbind(1)
+    broad = palette.broad.on(grid, voxel_mm, fields.device)
+    texture = palette.fine.on(grid, voxel_mm, fields.device).mul_(palette.grain).add_(broad, alpha=palette.cloud)
     lean = torch.minimum(lean, torch.minimum(first.abs(), second.abs()).sub_((broad * 0.6 + 1).mul_(palette.septum_mm)))
     if palette.marbling_mm > 0:
-        lean = lean - palette.streaks.at(x, y, z, voxel_mm).abs_().mul_(palette.marbling_mm)
+        lean = lean - palette.streaks.on(grid, voxel_mm, fields.device).abs_().mul_(palette.marbling_mm)
     lean_hu = torch.lerp(lean_hu, torch.full_like(lean_hu[:1], palette.mucosa), cover(mucosa, edge))
     lean = torch.maximum(lean, mucosa)
     hu = torch.lerp(texture + palette.fat, lean_hu + texture, cover(lean, edge))
     if palette.bias:
-        hu.add_(palette.broad.at(z, x, y).mul_(palette.bias))
+        hu.add_(broad, alpha=palette.bias)
     if palette.stripes:
         hu.add_(torch.sin(x * 0.31 + y * 0.17 + z * 0.23).sign_().mul_(palette.stripes))
-    hu = things.inside(hu, x, y, z, edge)
+    hu = things.inside(hu, grid, x, y, z, edge)
     hu.lerp_(column_hu + texture, cover(column, edge))
     hu.lerp_(texture + palette.brain, cover(cavity, edge))
     hu.lerp_(torch.full_like(hu[:1], palette.skin), cover(1.6 - skin, edge))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .neck import Grid
 from .sculpted_body import Outline
 from .sculpted_fields import Dice, Waves, cover, interp
 from .sculpted_frame import Frame
@@ -42,16 +43,16 @@ class Distractors:
             clear=clear.float(),
         )
 
-    def over(self, hu: Tensor, x: Tensor, y: Tensor, z: Tensor, edge: float) -> Tensor:
+    def over(self, hu: Tensor, grid: Grid, x: Tensor, y: Tensor, z: Tensor, edge: float) -> Tensor:
         """Painted over soft tissue."""
         away = torch.full_like(x, 1e6)
         for cx, cy, cz in self.clear.tolist():
             away = torch.minimum(away, (x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2)
         room = away.sqrt_().sub_(14).clamp_(-9, 0)
-        first, second = (waves.at(x, y, z) for waves in self.tubes)
+        first, second, blob = (waves.on(grid, 0.0, hu.device) for waves in (*self.tubes, self.blobs))
         off = (first * first + second * second).sqrt_() * (self.scale_mm / 5)
         hu = torch.lerp(
-            hu, torch.full_like(hu[:1], self.blob_hu), cover((self.blobs.at(x, y, z) - self.blob_mm) * 4 + room, edge)
+            hu, torch.full_like(hu[:1], self.blob_hu), cover((blob - self.blob_mm) * 4 + room, edge)
         )
         return torch.lerp(hu, torch.full_like(hu[:1], self.tube_hu), cover(self.tube_mm - off + room, edge))
 
@@ -93,9 +94,9 @@ class Things:
             distractors=distractors,
         )
 
-    def inside(self, hu: Tensor, x: Tensor, y: Tensor, z: Tensor, edge: float) -> Tensor:
+    def inside(self, hu: Tensor, grid: Grid, x: Tensor, y: Tensor, z: Tensor, edge: float) -> Tensor:
         """HU of soft tissue with the distractors."""
-        return hu if self.distractors is None else self.distractors.over(hu, x, y, z, edge)
+        return hu if self.distractors is None else self.distractors.over(hu, grid, x, y, z, edge)
 
     def outside(self, x: Tensor, y: Tensor, z: Tensor, voxel_mm: float) -> Tensor:
         """HU around the body: air, pad, table."""
