@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -200,23 +201,21 @@ class Dataset:
             raise DatasetError(
                 f"Group {group} is in split {others.pop()} already; keep a patient's cases in one split."
             )
-        if isinstance(image, Volume):
-            check_volume(image)
-            volume, source = image, None
-        else:
-            source = Path(image)
-            volume = read_volume(source)
-        if not copy and (source is None or source.is_dir()):
-            raise DatasetError("Only an image file can be referred to; copy a DICOM folder or a loaded volume instead.")
+        source = None if isinstance(image, Volume) else Path(image)
+        if not copy and (source is None or source.is_dir() or source.suffix.lower() in (".nhdr", ".mhd")):
+            raise DatasetError("Only an image in one file can be referred to; copy this one instead.")
+        volume = image if isinstance(image, Volume) else read_volume(image)
+        check_volume(volume)
         with staged_folder(self.path / "cases" / case_id) as folder:
-            if copy:
+            if source is None or copy:
                 source = folder / _IMAGE_FILE
                 write_volume(volume, source)
+            digest = file_sha256(source)
             document = {
                 "schema_version": SCHEMA_VERSION,
                 "group": group,
                 "split": split,
-                "image": {"copied": copy, "bytes": source.stat().st_size, "sha256": file_sha256(source)},
+                "image": {"copied": copy, "bytes": source.stat().st_size, "sha256": digest},
                 "size": list(volume.size),
                 "affine_lps": volume.affine_lps.tolist(),
             }
@@ -225,7 +224,7 @@ class Dataset:
                 raise DatasetError(f"Somebody else has just added a case {case_id}; choose another id.")
         sync(self.path / "cases")
         if not copy:
-            _remember(document["image"]["sha256"], source)
+            _remember(digest, source)
         return case_id
 
     def case_ids(self) -> list[str]:
@@ -442,8 +441,7 @@ def _moved(points: Mapping[str, Point | None], prediction: Detection) -> dict[st
     moved: dict[str, float | None] = {}
     for name, point in points.items():
         predicted = prediction[name].position_lps_mm
-        both = point is not None and predicted is not None
-        moved[name] = round(float(np.linalg.norm(np.subtract(point, predicted))), 3) if both else None
+        moved[name] = None if point is None or predicted is None else round(math.dist(point, predicted), 3)
     return moved
 
 

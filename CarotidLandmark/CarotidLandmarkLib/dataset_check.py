@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -146,15 +147,16 @@ def _point_findings(case: Case, points: dict[str, Point | None]) -> Iterator[tup
         if left[0] <= right[0]:
             yield "error", f"The sides of {kind} are swapped: left lies to the right of right."
         low, high = USUAL_DISTANCE_MM.get(kind, (0.0, np.inf))
-        distance = float(np.linalg.norm(np.subtract(left, right)))
+        distance = math.dist(left, right)
         if not low <= distance <= high:
             yield "warning", f"Left and right {kind} are {distance:.0f} mm apart, usually {low:.0f} to {high:.0f} mm."
 
 
 def _same(shown: dict[str, Point | None], points: dict[str, Point | None]) -> bool:
-    if set(shown) != set(points) or any((shown[name] is None) != (points[name] is None) for name in points):
-        return False
-    return all(point is None or np.allclose(shown[name], point, atol=1e-3) for name, point in points.items())
+    def same(here: Point | None, there: Point | None) -> bool:
+        return here is there if here is None or there is None else math.dist(here, there) < 1e-3
+
+    return set(shown) == set(points) and all(same(shown[name], points[name]) for name in points)
 
 
 def _relative(dataset: Dataset, path: Path) -> str:

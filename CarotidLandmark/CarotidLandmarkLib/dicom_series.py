@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -246,9 +248,7 @@ def _read_upright(
     resample.SetSize((shape[2], shape[1], 1))
     for number, image in enumerate(images):
         pixels = _pixels(image, name)
-        place = affine[:3, 3] + number * affine[:3, 2]
-        place += (image.height - place @ image.normal) * image.normal  # exactly in the plane of this slice
-        resample.SetOutputOrigin(place.tolist())
+        resample.SetOutputOrigin((affine[:3, 3] + number * affine[:3, 2]).tolist())
         resample.SetOutputSpacing(pixels.GetSpacing())
         resample.SetOutputDirection(pixels.GetDirection())
         yield np.rint(sitk.GetArrayFromImage(resample.Execute(pixels))[0])
@@ -261,8 +261,26 @@ def _read_multiframe(image: _Image, name: str) -> tuple[np.ndarray, np.ndarray]:
     if image.size[2] == 1:
         raise VolumeError(f"{name} holds a single slice; give the folder with all DICOM files of the CT.")
     pixels = _pixels(image, name)
-    values = sitk.GetArrayViewFromImage(pixels)
-    return hu_array(values, values.shape, name), image_affine(pixels)
+    affine, values = image_affine(pixels), sitk.GetArrayViewFromImage(pixels)
+    expected = affine[:3, 3] + np.arange(len(values))[:, None] * affine[:3, 2]
+    positions = _frame_positions(image.path)
+    if positions.shape != expected.shape or np.abs(positions - expected).max() > 0.1:
+        # GDCM falls back to a spacing of 1 x 1 x 1 mm without a word
+        raise VolumeError(f"{name} has frames that are no evenly spaced stack; export it as one file per slice.")
+    return hu_array(values, values.shape, name), affine
+
+
+def _frame_positions(path: Path) -> np.ndarray:
+    """Image Position (Patient) of every frame of an enhanced multi-frame file, [frame, 3] mm, as the file says it."""
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        header = content[: content.find(b"\xe0\x7f\x10\x00")]  # up to the pixels
+    # little-endian tag (0020,0032): with value representation and 2-byte length, or a 4-byte length alone
+    found = re.finditer(rb"\x20\x00\x32\x00(?:DS(..)|(..\x00\x00))", header, re.DOTALL)
+    values = [header[m.end() : m.end() + int.from_bytes(m[1] or m[2], "little")] for m in found]
+    try:
+        return np.array([[float(number) for number in value.split(b"\\")] for value in values])
+    except ValueError:
+        return np.empty(0)
 
 
 def _pixels(image: _Image, name: str) -> Any:

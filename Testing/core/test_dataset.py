@@ -94,10 +94,7 @@ class TestCases:
                 {"group": "p1", "split": "test"},
                 "Group p1 is in split train already; keep a patient's cases in one split.",
             ),
-            (
-                {"copy": False},
-                "Only an image file can be referred to; copy a DICOM folder or a loaded volume instead.",
-            ),
+            ({"copy": False}, "Only an image in one file can be referred to; copy this one instead."),
         ],
     )
     def test_a_case_that_does_not_fit_is_refused(self, dataset, case_volume, arguments, sentence):

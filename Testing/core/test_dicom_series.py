@@ -180,6 +180,23 @@ class TestRefusals:
         with pytest.raises(VolumeError, match=re.escape(sentence)):
             read_volume(folder)
 
+    @pytest.mark.parametrize("change", ["gap", "order"])
+    def test_frames_that_are_no_even_stack_are_refused(self, make_volume, write_enhanced_dicom, tmp_path, change):
+        path = write_enhanced_dicom(make_volume(), tmp_path / "ct.dcm")
+        dataset = pydicom.dcmread(path)
+        frames = [frame.PlanePositionSequence[0] for frame in dataset.PerFrameFunctionalGroupsSequence]
+        places = [list(frame.ImagePositionPatient) for frame in frames]
+        if change == "gap":
+            places[9:] = [[x, y, z + 5] for x, y, z in places[9:]]
+        else:
+            places[3], places[12] = places[12], places[3]
+        for frame, place in zip(frames, places, strict=True):
+            frame.ImagePositionPatient = place
+        dataset.save_as(path)
+        sentence = "ct.dcm has frames that are no evenly spaced stack; export it as one file per slice."
+        with pytest.raises(VolumeError, match=re.escape(sentence)):
+            read_volume(path)
+
     def test_slices_at_the_same_position_are_refused(self, make_volume, write_dicom, tmp_path):
         write_dicom(make_volume(), tmp_path / "ct", SeriesInstanceUID="1.2.3")
         write_dicom(make_volume(), tmp_path / "second", SeriesInstanceUID="1.2.3").rename(tmp_path / "ct" / "second")
