@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.dataset import Dataset as CaseFolder
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from .disk import CaseBatches
 from .necks.styles import Styles
 from .stream import COARSE_MM, NeckStream, SampleBatch
+
+# Rendered batches in use at a time when they are reused; a multiple of the number of workers.
+INTERLEAVED = 16
+
+
+class Reused(IterableDataset):
+    """A stream whose every batch comes ``times`` times, `INTERLEAVED` steps apart, for augmentation to make the
+    difference.
+
+    Rendering a neck costs a CPU more than a training step costs a GPU. Batch n is still a function of n alone.
+    """
+
+    def __init__(self, stream: NeckStream, times: int):
+        super().__init__()
+        self.stream, self.times = stream, times
+
+    def __iter__(self) -> Iterator[SampleBatch]:
+        stream, worker = self.stream, get_worker_info()
+        workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
+        # start, rank and world size count training steps; each process has necks of its own.
+        step = stream.start // stream.world_size + worker_id
+        rendered = lru_cache(maxsize=INTERLEAVED)(stream.batch)
+        while True:
+            turn, place = divmod(step, INTERLEAVED)
+            number = turn // self.times * INTERLEAVED + place
+            yield replace(rendered(number * stream.world_size + stream.rank), index=step)
+            step += workers
 
 
 class ValidationBatches(Dataset):
@@ -41,7 +70,8 @@ class NecksData(pl.LightningDataModule):
     the training split of ``dataset``. The mix is the ratio of the batch sizes. Validation: the dataset's validation
     cases
     if there is a dataset and no digital necks are asked for, else ``validation_batches`` batches of unseen necks.
-    ``styles``: style -> weight; ``backgrounds``: CT files for the styles that need real tissue; ``render_device``: cuda
+    Every rendered batch is used ``reuse`` times. ``styles``: style -> weight; ``backgrounds``: CT files for the styles
+    that need real tissue; ``render_device``: cuda
     renders in the main process (then use workers: 0).
     """
 
@@ -55,6 +85,7 @@ class NecksData(pl.LightningDataModule):
         styles: dict[str, float] | None = None,
         backgrounds: list[Path] | None = None,
         seed: int = 0,
+        reuse: int = 1,
         workers: int = 1,
         render_device: str = "cpu",
         validation_batches: int = 8,
@@ -66,7 +97,8 @@ class NecksData(pl.LightningDataModule):
             raise ValueError("Nothing to train on; set necks_per_step, coarse_per_step or cases_per_step above zero.")
         self.landmarks = landmarks
         self.necks_per_step, self.coarse_per_step, self.cases_per_step = necks_per_step, coarse_per_step, cases_per_step
-        self.dataset, self.seed, self.workers, self.render_device = dataset, seed, workers, render_device
+        self.dataset, self.seed, self.reuse = dataset, seed, reuse
+        self.workers, self.render_device = workers, render_device
         self.styles = Styles([str(path) for path in backgrounds or ()])
         self.weights = styles or dict.fromkeys(self.styles.available, 1.0)
         self.styles.check(list(self.weights))
@@ -81,11 +113,11 @@ class NecksData(pl.LightningDataModule):
         neck = {"base_seed": self.seed, "styles": self.styles, "weights": self.weights, "device": self.render_device}
         loaders: dict[str, DataLoader] = {}
         if self.necks_per_step:
-            loaders["necks"] = self._loader(NeckStream(self.necks_per_step, **neck, **every))
+            loaders["necks"] = self._loader(Reused(NeckStream(self.necks_per_step, **neck, **every), self.reuse))
         if self.coarse_per_step:
             # Other necks than the full stream's: the seed space of the base seed after this one.
             coarse = {**neck, "base_seed": (self.seed + 1) % 256, "scales": (COARSE_MM,)}
-            loaders["coarse"] = self._loader(NeckStream(self.coarse_per_step, **coarse, **every))
+            loaders["coarse"] = self._loader(Reused(NeckStream(self.coarse_per_step, **coarse, **every), self.reuse))
         if self.cases_per_step:
             loaders["cases"] = self._loader(self._cases("train", **every))
         return loaders

@@ -53,7 +53,7 @@ def fit(arguments: Sequence[str]) -> None:
     _Command(
         ChainModule,
         NecksData,
-        args=["fit", *arguments],
+        args=["fit", *arguments],  # not sys.argv: there `fit` is a command among others
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
         trainer_defaults={"callbacks": [RunRecord()]},

@@ -10,6 +10,7 @@ import torch
 from CarotidLandmarkLib.multiscale import Architecture, Guide, MultiScaleLocNet, ScaleOutput
 from torch import Tensor
 
+from .augment import Augmentation, draw_affines, move_truth, recolour
 from .losses import Objective, distance_loss, heatmap_loss, presence_loss, schedule_weights
 from .stream import SampleBatch
 from .view import BatchView
@@ -27,6 +28,7 @@ class ChainModule(pl.LightningModule):
         self,
         architecture: Architecture,
         objective: Objective | None = None,
+        augmentation: Augmentation | None = None,
         learning_rate: float = 1e-3,
         warmup_steps: int = 200,
         decay: bool = True,
@@ -34,7 +36,7 @@ class ChainModule(pl.LightningModule):
     ):
         super().__init__()
         torch.manual_seed(seed)
-        self.architecture, self.objective = architecture, objective or Objective()
+        self.architecture, self.objective, self.augmentation = architecture, objective or Objective(), augmentation
         self.learning_rate, self.warmup_steps, self.decay, self.seed = learning_rate, warmup_steps, decay, seed
         self.net = MultiScaleLocNet(architecture).to(memory_format=torch.channels_last_3d)
 
@@ -59,12 +61,17 @@ class ChainModule(pl.LightningModule):
 
     def losses(self, batch: SampleBatch, random: torch.Generator) -> dict[str, Tensor]:
         """Weighted terms of one batch; ``random`` draws the crop noise."""
-        objective, present, truth = self.objective, batch.present, batch.landmarks_lps
+        view = self.augmented(batch, random)
+        batch, objective = view.batch, self.objective
+        present, truth = batch.present, batch.landmarks_lps
         weights = schedule_weights(objective.schedule, len(self.net.nets), self.progress)
         if not batch.boxes:
-            outputs, weights = [self.net.coarsest(BatchView(batch))], [max(weights[0], 1e-3)]
+            outputs, weights = [self.net.coarsest(view)], [max(weights[0], 1e-3)]
         else:
-            outputs = self.net(*self._view_and_noise(batch, random))
+            noise = 2 * torch.rand((*present.shape, 1, 3), generator=random) - 1
+            teach = self.progress < objective.teacher_until
+            noise_lps = (self.architecture.noise_mm * noise).to(batch.coarse.device)
+            outputs = self.net(view, noise_lps, self.guide(view, random, teach))
         terms: dict[str, Tensor] = {}
         for output, weight in zip(outputs, weights, strict=True):
             name = f"{output.scale_mm:g}mm"
@@ -76,12 +83,16 @@ class ChainModule(pl.LightningModule):
             terms["presence"] = objective.presence_weight * presence_loss(self.net.presence_logit(outputs), present)
         return terms
 
-    def _view_and_noise(self, batch: SampleBatch, random: torch.Generator) -> tuple[BatchView, Tensor, Guide]:
-        view = BatchView(batch)
-        bound = self.architecture.noise_mm
-        noise = (2 * torch.rand((*batch.present.shape, 1, 3), generator=random) - 1) * bound
-        teach = self.progress < self.objective.teacher_until
-        return view, noise.to(batch.coarse.device), self.guide(view, random, teach)
+    def augmented(self, batch: SampleBatch, random: torch.Generator) -> BatchView:
+        """The batch moved and recoloured; geometry waits in the view until a patch is cut."""
+        if self.augmentation is None:
+            return BatchView(batch)
+        middles = BatchView(batch).coarse_middles()
+        affines, mirrored = draw_affines(self.augmentation, middles, random)
+        names = [landmark.name for landmark in self.architecture.landmarks]
+        counterpart = [names.index(landmark.mirror) for landmark in self.architecture.landmarks]
+        moved = move_truth(batch, affines, mirrored, counterpart)
+        return BatchView(recolour(self.augmentation, moved, random), affines)
 
     def guide(self, view: BatchView, random: torch.Generator, teach: bool) -> Guide:
         """Where a finer scale crops: near the truth (``teach``), else where the chain points, kept inside the boxes.

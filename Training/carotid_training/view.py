@@ -10,38 +10,67 @@ from .stream import COARSE_MM, SampleBatch
 
 
 class BatchView:
-    """`multiscale.View` of a `SampleBatch`. Outside its boxes is air, so crops must stay within their slack."""
+    """`multiscale.View` of a `SampleBatch`, seen through one affine per sample (LPS mm to LPS mm; None: as it is).
 
-    def __init__(self, batch: SampleBatch):
+    Outside its boxes is air, so crops must stay within their slack. No voxel is resampled before the crop.
+    """
+
+    def __init__(self, batch: SampleBatch, affines_lps: Tensor | None = None):
         self.batch = batch
+        self.affines_lps = affines_lps
 
     def whole(self, scale_mm: float, multiple: int) -> tuple[Tensor, Tensor]:
         """The coarse views [B, 1, k, j, i], air = 0, and their middles [B, 3]. Raises ValueError on another scale."""
         coarse = self.batch.coarse
         if scale_mm != COARSE_MM or any(n % multiple for n in coarse.shape[2:]):
             raise ValueError(f"Batches hold the whole scan at {COARSE_MM:g} mm, in multiples that the net can halve.")
-        k, j, i = coarse.shape[2:]
-        last = torch.tensor([i - 1, j - 1, k - 1], device=coarse.device)
-        return above_air(coarse), self.batch.coarse_origin_lps + last * scale_mm / 2
+        middles = self.coarse_middles()
+        if self.affines_lps is None:
+            return above_air(coarse), middles
+        affine = self.affines_lps @ _lattices(self.batch.coarse_origin_lps, scale_mm)
+        moved = self._moved(middles)
+        return sample_lattice(above_air(coarse), affine, moved[:, None], scale_mm, coarse.shape[2:])[:, 0], moved
 
     def patches(self, scale_mm: float, centres_lps: Tensor, size: int) -> Tensor:
         """Cubes around centres [B, L, P, 3]: [B, L, P, 1, size, size, size], differentiable in the centres."""
         boxes = self.batch.boxes[scale_mm]
         batch, landmarks = boxes.shape[:2]
-        origins = self.batch.box_origins_lps[scale_mm].flatten(0, 1)
-        affine = torch.diag(torch.tensor([scale_mm, scale_mm, scale_mm, 1.0])).repeat(len(origins), 1, 1)
-        affine[:, :3, 3] = origins.cpu()
+        affine = _lattices(self.batch.box_origins_lps[scale_mm].flatten(0, 1), scale_mm)
+        if self.affines_lps is not None:
+            affine = self.affines_lps.repeat_interleave(landmarks, dim=0) @ affine
         cubes = sample_lattice(above_air(boxes).flatten(0, 1), affine, centres_lps.flatten(0, 1), scale_mm, (size,) * 3)
         return cubes.unflatten(0, (batch, landmarks))
 
+    def coarse_middles(self) -> Tensor:
+        """Middles of the coarse views before the affines, [B, 3]."""
+        k, j, i = self.batch.coarse.shape[2:]
+        last = torch.tensor([i - 1, j - 1, k - 1], device=self.batch.coarse.device)
+        return self.batch.coarse_origin_lps + last * COARSE_MM / 2
+
     def box_middles(self, scale_mm: float) -> Tensor:
-        """[B, L, 1, 3] LPS mm."""
+        """Middles of the boxes as they are seen, [B, L, 1, 3]."""
         side = self.batch.boxes[scale_mm].shape[-1]
-        return (self.batch.box_origins_lps[scale_mm] + (side - 1) / 2 * scale_mm)[:, :, None]
+        return self._moved(self.batch.box_origins_lps[scale_mm] + (side - 1) / 2 * scale_mm)[:, :, None]
 
     def slack_mm(self, scale_mm: float, patch_size: int) -> float:
         """How far a patch may lie from its box's middle without leaving the box."""
         return (self.batch.boxes[scale_mm].shape[-1] - patch_size) / 2 * scale_mm
+
+    def _moved(self, points: Tensor) -> Tensor:
+        """Points [B, ..., 3] through the affines."""
+        if self.affines_lps is None:
+            return points
+        affine = self.affines_lps.to(points.device, torch.float32)
+        offset = affine[:, :3, 3].reshape(len(affine), *(1,) * (points.ndim - 2), 3)
+        return torch.einsum("bxy,b...y->b...x", affine[:, :3, :3], points) + offset
+
+
+def _lattices(origins_lps: Tensor, spacing_mm: float) -> Tensor:
+    """Affines [N, 4, 4] float64 on the CPU of lattices along the LPS axes with their first voxels at [N, 3]."""
+    affine = torch.diag(torch.tensor([spacing_mm, spacing_mm, spacing_mm, 1.0], dtype=torch.float64))
+    affine = affine.repeat(len(origins_lps), 1, 1)
+    affine[:, :3, 3] = origins_lps.double().cpu()
+    return affine
 
 
 def above_air(hu: Tensor) -> Tensor:

@@ -47,7 +47,11 @@ class AnatomicalNeck:
         course = course[np.linspace(0, len(course) - 1, _AIRWAY_POINTS).round().astype(int)]
         warp = Warp(dice, person, levels, course, wild)
         inner, outer = Sketch(warp), Sketch(warp)
-        frames = local_frames(levels, person)
+        step = (levels[-1] - levels[-2]) * 1.05
+        spine = np.concatenate(
+            [levels, levels[-1] + step * np.arange(1, 5)[:, None]]
+        )  # the tree knows the spine down to T4
+        frames = local_frames(spine, person)
         foramina = {name: tree.layout.foramina[index] for index, name in enumerate(_FORAMINA)}
 
         soft.chest_viscera(inner, dice, person)

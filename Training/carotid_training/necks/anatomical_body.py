@@ -102,7 +102,7 @@ class Person:
             thyroid=dice.pick(("normal",) * 8 + ("goitre", "goitre", "nodules", "nodules", "absent", "one lobe")),
             arms=arms,
             operated_spine=dice.chance(0.05),
-            shoulders=dice.normal(0, 9) + (12.0 if arms == "up" else 0.0),
+            shoulders=dice.normal(0, 5) + (7.0 if arms == "up" else 0.0),
         )
 
 

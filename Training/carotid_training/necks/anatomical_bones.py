@@ -14,22 +14,28 @@ import numpy as np
 from .anatomical_body import PATIENT, TEMPLATE_LEVELS, Dice, Frame, Person, Point, Sketch
 
 SIDES = (1, -1)
+LEVELS = (*TEMPLATE_LEVELS, "T5", "T6", "T7", "T8")
+# The body of the mandible from the angle to the symphysis: x, y, lower border, how much of the height is still there.
+_JAW = (
+    (46, -20, 20, 0.2), (43, -32, 16, 0.4), (38, -44, 11, 0.58), (31, -56, 7, 0.7),
+    (22, -67, 3, 0.8), (11, -75, 0, 0.88), (0, -78, -1, 0.9),
+)  # fmt: skip
 
 
 def vertebrae(sketch: Sketch, dice: Dice, person: Person, frames: list[Frame], foramina: dict[str, np.ndarray]) -> None:
-    """C1 to T4 in their local frames; ``foramina`` [2, 3] per cervical level are where the vertebral arteries pass."""
+    """C1 to T8 in their local frames; ``foramina`` [2, 3] per cervical level are where the vertebral arteries pass."""
     disc = sketch.part("disc", dice.uniform(75, 120), blend_mm=1.0)
     bone = sketch.part("vertebra", person.bone_hu * 0.75, person.marrow_hu, dice.uniform(0.8, 1.7), 1.2)
     arch = sketch.part("arch", person.bone_hu, person.marrow_hu, dice.uniform(1.0, 2.0), 0.8)
     spur = sketch.part("osteophyte", person.bone_hu * 0.9, blend_mm=0.5)
     worn = max(0.0, (person.age - 45) / 50)
-    for level, frame, below in zip(TEMPLATE_LEVELS, frames, [*frames[1:], None], strict=True):
+    for level, frame, below in zip(LEVELS, frames, [*frames[1:], None], strict=True):
         sketch.use(frame)
         if level == "C1":
             _atlas(sketch, dice, arch)
         else:
             _vertebra(sketch, dice, level, bone, arch)
-        if level not in ("C1", "T4") and below is not None:
+        if level != "C1" and below is not None:
             drop = float(np.linalg.norm(below.origin - frame.origin)) / 2 * frame.scale
             thick = max(1.0, dice.normal(3.0, 0.5) * (1 - 0.5 * worn * dice.uniform()))
             wide, deep = (12.0, 8.5) if level.startswith("C") else (15.0, 12.0)
@@ -69,9 +75,9 @@ def vertebrae(sketch: Sketch, dice: Dice, person: Person, frames: list[Frame], f
 
 
 def _vertebra(sketch: Sketch, dice: Dice, level: str, bone: int, arch: int) -> None:
-    """Body, pedicles, articular pillars, laminae, spinous and (thoracic) transverse processes of C2 to T4."""
+    """Body, pedicles, articular pillars, laminae, spinous and (thoracic) transverse processes of C2 to T8."""
     thoracic = level.startswith("T")
-    number = TEMPLATE_LEVELS.index(level)
+    number = LEVELS.index(level)
     half = (10.5 + 0.35 * number) * dice.normal(1, 0.04)
     deep = 7.3 + (3.5 if thoracic else 0.0)
     high = 6.0 + 0.28 * max(0, number - 3)
@@ -293,23 +299,20 @@ def jaws(sketch: Sketch, dice: Dice, person: Person) -> list[Point]:
     flare = dice.normal(0, 2.0)
     gone = person.edentulous
     open_mm = dice.uniform(0, 8) if dice.chance(0.8) else dice.uniform(8, 22)
-    for z, thin in ((4.0, 5.0), (11.0, 5.2)) if gone else ((4.0, 5.0), (11.0, 5.2), (19.0, 5.0)):
-        arch = [
-            (46 + flare, -20, 20 + z * 0.2),
-            (40 + flare, -40, 12 + z * 0.55),
-            (25, -64, 3 + z * 0.8),
-            (10, -77, -1 + z * 0.9),
-        ]
-        arch = [(x, y, h - open_mm * min(1.0, -y / 70)) for x, y, h in arch]
-        sketch.chain(bone, [*arch, *[(-x, y, h) for x, y, h in arch[::-1]]], thin)
+    for rise, thin in ((4.0, 5.0), (11.0, 5.2), (19.0, 5.0))[: 2 if gone else 3]:
+        arch = []
+        for x, y, floor, share in _JAW:
+            arch.append((x + flare * min(1.0, x / 40), y, floor + share * rise - open_mm * min(1.0, -y / 70)))
+        sketch.chain(bone, [*arch, *[(-x, y, h) for x, y, h in arch[-2::-1]]], thin)
+    ramus = sketch.part(
+        "ramus of the mandible", person.bone_hu * 1.05, person.marrow_hu + 60, dice.uniform(1.0, 1.6), 2.5
+    )
     for side in SIDES:
         for y_low, y_high, top in ((-13, -8, 70), (-18, -14, 60), (-23, -20, 56), (-28, -27, 58), (-33, -34, 66)):
-            sketch.chain(
-                bone,
-                [(side * (46 + flare), y_low, 22), (side * (49 + flare), y_high, 50), (side * 50, y_high, top)],
-                [4.2, 3.6, 3.4],
-            )
-        sketch.ball(bone, (side * 51, -9, 72), (9, 5, 5), yaw=side * 0.3)
+            line = [(side * (46 + flare), y_low, 22), (side * (49 + flare), y_high, 50), (side * 50, y_high, top)]
+            sketch.chain(ramus, line, [4.2, 3.8, 3.4])
+        sketch.ball(ramus, (side * 51, -9, 72), (9, 5, 5), yaw=side * 0.3)
+    bone = sketch.part("maxilla and palate", person.bone_hu, person.marrow_hu + 60, dice.uniform(1.2, 2.2), 1.5)
     for x in range(-20, 21, 4):
         rise = 56 - 0.011 * x * x
         sketch.chain(bone, [(float(x), -44, rise), (float(x), -80 + 0.05 * x * x, rise - 3)], 2.4)
@@ -420,8 +423,8 @@ def chest(sketch: Sketch, dice: Dice, person: Person) -> None:
             [(side * 146, 12, -98 + lift), (side * 134, -18, -94 + lift), (side * 142, -30, -102 + lift)],
             [5.0, 5.0, 5.0],
         )
-    for x in (-18.0, -6.0, 6.0, 18.0):
-        sketch.chain(bone, [(x, -54, -108), (x * 0.6, -64, -160), (x * 0.55, -74, -240)], 5.0)
+    for x in (-9.0, -3.0, 3.0, 9.0):
+        sketch.chain(bone, [(x * 1.8, -54, -108), (x * 0.9, -64, -160), (x * 0.8, -74, -240)], 5.0)
 
 
 def arms(sketch: Sketch, dice: Dice, person: Person) -> tuple[list[Point], list[tuple[Point, Point, float, float]]]:

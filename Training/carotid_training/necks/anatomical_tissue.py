@@ -123,32 +123,24 @@ class Outline:
         )
         front = front * person.depth + shift_front[:, 1] - chin
         back = back * person.depth + shift_back[:, 1]
-        high = warp.height(z) + person.shoulders * np.interp(z, [-160, -120, -75, -55], [0.0, 1.0, 1.0, 0.0])
-        rows = [
-            half * shoulder,
-            shift_back[:, 0],
-            (front + back) / 2,
-            (back - front) / 2,
-            power,
-            taper + np.where(z > -15, dice.uniform(-0.05, 0.12), 0.0),
-            fat,
-        ]
+        high = warp.height(z) + person.shoulders * np.interp(z, [-190, -130, -82, -40], [0.0, 1.0, 1.0, 0.0])
+        taper = taper + np.where(z > -15, dice.uniform(-0.05, 0.12), 0.0)
         self._low = float(high[0])
         even = np.arange(high[0], high[-1], _TABLE_STEP)
-        self._columns = np.stack([soften(np.interp(even, high, row)) for row in rows])
-        for x, _, height, radius in widest:
-            at = np.abs(even - height) < 12
-            room = abs(x - self._columns[1, at]) + radius + 7
-            self._columns[0, at] = np.maximum(self._columns[0, at], room)
-        self._columns[0] = soften(self._columns[0])
-        self._even = even
+        rows = [
+            np.interp(even, high, row) for row in (half * shoulder, shift_back[:, 0], front, back, power, taper, fat)
+        ]
+        half, middle, front, back, power, taper, fat = (soften(row) for row in rows)
+        half, front = _make_room(widest, even, half, middle, front, back, fat)
+        half, front = soften(half), soften(front)
+        self._columns = np.stack([half, middle, (front + back) / 2, (back - front) / 2, power, taper, fat])
         self._arms = arms
         nose = dice.uniform(-8, 6)
         tip, root = warp(np.array([(0.0, -96.0 + nose, 60.0), (0.0, -91.0, 92.0)]))
         self._nose = np.array([[*tip, *root, 11.0, 7.0]])
         self._bumps = Waves(dice, 12, 45, 160)
         self._asymmetry = Waves(dice, 10, 40, 130)
-        self.bump_mm = dice.uniform(0.5, 1.7)
+        self.bump_mm = dice.uniform(0.4, 1.3)
         self.skin_mm = dice.uniform(1.3, 2.6)
         self.skin_hu = dice.uniform(10, 70)
         self.fat_hu = person.fat_hu
@@ -214,7 +206,7 @@ class Outline:
             reach = wide + (narrow - wide) * along - (where - start - along[..., None] * line).norm(dim=-1)
             apart = (7.0 - (depth - reach).abs()).clamp(min=0)
             depth = torch.maximum(depth, reach) + apart.square() / 28
-        fat = fat * (1 + 0.18 * self._asymmetry.on(lattice, device)).clamp(0.2) * (1 + 0.35 * v.clamp(-1, 1))
+        fat = fat * (1 + 0.12 * self._asymmetry.on(lattice, device)).clamp(0.2) * (1 + 0.35 * v.clamp(-1, 1))
         table = self.table
         bed = y - table.top_mm + table.curvature * (x.abs().clamp(max=260) ** 2)
         below = torch.minimum(bed, table.thick_mm - bed)
@@ -269,6 +261,30 @@ class Layers:
     def wrap(self, deep: Tensor) -> Tensor:
         """The deep tissue, organs and all, in its fat and skin; organs that reach beyond are cut off there."""
         return torch.lerp(self.around, deep, self.inside)
+
+
+def _make_room(
+    vessels: np.ndarray,
+    z: np.ndarray,
+    half: np.ndarray,
+    middle: np.ndarray,
+    front: np.ndarray,
+    back: np.ndarray,
+    fat: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Half width and front of the deep tissue over ``z``, wide enough for vessels [n, 4] to stay inside (or in the fat)."""
+    at = ((vessels[:, 2] - z[0]) / _TABLE_STEP).round().astype(int)
+    vessels, at = vessels[(at >= 0) & (at < len(z))], at[(at >= 0) & (at < len(z))]
+    x, y, radius = np.abs(vessels[:, 0] - middle[at]), vessels[:, 1], vessels[:, 3]
+    wide, fore = half.copy(), front.copy()
+    np.maximum.at(wide, at, x + radius + 7)
+    cy = (front + back)[at] / 2
+    reach = np.sqrt(1 - np.minimum(0.85, x / wide[at]) ** 2)
+    np.minimum.at(fore, at, np.where(y < cy, cy - (cy - y + radius + 3) / reach + 0.7 * fat[at], 1e3))
+    for _ in range(6):  # room for 12 mm above and below each
+        wide = np.maximum(wide, np.maximum(np.roll(wide, 1), np.roll(wide, -1)) - 1.5)
+        fore = np.minimum(fore, np.minimum(np.roll(fore, 1), np.roll(fore, -1)) + 4.0)
+    return wide, fore
 
 
 class Texture:

@@ -43,10 +43,12 @@ def draw_carotid(
     r_external = dice.normal(2.15, 0.3 * (1 + wild), 1.2, 3.4) * size
     azimuth = np.deg2rad(dice.normal(48, 32)) if dice.chance(0.9) else np.deg2rad(dice.uniform(90, 250))
     towards = np.array([sign * np.cos(azimuth), np.sin(azimuth), 0.0])  # 0: internal lateral; 90 degrees: behind
-    angle = np.deg2rad(dice.normal(48, 15 * (1 + wild), 24, 84))
-    apart = (r_bulb + r_external) * dice.uniform(1.3, 2.2)
-    apex = -apart / np.tan(angle) * np.log(1 - (r_bulb + r_external) / apart)
-    apex = float(np.clip(apex, 5.0, 22.0))
+    angle = np.deg2rad(dice.normal(50, 15 * (1 + wild), 28, 84))
+    # The axes part as apart * (1 - exp(-(s / length)^2)): slowly at first; by ``angle`` where the lumens separate.
+    ratio = dice.uniform(1.5, 2.3)
+    apart, where = (r_bulb + r_external) * ratio, np.sqrt(-np.log(1 - 1 / ratio))
+    apex = float(np.clip(2 * apart * where**2 * (1 - 1 / ratio) / np.tan(angle), 5.0, 22.0))
+    length = apex / where
     share = dice.uniform(0.25, 0.7)
 
     z = (height - 0.95 * apex) / layout.size  # of the junction, in the mean adult
@@ -73,15 +75,16 @@ def draw_carotid(
     common = [layout.at(*place, sign) for place in low if place[2] < z - 22]
     rise = np.array([sign * dice.normal(0.04, 0.08), dice.normal(0.08, 0.12), 1.0])
     rise /= np.linalg.norm(rise)
-    steps = np.array([0.0, 5.0, 10.0, 16.0, 23.0])
+    steps = length * np.array([0.0, 0.4, 0.8, 1.2, 1.6, 2.1])
     steps = steps[z + steps / layout.size < 57]
-    spread = apart * (1 - np.exp(-steps * np.tan(angle) / apart))
+    end = z + steps[-1] / layout.size
+    spread = apart * (1 - np.exp(-((steps / length) ** 2)))
     trunk = junction + steps[:, None] * rise
     inner = trunk + share * spread[:, None] * towards
     outer = trunk - (1 - share) * spread[:, None] * towards
     base = [(27, -5, 64), (26.5, -5, 75), (21, -11, 82), (13, -17, 83), (11.5, -20, 90)]
     base += [(11, -31, 93), (10.5, -33, 98), (12, -27, 101), (14, -26, 107)]
-    rest = [p for p in ((28, -10, 36), (28, -7, 50)) if p[2] > z + 38]
+    rest = [p for p in ((28, -10, 36), (28, -7, 50)) if p[2] > end + 10]
     whole = np.array([*common, junction - 9 * rise, *inner, *(layout.at(*p, sign) for p in rest + base)])
     whole = shift(curve(whole, 1.5))
     cut = int(np.argmin(np.linalg.norm(whole - shift(junction[None]), axis=1)))
@@ -101,7 +104,7 @@ def draw_carotid(
         common = with_loop(common, spot, dice.uniform(6, 10), dice.uniform(1.5, 3.5), dice.uniform(0, 2 * np.pi))
         common[-1] = internal[0]
 
-    back = [p for p in ((36, -21, 30), (42, -16, 46), (46, -14, 58)) if p[2] > z + 26]
+    back = [p for p in ((36, -21, 30), (42, -16, 46), (46, -14, 58)) if p[2] > end + 6]
     external = np.array([junction - 2 * rise, *outer, *(layout.at(*p, sign) for p in back)])
     external = shift(curve(external, 1.5))
 

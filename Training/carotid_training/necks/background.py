@@ -68,6 +68,8 @@ class Background:
         smooth = ndimage.gaussian_filter(small, 0.7)
         canal_cells, enclosure = _canal(smooth, step)
         foramen = _foramen_magnum(enclosure, step[2])
+        last = round(foramen - 8.0 / step[2])  # beyond, the path is lost in the skull
+        canal_cells[last:, :2] = canal_cells[last, :2]
         canal = corner + canal_cells * step
         levels = _levels(smooth, canal_cells, foramen, step) * step + corner
         foramina = corner + _foramina(smooth, canal_cells, foramen, step) * step

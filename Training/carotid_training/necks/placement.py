@@ -17,7 +17,7 @@ from .vessel_paths import Points, Tube
 
 _SHARED = ("C6", "C5", "C4", "C3", "C2", "C1")  # from below upwards, as in Layout.foramina
 _LOW, _HIGH = (-80.0, -95.0, -90.0), (80.0, 45.0, 90.0)  # the box of the moving lattice, LPS mm
-_NODE_MM = 24.0
+_NODE_MM = 18.0
 _STEPS = 40
 _GAP_MM = 0.8  # tissue left between a lumen and bone or air
 

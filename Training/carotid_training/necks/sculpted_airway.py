@@ -90,6 +90,20 @@ def _airway(
     gas = both(2.5 - ((x + 4) ** 2 + (y - 15) ** 2).sqrt(), 6 - (torch.remainder(z + 7, 37.0) - 18).abs(), -46 - z)
     if dice.chance(0.35):
         air = any_of(air, gas)
+    tube_hu = dice.uniform(120, 600)
+    if dice.chance(0.12):  # intubated; the tube leaves through the mouth
+        forward = (z - 22).clamp_min(0) * 1.6
+        off = ((x - dice.normal(0, 2)) ** 2 + (y + forward) ** 2).sqrt()
+        bore = dice.uniform(3.2, 4.5)
+        tube = both(0.9 - (off - bore - 0.9).abs(), z + dice.uniform(85, 125))
+        air = any_of(both(air, off - bore - 1.8), both(bore - off, z + 85))
+        hu = torch.where(tube > cartilage, torch.full_like(hu, tube_hu), hu)
+        cartilage = any_of(cartilage, tube)
+    if dice.chance(0.1):  # gastric tube
+        off = ((x + 4) ** 2 + (y - 14 + 6 * (z > -44)) ** 2).sqrt()
+        tube = both(1.3 - (off - 1.6).abs(), 60 - z)
+        hu = torch.where(tube > cartilage, torch.full_like(hu, tube_hu), hu)
+        cartilage = any_of(cartilage, tube)
     if wild and dice.chance(0.2):
         air = air - dice.uniform(2, 9)  # nearly or wholly closed
     return air * size, cartilage * size, hu, mucosa * size

@@ -126,7 +126,9 @@ class Outline:
         head = interp(nominal, (10, 50), (0, 1))
         scale = frame.size
         for row, stretch in zip(rows[:3], (habitus.width, habitus.depth, habitus.depth), strict=True):
-            row *= scale * frame.girth * (neck * stretch + (1 - neck) * (head * habitus.head + (1 - head) * habitus.chest))
+            row *= (
+                scale * frame.girth * (neck * stretch + (1 - neck) * (head * habitus.head + (1 - head) * habitus.chest))
+            )
         rows[1] += interp(nominal, (-10, 12, 50, 60), (0, 1, 1, 0)) * dice.normal(0, 4.0)
         rows = [smooth(row, 5) for row in rows]
         axis = smooth(
@@ -165,7 +167,9 @@ class Outline:
         needed = torch.zeros(radius.numel()).scatter_reduce(0, row * 185 + column, least, "amax").reshape(1, 1, -1, 185)
         # A vessel too near the skin lifts it over a broad area, as fat would.
         lift = (needed - torch.minimum(plain, radius)).clamp_min(0)
-        lift = F.avg_pool2d(F.max_pool2d(lift, (21, 25), 1, (10, 12)), (17, 21), 1, (8, 10), count_include_pad=False)[0, 0]
+        lift = F.avg_pool2d(F.max_pool2d(lift, (21, 25), 1, (10, 12)), (17, 21), 1, (8, 10), count_include_pad=False)[
+            0, 0
+        ]
         plain, radius = plain + lift, radius + lift
         steep = torch.gradient(radius, spacing=step, dim=1)[0] / radius
         return torch.stack([radius, (1 + steep * steep).sqrt(), plain])
@@ -266,7 +270,7 @@ def _body(
         )
     )
     thick = thick.clamp_min(1.0) * interp(nominal, (60, 90), (1.0, 0.45)) + 1.0
-    platysma = 0.8 - (skin - 0.6 * thick).abs() - 3 * (nominal < -100) - 3 * (nominal > 40) - 6 * (angle.abs() > 2.0)
+    platysma = 1.2 - (skin - 0.6 * thick).abs() - 3 * (nominal < -100) - 3 * (nominal > 40) - 6 * (angle.abs() > 2.0)
     lean = any_of(both(lean, skin - thick), platysma)
     profiles = (frame.spine_y - outline.centre, outline.half_width, outline.front)
     air, bone = _thorax(dice, x, y, nominal, skin, *(interp(z, frame.z, r) for r in profiles))

@@ -51,9 +51,7 @@ class Distractors:
         room = away.sqrt_().sub_(14).clamp_(-9, 0)
         first, second, blob = (waves.on(grid, 0.0, hu.device) for waves in (*self.tubes, self.blobs))
         off = (first * first + second * second).sqrt_() * (self.scale_mm / 5)
-        hu = torch.lerp(
-            hu, torch.full_like(hu[:1], self.blob_hu), cover((blob - self.blob_mm) * 4 + room, edge)
-        )
+        hu = torch.lerp(hu, torch.full_like(hu[:1], self.blob_hu), cover((blob - self.blob_mm) * 4 + room, edge))
         return torch.lerp(hu, torch.full_like(hu[:1], self.tube_hu), cover(self.tube_mm - off + room, edge))
 
 
@@ -69,6 +67,7 @@ class Things:
     half_width_mm: float
     pad_hu: float
     air_hu: float
+    arms: tuple[float, float, float, float] | None  # raised: distance to the side, y, radius, lean share
     metal: Tensor  # [n, 4]
     shoulders: Tensor  # [2, 4]: centre and radius of the shoulders' bone
     distractors: Distractors | None
@@ -89,6 +88,7 @@ class Things:
             half_width_mm=dice.uniform(190, 280),
             pad_hu=dice.uniform(-990, -880) if dice.chance(0.7) else -1000.0,
             air_hu=-1000.0,
+            arms=_arms(dice, outline) if dice.chance(0.1) else None,
             metal=metal,
             shoulders=torch.cat([place, place * torch.tensor([-1.0, 1, 1, 1])]),
             distractors=distractors,
@@ -107,7 +107,14 @@ class Things:
         pad = torch.minimum(torch.minimum(depth + 30, -depth), wide - 40)
         hu.lerp_(torch.full_like(x[:1], self.pad_hu), cover(pad, voxel_mm))
         hu.lerp_(torch.full_like(x[:1], self.table_hu), cover(block, voxel_mm))
-        return hu.lerp_(torch.full_like(x[:1], self.foam_hu), cover(block - 2.0, voxel_mm))
+        hu.lerp_(torch.full_like(x[:1], self.foam_hu), cover(block - 2.0, voxel_mm))
+        if self.arms is not None:
+            side, back, radius, lean = self.arms
+            off = ((x.abs() - side - 0.1 * z) ** 2 + (y - back) ** 2).sqrt_()
+            for part, tissue in ((1.0, -100.0), (lean, 60.0), (0.24, 1100.0), (0.13, 50.0)):
+                within = torch.minimum(radius * part - off, z + 90)
+                hu.lerp_(torch.full_like(x[:1], tissue), cover(within, voxel_mm))
+        return hu
 
     def metal_over(self, hu: Tensor, x: Tensor, y: Tensor, z: Tensor, voxel_mm: float) -> Tensor:
         """HU with the dental metal."""
@@ -115,3 +122,15 @@ class Things:
             distance = ((x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2).sqrt_()
             hu = torch.lerp(hu, torch.full_like(hu[:1], METAL_HU), cover(radius - distance, voxel_mm))
         return hu
+
+
+def _arms(dice: Dice, outline: Outline) -> tuple[float, float, float, float]:
+    """Arms raised beside the head: distance to the side, y, radius (mm), and the lean share of the radius."""
+    radius = dice.uniform(35, 55)
+    clear = float(outline.half_width[outline.nominal > 0].max()) + radius
+    return (
+        clear + dice.uniform(4, 40),
+        float(outline.centre.mean()) + dice.uniform(-10, 40),
+        radius,
+        dice.uniform(0.6, 0.9),
+    )

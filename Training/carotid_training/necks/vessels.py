@@ -46,10 +46,10 @@ class VesselTree:
         layout = Layout.draw(dice, wild)
         hu = _arterial_contrast(dice, wild)
         common_height = dice.normal(7.0, 9.5 * (1 + 0.4 * wild), -24, 30)
-        width = dice.normal(28.9, 4.0 * (1 + wild), 16, 46)
+        width = dice.normal(29.5, 4.2 * (1 + wild), 19, 46)
         carotids, treated = {}, {}
         for side in SIDES:
-            height = common_height + dice.normal(0, 5.6 * (1 + 0.4 * wild), -16, 16)
+            height = common_height + dice.normal(0, 5.4 * (1 + 0.4 * wild), -12, 12)
             height = min(max(height, -40.0), 38.0) * layout.size  # C6 to C2
             lateral = width + dice.normal(0, 2.2 * (1 + wild))
             carotids[side] = draw_carotid(dice, layout, side, height, lateral, hu[side], wild)
