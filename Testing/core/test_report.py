@@ -158,6 +158,12 @@ def test_the_page_says_all_there_is_to_know():
         assert words in text
 
 
+def test_a_landmark_that_seems_to_lie_beyond_the_scan_is_not_called_improbable():
+    beyond = LandmarkResult(RIGHT, "missing", 0.98)
+    text = text_of(report_html(volume(), detection(volume(), beyond)))
+    assert "Not found in this scan. The place where it seems to be lies outside the scan" in text
+
+
 def test_the_page_loads_nothing_from_elsewhere_and_its_pictures_are_whole(tmp_path):
     page = write_report(tmp_path / "report.html", volume(), detection(volume())).read_text(encoding="utf-8")
     sources = re.findall(r'src="([^"]*)"', page)
