@@ -369,7 +369,8 @@ def _show(
     console.print(f"Verdict: [bold {colour}]{detection.quality.verdict}[/]", highlight=False)
     for reason in detection.quality.reasons:
         console.print(f"  - {reason}", highlight=False, markup=False)
-    console.print(f"{detection.device}, {detection.timing_s['total']:.1f} s", highlight=False, markup=False)
+    seconds = detection.timing_s["total"]
+    console.print(f"Computed on {detection.device} in {seconds:.1f} s.", highlight=False, markup=False)
     for name in files:
         print(output / name)
 
