@@ -1,0 +1,89 @@
+"""Augmentation: the picture and the truth move together, left and right change places in a mirror."""
+
+import pytest
+import torch
+from carotid_training.augment import Augmentation, draw_affines, move_truth, recolour
+from carotid_training.stream import SampleBatch
+from carotid_training.view import BatchView
+from CarotidLandmarkLib.pyramid import AIR_HU
+
+LEFT, RIGHT = torch.tensor([30.0, -10.0, 5.0]), torch.tensor([-28.0, -6.0, -9.0])
+SIZES = {2.0: 60, 1.0: 60, 0.5: 72}
+
+
+def ball(origin, spacing, shape, centre, hu):
+    k, j, i = (torch.arange(n) * spacing for n in shape)
+    z, y, x = k + origin[2] - centre[2], j + origin[1] - centre[1], i + origin[0] - centre[0]
+    squared = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2
+    return hu * torch.exp(-0.5 * squared / 8.0**2)
+
+
+def batch_of_balls():
+    """A bright ball at the left landmark, a dimmer one at the right; 0 HU elsewhere."""
+    origin = torch.tensor([-110.0, -110.0, -110.0])
+    shape = (56, 56, 56)
+    coarse = ball(origin, 4.0, shape, LEFT, 900) + ball(origin, 4.0, shape, RIGHT, 450)
+    boxes, origins = {}, {}
+    for scale, n in SIZES.items():
+        own = [point + 1.7 - (n - 1) / 2 * scale for point in (LEFT, RIGHT)]
+        pictures = [ball(o, scale, (n,) * 3, LEFT, 900) + ball(o, scale, (n,) * 3, RIGHT, 450) for o in own]
+        boxes[scale] = torch.stack(pictures)[None, :, None].half()
+        origins[scale] = torch.stack(own)[None]
+    return SampleBatch(
+        index=0,
+        coarse=coarse[None, None].half(),
+        coarse_origin_lps=origin[None],
+        boxes=boxes,
+        box_origins_lps=origins,
+        landmarks_lps=torch.stack([LEFT, RIGHT])[None],
+        present=torch.tensor([[True, True]]),
+        seeds=(0,),
+        styles=("balls",),
+        absent_because=(("", ""),),
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_picture_is_where_the_moved_truth_says(seed):
+    how = Augmentation(rotation_degrees=20, scale=0.2, shear=0.1, shift_mm=15, mirror_share=0.5)
+    batch = batch_of_balls()
+    affines, mirrored = draw_affines(how, BatchView(batch).coarse_middles(), torch.Generator().manual_seed(seed))
+    moved = move_truth(batch, affines, mirrored, [1, 0])
+    view = BatchView(moved, affines)
+    bright, dim = (450, 900) if mirrored else (900, 450)  # what was left is right in the mirror
+    for scale in SIZES:
+        patches = view.patches(scale, moved.landmarks_lps[:, :, None], 7)[0, :, 0, 0] + AIR_HU
+        assert patches[0, 3, 3, 3] == pytest.approx(bright, rel=0.1)
+        assert patches[1, 3, 3, 3] == pytest.approx(dim, rel=0.1)
+    whole, middle = view.whole(4.0, 8)
+    index = ((moved.landmarks_lps[0, 0] - middle[0]) / 4 + 27.5).round().long()
+    assert whole[0, 0, index[2], index[1], index[0]] + AIR_HU == pytest.approx(bright, rel=0.3)
+
+
+def test_left_stays_left_of_right_in_a_mirror():
+    how = Augmentation(rotation_degrees=5, mirror_share=1.0)
+    batch = batch_of_balls()
+    affines, mirrored = draw_affines(how, BatchView(batch).coarse_middles(), torch.Generator().manual_seed(1))
+    assert bool(mirrored) and float(torch.linalg.det(affines[0, :3, :3])) < 0
+    moved = move_truth(batch, affines, mirrored, [1, 0])
+    assert moved.landmarks_lps[0, 0, 0] > moved.landmarks_lps[0, 1, 0]
+
+
+def test_no_augmentation_leaves_the_view_as_it_is():
+    how = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)
+    batch = batch_of_balls()
+    generator = torch.Generator().manual_seed(0)
+    affines, _ = draw_affines(how, BatchView(batch).coarse_middles(), generator)
+    assert torch.allclose(affines[0], torch.eye(4, dtype=torch.float64))
+    assert torch.equal(recolour(how, batch, generator).boxes[0.5], batch.boxes[0.5])
+
+
+def test_recolouring_is_the_same_at_every_scale_and_leaves_air_alone():
+    batch = batch_of_balls()
+    batch.coarse[0, 0, :5] = AIR_HU
+    changed = recolour(Augmentation(noise_hu=0.0), batch, torch.Generator().manual_seed(3))
+    assert (changed.coarse[0, 0, :5] == AIR_HU).all()
+    middles = [changed.boxes[scale][0, 0, 0][(n // 2,) * 3].item() for scale, n in SIZES.items()]
+    befores = [batch.boxes[scale][0, 0, 0][(n // 2,) * 3].item() for scale, n in SIZES.items()]
+    slopes = [(after + 50) / (before + 50) for after, before in zip(middles, befores, strict=True)]
+    assert max(slopes) - min(slopes) < 0.05 and abs(slopes[0] - 1) > 0.005
