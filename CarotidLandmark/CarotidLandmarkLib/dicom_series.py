@@ -18,7 +18,8 @@ from .volume import DIRECTION_TOLERANCE, PADDING_HU, VolumeError, hu_array, imag
 _UID, _NUMBER, _ACQUISITION, _INSTANCE = "0020|000e", "0020|0011", "0020|0012", "0008|0018"
 _MODALITY, _IMAGE_TYPE, _FRAMES = "0008|0060", "0008|0008", "0028|0008"
 _CT_CLASSES = tuple("1.2.840.10008.5.1.4.1.1.2" + kind for kind in ("", ".1", ".2"))  # plain, enhanced, converted
-_GEOMETRY = ("0020|0032", "0020|0037", "0028|0030")  # position, orientation, pixel spacing
+_ORIENTATION = "0020|0037"
+_GEOMETRY = ("0020|0032", _ORIENTATION, "0028|0030")  # position, orientation, pixel spacing
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,24 @@ def _read_header(file: Path, name: str) -> _Image | None:
     wanted = (_UID, _NUMBER, _ACQUISITION, _INSTANCE, _MODALITY, _IMAGE_TYPE, _FRAMES, *_GEOMETRY)
     tags = {tag: reader.GetMetaData(tag).strip() if reader.HasMetaDataKey(tag) else "" for tag in wanted}
     i, j, k = (*reader.GetSize(), 1)[:3]
-    return _Image(file, image_affine(reader), (i, j, k), tags)
+    affine = image_affine(reader)
+    if not _orientation_is_sound(affine, tags[_ORIENTATION]):
+        raise VolumeError(f"{file.name} in {name} has a degenerate direction matrix; export the series again.")
+    return _Image(file, affine, (i, j, k), tags)
+
+
+def _orientation_is_sound(affine: np.ndarray, tag: str) -> bool:
+    """Whether rows and columns span a plane, and as the file says: GDCM makes the identity of what it can not use."""
+    axes = affine[:3, :2].T
+    if not np.linalg.norm(np.cross(*axes)) > 0:
+        return False
+    if not tag:
+        return True
+    try:
+        said = np.array([float(number) for number in tag.split("\\")]).reshape(2, 3)
+    except ValueError:
+        return False
+    return bool(np.abs(axes / np.linalg.norm(axes, axis=1, keepdims=True) - said).max() < 1e-2)
 
 
 def _sop_class(start: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
+import re
 import sys
 import threading
 import zlib
@@ -265,6 +266,10 @@ def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
     import SimpleITK as sitk
 
     name = path.name
+    with path.open("rb") as stream:
+        start = stream.read(4096)
+    if name.lower().endswith((".mha", ".mhd")) and not re.search(rb"NDims *= *[1-9]\b", start):
+        raise _damaged(name)  # MetaIO crashes on a negative number of dimensions
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

@@ -112,6 +112,10 @@ BAD_FILES = {
     ),
     "no content": (lambda p: written(p / "a.nrrd", b""), f"a.nrrd {DAMAGED_SENTENCE}"),
     "another content": (lambda p: written(p / "a.nii.gz", b"no scan at all" * 99), f"a.nii.gz {DAMAGED_SENTENCE}"),
+    "negative dimensions": (
+        lambda p: written(p / "a.mha", save(hu(), p / "b.mha").read_bytes().replace(b"NDims = 3", b"NDims = -3")),
+        f"a.mha {DAMAGED_SENTENCE}",
+    ),
     "header without data": (lambda p: written(p / "a.nhdr", DETACHED), f"a.nhdr {DAMAGED_SENTENCE}"),
     "NIfTI without orientation": (
         lambda p: without_codes(p / "a.nii"),

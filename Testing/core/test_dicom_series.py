@@ -216,6 +216,12 @@ class TestRefusals:
         ):
             read_volume(folder)
 
+    def test_slices_whose_rows_and_columns_are_parallel_are_refused(self, make_volume, write_dicom, tmp_path, capfd):
+        folder = write_dicom(make_volume(), tmp_path / "ct", ImageOrientationPatient=["1", "0", "0", "1", "0", "0"])
+        with pytest.raises(VolumeError, match="in ct has a degenerate direction matrix; export the series again"):
+            read_volume(folder)
+        assert capfd.readouterr() == ("", "")
+
     def test_one_slice_alone_is_refused(self, make_volume, write_dicom, tmp_path):
         file = sorted(write_dicom(make_volume(), tmp_path / "ct").iterdir())[0]
         with pytest.raises(VolumeError, match="holds a single slice; give the folder with all DICOM files of the CT"):
