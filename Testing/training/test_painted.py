@@ -93,7 +93,7 @@ def test_spine_canal_foramina_airway_and_metal_of_a_drawn_neck_are_found(backgro
 
 
 def test_classes_and_clearance_follow_the_drawing(background):
-    points = torch.tensor([[0.0, 0, 0], [45, 20, 0], [0, -28, 0], [100, 100, 0], [0, 66.5, 0]])
+    points = torch.tensor([[0.0, 0, 0], [45, 20, 0], [0, -28, 0], [72, 75, 0], [0, 66.5, 0]])
     bone, muscle, airway, outside, fat = background.class_at(points).tolist()
     assert (bone, muscle, outside, fat) == (BONE, SOFT, OUTSIDE, FAT)
     clearance = torch.nn.functional.grid_sample(
