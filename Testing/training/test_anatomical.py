@@ -56,12 +56,12 @@ def test_the_cord_lies_behind_bodies_of_bone(patients):
 
 def test_vertebral_arteries_pass_through_rings_of_bone(patients):
     rings = []
-    for neck in patients[:3]:
+    for neck in patients[:2]:
         for holes in neck._tree.layout.foramina[:4]:  # C6 to C3
             for hole in holes:
                 turns = np.linspace(0, 2 * math.pi, 12, endpoint=False)
                 ways = np.stack([np.cos(turns), np.sin(turns), np.zeros(12)], 1)
-                steps = np.arange(3.0, 8.0, 0.75)
+                steps = np.arange(3.5, 7.5, 1.0)
                 hu = look(neck, hole + (ways[:, None] * steps[:, None]).reshape(-1, 3)).reshape(12, -1)
                 rings.append(float((hu.amax(1) > 250).float().mean()))
                 assert look(neck, [hole], 1.0) < 1500  # the hole itself is not of bone
@@ -76,7 +76,7 @@ def test_arteries_are_brighter_than_the_muscle_around_them(patients):
         assert (look(neck, points) > neck.person.muscle_hu + 40).float().mean() > 0.7
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**31))
 def test_the_same_seed_gives_the_same_voxels_and_another_seed_another_neck(seed):
     grid = Grid.aligned(torch.zeros(3), 6.0, (20, 36, 36))
@@ -166,10 +166,32 @@ def test_shoulder_bones_are_reported_as_dense():
     assert heads[0, 0] > 100 > -100 > heads[1, 0]
 
 
-def test_a_dozen_necks_cover_body_sizes_and_omissions():
-    necks = [draw(seed) for seed in range(24)]
+def test_sixteen_necks_cover_body_sizes_and_omissions():
+    necks = [draw(seed) for seed in range(16)]
     fat = [n.person.fat_mm for n in necks]
     assert min(fat) < 4 and max(fat) > 14
     assert len({n.person.thyroid for n in necks}) >= 3
     assert len({n.person.arms for n in necks}) >= 2
     assert {bool(n.facts["wild"]) for n in necks} == {True, False}
+
+
+def test_arteries_and_veins_stay_inside_the_skin(patients):
+    outside = []
+    for neck in patients:
+        for vessels in (neck._tree.arteries, neck._tree.veins):
+            near = vessels[np.abs(vessels[:, 2]) < 80][::9]
+            # Two millimetres beyond the vessel, away from the midline: still no air unless it is an airway's.
+            beyond = near[:, :3] + np.stack([np.sign(near[:, 0]) * (near[:, 3] + 2), 0 * near[:, 0], 0 * near[:, 0]], 1)
+            grids = [Grid.aligned(torch.from_numpy(p), 1.0, (1, 1, 1)) for p in beyond]
+            around = torch.stack([neck._outline.layers(grid, "cpu").around.reshape(()) for grid in grids])
+            outside.append((around < -300).float().mean())
+    assert torch.stack(outside).mean() < 0.01
+
+
+def test_a_neck_without_a_larynx_breathes_through_a_stoma():
+    neck = next(n for n in map(draw, itertools.count()) if n.facts["laryngectomy"] and n.facts["wild"] == 0)
+    course = neck._tree.layout.airway
+    larynx = course[(course[:, 2] < -25) & (course[:, 2] > -50)]
+    trachea = course[(course[:, 2] < -75) & (course[:, 2] > -100)]
+    assert (look(neck, larynx) > -300).all()
+    assert (look(neck, trachea) < -900).all()

@@ -146,8 +146,12 @@ def airway(sketch: Sketch, dice: Dice, person: Person, course: np.ndarray, radii
     for line, thick in strands:
         sketch.chain(wall, line, (thick + depth).tolist())
     air = sketch.part("airway", -1000.0, blend_mm=1.0)
+    # Without a larynx the pharynx ends blind and the trachea opens at the stoma.
+    gap = (-62.0, -8.0) if person.laryngectomy else (0.0, 0.0)
     for line, thick in strands:
-        sketch.chain(air, line, thick.tolist())
+        for one, two, start, end in zip(line[:-1], line[1:], thick[:-1], thick[1:], strict=True):
+            if not (one[2] < gap[1] and two[2] > gap[0]):
+                sketch.chain(air, [one, two], [float(start), float(end)])
     low = course[np.argmin(course[:, 2])]
     carina = float(np.clip(low[2] - 5, -175, -150))
     trunk = [(float(low[0]), float(low[1]), float(low[2])), (float(low[0]), float(low[1]) + 4, carina)]
@@ -267,6 +271,10 @@ def devices(sketch: Sketch, dice: Dice, person: Person, course: np.ndarray) -> l
     """Endotracheal and gastric tubes, port, wires; returns which there are. ``course`` is the airway's middle."""
     found = []
     sketch.use(PATIENT)
+    if person.laryngectomy:
+        trachea = np.array([np.interp(-72.0, course[::-1, 2], course[::-1, axis]) for axis in (0, 1)])
+        stoma = sketch.part("stoma", -1000.0)
+        sketch.chain(stoma, [(*trachea, -74.0), (trachea[0], trachea[1] - 70, -70.0)], [7.0, 6.0])
     order = np.argsort(-course[:, 2])
     pharynx = [tuple(point) for point in course[order] if point[2] < 25]
     if dice.chance(0.15) and not person.laryngectomy:

@@ -263,15 +263,7 @@ class Layers:
         return torch.lerp(self.around, deep, self.inside)
 
 
-def _make_room(
-    vessels: np.ndarray,
-    z: np.ndarray,
-    half: np.ndarray,
-    middle: np.ndarray,
-    front: np.ndarray,
-    back: np.ndarray,
-    fat: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+def _make_room(vessels: np.ndarray, z: np.ndarray, half, middle, front, back, fat) -> tuple[np.ndarray, np.ndarray]:
     """Half width and front of the deep tissue over ``z``, wide enough for vessels [n, 4] to stay inside (or in the fat)."""
     at = ((vessels[:, 2] - z[0]) / _TABLE_STEP).round().astype(int)
     vessels, at = vessels[(at >= 0) & (at < len(z))], at[(at >= 0) & (at < len(z))]
