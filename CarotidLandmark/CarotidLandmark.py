@@ -176,13 +176,11 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.addObserver(nodes.points, nodes.points.PointEndInteractionEvent, self.onDragEnds)
             self.logic.adopt(nodes)
 
-    @vtk.calldata_type(vtk.VTK_INT)
-    def onDragBegins(self, caller, event, index):
-        self.review.drag_begins(self._nodes, index)
+    def onDragBegins(self, caller, event):
+        self.review.drag_begins(self._nodes)
 
-    @vtk.calldata_type(vtk.VTK_INT)
-    def onDragEnds(self, caller, event, index):
-        self.review.drag_ends(self._nodes, index)
+    def onDragEnds(self, caller, event):
+        self.review.drag_ends(self._nodes)
 
     def onRowSelected(self, row):
         scene_display.centre_views(self._nodes, row, slicer.modules.markups.logic())

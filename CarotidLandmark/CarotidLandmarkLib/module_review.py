@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -60,7 +61,7 @@ class ReviewPanel:
         self._current, self._select, self._changed = current, select, changed
         self._step_case, self._new_point = step_case, new_point
         self._shortcuts: list[Any] = []
-        self._before_drag: dict[int, Any] = {}
+        self._before_drag: list[Any] = []
         self._actions = (
             ("Shift+L", ui.previousLandmarkButton, lambda: self.step_landmark(-1)),
             ("L", ui.nextLandmarkButton, lambda: self.step_landmark(1)),
@@ -142,8 +143,7 @@ class ReviewPanel:
         """Take the last change of a point back, moved or marked."""
         nodes, _row = self._current()
         if nodes is not None:
-            nodes.points.GetScene().Undo()
-            write_review(nodes, review_of(nodes))
+            scene_review.undo(nodes)
             self._changed()
 
     def write_remarks(self) -> None:
@@ -155,20 +155,17 @@ class ReviewPanel:
             if (review.annotator, review.comment) != (annotator, comment):
                 write_review(nodes, replace(review, annotator=annotator, comment=comment))
 
-    def drag_begins(self, nodes: DetectionNodes, index: int) -> None:
-        """An interaction in a view took hold of point ``index``: remember where everything was."""
-        self._before_drag[index] = position_lps(nodes, index)
+    def drag_begins(self, nodes: DetectionNodes) -> None:
+        """An interaction in a view took hold of a point."""
+        self._before_drag = _positions(nodes)
         scene_review.remember(nodes)
 
-    def drag_ends(self, nodes: DetectionNodes, index: int) -> None:
-        """The point was let go; if it has moved it is corrected."""
-        before, now = self._before_drag.pop(index, None), position_lps(nodes, index)
-        moved = (
-            before is None or now is None or max(abs(a - b) for a, b in zip(before, now, strict=True)) > LEAST_MOVE_MM
-        )
-        if moved and now is not None:
-            scene_review.set_status(nodes, index, "corrected")
-        self._select(index)
+    def drag_ends(self, nodes: DetectionNodes) -> None:
+        """The point was let go; one that has moved is corrected (which one the event does not say)."""
+        for index, (before, now) in enumerate(zip(self._before_drag, _positions(nodes), strict=True)):
+            if now is not None and (before is None or np.abs(np.subtract(now, before)).max() > LEAST_MOVE_MM):
+                scene_review.set_status(nodes, index, "corrected")
+                self._select(index)
         self._changed()
 
     def _apply(self, change: Callable[[DetectionNodes, int], None]) -> None:
@@ -177,3 +174,7 @@ class ReviewPanel:
             change(nodes, row)
             self.write_remarks()
             self._changed()
+
+
+def _positions(nodes: DetectionNodes) -> list[Any]:
+    return [position_lps(nodes, index) for index in range(nodes.points.GetNumberOfControlPoints())]

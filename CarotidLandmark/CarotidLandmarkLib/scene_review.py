@@ -68,6 +68,22 @@ def remember(nodes: DetectionNodes) -> None:
     nodes.points.GetScene().SaveStateForUndo(nodes.points)
 
 
+def undo(nodes: DetectionNodes) -> None:
+    """Go back to the last state in which a point or its status was another one.
+
+    Some versions of Slicer remember the beginning of a drag themselves: such a state is like the next and is skipped.
+    """
+    scene = nodes.points.GetScene()
+    now = _state(nodes)
+    while scene.GetNumberOfUndoLevels() > 0 and _state(nodes) == now:
+        scene.Undo()
+    write_review(nodes, review_of(nodes))
+
+
+def _state(nodes: DetectionNodes) -> tuple[Any, ...]:
+    return review_of(nodes), [position_lps(nodes, index) for index in range(nodes.points.GetNumberOfControlPoints())]
+
+
 def names_of(nodes: DetectionNodes) -> list[str]:
     """Landmark names in the order of the control points."""
     return [landmark.name for landmark in nodes.detection.landmarks]

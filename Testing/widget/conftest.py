@@ -10,11 +10,14 @@ import pytest  # noqa: E402
 from CarotidLandmarkLib.scene_pictures import quiet_vtk  # noqa: E402
 from harness import launch  # noqa: E402
 
+with quiet_vtk():
+    APPLICATION = launch()  # before the test files are read: they import the module's Qt parts
+
 
 @pytest.fixture(scope="session")
 def application():
     with quiet_vtk():
-        yield launch()
+        yield APPLICATION
 
 
 MODULE = HERE.parents[1] / "CarotidLandmark" / "CarotidLandmark.py"

@@ -9,24 +9,10 @@ import pytest
 import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.detection import ModelInfo, Quality
+from panel_steps import cells, show
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from scene_cases import LEFT, LEFT_LPS, RIGHT_LPS, make_detection, neck_volume
-
-
-def show(widget, detection=None, name="neck", spacing=5.0):
-    """Put a made-up detection on a new volume into the scene and make it the panel's."""
-    volume = scene.add_volume(slicer.mrmlScene, neck_volume(spacing, name))
-    nodes = widget.logic.show(volume, detection or make_detection())
-    widget.ui.inputSelector.setCurrentNode(volume)
-    widget.onParametersChanged()
-    return nodes
-
-
-def cells(widget, row):
-    table = widget.ui.resultsTable
-    titles = [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
-    return {title: table.item(row, column).text() for column, title in enumerate(titles)}
 
 
 def test_without_a_scan_there_is_nothing_to_press(widget):

@@ -37,11 +37,6 @@ class Application:
         self.answers: list[Any] = []
         self.asked: list[str] = []
         self.stage = Stage.new()
-        # the application draws the mouse's doings through these two
-        for name in ("vtkMRMLInteractionNode", "vtkMRMLSelectionNode"):
-            node = getattr(slicer, name)()
-            node.SetSingletonTag("Singleton")
-            self.stage.scene.AddNode(node)
         slicer.mrmlScene = self.stage.scene
         self._layout_manager: Any = None
         self._window: QWidget | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import vtk
 from CarotidLandmarkLib.scene_pictures import SliceView, Stage, View3D
 from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QImage, QPainter
@@ -52,7 +53,7 @@ class ViewWidget(QWidget):
         place = event.position()
         rows = self._size.height()
         self.view.interactor.SetEventInformation(round(place.x()), round(rows - 1 - place.y()), 0, 0, "\0", 0, None)
-        self.view.interactor.InvokeEvent(name)
+        self.view.style.DelegateInteractionEventToDisplayableManagers(vtk.vtkCommand.GetEventIdFromString(name))
         self.update()
 
 

@@ -1,0 +1,55 @@
+"""Steps that several tests of the panel share: put results into it, read its table, use mouse and keys."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import vtk
+from CarotidLandmarkLib import scene
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+from scene_cases import make_detection, neck_volume
+
+
+def show(widget, detection=None, name="neck", spacing=5.0):
+    """Put a made-up detection on a new volume into the scene and make it the panel's."""
+    volume = scene.add_volume(slicer.mrmlScene, neck_volume(spacing, name))
+    nodes = widget.logic.show(volume, detection or make_detection())
+    widget.ui.inputSelector.setCurrentNode(volume)
+    widget.onParametersChanged()
+    return nodes
+
+
+def cells(widget, row):
+    table = widget.ui.resultsTable
+    titles = [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
+    return {title: table.item(row, column).text() for column, title in enumerate(titles)}
+
+
+def pixel_of(view_widget, ras):
+    """Where a point (RAS, world) is drawn in a slice view widget."""
+    to_xy = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Invert(view_widget.view.node.GetXYToRAS(), to_xy)
+    x, y, _depth, _one = to_xy.MultiplyPoint((*ras, 1.0))
+    return QPoint(round(x), round(view_widget.view.size[1] - 1 - y))
+
+
+def drag(application, view_widget, start, end):
+    """Move there, press, move in steps, let go: what a hand does."""
+    QTest.mouseMove(view_widget, QPoint(3, 3))  # so that the next one is a move, wherever the mouse was left
+    QTest.mouseMove(view_widget, start)
+    application.processEvents()
+    QTest.mousePress(view_widget, Qt.MouseButton.LeftButton, pos=start)
+    for share in np.linspace(0, 1, 6):
+        QTest.mouseMove(view_widget, start + (end - start) * float(share))
+        application.processEvents()
+    QTest.mouseRelease(view_widget, Qt.MouseButton.LeftButton, pos=end)
+    application.processEvents()
+
+
+def press(application, key, modifier=Qt.KeyboardModifier.NoModifier):
+    window = application.mainWindow()
+    window.activateWindow()
+    application.processEvents()
+    QTest.keyClick(window, key, modifier)
+    application.processEvents()

@@ -1,0 +1,206 @@
+"""What an annotator does, with mouse and keys: drag, undo, mark, accept, comment, step through points and scans."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+from CarotidLandmarkLib import scene
+from CarotidLandmarkLib.module_review import keep_reviewed
+from CarotidLandmarkLib.scene_review import review_of
+from panel_steps import cells, drag, pixel_of, press, show
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+from scene_cases import LEFT, LEFT_LPS, RIGHT, RIGHT_LPS, make_detection
+
+
+@pytest.fixture
+def nodes(widget, application):
+    nodes = show(widget)
+    slicer.util.setSliceViewerLayers(background=nodes.volume, fit=True)
+    widget.table.select(0)
+    application.processEvents()
+    return nodes
+
+
+def test_a_drag_in_a_slice_view_ends_as_corrected_with_its_distance_and_undo_restores_it(widget, nodes, application):
+    red = application.layoutManager().widgets["Red"]
+    red.view.look_at(scene.to_ras(LEFT_LPS), 90.0)
+    red.view.pixels()
+    start = pixel_of(red, scene.to_ras(LEFT_LPS))
+    drag(application, red, start, start + QPoint(40, 20))
+    moved = np.array(scene.position_lps(nodes, 0)) - LEFT_LPS
+    per_pixel = 90.0 / red.view.size[1]
+    assert moved == pytest.approx([40 * per_pixel, 20 * per_pixel, 0.0], abs=1.5 * per_pixel)
+    distance = float(np.linalg.norm(moved))
+    assert cells(widget, 0)["Status"] == f"corrected, moved {distance:.1f} mm"
+    assert nodes.points.GetNthControlPointLabel(0) == "L bifurcation (corrected)"
+    assert review_of(nodes).status == {LEFT: "corrected", RIGHT: "predicted"}
+    widget.ui.undoButton.click()
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
+    assert cells(widget, 0)["Status"] == "predicted"
+    assert nodes.points.GetNthControlPointLabel(0) == "L bifurcation (predicted)"
+
+
+def test_a_click_on_a_point_without_moving_it_corrects_nothing(widget, nodes, application):
+    red = application.layoutManager().widgets["Red"]
+    red.view.look_at(scene.to_ras(LEFT_LPS), 90.0)
+    red.view.pixels()
+    start = pixel_of(red, scene.to_ras(LEFT_LPS))
+    drag(application, red, start, start)
+    assert review_of(nodes).status[LEFT] == "predicted"
+
+
+def test_dragging_selects_the_row_of_the_point(widget, nodes, application):
+    red = application.layoutManager().widgets["Red"]
+    red.view.look_at(scene.to_ras(RIGHT_LPS), 90.0)
+    red.view.pixels()
+    start = pixel_of(red, scene.to_ras(RIGHT_LPS))
+    drag(application, red, start, start + QPoint(0, 25))
+    assert widget.table.row() == 1
+    assert review_of(nodes).status == {LEFT: "predicted", RIGHT: "corrected"}
+
+
+def test_marking_missing_takes_point_and_ellipsoid_away_and_bringing_back_returns_them(widget, nodes):
+    widget.ui.missingButton.click()
+    assert scene.position_lps(nodes, 0) is None
+    assert nodes.points.GetNthControlPointPositionStatus(0) == slicer.vtkMRMLMarkupsNode.PositionMissing
+    assert not nodes.ellipsoids[LEFT].GetDisplayNode().GetVisibility()
+    assert cells(widget, 0)["Status"] == "missing"
+    assert widget.ui.missingButton.text == "Bring back"
+    widget.ui.missingButton.click()
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
+    assert nodes.ellipsoids[LEFT].GetDisplayNode().GetVisibility()
+    assert cells(widget, 0)["Status"] == "predicted"
+    assert widget.ui.missingButton.text == "Mark missing"
+
+
+def test_a_point_that_was_not_found_can_be_brought_to_the_slice_that_is_shown(widget, application):
+    nodes = show(widget, make_detection(left=None))
+    application.layoutManager().slices["Red"].look_at((-20.0, 5.0, 12.0), 100.0)
+    widget.table.select(0)
+    assert widget.ui.missingButton.text == "Bring back"
+    widget.ui.missingButton.click()
+    assert scene.to_ras(scene.position_lps(nodes, 0)) == pytest.approx([-20.0, 5.0, 12.0], abs=1e-3)
+    assert review_of(nodes).status[LEFT] == "corrected"
+
+
+def test_reset_returns_a_moved_point_to_its_prediction(widget, nodes):
+    scene.set_position(nodes, 0, (1.0, 2.0, 3.0))
+    widget.ui.acceptButton.click()
+    assert review_of(nodes).status[LEFT] == "accepted"
+    widget.ui.resetButton.click()
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
+    assert review_of(nodes).status[LEFT] == "predicted"
+
+
+def test_every_change_can_be_undone_one_by_one(widget, nodes):
+    widget.ui.acceptButton.click()
+    widget.ui.missingButton.click()
+    widget.ui.undoButton.click()
+    assert (review_of(nodes).status[LEFT], scene.position_lps(nodes, 0)) == ("accepted", pytest.approx(LEFT_LPS))
+    widget.ui.undoButton.click()
+    assert review_of(nodes).status[LEFT] == "predicted"
+    assert not widget.ui.undoButton.enabled
+
+
+def test_keys_accept_mark_reset_undo_and_step_through_landmarks(widget, nodes, application):
+    press(application, Qt.Key.Key_A)
+    assert review_of(nodes).status[LEFT] == "accepted"
+    press(application, Qt.Key.Key_L)
+    assert widget.table.row() == 1
+    press(application, Qt.Key.Key_M)
+    assert review_of(nodes).status[RIGHT] == "missing"
+    press(application, Qt.Key.Key_R)
+    assert review_of(nodes).status[RIGHT] == "predicted"
+    press(application, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert review_of(nodes).status[RIGHT] == "missing"
+    press(application, Qt.Key.Key_L, Qt.KeyboardModifier.ShiftModifier)
+    assert widget.table.row() == 0
+
+
+def test_keys_step_through_the_scans_of_the_scene_round_and_round(widget, application):
+    names = ["first", "second", "third"]
+    for name in names:
+        show(widget, name=name)
+    widget.ui.inputSelector.setCurrentNode(slicer.util.getNode("first"))
+    seen = []
+    for _ in range(4):
+        press(application, Qt.Key.Key_N)
+        seen.append(widget.ui.inputSelector.currentNode().GetName())
+    assert seen == ["second", "third", "first", "second"]
+    press(application, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
+    assert widget.ui.inputSelector.currentNode().GetName() == "first"
+    background = application.layoutManager().slices["Red"].logic.GetSliceCompositeNode().GetBackgroundVolumeID()
+    assert background == slicer.util.getNode("first").GetID()
+
+
+def test_keys_typed_into_the_comment_are_text_and_the_comment_is_kept_with_the_scan(widget, nodes, application):
+    line = widget.ui.commentLineEdit
+    application.mainWindow().activateWindow()
+    line.setFocus()
+    application.processEvents()
+    QTest.keyClicks(line, "calm neck, all")
+    QTest.keyClick(line, Qt.Key.Key_Return)
+    assert line.text == "calm neck, all"
+    assert review_of(nodes).comment == "calm neck, all"
+    assert review_of(nodes).status[LEFT] == "predicted"
+    other = show(widget, name="other")
+    line.clearFocus()
+    widget.refresh()
+    assert line.text == ""
+    assert review_of(other).comment == ""
+
+
+def test_the_annotators_name_is_kept_with_every_reviewed_scan(widget, nodes):
+    QTest.keyClicks(widget.ui.annotatorLineEdit, "reader-1")
+    widget.ui.acceptButton.click()
+    assert review_of(nodes).annotator == "reader-1"
+
+
+def test_a_review_survives_saving_and_opening(widget, nodes, tmp_path):
+    scene.set_position(nodes, 0, (20.0, -8.0, 4.0))
+    widget.ui.acceptButton.click()
+    widget.table.select(1)
+    widget.ui.missingButton.click()
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "reviewed.mrb")
+    slicer.mrmlScene.Clear(0)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "reviewed.mrb"))
+    (again,) = scene.find_detections(slicer.mrmlScene)
+    assert review_of(again).status == {LEFT: "accepted", RIGHT: "missing"}
+    assert scene.position_lps(again, 0) == pytest.approx((20.0, -8.0, 4.0), abs=1e-3)
+    assert again.points.GetNthControlPointPositionStatus(1) == slicer.vtkMRMLMarkupsNode.PositionMissing
+    assert not again.ellipsoids[RIGHT].GetDisplayNode().GetVisibility()
+    assert cells(widget, 0)["Status"] == "accepted, moved 8.0 mm"
+
+
+@pytest.mark.parametrize(("answer", "kept"), [("Yes", True), ("No", False)])
+def test_a_second_detection_asks_before_it_touches_a_reviewed_point(widget, nodes, application, answer, kept):
+    import qt
+
+    scene.set_position(nodes, 0, (20.0, -8.0, 4.0))
+    widget.ui.acceptButton.click()
+    application.answers = [getattr(qt.QMessageBox, answer)]
+    keep = keep_reviewed(nodes)
+    assert keep is kept
+    assert "L bifurcation (accepted)" in application.asked[0]
+    widget.logic.show(nodes.volume, make_detection(left=(30.0, -12.0, 7.0), right=(-30.0, -12.0, 7.0)), keep)
+    assert scene.position_lps(nodes, 0) == pytest.approx((20.0, -8.0, 4.0) if kept else (30.0, -12.0, 7.0))
+    assert scene.position_lps(nodes, 1) == pytest.approx((-30.0, -12.0, 7.0))
+    assert review_of(nodes).status[LEFT] == ("accepted" if kept else "predicted")
+
+
+def test_cancelling_that_question_detects_nothing(widget, nodes, application):
+    import qt
+
+    widget.ui.acceptButton.click()
+    application.answers = [qt.QMessageBox.Cancel]
+    widget.ui.detectButton.click()
+    assert not widget.logic.running
+    assert review_of(nodes).status[LEFT] == "accepted"
+
+
+def test_without_reviewed_points_nothing_is_asked(widget, nodes, application):
+    assert keep_reviewed(nodes)
+    assert keep_reviewed(None)
+    assert application.asked == []
