@@ -223,7 +223,7 @@ def open_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
     """
     if reference is None:
         return default_bundle()
-    if not Path(reference).exists():
+    if not Path(reference).exists() and os.path.basename(reference) == str(reference):
         for path in _bundle_paths(resources_directory() / "Models"):
             if str(reference) in (path.name, _read_metadata(path).name):
                 return Bundle.load(path)

@@ -14,7 +14,7 @@ from .atomic import TEMPORARY_PREFIX
 
 @contextmanager
 def staged_folder(destination: str | os.PathLike[str], replace: bool = False) -> Iterator[Path]:
-    """A temporary folder beside ``destination``; what is in it moves there when the block ends without an exception.
+    """A temporary folder by ``destination``; what is in it moves there when the block ends without an exception.
 
     Files of the same name in ``destination`` are replaced one by one and others stay; with ``replace`` the whole folder
     is exchanged. After an exception (Ctrl-C too) nothing in ``destination`` has changed, and a folder that is new is
@@ -24,7 +24,9 @@ def staged_folder(destination: str | os.PathLike[str], replace: bool = False) ->
     if destination.exists() and not destination.is_dir():
         raise NotADirectoryError(f"{destination} is a file, not a folder")
     new_parents = [parent for parent in destination.parents if not parent.exists()]
-    staging = destination.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{destination.name}")
+    # An existing folder may be a mount of its own, and files move whole only inside one file system.
+    parent = destination if destination.exists() and not replace else destination.parent
+    staging = parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{destination.name}"
     try:
         staging.mkdir(parents=True)
         yield staging
