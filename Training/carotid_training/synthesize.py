@@ -46,12 +46,14 @@ class CaseToMake:
 
 
 def split_sizes(cases: int) -> dict[str, int]:
-    """How many of ``cases`` go into each split, in the paper's proportions (largest remainders)."""
+    """How many of ``cases`` go into each split, in the paper's proportions.
+
+    Each next case goes to the split that lacks most, so that a longer cohort begins like a shorter one.
+    """
     whole = sum(SPLIT_SHARES.values())
-    sizes = {split: cases * share // whole for split, share in SPLIT_SHARES.items()}
-    by_remainder = sorted(SPLIT_SHARES, key=lambda split: -(cases * SPLIT_SHARES[split] % whole))
-    for split in by_remainder[: cases - sum(sizes.values())]:
-        sizes[split] += 1
+    sizes = dict.fromkeys(SPLIT_SHARES, 0)
+    for n in range(1, cases + 1):
+        sizes[max(sizes, key=lambda split: n * SPLIT_SHARES[split] - sizes[split] * whole)] += 1
     return sizes
 
 

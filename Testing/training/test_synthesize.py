@@ -1,0 +1,183 @@
+"""Cohorts on disk: whole scans in the annotated-cases layout, with their truth; resumable; splits share no neck."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from carotid_training import cohort, protocol, seeds, synthesize
+from carotid_training.sample import Sample
+from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .stand_in_neck import StandInNeck
+
+WEIGHTS = {"stand-in": 1.0}
+
+
+class StandInStyles:
+    """One crude style, picklable, so that processes can share it."""
+
+    available = ("stand-in",)
+
+    def check(self, names):
+        assert set(names) <= set(self.available)
+
+    def open(self):
+        pass
+
+    def fingerprint(self):
+        return []
+
+    def draw(self, style, seed):
+        return StandInNeck(seed, present=(True, seed % 3 != 0))
+
+
+@pytest.fixture(autouse=True)
+def small_scans(monkeypatch):
+    """The protocol's own draw, but few and large voxels, so that a scan takes a tenth of a second."""
+    drawn = protocol.Protocol.draw.__func__
+
+    def small(cls, generator):
+        p = drawn(cls, generator)
+        return replace(p, matrix=128, pixel_mm=2.0, slice_mm=3.0, thickness_mm=3.0, step_at=(), step_mm=())
+
+    monkeypatch.setattr(protocol.Protocol, "draw", classmethod(small))
+
+
+def make(folder, cases=4, seed=1, **options):
+    return synthesize.synthesize(cases, seed, folder, StandInStyles(), WEIGHTS, **options)
+
+
+@given(cases=st.integers(1, 5000))
+def test_splits_are_the_paper_s_and_sum_up(cases):
+    sizes = synthesize.split_sizes(cases)
+    assert sum(sizes.values()) == cases
+    for split, share in synthesize.SPLIT_SHARES.items():
+        assert abs(sizes[split] - cases * share / 263) < 1
+        assert synthesize.split_sizes(cases + 1)[split] >= sizes[split]
+
+
+def test_263_cases_are_split_167_42_54():
+    assert synthesize.split_sizes(263) == {"train": 167, "validation": 42, "test": 54}
+
+
+@given(first=st.integers(0, 255), second=st.integers(0, 255))
+def test_no_neck_is_in_two_splits_or_two_cohorts(first, second):
+    cohorts = [synthesize.plan(40, seed) for seed in {first, second}]
+    used = [case.seed for cases in cohorts for case in cases]
+    assert len(set(used)) == len(used)
+    assert all(seeds.split_of(case.seed) == case.split for cases in cohorts for case in cases)
+
+
+def test_a_written_scan_is_bright_where_its_truth_says(tmp_path):
+    dataset = make(tmp_path / "cohort", cases=6)
+    orientations = set()
+    checked = 0
+    for case in map(dataset.case, dataset.case_ids()):
+        volume, annotation = case.read_volume(), case.annotation("truth")
+        orientations.add(volume.orientation)
+        for name, point in annotation.points.items():
+            assert (point is None) == (annotation.status[name] == "missing")
+            if point is None:
+                continue
+            i, j, k = np.rint(volume.to_voxels(point)).astype(int)
+            assert volume.array[k, j, i] > 150
+            checked += 1
+    assert checked >= 6
+    assert len(orientations) >= 4
+    assert dataset.check() == []
+
+
+def test_the_table_of_facts_says_what_was_written(tmp_path):
+    dataset = make(tmp_path / "cohort")
+    with open(tmp_path / "cohort" / "cohort.csv", newline="", encoding="utf-8") as stream:
+        rows = {row["case"]: row for row in csv.DictReader(stream)}
+    assert sorted(rows) == dataset.case_ids()
+    for case in map(dataset.case, dataset.case_ids()):
+        row = rows[case.id]
+        assert row["split"] == case.split
+        point = case.annotation("truth").points["left_carotid_bifurcation"]
+        written = [row[f"left_{axis}_lps_mm"] for axis in "xyz"]
+        assert written == ["", "", ""] if point is None else np.allclose(point, np.array(written, float), atol=2e-3)
+
+
+def test_an_interrupted_cohort_goes_on_to_the_same_result(tmp_path):
+    whole = make(tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    def stop(done, total):
+        if done == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        make(tmp_path / "parts", on_case=stop)
+    assert len(Dataset.open(tmp_path / "parts").case_ids()) == 2
+    # Killed between the scan and its annotation.
+    left = Dataset.open(tmp_path / "parts").case("train-00000").folder / "annotations"
+    for file in left.iterdir():
+        file.unlink()
+    parts = make(tmp_path / "parts")
+    assert parts.case_ids() == whole.case_ids()
+    for case_id in whole.case_ids():
+        assert parts.case(case_id).image_sha256 == whole.case(case_id).image_sha256
+        assert parts.case(case_id).annotation("truth").points == whole.case(case_id).annotation("truth").points
+    assert (tmp_path / "parts" / "cohort.csv").read_text() == (tmp_path / "whole" / "cohort.csv").read_text()
+
+
+def test_another_cohort_is_not_mixed_in(tmp_path):
+    make(tmp_path / "cohort", cases=1, seed=1)
+    with pytest.raises(DatasetError, match="another seed"):
+        make(tmp_path / "cohort", cases=1, seed=2)
+
+
+def test_a_longer_cohort_keeps_the_cases_that_it_has(tmp_path):
+    short = make(tmp_path / "cohort", cases=3)
+    before = {case_id: short.case(case_id).image_sha256 for case_id in short.case_ids()}
+    longer = make(tmp_path / "cohort", cases=5)
+    assert len(longer.case_ids()) == 5
+    assert all(longer.case(case_id).image_sha256 == sha for case_id, sha in before.items())
+
+
+def test_statistics_stand_beside_the_published_ones():
+    rows = cohort.draw_cohort(6, 1, StandInStyles(), WEIGHTS)
+    table = cohort.statistics_table(rows)
+    apart = np.mean([row["distance_mm"] for row in rows if "distance_mm" in row])
+    assert f"| left-right distance, mean (mm) | 59 | {apart:.3g} |" in table
+    assert "(off)" in table  # the crude neck's in-plane spacing is not a scanner's
+    assert "| absent: surgery |" in cohort.shares_table(rows)
+
+
+def test_the_contact_sheet_shows_every_neck(tmp_path):
+    samples = [Sample.draw(seeds.neck_seed("train", 1, n), StandInStyles(), WEIGHTS, (150.0, 160.0)) for n in range(3)]
+    cohort.contact_sheet(samples, tmp_path / "sheet.png")
+    from matplotlib import image
+
+    picture = torch.from_numpy(image.imread(tmp_path / "sheet.png"))[..., 0]
+    rows = picture.chunk(2)
+    cells = [cell for row in rows for cell in row.chunk(2, dim=1)]
+    # Three necks, two to a row: the fourth place is empty.
+    assert [bool((cell > 0.3).float().mean() > 0.02) for cell in cells] == [True, True, True, False]
+
+
+def test_a_wrong_request_ends_with_one_sentence(tmp_path, capsys):
+    import typer
+
+    with pytest.raises(typer.Exit) as stopped:
+        synthesize.main(cases=1, output=tmp_path / "cohort", seed=999)
+    assert stopped.value.exit_code == 2
+    assert "use 0 to 255" in capsys.readouterr().err
+    assert not (tmp_path / "cohort").exists()
+
+
+def test_the_recipe_is_kept_with_the_cohort(tmp_path):
+    make(tmp_path / "cohort", cases=1, seed=3)
+    recipe = json.loads((tmp_path / "cohort" / "cohort.json").read_text())
+    assert recipe == {"seed": 3, "styles": {"stand-in": 1.0}, "tissue": []}
