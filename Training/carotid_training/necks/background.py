@@ -36,13 +36,14 @@ class Background:
     walls of breathing tubes. ``canal`` [n, 3] is the middle of the spinal canal from below upwards, ``levels`` [7, 3]
     the vertebrae C1..C7 (those below the scan extrapolated), ``foramina`` [2, m, 3] the left and right transverse
     foramina from below upwards, ``airway`` [n, 3] the middle of pharynx and larynx, ``metal`` [n, 4] centres and radii
-    of dental metal, ``throat`` [1] the y of the skin before the airway at the lower end.
+    of dental metal. ``neck_below`` uint8 [1, j, i] is 1 in what goes on below the lower end: the neck, not the chin.
     """
 
     hu: np.ndarray
     classes: np.ndarray
     clearance: np.ndarray
     tube: np.ndarray
+    neck_below: np.ndarray
     origin: np.ndarray
     spacing: np.ndarray
     canal: np.ndarray
@@ -50,7 +51,6 @@ class Background:
     foramina: np.ndarray
     airway: np.ndarray
     metal: np.ndarray
-    throat: np.ndarray
     _cache: dict = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -83,13 +83,11 @@ class Background:
             raise VolumeError("The background CT ends above C4; give one that reaches further down the neck.")
         arrays = {"hu": hu, "classes": classes, "clearance": clearance, "tube": tube}
         arrays, origin = _trimmed(arrays, origin, spacing, middle)
-        throat = _throat(classes[0], airway[0], spacing, origin) - middle[1:2]
+        arrays["neck_below"] = _neck_below(arrays["classes"][0], airway[0], spacing, origin)[None]
         points = {"canal": canal[canal[:, 2] < top], "levels": levels, "foramina": foramina, "airway": airway}
         moved = {name: (value - middle).astype(np.float32) for name, value in points.items()}
         metal[:, :3] -= middle
-        return cls(
-            **arrays, **moved, origin=origin - middle, spacing=spacing, metal=metal.astype(np.float32), throat=throat
-        )
+        return cls(**arrays, **moved, origin=origin - middle, spacing=spacing, metal=metal.astype(np.float32))
 
     def save(self, path: Path | str) -> None:
         """Write everything to a compressed .npz, so that training machines need neither the scan nor SimpleITK."""
@@ -376,11 +374,13 @@ def _airway(classes, canal, levels, spacing, origin) -> np.ndarray:
     return np.column_stack([ndimage.gaussian_filter1d(points[:, a], 3.0) for a in (0, 1)] + [points[:, 2]])
 
 
-def _throat(classes: np.ndarray, airway: np.ndarray, spacing: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """y [1] of the skin before the airway in a slice of classes [j, i]: further in front, a chin may hang."""
-    i, j = np.round((airway[:2] - origin[:2]) / spacing[:2]).astype(int)
-    ahead = classes[j::-1, i] == OUTSIDE
-    return origin[1] + spacing[1] * np.array([j - int(np.argmax(ahead)) if ahead.any() else 0.0])
+def _neck_below(classes: np.ndarray, airway: np.ndarray, spacing: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """The neck in a slice of classes [j, i], uint8, without a chin that hangs before it: what goes on below."""
+    tissue = ndimage.binary_fill_holes(classes != OUTSIDE)
+    tissue[: max(0, int((airway[1] - 26.0 - origin[1]) / spacing[1]))] = False
+    labels, count = ndimage.label(ndimage.binary_opening(tissue, _disc(3.0, spacing)))
+    sizes = ndimage.sum_labels(tissue, labels, range(1, count + 1))
+    return ndimage.binary_dilation(labels == 1 + int(np.argmax(sizes)), iterations=2).astype(np.uint8)
 
 
 def _trimmed(arrays: dict[str, np.ndarray], origin: np.ndarray, spacing: np.ndarray, middle: np.ndarray):

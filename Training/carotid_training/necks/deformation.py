@@ -173,11 +173,11 @@ class DeformedTissue:
         over = (at[..., 2].abs() - 1).clamp(min=0) * mm
         back = (1 - torch.cos(over * (math.pi / _CONTINUED_MM))) * (_BACK_MM / 2 / mm)
         height = (at[..., 2].abs().clamp(max=1) - back) * at[..., 2].sign()
-        extent = self.background.spacing[1] * self.background.hu.shape[1]
-        # The chin may hang below the scan's end: what is in front of the throat there does not go on.
-        skin = 2 * (float(self.background.throat[0]) - self.background.origin[1]) / extent - 1
-        chin = (at[..., 2] < -1) & (at[..., 1] < skin)
-        depth = torch.where(chin, at[..., 1] - 3, at[..., 1])
+        # Below the scan goes on what is neck: not the chin, which may hang there.
+        flat = at[..., :2].reshape(1, -1, 1, 2)
+        neck = F.grid_sample(self.background.on(at.device, "neck_below")[0], flat, mode="nearest", align_corners=False)
+        ended = (at[..., 2] < -1) & (neck.reshape(height.shape) < 0.5)
+        depth = torch.where(ended, at[..., 1] - 3, at[..., 1])
         return torch.stack([at[..., 0], depth, height], -1)
 
     def _level(self, spacing: float, device: torch.device | str) -> Tensor:
