@@ -28,7 +28,10 @@ def staged_folder(destination: str | os.PathLike[str], replace: bool = False) ->
     parent = destination if destination.exists() and not replace else destination.parent
     staging = parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{destination.name}"
     try:
-        staging.mkdir(parents=True)
+        try:
+            staging.mkdir(parents=True)
+        except OSError as error:  # name the folder that was asked for, not ours
+            raise OSError(error.errno, error.strerror, str(destination)) from error
         yield staging
         if not destination.exists():
             os.replace(staging, destination)

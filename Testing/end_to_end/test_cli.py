@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from CarotidLandmarkLib import cli
+from CarotidLandmarkLib import __version__, cli
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec, resources_directory
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detection import CSV_COLUMNS, Detection
@@ -107,6 +107,17 @@ def test_help_answers_without_importing_anything_heavy():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "--passes" in done.stdout
     assert done.stdout.rstrip().endswith("[]")
+
+
+def test_the_version_is_the_library_s(run):
+    assert run("--version") == (0, f"{__version__}\n", [])
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
+def test_a_place_that_can_not_be_written_to_is_named(run, scan, model):
+    code, _, err = run("detect", scan, "-o", "/proc/results", "--model", model)
+    assert (code, len(err)) == (2, 1)
+    assert err[0].startswith("/proc/results can not be used")
 
 
 def test_detect_writes_three_files_that_agree_and_json_prints_the_same_and_nothing_else(run, scan, model, tmp_path):
