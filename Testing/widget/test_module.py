@@ -1,0 +1,144 @@
+"""What the application asks of the module: description, icon, sample data, manners about installing packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import slicer
+from CarotidLandmarkLib.module_install import ensure_dependencies
+from CarotidLandmarkLib.module_job import DetectionFailed
+from panel_steps import show
+
+MODULE = Path(__file__).parents[2] / "CarotidLandmark"
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Make it seem that a package is not installed."""
+    there = importlib.util.find_spec
+
+    def hide(name):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == name else there(wanted))
+
+    return hide
+
+
+@pytest.fixture
+def pytorch_extension(monkeypatch):
+    """A PyTorch extension that remembers how it was asked, and answers ``answer``."""
+    extension = types.ModuleType("PyTorchUtils")
+    extension.asked, extension.answer = [], None
+
+    class PyTorchUtilsLogic:
+        def installTorch(self, **how):
+            extension.asked.append(how)
+            return extension.answer
+
+    extension.PyTorchUtilsLogic = PyTorchUtilsLogic
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
+    return extension
+
+
+@pytest.fixture
+def in_use(application):
+    application.testing = False
+    yield application
+    application.testing = True
+
+
+def test_the_description_has_help_acknowledgement_and_a_category(opened):
+    import CarotidLandmark
+
+    description = types.SimpleNamespace()
+    CarotidLandmark.CarotidLandmark(description)
+    assert description.title == "Carotid Landmark"
+    assert description.categories == ["Vascular Modeling Toolkit"]
+    assert "Not for diagnosis" in description.helpText
+    assert "10.1109/isbi45749.2020.9098620" in description.acknowledgementText
+
+
+def test_the_icon_is_a_png_of_128_pixels():
+    from PySide6.QtGui import QImage
+
+    icon = QImage(str(MODULE / "Resources" / "Icons" / "CarotidLandmark.png"))
+    assert (QImage.width(icon), QImage.height(icon)) == (128, 128)
+
+
+def test_every_control_that_can_be_used_has_a_tooltip():
+    ui = (MODULE / "Resources" / "UI" / "CarotidLandmark.ui").read_text()
+    kinds = "QPushButton|QComboBox|QSpinBox|QLineEdit|QTableWidget|ctkSliderWidget|qMRMLNodeComboBox"
+    widgets = re.findall(rf'<widget class="(?:{kinds})" name="(\w+)">(.*?)</widget>', ui, re.DOTALL)
+    assert len(widgets) > 15
+    assert [name for name, body in widgets if 'name="toolTip"' not in body] == []
+
+
+def test_detection_needs_nothing_more_where_all_is_installed(in_use):
+    ensure_dependencies()
+    assert in_use.asked == []
+
+
+def test_importing_the_module_does_not_import_torch():
+    import subprocess
+
+    code = (
+        "import sys; sys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
+        "from harness import launch; launch(); import CarotidLandmark\n"
+        "print('torch' in sys.modules, 'safetensors' in sys.modules)"
+    )
+    arguments = [sys.executable, "-c", code, str(Path(__file__).parent), str(MODULE)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_without_the_pytorch_extension_detect_says_what_to_install(widget, without, in_use):
+    show(widget)
+    without("torch")
+    widget.ui.detectButton.click()
+    assert not widget.logic.running
+    assert "extension PyTorch; install it in the Extensions Manager" in widget.ui.statusLabel.text
+
+
+def test_declining_pytorch_leaves_everything_but_detect_usable(widget, without, pytorch_extension, in_use):
+    show(widget)
+    without("torch")
+    widget.ui.detectButton.click()
+    assert pytorch_extension.asked == [{"askConfirmation": True, "torchVersionRequirement": ">=2.4"}]
+    assert "needs PyTorch, which was not installed" in widget.ui.statusLabel.text
+    widget.table.select(0)
+    widget.ui.acceptButton.click()
+    assert "accepted" in widget.ui.resultsTable.item(0, 2).text()
+
+
+def test_agreeing_to_pytorch_goes_on(without, pytorch_extension, in_use):
+    without("torch")
+    pytorch_extension.answer = object()
+    ensure_dependencies()
+
+
+def test_a_test_run_of_the_application_installs_nothing(without, pytorch_extension, application):
+    without("torch")
+    with pytest.raises(DetectionFailed, match="not installed"):
+        ensure_dependencies()
+    assert pytorch_extension.asked == []
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_safetensors_is_installed_only_after_a_yes(without, in_use, monkeypatch, agrees):
+    import qt
+
+    installed = []
+    without("safetensors")
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    in_use.answers = [qt.QMessageBox.Ok if agrees else qt.QMessageBox.Cancel]
+    if agrees:
+        ensure_dependencies()
+    else:
+        with pytest.raises(DetectionFailed, match="safetensors, which was not installed"):
+            ensure_dependencies()
+    assert installed == (["safetensors>=0.4.3"] if agrees else [])
+    assert "safetensors" in in_use.asked[-1]

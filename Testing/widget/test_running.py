@@ -1,0 +1,214 @@
+"""Detections that really run, in their child process: progress, results, cancel, and what may go wrong meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import slicer
+from CarotidLandmarkLib import scene
+from CarotidLandmarkLib.bundle import BundleError
+from CarotidLandmarkLib.module_job import DetectionCancelled, DetectionFailed, DetectionJob, JobSettings
+from CarotidLandmarkLib.scene_review import review_of
+from CarotidLandmarkLib.volume import Volume
+from panel_steps import cells, show
+from scene_cases import LEFT, RIGHT, neck_volume
+
+
+@pytest.fixture
+def volume(widget):
+    node = scene.add_volume(slicer.mrmlScene, neck_volume(5.0))
+    widget.ui.inputSelector.setCurrentNode(node)
+    widget.ui.deviceComboBox.setCurrentText("cpu")
+    widget.ui.passesSpinBox.setValue(2)
+    return node
+
+
+def node_ids():
+    return {slicer.mrmlScene.GetNthNode(n).GetID() for n in range(slicer.mrmlScene.GetNumberOfNodes())}
+
+
+def children():
+    return [child for child in psutil.Process().children() if "module_worker" in " ".join(child.cmdline())]
+
+
+def job_folders():
+    return set(Path(tempfile.gettempdir()).glob("carotid-landmark-*/job.json"))
+
+
+def run_until(application, widget, words, timeout_s=60.0):
+    application.wait_until(lambda: words in widget.ui.statusLabel.text, timeout_s)
+
+
+def test_detect_tells_its_steps_and_puts_points_ellipsoids_and_table_into_the_scene(widget, volume, application):
+    said = []
+    widget.ui.detectButton.click()
+    assert widget.ui.detectButton.text == "Cancel"
+    assert widget.ui.progressBar.visible
+    while widget.logic.running:
+        application.processEvents()
+        said.append(widget.ui.statusLabel.text)
+        time.sleep(0.005)
+    steps = [words.split(",")[0] for words in dict.fromkeys(said)]
+    assert [step for step in steps if step in ("reading", "coarse", "pass 1 of 2")] == [
+        "reading",
+        "coarse",
+        "pass 1 of 2",
+    ]
+    assert any("s left" in words for words in said)
+    assert widget.ui.detectButton.text == "Detect"
+    assert not widget.ui.progressBar.visible
+    nodes = scene.find_detection(volume)
+    assert [landmark.status for landmark in nodes.detection.landmarks] == ["detected", "detected"]
+    assert nodes.detection.passes == 2
+    assert nodes.detection.volume.path == "neck"
+    assert widget.ui.resultsTable.rowCount == 2
+    assert cells(widget, 0)["Status"] == "predicted"
+    assert review_of(nodes).status == {LEFT: "predicted", RIGHT: "predicted"}
+    assert widget.table.row() == 0
+    assert children() == []
+
+
+def test_cancel_returns_within_a_second_and_leaves_the_scene_as_it_was(widget, volume, application):
+    before, folders = node_ids(), job_folders()
+    widget.ui.passesSpinBox.setValue(500)
+    widget.ui.detectButton.click()
+    run_until(application, widget, "pass ")
+    assert len(children()) == 1
+    began = time.monotonic()
+    widget.ui.detectButton.click()
+    assert not widget.logic.running
+    assert time.monotonic() - began < 1.0
+    assert node_ids() == before
+    assert children() == []
+    assert job_folders() == folders
+    assert widget.ui.statusLabel.text == "Cancelled. The scene is as it was."
+
+
+def test_the_event_loop_never_stalls_for_half_a_second_with_a_large_scan(widget, application):
+    array = np.random.default_rng(0).integers(-1000, 1500, size=(160, 400, 400), dtype=np.int16)
+    affine = np.diag([0.25, 0.25, 0.25, 1.0])
+    node = scene.add_volume(slicer.mrmlScene, Volume(array, affine, "large"))
+    widget.ui.inputSelector.setCurrentNode(node)
+    widget.ui.passesSpinBox.setValue(2)
+    application.processEvents()
+    longest = longest_stall(application, widget, lambda: "coarse" in widget.ui.statusLabel.text)
+    widget.ui.detectButton.click()
+    assert longest < 0.5
+
+
+def longest_stall(application, widget, enough):
+    """Press Detect and let the event loop turn until ``enough()``: the longest time (s) for which it did not."""
+    longest, last = 0.0, time.monotonic()
+    widget.ui.detectButton.click()
+    while not enough():
+        application.processEvents()
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
+        time.sleep(0.002)
+    return longest
+
+
+def test_the_event_loop_does_not_stall_when_the_result_arrives(widget, volume, application):
+    assert longest_stall(application, widget, lambda: not widget.logic.running) < 0.5
+    assert scene.find_detection(volume) is not None
+
+
+@pytest.mark.parametrize("how", ["removed", "closed"])
+def test_a_scan_that_goes_away_meanwhile_ends_the_run_and_says_so(widget, volume, application, how):
+    widget.ui.detectButton.click()
+    run_until(application, widget, "starting")
+    if how == "removed":
+        slicer.mrmlScene.RemoveNode(volume)
+    else:
+        slicer.mrmlScene.Clear(0)
+    application.wait_until(lambda: not widget.logic.running, 2.0)
+    assert children() == []
+    assert scene.find_detections(slicer.mrmlScene) == []
+    assert ("was removed" if how == "removed" else "Cancelled") in widget.ui.statusLabel.text
+
+
+def test_python_callers_wait_for_the_detection_and_get_it(widget, volume):
+    detection = widget.logic.detect(volume, passes=2, level=0.5, seed=4, device="cpu")
+    assert (detection.passes, detection.seed, detection.device) == (2, 4, "cpu")
+    assert detection[LEFT].confidence.level == 0.5
+    assert scene.find_detection(volume).detection == detection
+
+
+def test_a_second_run_is_refused_while_one_is_running(widget, volume, application):
+    widget.ui.detectButton.click()
+    with pytest.raises(DetectionFailed, match="running already"):
+        widget.logic.detect(volume)
+    assert widget.logic.running
+    widget.logic.cancel()
+
+
+def test_a_run_cancelled_under_a_waiting_caller_raises(widget, volume):
+    import qt
+
+    qt.QTimer.singleShot(300, widget.logic.cancel)
+    with pytest.raises(DetectionCancelled):
+        widget.logic.detect(volume, passes=500)
+
+
+def test_what_can_not_be_used_is_refused_in_one_sentence(widget, volume):
+    with pytest.raises(scene.SceneError, match="No volume"):
+        widget.logic.detect(None)
+    with pytest.raises(BundleError, match="no model 'absent 9'"):
+        widget.logic.detect(volume, model="absent 9")
+    bend = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode")
+    bend.SetAndObserveTransformToParent(slicer.vtkOrientedBSplineTransform())
+    volume.SetAndObserveTransformNodeID(bend.GetID())
+    widget.ui.detectButton.click()
+    assert not widget.logic.running
+    assert "nonlinear transform" in widget.ui.statusLabel.text
+
+
+def test_a_scan_that_is_no_ct_is_refused_by_the_detector_in_one_sentence(widget, application):
+    node = scene.add_volume(slicer.mrmlScene, Volume(np.ones((20, 20, 20), np.float32).cumsum(0), np.eye(4), "grey"))
+    widget.ui.inputSelector.setCurrentNode(node)
+    widget.ui.detectButton.click()
+    application.wait_until(lambda: not widget.logic.running)
+    assert "can not be Hounsfield units" in widget.ui.statusLabel.text
+    assert scene.find_detection(node) is None
+
+
+def test_a_detector_that_is_killed_for_memory_takes_nothing_along(widget, volume, application):
+    widget.ui.passesSpinBox.setValue(500)
+    widget.ui.detectButton.click()
+    run_until(application, widget, "reading")
+    application.wait_until(lambda: len(children()) == 1)
+    os.kill(children()[0].pid, signal.SIGKILL)
+    application.wait_until(lambda: not widget.logic.running)
+    assert "lack of memory" in widget.ui.statusLabel.text
+    assert widget.ui.detectButton.text == "Detect"
+
+
+def test_the_detector_ends_when_the_application_does(tiny):
+    voxels = neck_volume(5.0)
+    job = DetectionJob(voxels.array, voxels.affine_lps, "neck", JobSettings(tiny.path, passes=500))
+    while not children():
+        job.poll()
+    child = children()[0]
+    job._process.stdin.close()  # what the end of the application does to a pipe
+    child.wait(20)
+    job.cancel()
+
+
+def test_a_new_detection_takes_the_place_of_an_older_one_of_the_same_scan(widget, application):
+    nodes = show(widget)
+    widget.table.select(0)
+    widget.ui.acceptButton.click()
+    detection = widget.logic.detect(nodes.volume, passes=2, device="cpu")
+    (again,) = scene.find_detections(slicer.mrmlScene)
+    assert again.points is nodes.points
+    assert again.detection == detection
+    assert review_of(again).status == {LEFT: "accepted", RIGHT: "predicted"}
+    assert scene.position_lps(again, 0) != pytest.approx(detection[LEFT].position_lps_mm)
+    assert scene.position_lps(again, 1) == pytest.approx(detection[RIGHT].position_lps_mm)
