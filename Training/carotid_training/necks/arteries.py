@@ -147,23 +147,32 @@ def carotid_branches(dice: Dice, layout: Layout, carotid: Carotid, hu: float) ->
     external, internal = carotid.external, carotid.internal
     arc = external.arc
     thickness = dice.normal(1.0, 0.15, 0.6, 1.5)
-    # Where it leaves (mm beyond the flow divider), radius, places it passes (side, back, z), chance of being there.
+    # Where it leaves (mm beyond the flow divider), its radius, the places it passes (side, back, z).
     root = carotid.apex_mm
     z = external.points[np.searchsorted(arc, root)][2] / layout.size
+    low, high, top = min(z - 38, -38), max(z + 28, 45), max(z + 42, 58)
     plan = {
-        "superior_thyroid": (root + dice.uniform(-1, 5), 0.95, [(25, -35, z - 6), (20, -40, z - 22), (19, -34, min(z - 38, -38))], 0.97),
-        "ascending_pharyngeal": (root + dice.uniform(0, 5), 0.55, [(23, -15, z + 12), (20, -12, max(z + 28, 45)), (20, -12, max(z + 40, 60))], 0.9),
-        "lingual": (root + dice.uniform(6, 12), 1.05, [(24, -38, z + 12), (16, -50, max(z + 10, 14)), (8, -62, max(z + 16, 22))], 0.97),
-        "facial": (root + dice.uniform(9, 17), 1.15, [(32, -40, z + 20), (40, -50, max(z + 14, 20)), (40, -58, max(z + 22, 28)), (30, -75, max(z + 40, 48))], 0.97),
-        "occipital": (root + dice.uniform(9, 18), 0.95, [(40, 2, z + 32), (48, 22, max(z + 42, 58)), (38, 52, 70), (30, 62, 92)], 0.95),
-        "internal_maxillary": (arc[-1] - 1, 1.15, [(44, -24, 64), (34, -38, 62), (22, -46, 60)], 0.98),
-        "superficial_temporal": (arc[-1] - 1.5, 1.0, [(54, -14, 72), (62, -16, 90), (66, -22, 125)], 0.98),
-    }  # fmt: skip
+        "superior_thyroid": (dice.uniform(-1, 5), 0.95, [(25, -35, z - 6), (20, -40, z - 22), (19, -34, low)]),
+        "ascending_pharyngeal": (dice.uniform(0, 5), 0.55, [(23, -15, z + 12), (20, -12, high), (20, -12, top)]),
+        "lingual": (
+            dice.uniform(6, 12),
+            1.05,
+            [(24, -38, z + 12), (16, -50, max(z + 10, 14)), (8, -62, max(z + 16, 22))],
+        ),
+        "facial": (
+            dice.uniform(9, 17),
+            1.15,
+            [(32, -40, z + 20), (40, -50, max(z + 14, 20)), (40, -58, max(z + 22, 28)), (30, -75, top - 8)],
+        ),
+        "occipital": (dice.uniform(9, 18), 0.95, [(40, 2, z + 32), (48, 22, top), (38, 52, 70), (30, 62, 92)]),
+        "internal_maxillary": (arc[-1] - root - 1, 1.15, [(44, -24, 64), (34, -38, 62), (22, -46, 60)]),
+        "superficial_temporal": (arc[-1] - root - 1.5, 1.0, [(54, -14, 72), (62, -16, 90), (66, -22, 125)]),
+    }
     tubes = []
-    for name, (leaves, radius, places, likely) in plan.items():
-        if not dice.chance(likely):
+    for name, (leaves, radius, places) in plan.items():
+        if not dice.chance(0.95):
             continue
-        start = int(np.clip(np.searchsorted(arc, leaves), 1, len(arc) - 2))
+        start = int(np.clip(np.searchsorted(arc, root + leaves), 1, len(arc) - 2))
         ends = [layout.at(*place, sign) + np.array([dice.normal(0, 2.0) for _ in range(3)]) for place in places]
         if ends[0][2] < ends[-1][2] - 5 and ends[0][2] < external.points[start][2] - 30:
             continue
@@ -173,10 +182,11 @@ def carotid_branches(dice: Dice, layout: Layout, carotid: Carotid, hu: float) ->
         path += np.stack([w(along) for w in wiggle], axis=1) * np.clip(along / 12, 0, 1)[:, None]
         r = radius * thickness * dice.normal(1, 0.15, 0.6, 1.5)
         tubes.append(Tube(f"{carotid.side}_{name}", "lumen", path, np.linspace(r, 0.55 * r, len(path)), hu, 0.92 * hu))
-    top = internal.points[-1]
-    for name, places in (("middle_cerebral", [(25, -29, 108), (40, -24, 109)]), ("anterior_cerebral", [(6, -35, 110), (3, -45, 128), (3, -30, 150)])):  # fmt: skip
-        path = curve([top, *(layout.at(*place, sign) for place in places)], 3.0)
-        tubes.append(Tube(f"{carotid.side}_{name}", "lumen", path, np.linspace(1.4, 0.9, len(path)), hu))
+    end = internal.points[-1]
+    cerebral = {"middle": [(25, -29, 108), (40, -24, 109)], "anterior": [(6, -35, 110), (3, -45, 128), (3, -30, 150)]}
+    for name, places in cerebral.items():
+        path = curve([end, *(layout.at(*place, sign) for place in places)], 3.0)
+        tubes.append(Tube(f"{carotid.side}_{name}_cerebral", "lumen", path, np.linspace(1.4, 0.9, len(path)), hu))
     return tubes
 
 
@@ -197,7 +207,7 @@ def great_vessels(dice: Dice, layout: Layout, carotids: dict[str, Carotid], hu: 
     )
     trunk = curve([layout.at(-2, -45, -143), layout.at(-6, -42, -126), layout.at(-12, -37, -108), right], 3.0)
     tubes.append(Tube("brachiocephalic_trunk", "lumen", trunk, np.linspace(6.8, 5.6, len(trunk)) * wide, hu))
-    start = {"left": [layout.at(14, -22, -138), layout.at(19, -14, -118)], "right": [right + [0, 0, -2.0]]}
+    start = {"left": [layout.at(14, -22, -138), layout.at(19, -14, -118)], "right": [right - np.array([0, 0, 2.0])]}
     over = {
         "left": [(29, -8, -96), (42, -6, -88), (60, -8, -90)],
         "right": [(29, -22, -91), (42, -14, -86), (60, -12, -90)],

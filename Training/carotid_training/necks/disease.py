@@ -1,4 +1,4 @@
-"""What disease and surgeons do to a carotid: plaque, stenosis, ulcers, occlusion, stents, clips, and a bifurcation that is gone."""
+"""What disease and surgeons do to a carotid: plaque, stenosis, ulcers, occlusion, stents, clips, a bifurcation gone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from .arteries import SIDES, Carotid
 from .layout import Layout
+from .split import split_point
 from .vessel_paths import Dice, Points, Tube, arc_length, curve, frames
 
 LEAST_LUMEN_MM = 0.35  # a string sign is still a lumen
@@ -61,7 +62,9 @@ def treat(dice: Dice, layout: Layout, carotid: Carotid, split_mm: float, subclav
         lumens += (_aneurysm(dice, whole.internal, split_mm),)
     if kind == "occluded":
         # The stump reaches well past the flow divider: the wall between the lumens shows, so the landmark is there.
-        stump, rest = _cut(carotid.internal, split_mm + dice.uniform(6, 14))
+        split = split_point(carotid.common, carotid.internal, carotid.external, np.array([0.0, 0.0, 1.0]))
+        beyond = np.argmin(np.linalg.norm(carotid.internal.points - split, axis=1))
+        stump, rest = _cut(carotid.internal, carotid.internal.arc[beyond] + dice.uniform(7, 15))
         clot, top = _cut(rest, rest.arc[-1] * dice.uniform(0.6, 0.85))
         layers.append(replace(clot, role="thrombus", hu=dice.uniform(25, 70), name=clot.name + "_clot"))
         lumens = (carotid.common, stump, carotid.external, replace(top, hu=hu * dice.uniform(0.5, 1.0)))
@@ -86,15 +89,12 @@ def _cut(tube: Tube, at: float) -> tuple[Tube, Tube]:
 
 
 def _plaque(dice: Dice, carotid: Carotid, kind: str, split_mm: float, wild: float):
-    """Narrow the lumen and put plaque in the gap; returns the carotid, the layers and the stenosis in per cent (NASCET)."""
+    """Narrow the lumen, put plaque in the gap; returns the carotid, the layers and the stenosis (NASCET, per cent)."""
     common, internal, external = carotid.common, carotid.internal, carotid.external
     centre = split_mm + (dice.normal(2, 5) if dice.chance(0.85) else dice.uniform(-18, -6))
     reach = dice.uniform(4, 13)
-    severity = {
-        "mild": dice.uniform(0.08, 0.35),
-        "moderate": dice.uniform(0.35, 0.65),
-        "severe": dice.uniform(0.65, 0.9),
-    }[dice.pick(mild=0.55, moderate=0.3, severe=0.15 * (1 + wild))]
+    degree = dice.pick(mild=0.47, moderate=0.33, severe=0.2 * (1 + wild))
+    severity = dice.uniform(*{"mild": (0.08, 0.35), "moderate": (0.35, 0.65), "severe": (0.65, 0.9)}[degree])
     near_occlusion = severity > 0.75 and dice.chance(0.4)
     outward = carotid.towards_internal + 0.7 * dice.direction()
     outward /= np.linalg.norm(outward)
@@ -143,14 +143,14 @@ def _calcium(dice: Dice, name: str, path: Points, radii: Points, kind: str, burd
     _, first, second = (
         frames(path) if len(path) > 2 else (None, np.eye(3)[:1].repeat(2, 0), np.eye(3)[1:2].repeat(2, 0))
     )
-    count = 1 + int(dice.uniform(0, 3 + 9 * burden) * (1.0 if kind == "calcified" else 0.6))
+    count = 2 + int(dice.uniform(0, 5 + 9 * burden) * (1.0 if kind == "calcified" else 0.6))
     hu = dice.uniform(450, 1400)
     deposits = []
     for n in range(count):
         middle = int(dice.uniform(0, len(path)))
         angle, sweep = dice.uniform(0, 2 * np.pi), dice.uniform(0.1, 1.6 if kind == "calcified" else 0.9)
         climb = dice.uniform(-3, 3)
-        thick = dice.uniform(0.3, 0.5 + 0.9 * min(1.0, burden + 0.2))
+        thick = dice.uniform(0.35, 0.7 + 0.9 * min(1.0, burden + 0.2))
         phi = np.linspace(angle - sweep, angle + sweep, max(2, int(sweep * 4) + 1))[:, None]
         ring = (radii[middle] + 0.25 - 0.5 * thick) * (np.cos(phi) * first[middle] + np.sin(phi) * second[middle])
         spot = path[middle] + ring + np.linspace(-0.5, 0.5, len(phi))[:, None] * np.array([0, 0, climb])

@@ -18,8 +18,10 @@ _HEIGHTS = np.array([-135.0, -113.5, -92.5, -72.0, -53.0, -35.0, -17.5, 0.0, 17.
 
 @dataclass(frozen=True)
 class Layout:
-    """``spine`` [11, 3]: body centres, T4 to C1 (C1: the middle of the ring's level, at the dens); ``foramina`` [6, 2, 3]: the
-    transverse foramina from C6 to C1, left and right; ``airway`` [n, 3]: from the nasopharynx to the carina.
+    """``spine`` [11, 3]: body centres, T4 to C1 (C1: the middle of the ring's level, at the dens).
+
+    ``foramina`` [6, 2, 3]: the transverse foramina from C6 to C1, left and right; ``airway`` [n, 3]: from the
+    nasopharynx to the carina.
 
     ``size`` scales lengths along the neck, ``width`` lengths across it.
     """
@@ -56,14 +58,22 @@ class Layout:
         foramina[..., 1] += (np.array([1.5, 2.0, 2.5, 3.0, 4.0, 5.0]) * size)[:, None]
         foramina += np.array([[[dice.normal(0, 0.5) for _ in range(3)] for _ in range(2)] for _ in range(6)])
 
-        spots = np.array(
-            [[-28, 62], [-21, 38], [-20, 18], [-24, 2], [-27, -18], [-29, -38], [-31, -60], [-30, -92], [-27, -140]]
-        )
-        heights = spots[:, 1] * size
+        behind = [
+            -28,
+            -21,
+            -20,
+            -24,
+            -27,
+            -29,
+            -31,
+            -30,
+            -27,
+        ]  # the airway's middle, from the vertebral bodies' centres
+        heights = np.array([62, 38, 18, 2, -18, -38, -60, -92, -140]) * size
         shift = dice.normal(0, 1.5), dice.normal(0, 2.0)
         airway = [
             [np.interp(h, z, spine[:, 0]) + shift[0] * s, np.interp(h, z, spine[:, 1]) + back * size + shift[1] * s, h]
-            for (back, _), h, s in zip(spots, heights, np.linspace(0.3, 1, len(spots)), strict=True)
+            for back, h, s in zip(behind, heights, np.linspace(0.3, 1, len(behind)), strict=True)
         ]
         return cls(spine, foramina, curve(airway, 4.0), size, width)
 
@@ -77,8 +87,11 @@ class Layout:
         return LEVELS[int(np.argmin(np.abs(self.spine[:, 2] - z)))]
 
     def at(self, lateral: float, back: float, z: float, side: int = 1) -> Points:
-        """A place in mean anatomy: mm to the ``side`` (+1 left, -1 right) of the spine, mm behind the vertebral bodies' centres,
-        and height, all of a mean adult; returned in this neck, [3]. Soft tissue follows the spine's curve only in part."""
+        """A place of the mean adult's anatomy in this neck: [3] LPS mm.
+
+        ``lateral`` is mm to the ``side`` (+1 left, -1 right) of the spine, ``back`` mm behind the centres of the
+        vertebral bodies (negative: in front), ``z`` the height. Soft tissue follows the spine's curve only in part.
+        """
         height = z * self.size
         x = np.interp(height, self.spine[:, 2], self.spine[:, 0])
         y = np.interp(height, self.spine[:, 2], self.spine[:, 1])

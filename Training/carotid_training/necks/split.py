@@ -15,9 +15,9 @@ _STEP = 0.5
 def split_point(common: Tube, internal: Tube, external: Tube, up: Points) -> Points:
     """The apex of the flow divider on levels stacked along ``up`` (unit, [3]): [3] LPS mm.
 
-    Going up from where the daughters leave the common carotid, on every level the two daughters' lumens are joined by the path
-    across their level that stays deepest inside the lumen (a minimum over parallel paths of the maximum signed distance along
-    each). The first level on which even that path leaves the lumen is the split; the point where it does is the saddle
+    Going up from where the daughters leave the common carotid, the daughters' lumens on each level are joined by the path
+    across the level that stays deepest inside the lumen (a minimum over parallel paths of the maximum signed distance
+    along each). The first level on which even that path leaves it is the split; the point where it does is the saddle
     between the lumens, the middle of a wall that is about to have a thickness. Error below 0.05 mm.
     Raises ValueError where the lumens do not part.
     """

@@ -1,4 +1,4 @@
-"""The veins of the neck, each filled from not at all to as bright as the arteries, or brighter where contrast is injected."""
+"""The veins of the neck, filled from not at all to as bright as arteries, or brighter where contrast is injected."""
 
 from __future__ import annotations
 
@@ -41,14 +41,12 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
 
         radius = dice.normal(5.2, 1.5 * (1 + wild), 1.5, 11) * (1 - sign * right_larger)
         jugular = _beside(dice, layout, carotid, sign, radius)
-        vein(
-            f"{side}_internal_jugular",
-            jugular,
-            radius,
-            fill * dice.uniform(0.85, 1.1),
-            2.5,
-            fill * dice.uniform(0.5, 1.1),
-        )
+        top, low = fill * dice.uniform(0.85, 1.1), fill * dice.uniform(0.5, 1.1)
+        # Most jugular veins are oval: two tubes side by side, along the carotid or across it.
+        turn, flat = dice.uniform(0, 2 * np.pi), dice.uniform(0.0, 0.75) if dice.chance(0.75) else 0.0
+        aside = flat * radius * np.array([np.cos(turn), 0.7 * np.sin(turn), 0.0])
+        for half in (-0.5, 0.5) if flat > 0.1 else (0.0,):
+            vein(f"{side}_internal_jugular", jugular + half * aside, radius * (1 - 0.45 * flat), top, 2.5, low)
         if dice.chance(0.35) and fill > 0.05:  # unmixed blood from a tributary runs along one wall
             off = dice.direction() * [1, 1, 0] * radius * 0.45
             low = np.array([p + off for p in jugular[len(jugular) // 2 :]])
@@ -82,7 +80,9 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
         loaded = side == injected
         level = (dense - blood) / (artery_hu - blood) if loaded else dice.uniform(0, 0.5) * fill
         vein(f"{side}_subclavian_vein", arm, dice.normal(5.0, 0.8, 3, 8), level, 4.0)
-        inward = [entry, layout.at(20, -48, -116, sign), layout.at(-10, -56, -128), layout.at(-31, -40, -140)] if side == "left" else [entry, layout.at(29, -38, -125, sign), layout.at(-31, -40, -142)]  # fmt: skip
+        inward = [entry, layout.at(29, -38, -125, sign), layout.at(-31, -40, -142)]
+        if side == "left":
+            inward[1:2] = [layout.at(20, -48, -116), layout.at(-10, -56, -128)]
         vein(f"{side}_brachiocephalic_vein", inward, dice.normal(5.8, 0.9, 4, 9), level * dice.uniform(0.6, 1.0), 4.0)
     cava = [layout.at(-32, -40, z) for z in (-138, -165, -238)]
     mixed = (dense - blood) / (artery_hu - blood) * dice.uniform(0.3, 0.9) if injected != "none" else 0.4
@@ -94,7 +94,7 @@ SIDES_COLUMN = {"left": 0, "right": 1}
 
 
 def _beside(dice: Dice, layout: Layout, carotid: Carotid, sign: int, radius: float) -> Points:
-    """The internal jugular's way: from the jugular foramen down the outer side of the carotids to behind the clavicle."""
+    """The internal jugular's way: from the jugular foramen down beside the carotids to behind the clavicle."""
     trunk = np.concatenate([carotid.common.points, carotid.internal.points])
     width = np.concatenate([carotid.common.radii, carotid.internal.radii])
     way = [layout.at(28, 6, 72, sign), layout.at(29, 4, 64, sign)]

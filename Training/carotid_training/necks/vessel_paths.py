@@ -111,7 +111,7 @@ def frames(points: Points) -> tuple[Points, Points, Points]:
 
 
 def with_loop(points: Points, at: float, radius: float, turn: float, spin: float) -> Points:
-    """Insert a coil into a curve at arc length ``at``: ``turn`` radians of a circle of ``radius`` in a plane set by ``spin``.
+    """Insert a coil into a curve at arc length ``at``: ``turn`` radians of a circle in a plane set by ``spin``.
 
     Below a full turn the rest of the curve is reached by a smooth return: a kink. The far ends stay where they are.
     """

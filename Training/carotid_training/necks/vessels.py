@@ -26,8 +26,8 @@ _HU_STEP = 20.0  # contrast along a vessel is painted in steps of this size
 class VesselTree:
     """All vessels of a neck, in the neck's frame (see `neck.Neck`): geometry, contrast and truth.
 
-    ``layout`` is the anatomy that the vessels were drawn around. ``carotids`` are left and right as they are after disease;
-    where ``present`` [2] is False, as they were before surgery. ``metal`` and ``dense`` are [n, 4]: centre, radius (mm).
+    ``layout`` is the anatomy that the vessels were drawn around. ``carotids`` are left and right as they are after
+    disease; where ``present`` [2] is False, as they were before surgery. ``metal`` and ``dense`` [n, 4]: centre, radius.
     An occluded internal carotid keeps a stump above the flow divider: the wall shows, so the landmark is present.
     """
 
@@ -41,7 +41,10 @@ class VesselTree:
 
     @classmethod
     def draw(cls, generator: torch.Generator, wild: float = 0.0) -> VesselTree:
-        """Draw a tree; every number comes from ``generator`` (CPU). ``wild`` from 0 (a patient) to 1 (domain randomisation)."""
+        """Draw a tree; every number comes from ``generator`` (CPU).
+
+        ``wild`` goes from 0 (as in patients) to 1 (domain randomisation: every spread about doubled).
+        """
         dice = Dice(generator)
         layout = Layout.draw(dice, wild)
         hu = _arterial_contrast(dice, wild)
@@ -79,7 +82,7 @@ class VesselTree:
         )
 
     def paint(self, hu: Sequence[Tensor], grids: Sequence[Grid]) -> list[Tensor]:
-        """Paint veins, walls, plaque, lumens and metal over ``hu`` (one float32 [k, j, i] per grid); returns new tensors."""
+        """Paint veins, walls, plaque, lumens, metal over ``hu`` (one float32 [k, j, i] per grid); returns new tensors."""
         cones, parts = _materials(self.tubes)
         return paint(hu, grids, cones, Ellipsoids.empty(), parts)
 
