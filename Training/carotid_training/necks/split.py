@@ -15,10 +15,10 @@ _STEP = 0.5
 def split_point(common: Tube, internal: Tube, external: Tube, up: Points) -> Points:
     """The apex of the flow divider on levels stacked along ``up`` (unit, [3]): [3] LPS mm.
 
-    Going up from where the daughters leave the common carotid, the daughters' lumens on each level are joined by the path
-    across the level that stays deepest inside the lumen (a minimum over parallel paths of the maximum signed distance
-    along each). The first level on which even that path leaves it is the split; the point where it does is the saddle
-    between the lumens, the middle of a wall that is about to have a thickness. Error below 0.05 mm.
+    Going up from where the daughters leave the common carotid, the daughters' lumens on each level are joined by the
+    path across the level that stays deepest inside the lumen (a minimum over parallel paths of the maximum signed
+    distance along each). The first level on which even that path leaves it is the split; the point where it does is the
+    saddle between the lumens, the middle of a wall that is about to have a thickness. Error below 0.05 mm.
     Raises ValueError where the lumens do not part.
     """
     start = float(internal.points[0] @ up)
@@ -62,7 +62,7 @@ def split_point(common: Tube, internal: Tube, external: Tube, up: Points) -> Poi
         return height[rows, best], ours + u0 * along + v0 * across
 
     low, step = start + 0.25, _STEP
-    block = 24
+    block = 8
     levels = low + step * np.arange(block)
     while True:
         out = parted(levels)[0] > 0

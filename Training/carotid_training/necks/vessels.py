@@ -27,7 +27,7 @@ class VesselTree:
     """All vessels of a neck, in the neck's frame (see `neck.Neck`): geometry, contrast and truth.
 
     ``layout`` is the anatomy that the vessels were drawn around. ``carotids`` are left and right as they are after
-    disease; where ``present`` [2] is False, as they were before surgery. ``metal`` and ``dense`` [n, 4]: centre, radius.
+    disease; where ``present`` [2] is False, as before surgery. ``metal`` and ``dense`` are [n, 4]: centre, radius.
     An occluded internal carotid keeps a stump above the flow divider: the wall shows, so the landmark is present.
     """
 
@@ -82,7 +82,7 @@ class VesselTree:
         )
 
     def paint(self, hu: Sequence[Tensor], grids: Sequence[Grid]) -> list[Tensor]:
-        """Paint veins, walls, plaque, lumens, metal over ``hu`` (one float32 [k, j, i] per grid); returns new tensors."""
+        """Paint veins, walls, plaque, lumens, metal over ``hu`` (float32 [k, j, i], one per grid); returns new ones."""
         cones, parts = _materials(self.tubes)
         return paint(hu, grids, cones, Ellipsoids.empty(), parts)
 
