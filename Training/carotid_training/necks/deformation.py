@@ -82,7 +82,7 @@ class Deformation:
         def uniform(low: float, high: float, *shape: int) -> Tensor:
             return torch.rand(shape, generator=generator) * (high - low) + low
 
-        size = torch.exp(uniform(-0.16, 0.16) * strength + uniform(-0.09, 0.09, 3) * strength)
+        size = torch.exp((uniform(-0.12, 0.12) + uniform(-0.07, 0.07, 3)) * strength)
         angle = uniform(-0.10, 0.10, 3) * strength
         zero = torch.zeros(())
         turn = torch.stack([zero, -angle[2], angle[1], angle[2], zero, -angle[0], -angle[1], angle[0], zero])

@@ -1,13 +1,15 @@
-"""The sculpted style: a neck carved from implicit fields on stacked, warped cross-sections, not put together from organs.
+"""The sculpted style: a neck carved from implicit fields on stacked, warped cross-sections, not built organ by organ.
 
 Tissue classes are drawn first and coloured afterwards, in the spirit of SynthSeg (Billot et al. 2023,
-doi 10.1016/j.media.2023.102789); smooth random warps follow SynthMorph (Hoffmann et al. 2022, doi 10.1109/TMI.2021.3116879).
+doi 10.1016/j.media.2023.102789); smooth random warps follow SynthMorph (Hoffmann et al. 2022,
+doi 10.1109/TMI.2021.3116879).
 Only the vessel tree is shared with the other styles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,19 +18,19 @@ from torch import Tensor
 
 from .neck import Grid
 from .sculpted_airway import carve_airway
+from .sculpted_blocks import FINEST_MM, Block, blocks
 from .sculpted_body import Habitus, Outline, carve_body
 from .sculpted_bones import Mouth, carve_head, carve_spine
 from .sculpted_fields import Dice, Lattice, Profiles
 from .sculpted_frame import Frame
-from .sculpted_paint import Palette, colour
-from .sculpted_slabs import slabs
+from .sculpted_paint import Palette, colour, surround
 from .sculpted_things import Distractors, Things
 from .vessels import VesselTree
 
 LOWER_MM, UPPER_MM = -230.0, 170.0
 RANDOMISED_SHARE = 1 / 3
-CPU_SLAB = 1 << 16  # voxels at a time: what a core's cache holds
-GPU_SLAB = 1 << 23
+CPU_BLOCK = 1 << 15  # voxels at a time: what a core's cache holds
+GPU_BLOCK = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,24 @@ class SculptedNeck:
             self._moved[str(device)] = self.carving.to(device)
         carving = self._moved[str(device)]
         pictures = [torch.empty(grid.shape, device=device) for grid in grids]
-        for grid, picture in zip(grids, pictures, strict=True):
-            for slab in slabs(grid, GPU_SLAB if device.type == "cuda" else CPU_SLAB):
-                fields = slab.refine(carving.at(slab.coarse.points(device).reshape(-1, 3)))
-                values = colour(self.palette, self.things, slab.fine, fields, slab.voxel_mm)
-                picture[slab.first : slab.first + slab.planes] = slab.pool(values)
+        jobs = [
+            (block, picture)
+            for grid, picture in zip(grids, pictures, strict=True)
+            for block in blocks(grid, GPU_BLOCK if device.type == "cuda" else CPU_BLOCK)
+        ]
+        # Operations on one block are too small for torch's own threads, so blocks are shared out among as many.
+        with ThreadPoolExecutor(torch.get_num_threads() if device.type == "cpu" else 1) as pool:
+            list(pool.map(lambda job: self._fill(carving, *job), jobs))
         return self.tree.paint(pictures, grids)
+
+    def _fill(self, carving: Carving, block: Block, picture: Tensor) -> None:
+        """Render a block into its picture."""
+        fields = carving.at(block.coarse.points(picture.device).reshape(-1, 3))
+        if not picture.is_cuda and fields[0].max() < -2 * max(block.voxel_mm, FINEST_MM):  # nothing but air
+            values = surround(self.things, block.fine, block.voxel_mm, picture.device)
+        else:
+            values = colour(self.palette, self.things, block.fine, block.refine(fields), block.voxel_mm)
+        picture[block.place] = block.pool(values)
 
 
 def draw(seed: int) -> SculptedNeck:
@@ -161,7 +175,7 @@ def draw(seed: int) -> SculptedNeck:
 
 
 def _warp(dice: Dice, frame: Frame, arteries: Tensor, strength_mm: float) -> Lattice:
-    """A smooth random displacement (mm) that dies out around the arteries and the spine, where the vessel tree rules."""
+    """A smooth random displacement (mm) that dies out around arteries and spine, where the vessel tree rules."""
     step = (14.0, 14.0, 14.0)
     low, high = (-224.0, -168.0, -238.0), (224.0, 168.0, 182.0)
     x, y, z = Lattice.nodes(low, high, step)

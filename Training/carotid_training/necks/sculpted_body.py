@@ -215,7 +215,8 @@ def carve_body(dice: Dice, frame: Frame, outline: Outline, habitus: Habitus, hu:
     """The body lattice over (x / half width, (y - middle) / half depth, z), see `Outline.box`.
 
     Channels: skin (depth below the skin), lean (positive in muscle, gland, mucosa; negative in fat), two parities
-    (their zeros are the septa between cells; see `_cells`), lean HU, air (lungs), bone (ribs, clavicles, shoulder blades). ``hu`` [7] gives the mean HU of each kind of cell.
+    (their zeros are the septa between cells; see `_cells`), lean HU, air (lungs), bone (ribs, clavicles, shoulder
+    blades). ``hu`` [7] gives the mean HU of each kind of cell.
     """
     low, high = (-1.0, -1.0, float(frame.z[0])), (1.0, 1.0, float(frame.z[-1]))
 

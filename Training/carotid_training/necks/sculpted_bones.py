@@ -1,4 +1,4 @@
-"""Bones of the sculpted neck: the spine as a periodic field along its curve; skull, face and jaws as shells and arcs."""
+"""Bones of the sculpted neck: the spine as a periodic field along its curve; skull and jaws as shells and arcs."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def _head(
 
 
 def _arc(u: Tensor, v: Tensor, front: float, width: float) -> Tensor:
-    """Signed distance, roughly, to the parabola that opens to the back from (0, front); positive inside... outside < 0."""
+    """About the signed distance to the parabola that opens to the back from (0, front); negative inside it."""
     slope = 2 * u / width
     return (front + u * u / width - v) / (1 + slope * slope).sqrt()
 

@@ -48,7 +48,7 @@ class Dice:
 
 @dataclass(frozen=True)
 class Waves:
-    """A smooth random field of zero mean and unit variance: a sum of plane waves (any position, any grid, no lattice)."""
+    """A smooth random field of zero mean and unit variance: a sum of plane waves, for any position on any grid."""
 
     wave: Tensor  # [n, 3] radians per mm
     phase: Tensor  # [n]

@@ -119,7 +119,7 @@ def _randomise(dice: Dice, cells: Tensor, numbers: dict[str, float], lumen: floa
 
 
 def colour(palette: Palette, things: Things, grid: Grid, fields: Tensor, voxel_mm: float) -> Tensor:
-    """HU [n] of a grid's voxels of about ``voxel_mm``, given the fields there, in the order of `Carving.at`: [15, n]."""
+    """HU [n] of a grid's voxels of about ``voxel_mm``; ``fields`` [15, n] in the order of `Carving.at`."""
     skin, lean, first, second, lean_hu, lung, bones, column, column_hu, gas, cavity, enamel, *neck = fields
     cartilage, cartilage_hu, mucosa = neck
     edge = (voxel_mm**2 + palette.blur_mm**2) ** 0.5
@@ -151,3 +151,9 @@ def colour(palette: Palette, things: Things, grid: Grid, fields: Tensor, voxel_m
     hu.lerp_(torch.full_like(hu[:1], palette.gas), cover(gas, edge))
     around = things.outside(x, y, z, voxel_mm)
     return things.metal_over(torch.lerp(around, hu, cover(skin, edge)), x, y, z, voxel_mm)
+
+
+def surround(things: Things, grid: Grid, voxel_mm: float, device: torch.device) -> Tensor:
+    """HU [n] of a grid's voxels where there is no tissue."""
+    x, y, z = grid.points(device).reshape(-1, 3).unbind(1)
+    return things.metal_over(things.outside(x, y, z, voxel_mm), x, y, z, voxel_mm)

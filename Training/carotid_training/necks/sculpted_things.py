@@ -1,4 +1,4 @@
-"""What is not tissue: the table and pad, dental metal; and, in randomised necks, tubes and blobs that resemble vessels."""
+"""What is no tissue: table, pad, dental metal; in randomised necks also tubes and blobs that resemble vessels."""
 
 from __future__ import annotations
 

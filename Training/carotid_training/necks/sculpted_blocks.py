@@ -1,4 +1,4 @@
-"""Cutting voxel grids into slabs on which fields are evaluated, refined and pooled."""
+"""Cutting voxel grids into blocks on which fields are evaluated, refined and pooled."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ MOST_PARTS = 4  # of a long voxel
 
 
 @dataclass(frozen=True)
-class Slab:
-    """Some planes of a grid: the lattice its fields are evaluated on, and the one its voxels are coloured on."""
+class Block:
+    """Part of a grid: the lattice its fields are evaluated on, and the one its voxels are coloured on."""
 
-    first: int
-    planes: int
+    place: tuple[slice, slice]  # planes and rows of the grid
     coarse: Grid
     fine: Grid
     stride: tuple[int, int, int]  # of the coarse lattice against the fine one, along k, j, i
@@ -44,27 +43,37 @@ class Slab:
         return values if self.parts == (1, 1, 1) else F.avg_pool3d(values[None, None], self.parts)[0, 0]
 
 
-def slabs(grid: Grid, voxels: int) -> Iterator[Slab]:
-    """Slabs of whole planes, about ``voxels`` each. Long voxels are split, short ones share the points of fields."""
+def blocks(grid: Grid, voxels: int) -> Iterator[Block]:
+    """Blocks of whole rows that make up a grid, about ``voxels`` each.
+
+    Long voxels are split; short ones share the points of fields.
+    """
     spacing = grid.spacing_mm.flip(0).tolist()
     parts = tuple(max(1, min(MOST_PARTS, round(s / (1.5 * min(spacing))))) for s in spacing)
     finer = [s / p for s, p in zip(spacing, parts, strict=True)]
     stride = tuple(max(1, math.floor(FINEST_MM / s + 1e-6)) for s in finer)
-    plane = grid.shape[1] * grid.shape[2] * math.prod(parts)
-    rows = max(4 * stride[0], voxels // plane)  # the coarse planes that neighbouring slabs share are few
-    for first in range(0, grid.shape[0], rows):
-        planes = min(rows, grid.shape[0] - first)
-        shape = tuple(n * p for n, p in zip((planes, *grid.shape[1:]), parts, strict=True))
-        nodes = tuple(math.ceil((n - 1) / s) + 1 for n, s in zip(shape, stride, strict=True))
-        coarse, fine = _subgrid(grid, first, parts, stride, nodes), _subgrid(grid, first, parts, (1, 1, 1), shape)
-        yield Slab(first, planes, coarse, fine, stride, parts, math.prod(finer) ** (1 / 3))
+    row = grid.shape[2] * math.prod(parts)
+    # At least a few coarse steps a side: the planes that neighbours share are then a small part.
+    tall = min(grid.shape[0], max(4 * stride[0], voxels // (row * grid.shape[1])))
+    wide = min(grid.shape[1], max(4 * stride[1], voxels // (row * tall)))
+    for k in range(0, grid.shape[0], tall):
+        for j in range(0, grid.shape[1], wide):
+            size = (min(tall, grid.shape[0] - k), min(wide, grid.shape[1] - j), grid.shape[2])
+            shape = tuple(n * p for n, p in zip(size, parts, strict=True))
+            nodes = tuple(math.ceil((n - 1) / s) + 1 for n, s in zip(shape, stride, strict=True))
+            coarse = _subgrid(grid, (k, j), parts, stride, nodes)
+            fine = _subgrid(grid, (k, j), parts, (1, 1, 1), shape)
+            place = (slice(k, k + size[0]), slice(j, j + size[1]))
+            yield Block(place, coarse, fine, stride, parts, math.prod(finer) ** (1 / 3))
 
 
-def _subgrid(grid: Grid, first: int, parts: Sequence[int], stride: Sequence[int], shape: Sequence[int]) -> Grid:
-    """The lattice from plane ``first`` on, voxels split into ``parts``, then every ``stride``-th (k, j, i)."""
+def _subgrid(
+    grid: Grid, corner: tuple[int, int], parts: Sequence[int], stride: Sequence[int], shape: Sequence[int]
+) -> Grid:
+    """The lattice from voxel (k, j) = ``corner``, voxels split into ``parts``, then every ``stride``-th (k, j, i)."""
     affine = grid.affine.clone()
     start = [0.5 / part - 0.5 for part in reversed(parts)]
-    start[2] += first
+    start = [start[0], start[1] + corner[1], start[2] + corner[0]]
     affine[:3, 3] += grid.affine[:3, :3] @ torch.tensor(start, dtype=torch.float64)
     affine[:3, :3] *= torch.tensor([s / p for s, p in zip(stride, parts, strict=True)][::-1], dtype=torch.float64)
     return Grid(affine, tuple(shape))
