@@ -264,7 +264,7 @@ class Layers:
 
 
 def _make_room(vessels: np.ndarray, z: np.ndarray, half, middle, front, back, fat) -> tuple[np.ndarray, np.ndarray]:
-    """Half width and front of the deep tissue over ``z``, wide enough for vessels [n, 4] to stay inside (or in the fat)."""
+    """Half width and front of the deep tissue over ``z``, such that vessels [n, 4] stay inside, or in the fat."""
     at = ((vessels[:, 2] - z[0]) / _TABLE_STEP).round().astype(int)
     vessels, at = vessels[(at >= 0) & (at < len(z))], at[(at >= 0) & (at < len(z))]
     x, y, radius = np.abs(vessels[:, 0] - middle[at]), vessels[:, 1], vessels[:, 3]
