@@ -68,7 +68,7 @@ class LocNet(nn.Module):
         )
         self.lateral = nn.ModuleList(nn.Conv3d(deep, width, 1) for width, deep in pairwise(widths))
         self.decoder = nn.ModuleList(conv(width, width) for width in widths[:-1])
-        self.head = nn.Conv3d(widths[0], channels, 1)
+        self.head = nn.Linear(widths[0], channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         skips = []
@@ -83,7 +83,8 @@ class LocNet(nn.Module):
             x = F.interpolate(lateral(x), scale_factor=2, mode="trilinear", align_corners=False)
             x = F.relu(decoder(x + skip))
         with torch.autocast(x.device.type, enabled=False):  # bfloat16 logits would quantise the centre of mass
-            logits = F.conv3d(x.float(), self.head.weight, self.head.bias)
+            # A 1 x 1 x 1 convolution, as a product over channels: conv3d took 5 times as long in float32 on a CPU.
+            logits = torch.einsum("nckji,oc->nokji", x.float(), self.head.weight) + self.head.bias.view(-1, 1, 1, 1)
         return logits, x
 
 

@@ -107,21 +107,16 @@ class MultiScaleLocNet(nn.Module):
             outputs.append(self.finer(view, scale, centre))
         return outputs
 
-    def coarsest(self, view: View) -> ScaleOutput:
-        """The coarsest net over the whole scan, of any extent."""
+    def coarsest(self, view: View, landmarks: Sequence[int] | None = None) -> ScaleOutput:
+        """The coarsest net over the whole scan, of any extent; for some of the landmarks (their indices) or all."""
         values, centre = view.whole(self.architecture.scales_mm[0], self.nets[0].multiple)
-        batch, landmarks = values.shape[0], len(self.channel)
-        logits, features = [], []
-        for flip in sorted(set(self.flipped)):  # once as it is and, if a landmark is a mirror image, once mirrored
-            out = self._run(0, values.flip(-1) if flip else values)
-            mine = [n for n in range(landmarks) if self.flipped[n] == flip]
-            logits.append(out[0][:, [self.channel[n] for n in mine]])
-            features.append(out[1][:, None].expand(-1, len(mine), -1, -1, -1, -1))
-        order = torch.tensor([self.flipped[n] for n in range(landmarks)]).argsort(stable=True).argsort()
-        logits_all = torch.cat(logits, dim=1)[:, order.to(values.device)]
-        features_all = torch.cat(features, dim=1)[:, order.to(values.device)]
-        centres = centre[:, None, None].expand(batch, landmarks, 1, 3)
-        return self._locate(0, logits_all[:, :, None], features_all[:, :, None], centres)
+        wanted = range(len(self.channel)) if landmarks is None else landmarks
+        # Once as it is and, if a landmark is a mirror image, once mirrored.
+        seen = {flip: self._run(0, values.flip(-1) if flip else values) for flip in {self.flipped[n] for n in wanted}}
+        logits = torch.stack([seen[self.flipped[n]][0][:, self.channel[n]] for n in wanted], dim=1)
+        features = torch.stack([seen[self.flipped[n]][1] for n in wanted], dim=1)
+        centres = centre[:, None, None].expand(-1, len(wanted), 1, 3)
+        return self._locate(0, logits[:, :, None], features[:, :, None], centres, [self.flipped[n] for n in wanted])
 
     def finer(self, view: View, scale: int, centre_lps: Tensor) -> ScaleOutput:
         """One finer net (index ``scale``) on patches around ``centre_lps`` [B, L, P, 3]."""
@@ -130,7 +125,7 @@ class MultiScaleLocNet(nn.Module):
         logits, features = self._run(scale, patches.flatten(0, 2))
         logits, features = (t.unflatten(0, patches.shape[:3]) for t in (logits, features))
         own = torch.stack([logits[:, n, :, c] for n, c in enumerate(self.channel)], dim=1)
-        return self._locate(scale, own, features, centre_lps)
+        return self._locate(scale, own, features, centre_lps, self.flipped)
 
     def presence_logit(self, outputs: Sequence[ScaleOutput]) -> Tensor:
         """[B, L]: log-odds that the landmark is in the scan, from what all scales saw (passes averaged)."""
@@ -141,7 +136,9 @@ class MultiScaleLocNet(nn.Module):
         windowed = ((patches + (AIR_HU - low)) / (high - low)).clamp(0, 1)  # zero padding is air here, too
         return self.nets[scale](windowed.contiguous(memory_format=torch.channels_last_3d))
 
-    def _locate(self, scale: int, logits: Tensor, features: Tensor, centre_lps: Tensor) -> ScaleOutput:
+    def _locate(
+        self, scale: int, logits: Tensor, features: Tensor, centre_lps: Tensor, flipped: Sequence[bool]
+    ) -> ScaleOutput:
         """Heatmaps [B, L, P, k, j, i] and features [B, L, P, C, k, j, i] -> positions in patient millimetres."""
         spacing = self.architecture.scales_mm[scale]
         weights = heatmap_weights(logits, self.architecture.heatmap)
@@ -150,7 +147,7 @@ class MultiScaleLocNet(nn.Module):
         kept = inside.sum((-3, -2, -1))
         offset = centre_of_mass(inside / kept.clamp(min=1e-12)[..., None, None, None], spacing)
         covariance = heatmap_covariance(weights.detach(), spacing)
-        mirror = centre_lps.new_tensor([[-1.0 if f else 1.0, 1.0, 1.0] for f in self.flipped])[:, None]  # [L, 1, 3]
+        mirror = centre_lps.new_tensor([[-1.0 if f else 1.0, 1.0, 1.0] for f in flipped])[:, None]  # [L, 1, 3]
         # The peak against the mean says how sure the net is; the pooled features say of what.
         peak = logits.flatten(-3).amax(-1, keepdim=True)
         sharpness = weights.flatten(-3).amax(-1, keepdim=True).clamp(min=1e-12).log()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -138,6 +139,19 @@ class NecksData(pl.LightningDataModule):
                     self.validation_batches,
                 )  # fmt: skip
         return DataLoader(self._validation, batch_size=None)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        if isinstance(batch, dict):
+            return {source: self.transfer_batch_to_device(b, device, dataloader_idx) for source, b in batch.items()}
+        return replace(
+            batch,
+            **{
+                name: getattr(batch, name).to(device, non_blocking=True)
+                for name in ("coarse", "coarse_origin_lps", "landmarks_lps", "present")
+            },
+            boxes={scale: box.to(device, non_blocking=True) for scale, box in batch.boxes.items()},
+            box_origins_lps={scale: o.to(device, non_blocking=True) for scale, o in batch.box_origins_lps.items()},
+        )
 
     def dataset_hash(self) -> str | None:
         """sha256 over the cases' image hashes and annotations: which data a run was trained on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as pl
@@ -64,9 +64,13 @@ class ChainModule(pl.LightningModule):
         view = self.augmented(batch, random)
         batch, objective = view.batch, self.objective
         present, truth = batch.present, batch.landmarks_lps
+        flipped = self.net.flipped
         weights = schedule_weights(objective.schedule, len(self.net.nets), self.progress)
         if not batch.boxes:
-            outputs, weights = [self.net.coarsest(view)], [max(weights[0], 1e-3)]
+            # Half the cost: mirroring augmentation shows the net the other side.
+            straight = [n for n, flip in enumerate(self.net.flipped) if not flip]
+            outputs, weights = [self.net.coarsest(view, straight)], [max(weights[0], 1e-3)]
+            present, truth, flipped = present[:, straight], truth[:, straight], [False] * len(straight)
         else:
             noise = 2 * torch.rand((*present.shape, 1, 3), generator=random) - 1
             teach = self.progress < objective.teacher_until
@@ -77,7 +81,7 @@ class ChainModule(pl.LightningModule):
             name = f"{output.scale_mm:g}mm"
             terms[f"distance_{name}"] = weight * distance_loss(output, truth, present, objective.distance)
             if objective.heatmap_weight:
-                loss = heatmap_loss(output, truth, present, self.net.flipped, objective.heatmap_sd_voxels)
+                loss = heatmap_loss(output, truth, present, flipped, objective.heatmap_sd_voxels)
                 terms[f"heatmap_{name}"] = objective.heatmap_weight * loss
         if objective.presence_weight and batch.boxes:
             terms["presence"] = objective.presence_weight * presence_loss(self.net.presence_logit(outputs), present)
@@ -152,16 +156,3 @@ class ChainModule(pl.LightningModule):
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        if isinstance(batch, dict):
-            return {source: self.transfer_batch_to_device(b, device, dataloader_idx) for source, b in batch.items()}
-        return replace(
-            batch,
-            **{
-                name: getattr(batch, name).to(device, non_blocking=True)
-                for name in ("coarse", "coarse_origin_lps", "landmarks_lps", "present")
-            },
-            boxes={scale: box.to(device, non_blocking=True) for scale, box in batch.boxes.items()},
-            box_origins_lps={scale: o.to(device, non_blocking=True) for scale, o in batch.box_origins_lps.items()},
-        )
