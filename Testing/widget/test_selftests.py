@@ -1,0 +1,36 @@
+"""The module's own self-tests, the ones that Slicer runs by ctest, here on the harness."""
+
+from __future__ import annotations
+
+import pytest
+from CarotidLandmarkLib.bundle import resources_directory
+
+MODELS = list((resources_directory() / "Models").glob("*/metadata.json"))
+NAMES = [
+    "test_detect_finds_both_bifurcations_of_the_bundled_scan",
+    "test_markups_are_named_fixed_and_where_the_detection_says",
+    "test_ellipsoids_lie_around_their_points_and_are_as_large_as_reported",
+    "test_points_follow_the_transform_of_their_scan",
+    "test_a_review_is_shown_on_the_point_and_can_be_undone",
+    "test_scene_and_review_survive_saving_and_opening",
+    "test_cancel_returns_at_once_and_leaves_the_scene_alone",
+    "test_bad_input_is_refused_in_one_sentence",
+]
+
+
+@pytest.mark.skipif(not MODELS, reason="no model is in Resources/Models yet")
+@pytest.mark.parametrize("name", NAMES)
+def test_self_test(widget, name):
+    import CarotidLandmark
+
+    case = CarotidLandmark.CarotidLandmarkTest(name)
+    result = case.run()
+    assert result.wasSuccessful(), [text for _case, text in result.failures + result.errors]
+    assert result.skipped == []
+
+
+def test_every_self_test_is_listed_here(widget):
+    import CarotidLandmark
+
+    methods = [name for name in dir(CarotidLandmark.CarotidLandmarkTest) if name.startswith("test_")]
+    assert sorted(NAMES) == sorted(methods)
