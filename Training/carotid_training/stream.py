@@ -161,16 +161,20 @@ def main(
         raise typer.BadParameter("Nothing to do; say --benchmark.")
     torch.set_num_threads(threads)
     styles = Styles(background or ())
-    print(f"{'style':12} {'scales':12} {'device':8} samples/s")
+    print(f"{'style':12} {'scales':8} {'device':8} {'samples/s':>10} {'CPU s/sample':>13}")
     for style in styles.available:
         for scales in ((COARSE_MM,), (COARSE_MM, *BOX_SIZES)):
             stream = NeckStream(batch_size, styles=styles, weights={style: 1.0}, scales=scales, device=device)
             stream.batch(0)
-            begin, batches = time.perf_counter(), max(1, samples // batch_size)
+            begin, busy, batches = time.perf_counter(), time.process_time(), max(1, samples // batch_size)
             for n in range(batches):
                 stream.batch(n).present.cpu()
-            rate = batches * batch_size / (time.perf_counter() - begin)
-            print(f"{style:12} {'coarse' if len(scales) == 1 else 'all':12} {device:8} {rate:.2f}")
+            count = batches * batch_size
+            rate, work = count / (time.perf_counter() - begin), (time.process_time() - busy) / count
+            print(
+                f"{style:12} {'coarse' if len(scales) == 1 else 'all':8} {device:8} {rate:10.2f} {work:13.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
