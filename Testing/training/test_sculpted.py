@@ -129,8 +129,8 @@ def test_reported_metal_is_bright():
 
 
 def test_about_a_third_is_randomised_and_the_truth_stays_the_vessel_trees():
-    necks = [neck_of(seed) for seed in range(18)]
-    assert 3 <= sum(bool(neck.facts["randomised"]) for neck in necks) <= 10
+    necks = [neck_of(seed) for seed in range(12)]
+    assert 2 <= sum(bool(neck.facts["randomised"]) for neck in necks) <= 6
     for neck in necks[:4]:
         assert torch.equal(neck.bifurcations(UP), neck.tree.bifurcations(UP))
         assert neck.lower_mm <= -230 and neck.upper_mm >= 170 and neck.style == "sculpted"
@@ -141,8 +141,8 @@ def test_randomised_necks_have_soft_tissue_that_no_patient_has():
         centre = neck_of(seed).bifurcations(UP)[0]
         return float(_picture(seed, Grid.aligned(centre, 2.0, (20, 20, 20))).median())
 
-    plausible = [tissue(seed) for seed in (1, 2, 4, 5, 6, 7)]
-    wild = [tissue(seed) for seed in (3, 11, 13, 15, 16)]
+    plausible = [tissue(seed) for seed in (1, 2, 5)]
+    wild = [tissue(seed) for seed in (3, 11, 13)]
     assert all(-130 < hu < 130 for hu in plausible)
     assert max(wild) - min(wild) > 1.2 * (max(plausible) - min(plausible))
 
