@@ -76,7 +76,7 @@ def split_point(common: Tube, internal: Tube, external: Tube, up: Points) -> Poi
         fine = np.linspace(high - step, high, 11)
         distance, where = parted(fine)
         first = int((distance > 0).argmax())
-        high, step, point = fine[first], step / 10, where[first] + 1.2 * up
+        high, step, point = fine[first], step / 10, where[first]
     return point
 
 
