@@ -1,0 +1,121 @@
+"""The chain of Loc-Nets: gradients end to end, noise, mirrored sides, orientation."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet, strongest_mode
+from CarotidLandmarkLib.pyramid import Pyramid
+from CarotidLandmarkLib.volume import Volume
+
+LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
+SIDES = (LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT))
+
+
+def small_net(seed=0, **options):
+    torch.manual_seed(seed)
+    options = {"widths": ((4, 8, 8),) * 4, "patch_size": 24, **options}
+    return MultiScaleLocNet(Architecture(SIDES, **options)).eval()
+
+
+def textured_scan(seed=0, size=(60, 64, 72), spacing=2.0):
+    """Smooth random structure, in HU, in the middle of air."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((1, 1, 12, 13, 14), generator=generator)
+    values = torch.nn.functional.interpolate(noise, size=size, mode="trilinear", align_corners=True)[0, 0] * 300
+    array = np.full(size, -1024, np.float32)
+    array[4:-4, 4:-4, 4:-4] = values.numpy()[4:-4, 4:-4, 4:-4]
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = -(np.array(size[::-1]) - 1) * spacing / 2
+    return Volume(array, affine)
+
+
+def positions(net, volume):
+    with torch.no_grad():
+        return [out.position_lps[0, :, 0] for out in net(Pyramid(volume, net.architecture.scales_mm))]
+
+
+def test_one_loss_on_the_finest_answer_trains_all_four_nets():
+    net = small_net(mode_window_mm=None).train()
+    outputs = net(Pyramid(textured_scan(), net.architecture.scales_mm))
+    outputs[-1].position_lps.square().sum().backward()
+    for scale, locnet in enumerate(net.nets):
+        assert locnet.encoder[0][0].weight.grad.abs().sum() > 0, f"scale {scale} gets no gradient"
+
+
+def test_every_answer_is_in_patient_millimetres_and_follows_the_scan():
+    net, volume = small_net(), textured_scan()
+    moved = Volume(volume.array, volume.affine_lps.copy())
+    moved.affine_lps[:3, 3] += [512.0, -256.0, 1024.0]
+    for here, there in zip(positions(net, volume), positions(net, moved), strict=True):
+        assert torch.allclose(here + torch.tensor([512.0, -256.0, 1024.0]), there, atol=1e-2)
+
+
+def test_a_mirrored_scan_gives_mirrored_answers_with_the_sides_exchanged():
+    net, volume = small_net(), textured_scan()
+    mirrored = Volume(volume.array[:, :, ::-1].copy(), volume.affine_lps)  # its affine is symmetric about x = 0
+    for here, there in zip(positions(net, volume), positions(net, mirrored), strict=True):
+        assert torch.allclose(here * torch.tensor([-1.0, 1.0, 1.0]), there[[1, 0]], atol=1e-2)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_order_and_direction_of_the_stored_axes_do_not_matter(order):
+    net, volume = small_net(), textured_scan()
+    wanted = positions(net, volume)
+    flips = [axis for axis in range(3) if (sum(order[:2]) + axis) % 2]
+    array = np.flip(volume.array.transpose(order), flips)
+    columns = volume.affine_lps[:, [2, 1, 0]][:, list(order)].copy()
+    origin = volume.affine_lps[:, 3].copy()
+    for axis in flips:
+        origin += columns[:, axis] * (array.shape[axis] - 1)
+        columns[:, axis] *= -1
+    stored = Volume(np.ascontiguousarray(array), np.column_stack([columns[:, ::-1], origin]))
+    for here, there in zip(wanted, positions(net, stored), strict=True):
+        assert torch.allclose(here, there, atol=0.05)
+
+
+def test_noise_moves_the_last_crop_only():
+    net, volume = small_net(), textured_scan()
+    noise = torch.tensor([[[[3.0, 0, 0], [-3.0, 0, 0]], [[0.0, 3, 0], [0.0, -3, 0]]]])
+    pyramid = Pyramid(volume, net.architecture.scales_mm)
+    with torch.no_grad():
+        plain, noisy = net(pyramid), net(pyramid, noise)
+    assert torch.equal(plain[2].position_lps, noisy[2].position_lps)
+    assert torch.allclose(noisy[3].centre_lps, plain[2].position_lps + noise)
+    assert noisy[3].position_lps.shape == (1, 2, 2, 3)
+
+
+def test_landmarks_are_data():
+    three = (LandmarkSpec("hyoid", "H", "hyoid"), *SIDES)
+    torch.manual_seed(0)
+    net = MultiScaleLocNet(Architecture(three, widths=((4, 8, 8),) * 4, patch_size=24))
+    assert net.channel == [0, 1, 1] and net.flipped == [False, False, True]
+    outputs = net(Pyramid(textured_scan(), net.architecture.scales_mm))
+    assert outputs[-1].position_lps.shape == (1, 3, 1, 3)
+    assert net.presence_logit(outputs).shape == (1, 3)
+
+
+def test_without_mirroring_each_side_has_its_own_heatmap():
+    net = small_net(mirrored=False)
+    assert net.channel == [0, 1] and net.flipped == [False, False]
+
+
+def test_the_strongest_mode_is_the_heaviest_place_and_nothing_far_from_it():
+    weights = torch.zeros(1, 1, 1, 40, 40, 40)
+    weights[..., 10, 12, 14] = 0.2
+    weights[..., 11, 12, 14] = 0.2
+    weights[..., 30, 30, 30] = 0.3  # the highest voxel, but alone
+    weights[..., 30, 30, 31] = 0.05
+    mask = strongest_mode(weights, 4.0, 24.0)
+    assert float((weights * mask).sum()) == pytest.approx(0.4)
+
+
+def test_a_coarse_heatmap_with_two_modes_says_so():
+    net, volume = small_net(), textured_scan()
+    pyramid = Pyramid(volume, net.architecture.scales_mm)
+    with torch.no_grad():
+        out = net.coarsest(pyramid)
+    assert 0 <= float(out.elsewhere.min()) and float(out.elsewhere.max()) <= 1
+    assert float(out.elsewhere.max()) > 0.5  # an untrained net points everywhere
