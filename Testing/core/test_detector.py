@@ -1,0 +1,160 @@
+"""The detector on real (small, untrained) nets: determinism, progress, cancel, devices, verdicts."""
+
+import numpy as np
+import pytest
+import torch
+from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
+from CarotidLandmarkLib.detection import ConfidenceRegion, LandmarkResult
+from CarotidLandmarkLib.detector import DetectionCancelled, Detector, DeviceError, choose_device
+from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.quality import Signals, judge
+from CarotidLandmarkLib.volume import Volume, VolumeError
+
+LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
+SIDES = (LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT))
+WIDTHS = ((4, 8, 8),) * 4
+
+
+def save_bundle(folder, presence_bias=4.0, calibration=None):
+    torch.manual_seed(0)
+    net = MultiScaleLocNet(Architecture(SIDES, widths=WIDTHS, patch_size=24))
+    with torch.no_grad():
+        net.presence.weight.zero_()
+        net.presence.bias.fill_(presence_bias)
+    metadata = BundleMetadata(
+        name="tiny", version="0.0.1", landmarks=SIDES, scales_mm=(4.0, 2.0, 1.0, 0.5), patch_size=24, widths=WIDTHS,
+        hu_window=(-200.0, 1000.0), noise_mm=5.0, architecture={}, torch_version=torch.__version__, lib_version="0",
+        training={}, accuracy={}, calibration=calibration or {}, intended_use="tests", licence="Apache-2.0",
+    )  # fmt: skip
+    return Bundle.save(folder / "tiny", metadata, net.state_dict(), "# tiny")
+
+
+@pytest.fixture
+def detector(tmp_path):
+    return Detector(save_bundle(tmp_path), "cpu")
+
+
+def scan(seed=0):
+    generator = np.random.default_rng(seed)
+    blocks = generator.normal(size=(12, 12, 12)) * 250
+    array = np.kron(blocks, np.ones((4, 5, 5))).astype(np.int16)
+    array[:, :6] = -1000
+    affine = np.diag([1.5, 1.5, 2.0, 1.0])
+    affine[:3, 3] = [-45.0, -45.0, -700.0]
+    return Volume(array, affine, "scan")
+
+
+def test_the_same_seed_gives_the_same_detection_and_another_seed_another(detector):
+    one, same, other = (detector.detect(scan(), passes=6, seed=seed) for seed in (1, 1, 2))
+    assert one.landmarks == same.landmarks
+    assert one.landmarks != other.landmarks
+    assert one.seed == 1 and one.passes == 6 and one.device == "cpu"
+
+
+def test_the_answer_is_the_mean_of_the_passes_and_the_spread_their_deviation(detector):
+    found = detector.detect(scan(), passes=30)[LEFT]
+    covariance, std = np.array(found.covariance_mm2), np.array(found.std_mm)
+    assert np.all(np.linalg.eigvalsh(covariance) > 0)
+    assert np.all(np.diag(covariance) >= std**2)  # the heatmaps' own spread comes on top
+    assert found.confidence.level == 0.9
+
+
+def test_progress_names_its_steps_and_only_grows(detector):
+    steps = []
+    detector.detect(scan(), passes=12, progress=lambda words, share: steps.append((words, share)))
+    words, shares = [w for w, _ in steps], [s for _, s in steps]
+    assert words[0] == "pyramid" and "coarse" in words and "pass 6 of 12" in words and words[-1] == "done"
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
+
+
+@pytest.mark.parametrize("after", [0, 2, 5])
+def test_cancelling_between_any_two_steps_ends_the_detection(detector, after):
+    asked = []
+
+    def cancelled():
+        asked.append(True)
+        return len(asked) > after
+
+    with pytest.raises(DetectionCancelled):
+        detector.detect(scan(), passes=20, cancelled=cancelled)
+    assert len(asked) == after + 1
+
+
+def test_a_constant_volume_is_rejected_with_a_reason(detector):
+    detection = detector.detect(Volume(np.full((40, 40, 40), 40, np.int16), np.diag([2.0, 2.0, 2.0, 1.0])), passes=4)
+    assert detection.quality.verdict == "reject" and "same value" in detection.quality.reasons[0]
+
+
+def test_a_landmark_that_the_model_does_not_see_is_missing_and_has_no_position(tmp_path):
+    detection = Detector(save_bundle(tmp_path, presence_bias=-4.0), "cpu").detect(scan(), passes=4)
+    for landmark in detection.landmarks:
+        assert landmark.status == "missing" and landmark.position_lps_mm is None and landmark.confidence is None
+        assert landmark.presence == pytest.approx(0.018, abs=1e-3)
+    assert detection.quality.verdict == "reject"
+
+
+def test_a_device_that_is_not_there_is_refused_in_a_sentence(tmp_path):
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="not available here"):
+            Detector(save_bundle(tmp_path), "cuda")
+    with pytest.raises(DeviceError, match="is not a device"):
+        choose_device("quantum")
+
+
+def test_a_volume_that_can_not_be_hu_is_refused_before_anything_runs(detector):
+    steps = []
+    with pytest.raises(VolumeError):
+        detector.detect(Volume(np.random.rand(30, 30, 30).astype(np.float32), np.eye(4)), progress=steps.append)
+    assert not steps
+
+
+@pytest.mark.parametrize("passes", [0, 1])
+def test_fewer_than_two_passes_are_refused(detector, passes):
+    with pytest.raises(ValueError, match="At least 2 passes"):
+        detector.detect(scan(), passes=passes)
+
+
+def test_a_level_beyond_the_calibration_is_refused(tmp_path):
+    calibration = {"0.9": {name: {"factor": 2.0, "n": 20} for name in (LEFT, RIGHT)}}
+    detector = Detector(save_bundle(tmp_path, calibration=calibration), "cpu")
+    with pytest.raises(ValueError, match="calibrated up to 90%"):
+        detector.detect(scan(), level=0.99)
+
+
+def found(name, position, presence=0.99, semi_axis=2.0):
+    region = ConfidenceRegion(0.9, 30.0, 20.0, (semi_axis, 1.5, 1.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+    return LandmarkResult(name, "detected", presence, position, (0.5,) * 3, ((1.0, 0, 0),) * 3, region)
+
+
+GOOD = Signals("L bifurcation", elsewhere=0.05, brightest_hu=350.0, inside=True)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "signals", "verdict", "words"),
+    [
+        (found(LEFT, (30, 0, 0)), found(RIGHT, (-30, 0, 0)), GOOD, "ok", None),
+        (found(LEFT, (30, 0, 0), presence=0.7), found(RIGHT, (-30, 0, 0)), GOOD, "review", "may not be in this scan"),
+        (found(LEFT, (30, 0, 0), semi_axis=9.0), found(RIGHT, (-30, 0, 0)), GOOD, "review", "wide uncertainty"),
+        (LandmarkResult(LEFT, "missing", 0.1), found(RIGHT, (-30, 0, 0)), GOOD, "review", "not found"),
+        (found(LEFT, (-30, 0, 0)), found(RIGHT, (30, 0, 0)), GOOD, "reject", "to the right of the right"),
+        (found(LEFT, (5, 0, 0)), found(RIGHT, (-5, 0, 0)), GOOD, "review", "10 mm apart"),
+        (
+            found(LEFT, (30, 0, 0)),
+            found(RIGHT, (-30, 0, 0)),
+            Signals("L bifurcation", 0.05, 60.0, True),
+            "reject",
+            "no contrast agent",
+        ),
+        (
+            found(LEFT, (30, 0, 0)),
+            found(RIGHT, (-30, 0, 0)),
+            Signals("L bifurcation", 0.6, 350.0, True),
+            "review",
+            "second place",
+        ),
+    ],
+)
+def test_the_verdict_says_what_to_check(left, right, signals, verdict, words):
+    quality = judge([left, right], [signals, signals], constant=False)
+    assert quality.verdict == verdict
+    assert (quality.reasons == ()) if words is None else any(words in reason for reason in quality.reasons)
