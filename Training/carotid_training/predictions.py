@@ -15,9 +15,14 @@ from CarotidLandmarkLib.uncertainty import mahalanobis
 
 @dataclass(frozen=True)
 class Outcome:
-    """One landmark of one case: truth (LPS mm, None where absent) beside what was found."""
+    """One landmark of one case: truth (LPS mm, None where absent) beside what was found.
+
+    ``group`` is the patient; ``centre_lps`` the middle of the scan, LPS millimetres.
+    """
 
     case_id: str
+    group: str
+    centre_lps: tuple[float, float, float]
     landmark: str
     truth_lps: tuple[float, float, float] | None
     found: LandmarkResult
@@ -51,12 +56,18 @@ def run_cases(
         if progress is not None:
             progress(case.id, number / len(cases))
         detection = detector.detect(case.read_volume(), **how)
-        truth = reference(list(dataset.annotations(case.id).values()), [lm.name for lm in detection.landmarks])
-        outcomes = [
-            Outcome(case.id, found.name, truth[found.name], found, detection.quality.verdict)
-            for found in detection.landmarks
-        ]
-        yield case, detection, outcomes
+        yield case, detection, outcomes_of(dataset, case, detection)
+
+
+def outcomes_of(dataset: Dataset, case: Case, detection: Detection) -> list[Outcome]:
+    """Each landmark of a detection beside the annotators' mean. Raises DatasetError on a damaged annotation."""
+    truth = reference(list(dataset.annotations(case.id).values()), [lm.name for lm in detection.landmarks])
+    centre = case.affine_lps[:3, :3] @ (np.array(case.size) - 1) / 2 + case.affine_lps[:3, 3]
+    return [
+        Outcome(case.id, case.group, tuple(centre.tolist()), found.name, truth[found.name], found,
+                detection.quality.verdict)
+        for found in detection.landmarks
+    ]  # fmt: skip
 
 
 def annotated(dataset: Dataset, split: str | None) -> list[Case]:
