@@ -30,7 +30,7 @@ def placement(
     First the tree's levels, spine, width and depth are brought to the background's. Then a spline displacement is
     fitted that takes the vessels out of bone, air and skin into loose tissue, the vertebral arteries to their foramina.
     """
-    coarse = _fitted(layout, _Target(background, deformation))
+    coarse = _Fit(layout, _Target(background, deformation))
     paths, radii, weights, holes = _samples(tubes, coarse)
     control = _settle(paths, radii, weights, holes, background, deformation)
 
@@ -54,51 +54,52 @@ class _Target:
         self.airway = here(background.airway)
 
 
-def _fitted(layout: Layout, target: _Target) -> Callable[[Points], Points]:
-    """The map that brings the layout's levels, width and depth to the target's."""
-    ours = layout.spine[[LAYOUT_LEVELS.index(name) for name in _SHARED]]
-    theirs = target.levels
-    stretch = (theirs[-1, 2] - theirs[0, 2]) / (ours[-1, 2] - ours[0, 2])
-    reach = np.array([-200.0, 200.0])
-    knots = np.concatenate([ours[:1, 2] + reach[0], ours[:, 2], ours[-1:, 2] + reach[1]])
-    heights = np.concatenate([theirs[:1, 2] + stretch * reach[0], theirs[:, 2], theirs[-1:, 2] + stretch * reach[1]])
-    low, high = ours[0, 2], ours[-2, 2]  # C6 to C2, where the foramina stand above one another
-    z = np.linspace(low, high, 9)
-    mine = layout.foramina[:5, 0, 0].mean() - layout.foramina[:5, 1, 0].mean()
-    found = [np.interp(np.interp(z, knots, heights), side[:, 2], side[:, 0]).mean() for side in target.foramina]
-    width = float(np.clip((found[0] - found[1]) / mine, 0.7, 1.5))
-    order = np.argsort(layout.airway[:, 2])
-    airway = layout.airway[order]
-    front = np.interp(z, ours[:, 2], ours[:, 1]) - np.interp(z, airway[:, 2], airway[:, 1])
-    across = np.interp(z, knots, heights)
-    front_there = np.interp(across, theirs[:, 2], theirs[:, 1]) - np.interp(
-        across, target.airway[:, 2], target.airway[:, 1]
-    )
-    depth = float(np.clip(front_there.mean() / front.mean(), 0.75, 1.35))
+class _Fit:
+    """The map that brings a layout's levels, width and depth to the target's: points [n, 3] -> [n, 3], float64."""
 
-    def fit(points: Points) -> Points:
+    def __init__(self, layout: Layout, target: _Target):
+        self.spine, self.target = layout.spine, target
+        self.ours = layout.spine[[LAYOUT_LEVELS.index(name) for name in _SHARED]]
+        ours, theirs = self.ours, target.levels
+        # Beyond the shared levels heights go on at the mean rate.
+        beyond = np.array([-400.0, 400.0])
+        stretch = (theirs[-1, 2] - theirs[0, 2]) / (ours[-1, 2] - ours[0, 2])
+        self.knots = np.concatenate([ours[:1, 2] + beyond[0], ours[:, 2], ours[-1:, 2] + beyond[1]])
+        self.heights = np.concatenate(
+            [theirs[:1, 2] + stretch * beyond[0], theirs[:, 2], theirs[-1:, 2] + stretch * beyond[1]]
+        )
+        z = np.linspace(ours[0, 2], ours[-2, 2], 9)  # C6 to C2, where the foramina stand above one another
+        there = np.interp(z, self.knots, self.heights)
+        left, right = (np.interp(there, side[:, 2], side[:, 0]).mean() for side in target.foramina)
+        mine = layout.foramina[:5, 0, 0].mean() - layout.foramina[:5, 1, 0].mean()
+        width = float(np.clip((left - right) / mine, 0.7, 1.5))
+        depth = float(np.clip(_front(theirs, target.airway, there) / _front(ours, layout.airway, z), 0.75, 1.35))
+        self.scale = (width, depth)
+
+    def __call__(self, points: Points) -> Points:
         z = points[:, 2]
-        high = np.interp(z, knots, heights)
         out = np.empty_like(points)
-        for axis, scale in ((0, width), (1, depth)):
-            own = np.interp(z, layout.spine[:, 2], layout.spine[:, axis])
+        for axis, scale in enumerate(self.scale):
+            own = np.interp(z, self.spine[:, 2], self.spine[:, axis])
             # Beyond the shared levels the offset between the two spines stays.
-            offset = np.interp(z, ours[:, 2], theirs[:, axis] - ours[:, axis])
+            offset = np.interp(z, self.ours[:, 2], self.target.levels[:, axis] - self.ours[:, axis])
             out[:, axis] = own + offset + scale * (points[:, axis] - own)
-        out[:, 2] = high + (z - np.clip(z, knots[0], knots[-1])) * stretch
+        out[:, 2] = np.interp(z, self.knots, self.heights)
         return out
 
-    def samples_of_target(z: Points) -> tuple[Points, Points]:
-        return tuple(
-            np.stack([np.interp(z, side[:, 2], side[:, axis]) for axis in (0, 1)], 1) for side in target.foramina
-        )
-
-    fit.foramina = samples_of_target
-    fit.range = (max(side[0, 2] for side in target.foramina), min(side[-1, 2] for side in target.foramina))
-    return fit
+    def holes(self, side: int, z: Points) -> Points:
+        """x and y [n, 2] of the foramina of a side at heights z [n]; nan above and below them."""
+        column = self.target.foramina[side]
+        return np.stack([np.interp(z, column[:, 2], column[:, a], left=np.nan, right=np.nan) for a in (0, 1)], 1)
 
 
-def _samples(tubes: Sequence[Tube], coarse) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _front(spine: Points, airway: Points, z: Points) -> float:
+    """Mean distance (mm) from the airway's middle back to the spine over heights z."""
+    airway = airway[np.argsort(airway[:, 2])]
+    return float((np.interp(z, spine[:, 2], spine[:, 1]) - np.interp(z, airway[:, 2], airway[:, 1])).mean())
+
+
+def _samples(tubes: Sequence[Tube], coarse: _Fit) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Points [n, 3] every few mm, radii [n], how much each counts [n], and its foramen's x, y or nan [n, 2]."""
     points, radii, weights, holes = [], [], [], []
     for tube in tubes:
@@ -108,8 +109,7 @@ def _samples(tubes: Sequence[Tube], coarse) -> tuple[Tensor, Tensor, Tensor, Ten
         weight = 3.0 if "carotid" in tube.name or "internal_jugular" in tube.name else 1.0
         hole = np.full((len(path), 2), np.nan)
         if "vertebral" in tube.name:
-            inside = (path[:, 2] > coarse.range[0]) & (path[:, 2] < coarse.range[1])
-            hole[inside] = coarse.foramina(path[inside, 2])[0 if "left" in tube.name else 1]
+            hole = coarse.holes(0 if "left" in tube.name else 1, path[:, 2])
             weight = 0.0
         points.append(path)
         radii.append(radius)
