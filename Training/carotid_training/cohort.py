@@ -62,8 +62,12 @@ def draw_cohort(cases: int, seed: int, styles: Styles, weights: Mapping[str, flo
 
 
 def statistics_table(rows: Sequence[Facts]) -> str:
-    """The cohort's statistics beside the published ones, as Markdown. Rows without a value are left out of its line."""
-    lines = ["| | published | digital necks | |", "|---|---|---|---|"]
+    """The cohort's statistics beside the published ones, as Markdown.
+
+    Necks that are wilder than any patient (domain randomisation) are left out, and landmarks that are absent.
+    """
+    rows = [row for row in rows if not row.get("neck_wild")]
+    lines = [f"| | published | {len(rows)} digital necks | |", "|---|---|---|---|"]
     for s in STATISTICS:
         own = s.measure(np.array([row[s.of] for row in rows if s.of in row], dtype=float))
         off = own / s.published - 1
@@ -78,6 +82,7 @@ def shares_table(rows: Sequence[Facts]) -> str:
     lines = ["| | share |", "|---|---|"]
     for title, values in (
         ("style", [row["style"] for row in rows]),
+        ("wilder than any patient", ["yes" if row.get("neck_wild") else "no" for row in rows]),
         ("bifurcation at", [row.get(f"neck_{side}_level") for row, side in sides]),
         ("internal carotid", [row.get(f"neck_{side}_disease") for row, side in sides]),
         ("absent", [row[f"{side}_absent_because"] or "no" for row, side in sides]),
@@ -90,17 +95,17 @@ def shares_table(rows: Sequence[Facts]) -> str:
 # -------------------------------------------------------------------------------------------------------- contact sheet
 
 
-def contact_sheet(samples: Sequence[Sample], path: Path, background: Volume | None = None) -> None:
+def contact_sheet(samples: Sequence[Sample], path: Path, real: Volume | None = None) -> None:
     """A picture with four views per neck: axial at a point, coronal and sagittal slabs through it, MIP from the front.
 
-    The first row shows ``background``, a real CT, for comparison, at the middle of its volume. Two necks per row.
+    The first place shows ``real``, a CT, for comparison. Two necks per row.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    panels = [] if background is None else [("real CT, no contrast", _views_of(background))]
+    panels = [] if real is None else [("real CT", _views_of(real))]
     panels += [(_title(sample), _views(sample)) for sample in samples]
     rows = -(-len(panels) // 2)
     figure, axes = plt.subplots(rows, 8, figsize=(24, 3.25 * rows), squeeze=False, facecolor="black")
@@ -173,6 +178,7 @@ def main(
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet (.jpg or .png) here.")] = None,
     per_style: Annotated[int, typer.Option(help="Necks of each style on the contact sheet.")] = 3,
     background: Annotated[list[Path] | None, typer.Option(help="CT for the styles of real tissue.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="A real CT to show first on the contact sheet.")] = None,
 ) -> None:
     """Statistics of a cohort beside the published ones, and a contact sheet."""
     console = Console(stderr=True)
@@ -185,10 +191,9 @@ def main(
         if sheet:
             samples = [
                 Sample.draw(seeds.neck_seed("train", seed, n), styles, {style: 1.0}, (180.0, 400.0))
-                for style in styles.available
-                for n in range(per_style)
+                for n, style in enumerate(np.repeat(styles.available, per_style).tolist())
             ]
-            contact_sheet(samples, sheet, read_volume(background[0]) if background else None)
+            contact_sheet(samples, sheet, read_volume(compare) if compare else None)
     except (ValueError, OSError) as error:
         console.print(f"cohort: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None

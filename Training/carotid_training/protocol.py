@@ -72,7 +72,8 @@ class Protocol:
         def chance(probability: float) -> bool:
             return u(0, 1) < probability
 
-        pixel = min(0.80, max(0.38, math.exp(n(math.log(0.49), 0.16))))
+        pixel = n(0, 1)
+        pixel = min(0.80, max(0.38, 0.49 * math.exp(pixel * (0.20 if pixel > 0 else 0.12))))
         slice_mm = _pick(generator, list(SLICES_MM), list(SLICES_MM.values()))
         thickness = slice_mm * _pick(generator, [1.0, u(1.2, 2.0), u(0.5, 0.9)], [50, 35, 15])
         sharp = u(0, 1)

@@ -112,7 +112,9 @@ class Scanner:
             bottom = max(min(bottom, neck.upper_mm + 40 - length), neck.lower_mm + 15)
         slices = max(round(length / settings.slice_mm), 2)
         in_view = torch.tensor([normal(0, 10), normal(-5, 12), bottom + length / 2], dtype=torch.float64)
-        tilt = protocol.rotation([max(-18.0, min(18.0, normal(0, 5))) for _ in range(3)])
+        # Nod and turn of the head vary, its roll hardly: technicians lay heads straight. But not for wild necks.
+        wild = float(neck.facts.get("wild", 0.0)) > 0
+        tilt = protocol.rotation([normal(0, sd) for sd in ((7, 7, 7) if wild else (6, 2, 6))])
         if uniform(0, 1) < 0.5:
             tilt = tilt @ torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
         oblique = uniform(0, 1) < 0.2
