@@ -22,6 +22,7 @@ class Objective:
     of heatmap_sd_voxels at the truth (0: the paper, which has no heatmap target). presence_weight: binary
     cross-entropy.
     teacher_until: up to this share of the training, finer scales crop near the truth and not where the chain points.
+    tied_until: up to this share, the finer nets (of equal widths) are one net that learns from the patches of all of them.
     """
 
     distance: Literal["squared", "robust"] = "robust"
@@ -30,6 +31,7 @@ class Objective:
     heatmap_sd_voxels: float = 1.0
     presence_weight: float = 0.3
     teacher_until: float = 0.5
+    tied_until: float = 0.0
 
 
 def schedule_weights(schedule: str, scales: int, progress: float) -> list[float]:

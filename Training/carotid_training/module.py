@@ -39,6 +39,10 @@ class ChainModule(pl.LightningModule):
         self.architecture, self.objective, self.augmentation = architecture, objective or Objective(), augmentation
         self.learning_rate, self.warmup_steps, self.decay, self.seed = learning_rate, warmup_steps, decay, seed
         self.net = MultiScaleLocNet(architecture).to(memory_format=torch.channels_last_3d)
+        if self.objective.tied_until:
+            first, *others = self.net.nets[1:]
+            for other in others:  # equal weights that get equal gradients stay equal: see `on_before_optimizer_step`
+                other.load_state_dict(first.state_dict())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["architecture"] = asdict(self.architecture)
@@ -59,6 +63,15 @@ class ChainModule(pl.LightningModule):
         self.log("loss", total.detach(), prog_bar=True, batch_size=1)
         return total
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.progress < self.objective.tied_until:
+            for same in zip(*(net.parameters() for net in self.net.nets[1:]), strict=True):
+                grads = [parameter.grad for parameter in same if parameter.grad is not None]
+                if grads:
+                    mean = torch.stack(grads).mean(dim=0)
+                    for parameter in same:
+                        parameter.grad = mean.clone()
+
     def losses(self, batch: SampleBatch, random: torch.Generator) -> dict[str, Tensor]:
         """Weighted terms of one batch; ``random`` draws the crop noise."""
         view = self.augmented(batch, random)
@@ -66,6 +79,7 @@ class ChainModule(pl.LightningModule):
         present, truth = batch.present, batch.landmarks_lps
         flipped = self.net.flipped
         weights = schedule_weights(objective.schedule, len(self.net.nets), self.progress)
+        teach = self.progress < objective.teacher_until
         if not batch.boxes:
             # Half the cost: mirroring augmentation shows the net the other side.
             straight = [n for n, flip in enumerate(self.net.flipped) if not flip]
@@ -73,7 +87,6 @@ class ChainModule(pl.LightningModule):
             present, truth, flipped = present[:, straight], truth[:, straight], [False] * len(straight)
         else:
             noise = 2 * torch.rand((*present.shape, 1, 3), generator=random) - 1
-            teach = self.progress < objective.teacher_until
             noise_lps = (self.architecture.noise_mm * noise).to(batch.coarse.device)
             outputs = self.net(view, noise_lps, self.guide(view, random, teach))
         terms: dict[str, Tensor] = {}
