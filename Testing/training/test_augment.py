@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from carotid_training.augment import Augmentation, draw_affines, move_truth, recolour
+from carotid_training.augment import Augmentation, draw_affines, draw_window, move_truth, recolour
 from carotid_training.stream import SampleBatch
 from carotid_training.view import BatchView
 from CarotidLandmarkLib.pyramid import AIR_HU
@@ -87,3 +87,24 @@ def test_recolouring_is_the_same_at_every_scale_and_leaves_air_alone():
     befores = [batch.boxes[scale][0, 0, 0][(n // 2,) * 3].item() for scale, n in SIZES.items()]
     slopes = [(after + 50) / (before + 50) for after, before in zip(middles, befores, strict=True)]
     assert max(slopes) - min(slopes) < 0.05 and abs(slopes[0] - 1) > 0.005
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_window_of_the_coarse_view_holds_every_landmark(seed):
+    how = Augmentation(coarse_window=(24, 32, 40))
+    truth = torch.stack([LEFT, RIGHT])[None] + torch.tensor([0.0, 0.0, 60.0])
+    middles, shape = draw_window(how, torch.zeros(1, 3), truth, (56, 56, 56), torch.Generator().manual_seed(seed))
+    assert shape == (24, 32, 40)
+    reach = torch.tensor([40, 32, 24]) * 2.0 - 12
+    assert ((truth - middles[:, None]).abs() <= reach).all()
+
+
+def test_without_landmarks_a_window_lies_anywhere_inside_the_view():
+    how = Augmentation(coarse_window=(24, 32, 40))
+    truth = torch.full((1, 2, 3), torch.nan)
+    drawn = [
+        draw_window(how, torch.zeros(1, 3), truth, (56, 56, 56), torch.Generator().manual_seed(seed))[0]
+        for seed in range(60)
+    ]
+    reach = torch.stack(drawn).abs().amax(dim=(0, 1))
+    assert (reach <= torch.tensor([32.0, 48.0, 64.0])).all() and (reach > torch.tensor([28.0, 42.0, 55.0])).all()

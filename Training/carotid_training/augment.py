@@ -9,7 +9,9 @@ import torch
 from CarotidLandmarkLib.pyramid import AIR_HU
 from torch import Tensor
 
-from .stream import SampleBatch
+from .stream import COARSE_MM, SampleBatch
+
+WINDOW_MARGIN_MM = 16.0
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Augmentation:
     """How far samples are moved and recoloured; each number is the bound of a uniform draw, 0 switches it off.
 
     rotation_degrees per axis, scale and shear as shares, shift_mm, mirror_share; gain and offset_hu of everything above
-    fat, noise_hu (sd at 0.5 mm; coarser views average it), blur_share of samples seen through a soft kernel.
+    fat, noise_hu (sd at 0.5 mm; coarser views average it). coarse_window: voxels (k, j, i) of the coarse view
+    that a step sees, somewhere around the landmarks: the arch-to-vertex scan whole would cost seven times as much.
     """
 
     rotation_degrees: float = 12.0
@@ -28,6 +31,7 @@ class Augmentation:
     gain: float = 0.25
     offset_hu: float = 25.0
     noise_hu: float = 25.0
+    coarse_window: tuple[int, int, int] = (64, 56, 64)
 
 
 def draw_affines(how: Augmentation, middles_lps: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -71,6 +75,28 @@ def move_truth(batch: SampleBatch, affines: Tensor, mirrored: Tensor, counterpar
         boxes={scale: box[row, order] for scale, box in batch.boxes.items()},
         box_origins_lps={scale: origin[row, order] for scale, origin in batch.box_origins_lps.items()},
     )
+
+
+def draw_window(
+    how: Augmentation, middles_lps: Tensor, truth_lps: Tensor, shape: tuple[int, int, int], generator: torch.Generator
+) -> tuple[Tensor, tuple[int, int, int]]:
+    """A window of the coarse views: middles [B, 3] and its shape (k, j, i).
+
+    middles_lps [B, 3] and shape (k, j, i): the whole views. The window holds every landmark (truth_lps [B, L, 3], NaN where
+    absent) and lies inside the view where that is possible.
+    """
+    k, j, i = (min(size, limit) for size, limit in zip(shape, how.coarse_window, strict=True))
+    half = torch.tensor([i, j, k], device=middles_lps.device) * COARSE_MM / 2
+    room = torch.tensor([shape[2] - i, shape[1] - j, shape[0] - k], device=middles_lps.device) * COARSE_MM / 2
+    u = (2 * torch.rand(middles_lps.shape, generator=generator) - 1).to(middles_lps.device)
+    middles = middles_lps + u * room
+    inner = (half - WINDOW_MARGIN_MM).clamp(min=0)
+    absent = truth_lps.isnan()
+    lowest = (
+        torch.where(absent, -torch.inf, truth_lps).amax(dim=1) - inner
+    )  # up to the highest landmark
+    highest = torch.where(absent, torch.inf, truth_lps).amin(dim=1) + inner  # down to the lowest
+    return torch.minimum(torch.maximum(middles, lowest), torch.maximum(lowest, highest)), (k, j, i)
 
 
 def recolour(how: Augmentation, batch: SampleBatch, generator: torch.Generator) -> SampleBatch:

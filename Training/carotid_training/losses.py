@@ -22,7 +22,7 @@ class Objective:
     of heatmap_sd_voxels at the truth (0: the paper, which has no heatmap target). presence_weight: binary
     cross-entropy.
     teacher_until: up to this share of the training, finer scales crop near the truth and not where the chain points.
-    tied_until: up to this share, the finer nets (of equal widths) are one net that learns from the patches of all of them.
+    tied_until: up to this share, the finer nets (of equal widths) are one net that learns from all their patches.
     """
 
     distance: Literal["squared", "robust"] = "robust"

@@ -10,7 +10,7 @@ import torch
 from CarotidLandmarkLib.multiscale import Architecture, Guide, MultiScaleLocNet, ScaleOutput
 from torch import Tensor
 
-from .augment import Augmentation, draw_affines, move_truth, recolour
+from .augment import Augmentation, draw_affines, draw_window, move_truth, recolour
 from .losses import Objective, distance_loss, heatmap_loss, presence_loss, schedule_weights
 from .stream import SampleBatch
 from .view import BatchView
@@ -109,7 +109,10 @@ class ChainModule(pl.LightningModule):
         names = [landmark.name for landmark in self.architecture.landmarks]
         counterpart = [names.index(landmark.mirror) for landmark in self.architecture.landmarks]
         moved = move_truth(batch, affines, mirrored, counterpart)
-        return BatchView(recolour(self.augmentation, moved, random), affines)
+        seen = BatchView(recolour(self.augmentation, moved, random), affines)
+        shape = tuple(batch.coarse.shape[2:])
+        seen.window = draw_window(self.augmentation, seen.whole_middles(), moved.landmarks_lps, shape, random)
+        return seen
 
     def guide(self, view: BatchView, random: torch.Generator, teach: bool) -> Guide:
         """Where a finer scale crops: near the truth (``teach``), else where the chain points, kept inside the boxes.

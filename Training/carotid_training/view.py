@@ -12,24 +12,32 @@ from .stream import COARSE_MM, SampleBatch
 class BatchView:
     """`multiscale.View` of a `SampleBatch`, seen through one affine per sample (LPS mm to LPS mm; None: as it is).
 
-    Outside its boxes is air, so crops must stay within their slack. No voxel is resampled before the crop.
+    Outside its boxes is air, so crops must stay within their slack. No voxel is resampled before the crop. ``window``:
+    middles [B, 3] and shape (k, j, i) of the part of the coarse views to look at; None: all of them.
     """
 
-    def __init__(self, batch: SampleBatch, affines_lps: Tensor | None = None):
+    def __init__(
+        self,
+        batch: SampleBatch,
+        affines_lps: Tensor | None = None,
+        window: tuple[Tensor, tuple[int, int, int]] | None = None,
+    ):
         self.batch = batch
         self.affines_lps = affines_lps
+        self.window = window
 
     def whole(self, scale_mm: float, multiple: int) -> tuple[Tensor, Tensor]:
         """The coarse views [B, 1, k, j, i], air = 0, and their middles [B, 3]. Raises ValueError on another scale."""
         coarse = self.batch.coarse
         if scale_mm != COARSE_MM or any(n % multiple for n in coarse.shape[2:]):
             raise ValueError(f"Batches hold the whole scan at {COARSE_MM:g} mm, in multiples that the net can halve.")
-        middles = self.coarse_middles()
-        if self.affines_lps is None:
-            return above_air(coarse), middles
-        affine = self.affines_lps @ _lattices(self.batch.coarse_origin_lps, scale_mm)
-        moved = self._moved(middles)
-        return sample_lattice(above_air(coarse), affine, moved[:, None], scale_mm, coarse.shape[2:])[:, 0], moved
+        if self.affines_lps is None and self.window is None:
+            return above_air(coarse), self.coarse_middles()
+        affine = _lattices(self.batch.coarse_origin_lps, scale_mm)
+        if self.affines_lps is not None:
+            affine = self.affines_lps @ affine
+        middles, shape = self.window or (self.whole_middles(), coarse.shape[2:])
+        return sample_lattice(above_air(coarse), affine, middles[:, None], scale_mm, shape)[:, 0], middles
 
     def patches(self, scale_mm: float, centres_lps: Tensor, size: int) -> Tensor:
         """Cubes around centres [B, L, P, 3]: [B, L, P, 1, size, size, size], differentiable in the centres."""
@@ -46,6 +54,10 @@ class BatchView:
         k, j, i = self.batch.coarse.shape[2:]
         last = torch.tensor([i - 1, j - 1, k - 1], device=self.batch.coarse.device)
         return self.batch.coarse_origin_lps + last * COARSE_MM / 2
+
+    def whole_middles(self) -> Tensor:
+        """Middles of the coarse views as they are seen, [B, 3]."""
+        return self._moved(self.coarse_middles())
 
     def box_middles(self, scale_mm: float) -> Tensor:
         """Middles of the boxes as they are seen, [B, L, 1, 3]."""
