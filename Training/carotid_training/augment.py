@@ -82,8 +82,8 @@ def draw_window(
 ) -> tuple[Tensor, tuple[int, int, int]]:
     """A window of the coarse views: middles [B, 3] and its shape (k, j, i).
 
-    middles_lps [B, 3] and shape (k, j, i): the whole views. The window holds every landmark (truth_lps [B, L, 3], NaN where
-    absent) and lies inside the view where that is possible.
+    middles_lps [B, 3] and shape (k, j, i): the whole views. The window holds every landmark (truth_lps [B, L, 3],
+    NaN if absent) and lies inside the view where that is possible.
     """
     k, j, i = (min(size, limit) for size, limit in zip(shape, how.coarse_window, strict=True))
     half = torch.tensor([i, j, k], device=middles_lps.device) * COARSE_MM / 2
