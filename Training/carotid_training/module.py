@@ -29,7 +29,7 @@ class ChainModule(pl.LightningModule):
         architecture: Architecture,
         objective: Objective | None = None,
         augmentation: Augmentation | None = None,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 6e-4,
         warmup_steps: int = 200,
         decay: bool = True,
         seed: int = 0,
