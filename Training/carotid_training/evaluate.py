@@ -69,18 +69,21 @@ def evaluate(
             f"{', '.join(sorted(dataset.landmarks))}; choose a model for these landmarks."
         )
     cases = annotated(dataset, None if split == EVERY_SPLIT else split)
-    outcomes = detect_cases(Detector(bundle, settings.device), dataset, cases, output / "detections", settings, step)
+    detector = Detector(bundle, settings.device)
+    outcomes = detect_cases(detector, dataset, cases, output / "detections", settings, step)
     facts = {
         "model": f"{model.title}, weights {bundle.metadata.weights_sha256[:12]}",
         "cases": f"{len(cases)} of {dataset.path.resolve().name}, split {split}",
         "noise passes": f"{settings.passes}, seed {settings.seed}",
+        "device": " ".join([detector.device, *detector.notes]),
     }
+    step("worst cases", 1.0)
+    gallery = worst_cases(worst(outcomes), model, lambda name: dataset.case(name).read_volume())
     step("tables", 1.0)
     rows = write_tables(output, outcomes, model, facts, settings.seed)
     step("figures", 1.0)
     write_figures(output / "figures", outcomes, model)
-    save(worst_cases(worst(outcomes), model, lambda name: dataset.case(name).read_volume()),
-         output / "figures", "worst_cases")  # fmt: skip
+    save(gallery, output / "figures", "worst_cases")
     return rows
 
 

@@ -15,7 +15,7 @@ from CarotidLandmarkLib.report import COLOURS
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from . import metrics
 from .evaluation_summary import AXES, Model
@@ -52,10 +52,10 @@ def cumulative_error(outcomes: Sequence[Outcome], model: Model) -> Figure:
         )  # fmt: skip
     for limit in metrics.TOLERANCES_MM:
         axes.axvline(limit, color="#adb5bd", lw=0.8, ls=":")
-    _millimetres(axes, "x")
+    _millimetres(axes)
     axes.set(xlim=(0.1, largest * 1.2), ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(loc="lower right" if len(drawn[0][2]) else "best")
+    axes.legend(loc="lower right")
     return figure
 
 
@@ -79,6 +79,7 @@ def error_violin(outcomes: Sequence[Outcome], model: Model) -> Figure:
         median = f"{np.median(errors):.2f} mm"
         axes.annotate(median, (place + 0.25, np.median(logs)), (4, 0), textcoords="offset points", va="center")
     axes.set_xticks(range(len(drawn)), [f"{model.labels[name]}\nn = {len(errors)}" for name, _, errors in drawn])
+    axes.set_xlim(-0.5, len(drawn) - 0.3)  # the last median is written beside its line
     axes.yaxis.set_major_formatter(FuncFormatter(lambda log, _: f"{10**log:.3g}"))
     ticks = np.log10([0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100])
     low, high = axes.get_ylim()
@@ -126,7 +127,7 @@ def volume_against_error(outcomes: Sequence[Outcome], model: Model) -> Figure:
             x = np.clip(errors[mine], SMALLEST_MM, None)
             axes.scatter(x, volumes[mine], s=16, color=colour, alpha=0.75, lw=0, label=label)
         axes.set(xlabel="Error (mm)", ylabel=f"{title} {percent} % confidence volume (mm³)", xscale="log", yscale="log")
-        _millimetres(axes, "x")
+        _millimetres(axes)
         r, p = metrics.correlations(volumes, errors), metrics.correlation_p_values(volumes, errors)
         words = [f"{sign} = {r[key]:.2f}, p = {p[key]:.2g}" for key, sign in (("pearson", "r"), ("spearman", "ρ"))]
         defined = not np.isnan(r["pearson"])
@@ -179,7 +180,7 @@ def offsets(outcomes: Sequence[Outcome], model: Model) -> Figure:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_yticks([sign * tick for tick in (0, 1, 2, 5, 10, 20, 50, 100) for sign in (1, -1) if tick < reach])
         axes.minorticks_off()
-        axes.set(xlabel=f"mean position from the scan's middle, towards {towards} (mm)", ylim=(-reach, reach))
+        axes.set(xlabel=f"towards {towards}, from the scan's middle (mm)", ylim=(-reach, reach))
     figure.axes[0].set_ylabel("found minus annotated (mm)")
     figure.axes[0].legend(loc="lower left", fontsize=8)
     return figure
@@ -218,10 +219,13 @@ def _says(figure: Figure, sentence: str) -> Figure:
     return figure
 
 
-def _millimetres(axes: Axes, which: str) -> None:
-    """A logarithmic axis with plain numbers."""
-    getattr(axes, f"set_{which}scale")("log")
-    getattr(axes, f"{which}axis").set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+def _millimetres(axes: Axes) -> None:
+    """A logarithmic axis of errors, with plain numbers."""
+    axes.set_xscale("log")
+    axis = axes.xaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _each(outcomes: Sequence[Outcome], model: Model) -> list[tuple[str, str, list[Outcome]]]:

@@ -76,8 +76,8 @@ def _case(row: Sequence[Axes], volume: Volume, pair: Outcome) -> None:
         axes.plot(0, 0, "x", color=FOUND_COLOUR, ms=7, mew=1.5, path_effects=OUTLINE)
         off = abs(offset[3 - across - along])
         style = {"transform": axes.transAxes, "color": "white", "fontsize": 7, "path_effects": OUTLINE}
-        axes.text(0.98, 0.02, f"+ {off:.1f} mm off this slice", ha="right", va="bottom", **style)
-        for letter, (x, y) in zip(letters, ((0.02, 0.5), (0.94, 0.5), (0.48, 0.93), (0.48, 0.02)), strict=True):
+        axes.text(0.98, 0.98, f"+ {off:.1f} mm off the slice", ha="right", va="top", **style)
+        for letter, (x, y) in zip(letters, ((0.02, 0.5), (0.94, 0.5), (0.48, 0.86), (0.48, 0.02)), strict=True):
             axes.text(x, y, letter, **{**style, "color": "#ffd43b"})
         start = -half + 0.04 * field
         height = low + (high - low) * 0.04

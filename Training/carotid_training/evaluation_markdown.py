@@ -57,8 +57,8 @@ Cases with left and right swapped: {{ swapped }}.
 Correlation of the {{ level }} % confidence volume with the error, and p (each landmark taken as independent):
 
 {{ correlations }}
-Regions: how often they hold the annotated point, and their mean volume, beside the ball that holds as many (the same
-around every point) and the paper's Gaussian, which is not calibrated.
+Regions: how often they hold the annotated point, and their volume, beside the sphere that holds as many (the
+same around every point) and the paper's Gaussian, which is not calibrated.
 
 {{ regions }}
 {% if not calibrated %}
@@ -182,17 +182,19 @@ def _region(known: Mapping[tuple[str, str], Measure], level: float, name: str, l
     nominal = [f"{percent} %", label]
     paper = [_percent(row["paper_coverage"], 0), _estimate(row["paper_volume"], 1)]
     if row["coverage"].note == NOT_CALIBRATED:
-        return [*nominal, NOT_CALIBRATED, UNDEFINED, UNDEFINED, *paper]
-    volumes = [_estimate(row["volume"], 1), _number(row["sphere_volume"].value, 1)]
+        return [*nominal, NOT_CALIBRATED, *[UNDEFINED] * 3, *paper]
+    volumes = [_estimate(row["volume"], 1), *(_number(row[key].value, 1) for key in ("median_volume", "sphere_volume"))]
     return [*nominal, _percent(row["coverage"], 0), *volumes, *paper]
 
 
 _REGION_HEADS = (
-    "level", "landmark", "coverage", "mean volume (mm³)", "ball (mm³)", "paper's coverage", "paper's volume (mm³)"
+    "level", "landmark", "coverage", "mean volume (mm³)", "median volume (mm³)", "sphere (mm³)", "paper's coverage",
+    "paper's volume (mm³)",
 )  # fmt: skip
 _REGION = (
     ("coverage", ""),
     ("volume", "_mm3"),
+    ("median_volume", "_mm3"),
     ("sphere_volume", "_mm3"),
     ("paper_coverage", ""),
     ("paper_volume", "_mm3"),

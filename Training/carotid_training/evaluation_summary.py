@@ -161,31 +161,38 @@ def _confidence(mine: list[Outcome], scope: str, model: Model, seed: int) -> lis
     pairs = _pairs(mine)
     groups = [pair.group for pair in pairs]
     errors = np.array([pair.error_mm for pair in pairs])
-    rows = []
-    regions = metrics.regions(pairs, model.calibration, model.volume_level)
-    for kind, volumes in (("calibrated", regions.volume_mm3), ("paper", regions.paper_volume_mm3)):
-        estimates = metrics.bootstrap(
-            groups, lambda drawn, volumes=volumes: metrics.correlations(volumes[drawn], errors[drawn]), seed=seed
-        )
-        p_values = metrics.correlation_p_values(volumes, errors)
-        rows += [
-            _row(f"{name}_{kind}_volume", scope, estimate, len(pairs), p=p_values[name])
-            for name, estimate in estimates.items()
-        ]
+    shown = metrics.regions(pairs, model.calibration, model.volume_level)
+    volumes = {"calibrated": shown.volume_mm3, "paper": shown.paper_volume_mm3}
     highest = metrics.highest_level(model.calibration, [scope] if scope != ALL else model.names)
-    for level in LEVELS:
-        known = level <= highest + 1e-9
-        held = metrics.regions(pairs, model.calibration if known else {}, level)
+    held = {  # above what is calibrated only the paper's regions count
+        level: metrics.regions(pairs, model.calibration if level <= highest + 1e-9 else {}, level) for level in LEVELS
+    }
 
-        def statistic(drawn: np.ndarray, held: metrics.Regions = held) -> metrics.Numbers:
-            return metrics.region_statistics(metrics.Regions(*(column[drawn] for column in held)), errors[drawn])
+    def statistic(drawn: np.ndarray) -> metrics.Numbers:
+        numbers = {}
+        for kind, values in volumes.items():
+            found = metrics.correlations(values[drawn], errors[drawn])
+            numbers |= {f"{name}_{kind}_volume": value for name, value in found.items()}
+        for level, regions in held.items():
+            mine = metrics.Regions(*(column[drawn] for column in regions))
+            found = metrics.region_statistics(mine, errors[drawn])
+            numbers |= {
+                f"{name}_{level * 100:g}{'' if name.endswith('coverage') else '_mm3'}": found[name] for name in found
+            }
+        return numbers
 
-        for name, estimate in metrics.bootstrap(groups, statistic, seed=seed).items():
-            of_paper = name.startswith("paper")
-            unit = "" if name.endswith("coverage") else "_mm3"
-            said = estimate if known or of_paper else Estimate(*[math.nan] * 3)
-            note = "" if known or of_paper else NOT_CALIBRATED
-            rows.append(_row(f"{name}_{level * 100:g}{unit}", scope, said, len(pairs), note=note))
+    p_values = {
+        f"{name}_{kind}_volume": p
+        for kind, values in volumes.items()
+        for name, p in metrics.correlation_p_values(values, errors).items()
+    }
+    unknown = tuple(f"_{level * 100:g}" for level in LEVELS if level > highest + 1e-9)
+    rows = []
+    for name, estimate in metrics.bootstrap(groups, statistic, seed=seed).items():
+        if not name.startswith("paper") and name.removesuffix("_mm3").endswith(unknown):
+            rows.append(Measure(name, scope, math.nan, n=len(pairs), note=NOT_CALIBRATED))
+        else:
+            rows.append(_row(name, scope, estimate, len(pairs), p=p_values.get(name, math.nan)))
     return rows
 
 

@@ -205,14 +205,15 @@ def paper_score(pair: Outcome) -> float:
 
 
 def region_statistics(found: Regions, errors: np.ndarray) -> Numbers:
-    """Coverage and mean volume (mm^3) of regions around n points with ``errors`` [n].
+    """Coverage, mean and median volume (mm^3) of regions around n points with ``errors`` [n].
 
-    ``sphere_volume`` is that of the smallest ball, the same around every point, that holds as many truths: what the
+    ``sphere_volume`` is that of the smallest sphere, the same around every point, that holds as many truths: what the
     model's own idea of each case's uncertainty must beat. NaN for n = 0.
     """
     return {
         "coverage": _mean(found.covered),
         "volume": _mean(found.volume_mm3),
+        "median_volume": float(np.median(found.volume_mm3)) if len(errors) else math.nan,
         "sphere_volume": sphere_volume(errors, int(found.covered.sum())),
         "paper_coverage": _mean(found.paper_covered),
         "paper_volume": _mean(found.paper_volume_mm3),
@@ -220,7 +221,7 @@ def region_statistics(found: Regions, errors: np.ndarray) -> Numbers:
 
 
 def sphere_volume(errors: np.ndarray, covered: int) -> float:
-    """Volume (mm^3) of the smallest ball whose radius is at least ``covered`` of the errors [n]; NaN for n = 0."""
+    """Volume (mm^3) of the smallest sphere whose radius is at least ``covered`` of the errors [n]; NaN for n = 0."""
     if not len(errors):
         return math.nan
     radius = np.sort(errors)[covered - 1] if covered else 0.0
@@ -234,7 +235,7 @@ def binomial_band(n: int, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mean(values: np.ndarray) -> float:
-    return float(np.mean(values)) if len(values) else math.nan
+    return float(values.sum() / len(values)) if len(values) else math.nan
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:
