@@ -13,7 +13,7 @@ from CarotidLandmarkLib.markups import read_markups
 from CarotidLandmarkLib.module_install import ensure_dependencies
 from CarotidLandmarkLib.module_job import DetectionCancelled, DetectionFailed
 from CarotidLandmarkLib.module_logic import CarotidLandmarkLogic, bundle_title
-from CarotidLandmarkLib.module_results import ResultsTable, advice, progress_words
+from CarotidLandmarkLib.module_results import ResultsTable, advice_html, progress_words
 from CarotidLandmarkLib.module_review import ReviewPanel, keep_reviewed
 from CarotidLandmarkLib.volume import read_volume
 from slicer.i18n import tr as _
@@ -268,7 +268,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.vesselsButton.setChecked(scene_display.vessels_shown(volume, slicer.modules.volumerendering.logic()))
         self.table.show(self._nodes)
         if self._nodes is not None:
-            self.ui.adviceLabel.setText(advice(self._nodes.detection))
+            self.ui.adviceLabel.setText(advice_html(self._nodes.detection))
         else:
             self.ui.adviceLabel.setText(_("Nothing has been detected in this scan yet."))
         self.review.show()

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import qt
 import slicer
@@ -46,13 +46,13 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.bundles = available_bundles()
         self.progress = None
-        self._job = None
+        self._job: Any = None
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
 
     def getParameterNode(self):
-        return CarotidLandmarkParameterNode(super().getParameterNode())
+        return CarotidLandmarkParameterNode(super().getParameterNode())  # type: ignore[call-arg]
 
     @property
     def running(self):

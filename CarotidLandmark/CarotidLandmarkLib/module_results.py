@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -60,6 +61,13 @@ def advice(detection: Detection) -> str:
     if detection.quality.verdict == "ok":
         return _("No sign of trouble. Look at the points before you use them.")
     return " ".join(detection.quality.reasons)
+
+
+def advice_html(detection: Detection) -> str:
+    """`advice` behind the verdict, a word on its colour."""
+    verdict = detection.quality.verdict
+    badge = f"background-color: {VERDICT_COLOURS[verdict]}; color: #ffffff"
+    return f'<b style="{badge}">&nbsp;{verdict_word(verdict)}&nbsp;</b> {html.escape(advice(detection))}'
 
 
 def progress_words(progress: JobProgress) -> str:

@@ -139,7 +139,7 @@ def add_detection(
     display = points.GetDisplayNode()
     display.SetSelectedColor(1.0, 0.95, 0.35)
     display.SetColor(1.0, 0.95, 0.35)
-    display.SetTextScale(3.0)
+    display.SetTextScale(2.6)
     display.SetOccludedVisibility(True)
     display.SetOccludedOpacity(0.6)
     ellipsoids = {}
@@ -181,14 +181,16 @@ def position_lps(nodes: DetectionNodes, index: int) -> tuple[float, float, float
         return None
     position = [0.0, 0.0, 0.0]
     nodes.points.GetNthControlPointPosition(index, position)
-    return tuple(float(value) for value in to_ras(position))
+    x, y, z = (float(value) for value in to_ras(position))
+    return x, y, z
 
 
 def lps_from_world(node: Any, world_ras: Any) -> tuple[float, float, float]:
     """A point of the views (RAS, world) as LPS millimetres in the frame of a transformable node."""
     local = [0.0, 0.0, 0.0]
     node.TransformPointFromWorld(list(world_ras), local)
-    return tuple(float(value) for value in to_ras(local))
+    x, y, z = (float(value) for value in to_ras(local))
+    return x, y, z
 
 
 def show_detection(nodes: DetectionNodes, detection: Detection) -> None:
@@ -251,9 +253,9 @@ def save_scene(volume: Volume, detection: Detection, directory: Path) -> list[Pa
         volume_node = add_volume(stage.scene, volume)
         nodes = add_detection(volume_node, detection)
         scene_display.show_vessels(volume_node, stage.volume_rendering)
+        write_bundle(stage.scene, folder / names[0])  # first: the pictures add views to the scene
         scene_pictures.picture_3d(nodes, stage, folder / names[1])
         scene_pictures.picture_slices(nodes, stage, folder / names[2])
-        write_bundle(stage.scene, folder / names[0])
     return [Path(directory) / name for name in names]
 
 

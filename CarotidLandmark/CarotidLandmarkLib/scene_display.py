@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import slicer
 import vtk
 
-from .scene import DetectionNodes
+from .scene import DetectionNodes, find_detection, position_lps, to_ras
 
 # HU: vessels with contrast come up red, bone pale and fainter, soft tissue and air not at all.
 _VESSEL_OPACITY = ((-1000, 0.0), (150, 0.0), (230, 0.35), (420, 0.55), (700, 0.35), (3000, 0.5))
@@ -19,35 +20,68 @@ _VESSEL_COLOUR = (
     (3000, 1.0, 1.0, 0.97),
 )
 
+# How far the rendered box reaches beyond the points: right, posterior, inferior; left, anterior, superior (mm).
+_BOX_BELOW_MM = np.array([22.0, 30.0, 55.0])
+_BOX_ABOVE_MM = np.array([22.0, 16.0, 45.0])
+
 
 def show_vessels(volume_node: Any, logic: Any, visible: bool = True) -> Any:
     """Volume rendering of a CTA: vessels with contrast red, bone pale, the rest unseen. Returns the display node.
 
-    ``logic`` is the volume rendering module's.
+    Where the scan has a detection, only a box around its points is rendered: the jaw would hide them. ``logic`` is the
+    volume rendering module's.
     """
     display = logic.GetFirstVolumeRenderingDisplayNode(volume_node)
     if display is None:
         display = logic.CreateDefaultVolumeRenderingNodes(volume_node)
-        prop = display.GetVolumePropertyNode().GetVolumeProperty()
-        opacity, colour, gradient = (
-            vtk.vtkPiecewiseFunction(),
-            vtk.vtkColorTransferFunction(),
-            vtk.vtkPiecewiseFunction(),
-        )
-        for point in _VESSEL_OPACITY:
-            opacity.AddPoint(*point)
-        for point in _VESSEL_COLOUR:
-            colour.AddRGBPoint(*point)
-        gradient.AddPoint(0, 1.0)
-        prop.SetScalarOpacity(opacity)
-        prop.SetColor(colour)
-        prop.SetGradientOpacity(gradient)
-        prop.SetShade(True)
-        prop.SetAmbient(0.25)
-        prop.SetDiffuse(0.8)
-        prop.SetSpecular(0.25)
+        display.RemoveAllViewNodeIDs()  # in every 3-D view, also in one that comes later
+        _set_vessel_preset(display.GetVolumePropertyNode().GetVolumeProperty())
+    nodes = find_detection(volume_node)
+    box = None if nodes is None else _box_around(nodes)
+    if visible and box is not None:
+        _crop(display, logic, volume_node, box)
     display.SetVisibility(visible)
     return display
+
+
+def _set_vessel_preset(prop: Any) -> None:
+    opacity, colour, gradient = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction(), vtk.vtkPiecewiseFunction()
+    for hu, value in _VESSEL_OPACITY:
+        opacity.AddPoint(hu, value)
+    for hu, red, green, blue in _VESSEL_COLOUR:
+        colour.AddRGBPoint(hu, red, green, blue)
+    gradient.AddPoint(0, 1.0)
+    prop.SetScalarOpacity(opacity)
+    prop.SetColor(colour)
+    prop.SetGradientOpacity(gradient)
+    prop.SetShade(True)
+    prop.SetAmbient(0.25)
+    prop.SetDiffuse(0.8)
+    prop.SetSpecular(0.25)
+
+
+def _box_around(nodes: DetectionNodes) -> tuple[np.ndarray, np.ndarray] | None:
+    """Lower and upper corner (RAS, the volume's frame) of what to render; None when no point is placed."""
+    places = [position_lps(nodes, index) for index in range(nodes.points.GetNumberOfControlPoints())]
+    placed = [to_ras(place) for place in places if place is not None]
+    if not placed:
+        return None
+    return np.min(placed, axis=0) - _BOX_BELOW_MM, np.max(placed, axis=0) + _BOX_ABOVE_MM
+
+
+def _crop(display: Any, logic: Any, volume_node: Any, box: tuple[np.ndarray, np.ndarray]) -> None:
+    region = display.GetMarkupsROINode()
+    if region is None:
+        region = volume_node.GetScene().AddNewNodeByClass(
+            "vtkMRMLMarkupsROINode", f"{volume_node.GetName()} vessels box"
+        )
+        region.CreateDefaultDisplayNodes()
+        region.GetDisplayNode().SetVisibility(False)
+        display.SetAndObserveROINodeID(region.GetID())
+    region.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    region.SetCenter(*((box[0] + box[1]) / 2))
+    region.SetSize(*(box[1] - box[0]))
+    display.SetCroppingEnabled(True)
 
 
 def vessels_shown(volume_node: Any, logic: Any) -> bool:

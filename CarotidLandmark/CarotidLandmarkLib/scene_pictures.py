@@ -178,8 +178,8 @@ class SliceView:
 
 def picture_3d(nodes: DetectionNodes, stage: Stage, path: Path, size: tuple[int, int] = (900, 800)) -> Path:
     """Write what is visible in 3-D around the points as a PNG and return its path."""
-    view = View3D(stage, size)
-    centres = _centres(nodes)
+    view = View3D(stage, size, "Picture")
+    centres = placed_points(nodes)
     view.look_at(np.mean(centres, axis=0) if centres else _volume_centre(nodes.volume), 150.0)
     return write_png(view.pixels(), path)
 
@@ -187,11 +187,11 @@ def picture_3d(nodes: DetectionNodes, stage: Stage, path: Path, size: tuple[int,
 def picture_slices(nodes: DetectionNodes, stage: Stage, path: Path, tile: int = 360) -> Path:
     """Write a PNG with axial, coronal and sagittal slices, one row per placed point, or the volume's middle."""
     views = [
-        SliceView(stage, (tile, tile), name, orientation)
-        for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal"))
+        SliceView(stage, (tile, tile), f"Picture{orientation}", orientation)
+        for orientation in ("Axial", "Coronal", "Sagittal")
     ]
     rows = []
-    for centre in _centres(nodes) or [_volume_centre(nodes.volume)]:
+    for centre in placed_points(nodes) or [_volume_centre(nodes.volume)]:
         tiles = []
         for view in views:
             view.show(nodes.volume)
@@ -215,7 +215,7 @@ def write_png(pixels: np.ndarray, path: Path) -> Path:
     return Path(path)
 
 
-def _centres(nodes: DetectionNodes) -> list[np.ndarray]:
+def placed_points(nodes: DetectionNodes) -> list[np.ndarray]:
     """The placed points, RAS, world."""
     centres = []
     for index in range(nodes.points.GetNumberOfControlPoints()):

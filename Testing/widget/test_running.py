@@ -21,6 +21,12 @@ from panel_steps import cells, show
 from scene_cases import LEFT, RIGHT, neck_volume
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_folder(monkeypatch, tmp_path):
+    """Other tests may be running detections of their own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 @pytest.fixture
 def volume(widget):
     node = scene.add_volume(slicer.mrmlScene, neck_volume(5.0))

@@ -30,10 +30,17 @@ class ViewWidget(QWidget):
         self._refresh = QTimer(self)
         self._refresh.setSingleShot(True)
         self._refresh.timeout.connect(self.update)
-        view.interactor.AddObserver("RenderEvent", lambda *_: self._refresh.start(30))
+        self._painting = False
+        view.interactor.AddObserver("RenderEvent", self._asked_to_render)
+
+    def _asked_to_render(self, *_: Any) -> None:
+        if not self._painting:
+            self._refresh.start(30)
 
     def paintEvent(self, event: Any) -> None:
+        self._painting = True
         pixels = self.view.pixels()
+        self._painting = False
         rows, columns, _ = pixels.shape
         image = QImage(pixels.tobytes(), columns, rows, 3 * columns, QImage.Format.Format_RGB888)
         painter = QPainter(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Property, Qt, Signal
-from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QSlider, QToolButton, QWidget
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QSizePolicy, QSlider, QToolButton, QWidget
 
 HEADER_PX = 26
 
@@ -16,19 +16,20 @@ class ctkCollapsibleButton(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._collapsed = False
+        self._folded: list[QWidget] = []
         self._header = QToolButton(self)
         self._header.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._header.setAutoRaise(True)
         self._header.setStyleSheet("QToolButton { text-align: left; font-weight: bold; background: #c9c9c9; }")
         self._header.clicked.connect(lambda: self._collapse(not self._collapsed))
         self.setContentsMargins(0, HEADER_PX, 0, 0)
-        self._collapse(False)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
 
     def resizeEvent(self, event: Any) -> None:
         self._header.setGeometry(0, 0, event.size().width(), HEADER_PX - 2)
 
     def showEvent(self, event: Any) -> None:
-        self._collapse(self._collapsed)
+        self._collapse(self._collapsed)  # the contents came after the property
 
     def _title(self) -> str:
         return QToolButton.property(self._header, "text")
@@ -39,9 +40,15 @@ class ctkCollapsibleButton(QWidget):
     def _collapse(self, collapsed: bool) -> None:
         self._collapsed = collapsed
         self._header.setArrowType(Qt.ArrowType.RightArrow if collapsed else Qt.ArrowType.DownArrow)
-        for child in self.children():
-            if isinstance(child, QWidget) and child is not self._header:
-                child.setMaximumHeight(0 if collapsed else 16777215)
+        contents = [child for child in self.children() if isinstance(child, QWidget) and child is not self._header]
+        if collapsed:
+            self._folded += [child for child in contents if not child.isHidden()]
+            for child in contents:
+                child.hide()
+        else:
+            for child in self._folded:
+                child.show()
+            self._folded = []
         self.setMaximumHeight(HEADER_PX if collapsed else 16777215)
 
     text = Property(str, _title, _set_title)
