@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -32,6 +32,7 @@ class StandardisedConv3d(nn.Conv3d):
         return (self.weight - mean) * torch.rsqrt(variance * fan_in + 1e-4) * self.gain
 
     def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
         return F.conv3d(x, self.standardised_weight().to(x.dtype), self.bias.to(x.dtype), padding=1)
 
 
@@ -53,16 +54,18 @@ class AntiAliasedPool(nn.Module):
 class LocNet(nn.Module):
     """A fully convolutional 3-D U-Net: patch -> heatmap logits and features of the same size.
 
-    Input [N, 1, k, j, i] (each a multiple of `multiple`), output ([N, channels, k, j, i] float32, [N, widths[0], k, j,
-    i]).
+    In: [N, 1, k, j, i], each a multiple of `multiple`. Out: [N, channels, k, j, i] float32, [N, widths[0], k, j, i].
+    pooling: "blur" or "max"; convolution: "standardised" or "plain" (the paper's); KeyError on another.
     Skips are added, not concatenated: half the multiplications at the finest level for the same accuracy.
     """
 
     def __init__(self, widths: Sequence[int], channels: int, pooling: str = "blur", convolution: str = "standardised"):
         super().__init__()
-        conv = {"standardised": StandardisedConv3d, "plain": plain_conv}[convolution]
+        convolutions: dict[str, Callable[[int, int], nn.Module]]
+        convolutions = {"standardised": StandardisedConv3d, "plain": plain_conv}
+        conv = convolutions[convolution]
         self.multiple = 2 ** (len(widths) - 1)
-        self.pool = {"blur": AntiAliasedPool, "max": lambda: nn.MaxPool3d(2)}[pooling]()
+        self.pool = {"blur": AntiAliasedPool(), "max": nn.MaxPool3d(2)}[pooling]
         self.encoder = nn.ModuleList(
             nn.ModuleList([conv(before, width), conv(width, width)]) for before, width in pairwise([1, *widths])
         )
@@ -72,9 +75,9 @@ class LocNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         skips = []
-        for level, convolutions in enumerate(self.encoder):
+        for level, pair in enumerate(self.encoder):
             x = self.pool(x) if level else x
-            for convolution in convolutions:
+            for convolution in pair.children():
                 x = F.relu(convolution(x))
             skips.append(x)
         for skip, lateral, decoder in zip(

@@ -13,6 +13,9 @@ from .bundle import BundleMetadata, LandmarkSpec
 from .locnet import LocNet, centre_of_mass, heatmap_covariance, heatmap_weights, lattice_offsets
 from .pyramid import AIR_HU
 
+# Logits beyond it say nothing more (a peak of e^20 against 56^3 voxels), but one wrong sure heatmap stalled training.
+LOGIT_BOUND = 20.0
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -109,7 +112,7 @@ class MultiScaleLocNet(nn.Module):
 
     def coarsest(self, view: View, landmarks: Sequence[int] | None = None) -> ScaleOutput:
         """The coarsest net over the whole scan, of any extent; for some of the landmarks (their indices) or all."""
-        values, centre = view.whole(self.architecture.scales_mm[0], self.nets[0].multiple)
+        values, centre = view.whole(self.architecture.scales_mm[0], 2 ** (len(self.architecture.widths[0]) - 1))
         wanted = range(len(self.channel)) if landmarks is None else landmarks
         # Once as it is and, if a landmark is a mirror image, once mirrored.
         seen = {flip: self._run(0, values.flip(-1) if flip else values) for flip in {self.flipped[n] for n in wanted}}
@@ -141,6 +144,8 @@ class MultiScaleLocNet(nn.Module):
     ) -> ScaleOutput:
         """Heatmaps [B, L, P, k, j, i] and features [B, L, P, C, k, j, i] -> positions in patient millimetres."""
         spacing = self.architecture.scales_mm[scale]
+        if self.architecture.heatmap == "softmax":
+            logits = LOGIT_BOUND * torch.tanh(logits / LOGIT_BOUND)
         weights = heatmap_weights(logits, self.architecture.heatmap)
         window_mm = self.architecture.mode_window_mm if scale == 0 else None
         inside = weights if window_mm is None else weights * strongest_mode(weights, spacing, window_mm)

@@ -29,7 +29,7 @@ class ChainModule(pl.LightningModule):
         architecture: Architecture,
         objective: Objective | None = None,
         augmentation: Augmentation | None = None,
-        learning_rate: float = 6e-4,
+        learning_rate: float = 4e-4,
         warmup_steps: int = 200,
         decay: bool = True,
         seed: int = 0,
@@ -71,6 +71,16 @@ class ChainModule(pl.LightningModule):
                     mean = torch.stack(grads).mean(dim=0)
                     for parameter in same:
                         parameter.grad = mean.clone()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Each net is clipped by its own norm: the coarsest net's spikes left the finer ones untrained for 60 steps."""
+        for part in (*self.net.nets, self.net.presence):
+            torch.nn.utils.clip_grad_norm_(part.parameters(), gradient_clip_val or torch.inf)
 
     def losses(self, batch: SampleBatch, random: torch.Generator) -> dict[str, Tensor]:
         """Weighted terms of one batch; ``random`` draws the crop noise."""

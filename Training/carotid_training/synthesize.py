@@ -57,13 +57,17 @@ def split_sizes(cases: int) -> dict[str, int]:
     return sizes
 
 
-def plan(cases: int, seed: int) -> list[CaseToMake]:
-    """The cases of a cohort. Raises ValueError where the seed is out of range or there are no cases."""
+def plan(cases: int, seed: int, splits: Sequence[str] = tuple(SPLIT_SHARES)) -> list[CaseToMake]:
+    """The cases of a cohort, of some splits or all. Raises ValueError where seed, splits or number do not fit."""
+    for split in splits:
+        if split not in SPLIT_SHARES:
+            raise ValueError(f"There is no split {split!r}; use one of {', '.join(SPLIT_SHARES)}.")
     if cases < 1:
         raise ValueError("A cohort needs at least one case; ask for more with --cases.")
     return [
         CaseToMake(f"{split}-{index:05d}", split, seeds.neck_seed(split, seed, index))
         for split, size in split_sizes(cases).items()
+        if split in splits
         for index in range(size)
     ]
 
@@ -76,6 +80,7 @@ def synthesize(
     weights: Mapping[str, float],
     processes: int = 1,
     device: str = "cpu",
+    splits: Sequence[str] = tuple(SPLIT_SHARES),
     on_case: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """Write ``cases`` scans, their truth and `cohort.csv` into ``output``, a new folder or one that this began earlier.
@@ -84,7 +89,7 @@ def synthesize(
     DatasetError) where the arguments or the folder do not fit, OSError.
     """
     styles.check(list(weights))
-    todo = plan(cases, seed)
+    todo = plan(cases, seed, splits)
     styles.open()
     dataset = _open(output, {"seed": seed, "styles": dict(sorted(weights.items())), "tissue": styles.fingerprint()})
     rows: list[Facts] = []
@@ -164,6 +169,7 @@ def main(
     background: Annotated[
         list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
     ] = None,
+    splits: Annotated[str, typer.Option(help="Write only these splits of the cohort.")] = ",".join(SPLIT_SHARES),
     processes: Annotated[int, typer.Option(min=1, help="Cases made at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
@@ -177,6 +183,7 @@ def main(
             task = progress.add_task("digital necks", total=cases)
             synthesize(
                 cases, seed, output, available, dict.fromkeys(names, 1.0), processes, device,
+                [split.strip() for split in splits.split(",")],
                 on_case=lambda done, total: progress.update(task, completed=done, total=total),
             )  # fmt: skip
     except (ValueError, OSError) as error:

@@ -141,6 +141,8 @@ def _arterial_contrast(dice: Dice, wild: float) -> dict[str, float]:
     hu = {side: mean * dice.normal(1, 0.02) for side in SIDES}
     if dice.chance(0.06 + 0.1 * wild):
         hu["left" if dice.chance(0.5) else "right"] *= dice.uniform(0.45, 0.85)
+    if dice.chance(0.03):  # unenhanced blood: there is a bifurcation, but nobody can see it
+        hu = dict.fromkeys(SIDES, dice.uniform(36, 58))
     return hu
 
 
