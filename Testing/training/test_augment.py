@@ -3,44 +3,10 @@
 import pytest
 import torch
 from carotid_training.augment import Augmentation, draw_affines, draw_window, move_truth, recolour
-from carotid_training.stream import SampleBatch
 from carotid_training.view import BatchView
 from CarotidLandmarkLib.pyramid import AIR_HU
 
-LEFT, RIGHT = torch.tensor([30.0, -10.0, 5.0]), torch.tensor([-28.0, -6.0, -9.0])
-SIZES = {2.0: 60, 1.0: 60, 0.5: 72}
-
-
-def ball(origin, spacing, shape, centre, hu):
-    k, j, i = (torch.arange(n) * spacing for n in shape)
-    z, y, x = k + origin[2] - centre[2], j + origin[1] - centre[1], i + origin[0] - centre[0]
-    squared = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2
-    return hu * torch.exp(-0.5 * squared / 8.0**2)
-
-
-def batch_of_balls():
-    """A bright ball at the left landmark, a dimmer one at the right; 0 HU elsewhere."""
-    origin = torch.tensor([-110.0, -110.0, -110.0])
-    shape = (56, 56, 56)
-    coarse = ball(origin, 4.0, shape, LEFT, 900) + ball(origin, 4.0, shape, RIGHT, 450)
-    boxes, origins = {}, {}
-    for scale, n in SIZES.items():
-        own = [point + 1.7 - (n - 1) / 2 * scale for point in (LEFT, RIGHT)]
-        pictures = [ball(o, scale, (n,) * 3, LEFT, 900) + ball(o, scale, (n,) * 3, RIGHT, 450) for o in own]
-        boxes[scale] = torch.stack(pictures)[None, :, None].half()
-        origins[scale] = torch.stack(own)[None]
-    return SampleBatch(
-        index=0,
-        coarse=coarse[None, None].half(),
-        coarse_origin_lps=origin[None],
-        boxes=boxes,
-        box_origins_lps=origins,
-        landmarks_lps=torch.stack([LEFT, RIGHT])[None],
-        present=torch.tensor([[True, True]]),
-        seeds=(0,),
-        styles=("balls",),
-        absent_because=(("", ""),),
-    )
+from .balls import LEFT, RIGHT, SIZES, batch_of_balls
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -21,7 +21,8 @@ class ChainModule(pl.LightningModule):
 
     A source without fine boxes (the coarse stream) trains the coarsest net alone: it is a seventh of the cost and
     decides
-    the gross errors. Learning rate: ``learning_rate``, warmed up and then, if ``decay``, lowered along a cosine.
+    the gross errors. The streams are endless, so the trainer counts steps (``max_steps``); ``epoch_steps`` of them are what
+    the paper's schedule calls an epoch. Learning rate: ``learning_rate``, warmed up and then, if ``decay``, lowered along a cosine.
     """
 
     def __init__(
@@ -32,12 +33,14 @@ class ChainModule(pl.LightningModule):
         learning_rate: float = 4e-4,
         warmup_steps: int = 200,
         decay: bool = True,
+        epoch_steps: int = 10,
         seed: int = 0,
     ):
         super().__init__()
         torch.manual_seed(seed)
         self.architecture, self.objective, self.augmentation = architecture, objective or Objective(), augmentation
         self.learning_rate, self.warmup_steps, self.decay, self.seed = learning_rate, warmup_steps, decay, seed
+        self.epoch_steps = epoch_steps
         self.net = MultiScaleLocNet(architecture).to(memory_format=torch.channels_last_3d)
         if self.objective.tied_until:
             first, *others = self.net.nets[1:]
@@ -50,8 +53,8 @@ class ChainModule(pl.LightningModule):
     @property
     def progress(self) -> float:
         """How much of the training is done, 0 to 1; constant within an epoch, as the paper's schedule is."""
-        epochs = self.trainer.max_epochs or 1
-        return min(1.0, self.current_epoch / max(1, epochs - 1))
+        epochs = max(2, self.trainer.max_steps // self.epoch_steps)
+        return min(1.0, self.global_step // self.epoch_steps / (epochs - 1))
 
     def training_step(self, batches: dict[str, SampleBatch], step: int) -> Tensor:
         total = torch.zeros((), device=self.device)
@@ -173,7 +176,7 @@ class ChainModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        steps = self.trainer.max_steps
 
         def factor(step: int) -> float:
             warm = min(1.0, (step + 1) / max(1, self.warmup_steps))

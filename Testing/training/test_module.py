@@ -1,0 +1,89 @@
+"""The training loop on batches of balls: it learns, resumes to the bit, and keeps tied nets equal."""
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from carotid_training.data import NecksData
+from carotid_training.export import read_run
+from carotid_training.losses import Objective
+from carotid_training.module import ChainModule
+from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.multiscale import Architecture
+from torch.utils.data import DataLoader
+
+from .balls import BallStream, batch_of_balls
+
+SIDES = (LandmarkSpec("left_ball", "L", "right_ball"), LandmarkSpec("right_ball", "R", "left_ball"))
+
+
+def module(**objective):
+    architecture = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_size=24, noise_mm=2.0)
+    return ChainModule(architecture, Objective(**objective), learning_rate=5e-3, warmup_steps=1, decay=False, epoch_steps=1)
+
+
+def trainer(folder, steps, **options):
+    return pl.Trainer(
+        default_root_dir=folder, accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False,
+        enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0, **options,
+    )  # fmt: skip
+
+
+class BallData(pl.LightningDataModule):
+    transfer_batch_to_device = NecksData.transfer_batch_to_device
+
+    def train_dataloader(self):
+        return DataLoader(BallStream(self.trainer.global_step), batch_size=None)
+
+
+def saving(folder):
+    return pl.callbacks.ModelCheckpoint(folder, save_last=True, every_n_train_steps=1)
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
+    whole = module()
+    trainer(tmp_path / "whole", 6, enable_checkpointing=False).fit(whole, BallData())
+    trainer(tmp_path / "part", 3, callbacks=[saving(tmp_path / "part")]).fit(module(), BallData())
+    resumed = module()
+    trainer(tmp_path / "rest", 6, enable_checkpointing=False).fit(
+        resumed, BallData(), ckpt_path=tmp_path / "part" / "last.ckpt", weights_only=False
+    )
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_tied_nets_stay_equal_and_part_when_the_tie_ends(tmp_path):
+    tied = module(tied_until=1.1)
+    trainer(tmp_path, 3, enable_checkpointing=False).fit(tied, BallData())
+    first, second, third = tied.net.nets[1:]
+    for a, b, c in zip(first.parameters(), second.parameters(), third.parameters(), strict=True):
+        assert torch.equal(a, b) and torch.equal(a, c)
+    parted = module(tied_until=0.3)
+    trainer(tmp_path, 4, enable_checkpointing=False).fit(parted, BallData())
+    pairs = zip(parted.net.nets[1].parameters(), parted.net.nets[3].parameters(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_finer_nets_learn_to_find_a_ball(tmp_path):
+    chain = module(teacher_until=1.1, tied_until=1.1)
+    batch = batch_of_balls(sd=5.0, coarse=(24, 24, 32))
+
+    def error():
+        with torch.no_grad():
+            outputs, _ = chain.predict(batch)
+        return [float((o.position_lps[:, :, 0] - batch.landmarks_lps).norm(dim=-1).mean()) for o in outputs[1:]]
+
+    trainer(tmp_path, 60, enable_checkpointing=False).fit(chain, BallData())
+    assert max(error()) < 4.0
+
+
+def test_a_run_says_what_it_trained(tmp_path):
+    trainer(tmp_path, 1, callbacks=[saving(tmp_path / "checkpoints")]).fit(module(), BallData())
+    architecture, state, training = read_run(tmp_path)
+    assert architecture.patch_size == 24 and architecture.landmarks == SIDES
+    assert training["steps"] == 1
+    module().net.load_state_dict(state)
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no checkpoint last\.ckpt"):
+        read_run(tmp_path)
