@@ -18,7 +18,8 @@ SIDES = (LandmarkSpec("left_ball", "L", "right_ball"), LandmarkSpec("right_ball"
 
 def module(**objective):
     architecture = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_size=24, noise_mm=2.0)
-    return ChainModule(architecture, Objective(**objective), learning_rate=5e-3, warmup_steps=1, decay=False, epoch_steps=1)
+    objective = Objective(**objective)
+    return ChainModule(architecture, objective, learning_rate=5e-3, warmup_steps=1, decay=False, epoch_steps=1)
 
 
 def trainer(folder, steps, **options):
@@ -35,6 +36,14 @@ class BallData(pl.LightningDataModule):
         return DataLoader(BallStream(self.trainer.global_step), batch_size=None)
 
 
+class Interruption(pl.Callback):
+    def __init__(self, after):
+        self.after = after
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step >= self.after
+
+
 def saving(folder):
     return pl.callbacks.ModelCheckpoint(folder, save_last=True, every_n_train_steps=1)
 
@@ -42,7 +51,9 @@ def saving(folder):
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
     whole = module()
     trainer(tmp_path / "whole", 6, enable_checkpointing=False).fit(whole, BallData())
-    trainer(tmp_path / "part", 3, callbacks=[saving(tmp_path / "part")]).fit(module(), BallData())
+    part = trainer(tmp_path / "part", 6, callbacks=[saving(tmp_path / "part"), Interruption(after=3)])
+    part.fit(module(), BallData())
+    assert part.global_step == 3
     resumed = module()
     trainer(tmp_path / "rest", 6, enable_checkpointing=False).fit(
         resumed, BallData(), ckpt_path=tmp_path / "part" / "last.ckpt", weights_only=False

@@ -20,9 +20,9 @@ class ChainModule(pl.LightningModule):
     """Trains a `MultiScaleLocNet` on batches of one or several sources.
 
     A source without fine boxes (the coarse stream) trains the coarsest net alone: it is a seventh of the cost and
-    decides
-    the gross errors. The streams are endless, so the trainer counts steps (``max_steps``); ``epoch_steps`` of them are what
-    the paper's schedule calls an epoch. Learning rate: ``learning_rate``, warmed up and then, if ``decay``, lowered along a cosine.
+    decides the gross errors. The streams are endless, so the trainer counts steps (``max_steps``); ``epoch_steps`` of
+    them are what the paper's schedule calls an epoch. The learning rate is warmed up and, if ``decay``, lowered along
+    a cosine.
     """
 
     def __init__(
