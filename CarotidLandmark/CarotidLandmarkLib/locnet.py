@@ -55,19 +55,27 @@ class LocNet(nn.Module):
     """A fully convolutional 3-D U-Net: patch -> heatmap logits and features of the same size.
 
     In: [N, 1, k, j, i], each a multiple of `multiple`. Out: [N, channels, k, j, i] float32, [N, widths[0], k, j, i].
-    pooling: "blur" or "max"; convolution: "standardised" or "plain" (the paper's); KeyError on another.
+    pooling: "blur" or "max"; convolution: "standardised" or "plain" (the paper's); KeyError on
+    another; convolutions: how many per level going down.
     Skips are added, not concatenated: half the multiplications at the finest level for the same accuracy.
     """
 
-    def __init__(self, widths: Sequence[int], channels: int, pooling: str = "blur", convolution: str = "standardised"):
+    def __init__(
+        self,
+        widths: Sequence[int],
+        channels: int,
+        pooling: str = "blur",
+        convolution: str = "standardised",
+        convolutions: int = 2,
+    ):
         super().__init__()
-        convolutions: dict[str, Callable[[int, int], nn.Module]]
-        convolutions = {"standardised": StandardisedConv3d, "plain": plain_conv}
-        conv = convolutions[convolution]
+        kinds: dict[str, Callable[[int, int], nn.Module]] = {"standardised": StandardisedConv3d, "plain": plain_conv}
+        conv = kinds[convolution]
         self.multiple = 2 ** (len(widths) - 1)
         self.pool = {"blur": AntiAliasedPool(), "max": nn.MaxPool3d(2)}[pooling]
         self.encoder = nn.ModuleList(
-            nn.ModuleList([conv(before, width), conv(width, width)]) for before, width in pairwise([1, *widths])
+            nn.ModuleList(conv(before if n == 0 else width, width) for n in range(convolutions))
+            for before, width in pairwise([1, *widths])
         )
         self.lateral = nn.ModuleList(nn.Conv3d(deep, width, 1) for width, deep in pairwise(widths))
         self.decoder = nn.ModuleList(conv(width, width) for width in widths[:-1])

@@ -30,6 +30,7 @@ class Architecture:
     mirrored: bool = True
     pooling: str = "blur"
     convolution: str = "standardised"
+    convolutions: int = 2
     heatmap: str = "softmax"
     mode_window_mm: float | None = 24.0
 
@@ -90,7 +91,8 @@ class MultiScaleLocNet(nn.Module):
         self.channel, self.flipped = _channels(architecture)
         channels = max(self.channel) + 1
         self.nets = nn.ModuleList(
-            LocNet(widths, channels, architecture.pooling, architecture.convolution) for widths in architecture.widths
+            LocNet(widths, channels, architecture.pooling, architecture.convolution, architecture.convolutions)
+            for widths in architecture.widths
         )
         self.presence = nn.Linear(sum(widths[0] + 2 for widths in architecture.widths), 1)
 
