@@ -15,6 +15,7 @@ from carotid_training.necks import painted, placement, recoloured
 from carotid_training.necks.background import BONE, FAT, OUTSIDE, SOFT, Background
 from carotid_training.necks.deformation import Deformation, DeformedTissue, Lattice
 from carotid_training.necks.neck import Grid
+from carotid_training.necks.vessels import VesselTree
 from CarotidLandmarkLib.volume import Volume, VolumeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -283,6 +284,13 @@ def test_every_neck_covers_its_middle_and_keeps_its_bifurcations_inside_the_body
         assert background.class_at(neck.tissue.deformation(points)).ne(OUTSIDE).all()
 
 
+def is_plain(neck, side: int) -> bool:
+    """Whether this bifurcation is there, healthy and filled with contrast."""
+    name = ("left", "right")[side]
+    tubes = [t for t in neck.tree.tubes if t.name == f"{name}_common_carotid"]
+    return bool(neck.present[side]) and neck.facts[f"{name}_disease"] == "healthy" and tubes[0].hu > 150
+
+
 def split_height(neck, side: int, spacing: float) -> float:
     """z of the first level on which the internal and the external carotid lie in separate bright regions."""
     name = ("left", "right")[side]
@@ -309,11 +317,11 @@ def check_the_split_is_where_the_label_says(style, background, seeds):
     spacing, misses = 0.5, []
     for seed in seeds:
         neck = style.draw(seed, [background])
-        for side, name in enumerate(("left", "right")):
-            if neck.present[side] and neck.facts[f"{name}_disease"] == "healthy":
+        for side in range(2):
+            if is_plain(neck, side):
                 misses.append(split_height(neck, side, spacing) - float(neck.bifurcations(UP)[side, 2]))
     assert len(misses) >= 4
-    assert np.abs(misses).max() <= spacing + 1e-3
+    assert np.isfinite(misses).all() and np.abs(misses).max() <= spacing + 1e-3
 
 
 def test_the_painted_lumen_splits_within_a_voxel_of_the_label(background):
@@ -336,20 +344,34 @@ def test_a_recoloured_lumen_stands_out_from_what_surrounds_it(background):
         neck = recoloured.draw(seed, [background])
         grids = [Grid.aligned(point, 0.5, (25, 41, 41)) for point in neck.bifurcations(UP)]
         for side, (grid, hu) in enumerate(zip(grids, neck.render(grids), strict=True)):
-            tube = next(t for t in neck.tree.tubes if t.name == f"{('left', 'right')[side]}_common_carotid")
-            if not neck.present[side] or neck.facts[f"{('left', 'right')[side]}_disease"] != "healthy":
+            if not is_plain(neck, side):
                 continue
             gap = neck.tree.lumen_distance(grid.points())
             beside = hu[(gap > 2.0) & (gap < 4.0)]
-            contrast = (beside - tube.hu).abs()
-            assert contrast.median() > 60
+            assert (beside - neck.tree.carotids[side].common.hu).abs().median() > 60
 
 
 def test_soft_tissue_is_never_recoloured_like_the_lumen(background):
     for seed in range(24):
-        colouring = recoloured.Colouring(background, torch.Generator().manual_seed(seed), lumen_hu=120.0)
-        soft = colouring.table.view(5, -1)[[FAT, SOFT]]
-        assert (soft - 120.0).abs().min() > 100
+        for lumens in ([120.0], [120.0, 390.0], [120.0, 200.0]):
+            colouring = recoloured.Colouring(background, torch.Generator().manual_seed(seed), lumens)
+            soft = colouring.table.view(5, -1)[[FAT, SOFT]]
+            assert min((soft - lumen).abs().min() for lumen in lumens) > 100
+
+
+def test_a_recoloured_neck_is_never_one_without_contrast():
+    def seeded(seed: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
+
+    def contrast(tree: VesselTree) -> float:
+        return min(carotid.common.hu for carotid in tree.carotids)
+
+    def as_drawn(seed: int) -> VesselTree:
+        generator = seeded(seed)
+        return VesselTree.draw(generator, wild=float(torch.rand((), generator=generator)))
+
+    dark = next(seed for seed in range(400) if contrast(as_drawn(seed)) < 75)
+    assert contrast(recoloured.enhanced_tree(seeded(dark))) >= 100
 
 
 def test_recolouring_goes_far_beyond_plausible_tissue_and_leaves_anatomy_out(background):
@@ -358,7 +380,7 @@ def test_recolouring_goes_far_beyond_plausible_tissue_and_leaves_anatomy_out(bac
     )
     tones = []
     for seed in range(24):
-        volume = recoloured.Colouring(background, torch.Generator().manual_seed(seed), lumen_hu=350.0)("cpu")
+        volume = recoloured.Colouring(background, torch.Generator().manual_seed(seed), lumens=[350.0])("cpu")
         tones.append([float(torch.nn.functional.grid_sample(volume, at, align_corners=False)) for at in (muscle, bone)])
     soft, hard = np.array(tones).T
     assert soft.min() < -20 and soft.max() > 140

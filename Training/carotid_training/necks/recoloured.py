@@ -24,7 +24,8 @@ _REGIONS = 8  # every class is split into as many sub-regions, by the signs of t
 _PLAUSIBLE = ((-1024.0, -980.0), (-1010.0, -930.0), (-140.0, 0.0), (-20.0, 130.0), (150.0, 1400.0))
 _WILD = ((-1024.0, -800.0), (-1024.0, -300.0), (-400.0, 350.0), (-300.0, 500.0), (-300.0, 2500.0))
 _OWN_MIDDLE = torch.tensor((-120.0, -120.0, -80.0, 50.0, 130.0))
-_MARGIN_HU = 110.0  # soft sub-regions stay this far from the lumen's HU
+_MARGIN_HU = 110.0  # soft sub-regions stay this far from the carotids' HU
+_LEAST_CONTRAST_HU = 100.0  # below it a carotid means that no contrast was given: no place for other tissue colours
 
 
 def draw(seed: int, backgrounds: Sequence[Background]) -> TissueNeck:
@@ -32,11 +33,19 @@ def draw(seed: int, backgrounds: Sequence[Background]) -> TissueNeck:
     generator = torch.Generator().manual_seed(seed)
     background = backgrounds[int(torch.randint(len(backgrounds), (), generator=generator))]
     deformation = Deformation.draw(generator, strength=1.7)
-    tree = VesselTree.draw(generator, wild=float(torch.rand((), generator=generator)))
-    colouring = Colouring(background, generator, tree.facts["arterial_hu"])
+    tree = enhanced_tree(generator)
+    colouring = Colouring(background, generator, [carotid.common.hu for carotid in tree.carotids])
     tissue = DeformedTissue(background, deformation, colouring)
     neck = TissueNeck.build(seed, "recoloured", tissue, tree, generator, metal=False)
     return replace(neck, decoys=_decoys(neck.tree, generator))
+
+
+def enhanced_tree(generator: torch.Generator) -> VesselTree:
+    """A tree, more or less wild, with contrast in both carotids."""
+    while True:
+        tree = VesselTree.draw(generator, wild=float(torch.rand((), generator=generator)))
+        if min(carotid.common.hu for carotid in tree.carotids) >= _LEAST_CONTRAST_HU:
+            return tree
 
 
 def _decoys(tree: VesselTree, generator: torch.Generator) -> Decoys:
@@ -68,9 +77,9 @@ def _decoys(tree: VesselTree, generator: torch.Generator) -> Decoys:
 
 
 class Colouring:
-    """Random HU for the sub-regions of a background's classes; soft ones keep away from ``lumen_hu``."""
+    """Random HU for the sub-regions of a background's classes; soft ones keep away from the HU in ``lumens``."""
 
-    def __init__(self, background: Background, generator: torch.Generator, lumen_hu: float):
+    def __init__(self, background: Background, generator: torch.Generator, lumens: Sequence[float]):
         def uniform(low: float, high: float, *shape: int) -> Tensor:
             return torch.rand(shape, generator=generator) * (high - low) + low
 
@@ -86,11 +95,8 @@ class Colouring:
         for lost, other in ((BONE, SOFT), (FAT, SOFT), (AIR, SOFT), (AIR, FAT)):  # anatomy left out
             if chance(0.1):
                 hu[lost] = hu[other]
-        apart = hu - lumen_hu
-        away = torch.where(apart < 0, -1.0, 1.0) * apart.abs().clamp(min=_MARGIN_HU)
-        self.table = torch.where(
-            torch.tensor([[False], [False], [True], [True], [False]]), lumen_hu + away, hu
-        ).reshape(-1)
+        hu[[FAT, SOFT]] = _apart(hu[[FAT, SOFT]], lumens)
+        self.table = hu.reshape(-1)
         self.regions = uniform(-1, 1, 1, 3, 9, 12, 12)
         self.own = float(uniform(-0.3, 1.0)) * chance(0.7)  # how much of the tissue's own structure shows
         self.grain = uniform(-1, 1, 1, 1, 36, 60, 60) * uniform(0, 40)
@@ -108,3 +114,17 @@ class Colouring:
         colour.add_(own, alpha=self.own)
         colour += F.interpolate(self.grain.to(device), size=shape, mode="trilinear")
         return F.avg_pool3d(colour, 3, stride=1, padding=1, count_include_pad=False) if self.blurred else colour
+
+
+def _apart(hu: Tensor, lumens: Sequence[float]) -> Tensor:
+    """Values moved to the nearest that is at least the margin from every lumen's HU."""
+    barred: list[list[float]] = []
+    for lumen in sorted(lumens):
+        if barred and lumen - _MARGIN_HU < barred[-1][1]:
+            barred[-1][1] = lumen + _MARGIN_HU
+        else:
+            barred.append([lumen - _MARGIN_HU, lumen + _MARGIN_HU])
+    for low, high in barred:
+        nearest = torch.where(hu - low < high - hu, low, high)
+        hu = torch.where((hu > low) & (hu < high), nearest, hu)
+    return hu
