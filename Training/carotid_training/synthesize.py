@@ -10,7 +10,7 @@ import io
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,29 +81,38 @@ def synthesize(
     processes: int = 1,
     device: str = "cpu",
     splits: Sequence[str] = tuple(SPLIT_SHARES),
+    length_mm: tuple[float, float] | None = None,
     on_case: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """Write ``cases`` scans, their truth and `cohort.csv` into ``output``, a new folder or one that this began earlier.
 
-    ``weights``: style -> how often; ``on_case`` is told after each case how many are done. Raises ValueError (also
+    ``weights``: style -> how often; ``length_mm``: of the scans along the body, drawn where None; ``on_case`` is told after each case how many are done. Raises ValueError (also
     DatasetError) where the arguments or the folder do not fit, OSError.
     """
     styles.check(list(weights))
     todo = plan(cases, seed, splits)
     styles.open()
-    dataset = _open(output, {"seed": seed, "styles": dict(sorted(weights.items())), "tissue": styles.fingerprint()})
+    recipe = {"seed": seed, "styles": dict(sorted(weights.items())), "tissue": styles.fingerprint()}
+    dataset = _open(output, recipe | ({"length_mm": list(length_mm)} if length_mm else {}))
     rows: list[Facts] = []
-    for row in _results(todo, dataset.path, styles, weights, processes, device):
+    for row in _results(todo, processes, (dataset.path, styles, weights, device, length_mm)):
         rows.append(row)
         on_case(len(rows), len(todo))
     write_text(output / "cohort.csv", table(rows))
     return dataset
 
 
-def make_case(case: CaseToMake, folder: Path, styles: Styles, weights: Mapping[str, float], device: str) -> Facts:
+def make_case(
+    case: CaseToMake,
+    folder: Path,
+    styles: Styles,
+    weights: Mapping[str, float],
+    device: str,
+    length_mm: tuple[float, float] | None = None,
+) -> Facts:
     """Render, store and annotate one case, unless that has been done; returns its row of the cohort's table."""
     dataset = Dataset.open(folder)
-    sample = Sample.draw(case.seed, styles, weights)
+    sample = Sample.draw(case.seed, styles, weights, length_mm)
     if case.id not in dataset.case_ids():
         array, affine, _ = sample.scanner.acquire(sample.neck, device)
         dataset.add_case(Volume(array, affine, name=case.id), case_id=case.id, group=case.id, split=case.split)
@@ -144,16 +153,16 @@ def _open(output: Path, recipe: dict) -> Dataset:
     return dataset
 
 
-def _results(todo, folder, styles, weights, processes, device):
-    """The rows of all cases, in order."""
+def _results(todo: Sequence[CaseToMake], processes: int, how: tuple) -> Iterator[Facts]:
+    """The rows of all cases, in order; ``how``: what `make_case` takes beside the case."""
     if processes == 1:
         for case in todo:
-            yield make_case(case, folder, styles, weights, device)
+            yield make_case(case, *how)
         return
     threads = max(1, (os.cpu_count() or 1) // processes)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
-        futures = [pool.submit(make_case, case, folder, styles, weights, device) for case in todo]
+        futures = [pool.submit(make_case, case, *how) for case in todo]
         try:
             for future in futures:
                 yield future.result()
@@ -170,6 +179,10 @@ def main(
         list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
     ] = None,
     splits: Annotated[str, typer.Option(help="Write only these splits of the cohort.")] = ",".join(SPLIT_SHARES),
+    length: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Shortest and longest scan along the body, mm; default: 120 to 500."),
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Cases made at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
@@ -183,7 +196,7 @@ def main(
             task = progress.add_task("digital necks", total=cases)
             synthesize(
                 cases, seed, output, available, dict.fromkeys(names, 1.0), processes, device,
-                [split.strip() for split in splits.split(",")],
+                [split.strip() for split in splits.split(",")], length,
                 on_case=lambda done, total: progress.update(task, completed=done, total=total),
             )  # fmt: skip
     except (ValueError, OSError) as error:
