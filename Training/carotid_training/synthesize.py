@@ -86,8 +86,9 @@ def synthesize(
 ) -> Dataset:
     """Write ``cases`` scans, their truth and `cohort.csv` into ``output``, a new folder or one that this began earlier.
 
-    ``weights``: style -> how often; ``length_mm``: of the scans along the body, drawn where None; ``on_case`` is told after each case how many are done. Raises ValueError (also
-    DatasetError) where the arguments or the folder do not fit, OSError.
+    ``weights``: style -> how often; ``splits``: only these; ``length_mm``: of the scans along the body, drawn where
+    None; ``on_case`` is told after each case how many are done. Raises ValueError (also DatasetError) where the
+    arguments or the folder do not fit, OSError.
     """
     styles.check(list(weights))
     todo = plan(cases, seed, splits)
