@@ -333,6 +333,10 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
             label = f"{scene.LABELS[landmark.name]} (predicted)"
             self.assertEqual(nodes.points.GetNthControlPointLabel(index), label)
             self.assertLess(math.dist(scene.position_lps(nodes, index), landmark.position_lps_mm), 1e-6)
+            left, posterior, superior = landmark.position_lps_mm
+            world = [0.0] * 3
+            nodes.points.GetNthControlPointPositionWorld(index, world)
+            self.assertLess(math.dist(world, (-left, -posterior, superior)), 1e-6)
 
     def test_ellipsoids_lie_around_their_points_and_are_as_large_as_reported(self):
         _volumeNode, nodes = self.showDetection()

@@ -31,7 +31,7 @@ class CarotidLandmarkParameterNode:
     passes: Annotated[int, WithinRange(2, 500)] = 50
     level: Annotated[float, WithinRange(0.5, 0.99)] = 0.9
     seed: Annotated[int, WithinRange(0, 2147483647)] = 0
-    opacity: Annotated[float, WithinRange(0, 1)] = 0.35
+    opacity: Annotated[float, WithinRange(0, 1)] = 0.5
     annotator: str
 
 

@@ -125,7 +125,7 @@ def add_volume(scene: Any, volume: Volume) -> Any:
 
 
 def add_detection(
-    volume_node: Any, detection: Detection, labels: Mapping[str, str] = LABELS, opacity: float = 0.35
+    volume_node: Any, detection: Detection, labels: Mapping[str, str] = LABELS, opacity: float = 0.5
 ) -> DetectionNodes:
     """Put ``detection`` into the volume's scene: points, one ellipsoid model per landmark, a table, in one folder.
 
@@ -294,6 +294,7 @@ def _add_ellipsoid(scene: Any, points: Any, name: str, labels: Mapping[str, str]
     display.SetVisibility2D(True)
     display.SetSliceIntersectionThickness(2)
     display.SetBackfaceCulling(False)
+    display.SetAmbient(0.4)  # bright enough to be seen among rendered vessels
     points.AddNodeReferenceID(ELLIPSOID_ROLE, model.GetID())
     return model
 

@@ -22,7 +22,7 @@ _VESSEL_COLOUR = (
 
 # How far the rendered box reaches beyond the points: right, posterior, inferior; left, anterior, superior (mm).
 _BOX_BELOW_MM = np.array([22.0, 30.0, 55.0])
-_BOX_ABOVE_MM = np.array([22.0, 16.0, 45.0])
+_BOX_ABOVE_MM = np.array([22.0, 9.0, 45.0])
 
 
 def show_vessels(volume_node: Any, logic: Any, visible: bool = True) -> Any:

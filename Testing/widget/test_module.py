@@ -12,6 +12,7 @@ import pytest
 import slicer
 from CarotidLandmarkLib.module_install import ensure_dependencies
 from CarotidLandmarkLib.module_job import DetectionFailed
+from CarotidLandmarkLib.volume import read_volume
 from panel_steps import show
 
 MODULE = Path(__file__).parents[2] / "CarotidLandmark"
@@ -67,6 +68,21 @@ def test_the_icon_is_a_png_of_128_pixels():
 
     icon = QImage(str(MODULE / "Resources" / "Icons" / "CarotidLandmark.png"))
     assert (QImage.width(icon), QImage.height(icon)) == (128, 128)
+
+
+def test_the_bundled_scan_is_offered_as_sample_data_and_needs_no_network(opened):
+    from urllib.parse import urlparse
+    from urllib.request import url2pathname
+
+    import SampleData
+
+    (source,) = SampleData.SampleDataLogic.sources
+    place = urlparse(source["uris"])
+    assert place.scheme == "file"
+    volume = read_volume(url2pathname(place.path))
+    assert min(volume.size) > 50
+    assert Path(source["thumbnailFileName"]).is_file()
+    assert source["category"] == "Carotid Landmark"
 
 
 def test_every_control_that_can_be_used_has_a_tooltip():
