@@ -11,12 +11,14 @@ import vtk
 from .scene import DetectionNodes, find_detection, position_lps, to_ras
 
 # HU: vessels with contrast come up red, bone pale and fainter, soft tissue and air not at all.
-_VESSEL_OPACITY = ((-1000, 0.0), (150, 0.0), (230, 0.35), (420, 0.55), (700, 0.35), (3000, 0.5))
+# Thin enough (per millimetre) for the ellipsoids inside the vessels to shine through.
+_VESSEL_OPACITY = ((-1000, 0.0), (150, 0.0), (230, 0.05), (420, 0.11), (700, 0.08), (3000, 0.3))
 _VESSEL_COLOUR = (
     (-1000, 0.0, 0.0, 0.0),
     (150, 0.55, 0.08, 0.05),
     (350, 0.95, 0.30, 0.20),
-    (550, 0.96, 0.86, 0.74),
+    (520, 0.96, 0.36, 0.24),
+    (800, 0.96, 0.86, 0.74),
     (3000, 1.0, 1.0, 0.97),
 )
 
@@ -55,8 +57,8 @@ def _set_vessel_preset(prop: Any) -> None:
     prop.SetColor(colour)
     prop.SetGradientOpacity(gradient)
     prop.SetShade(True)
-    prop.SetAmbient(0.25)
-    prop.SetDiffuse(0.8)
+    prop.SetAmbient(0.35)
+    prop.SetDiffuse(0.9)
     prop.SetSpecular(0.25)
 
 
