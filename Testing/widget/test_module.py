@@ -48,6 +48,7 @@ def pytorch_extension(monkeypatch):
 @pytest.fixture
 def in_use(application):
     application.testing = False
+    application.answers, application.asked = [], []
     yield application
     application.testing = True
 
