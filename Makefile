@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test screenshots lint clean
 
 demo: $(READY)
 	$(BIN)/carotid-landmark demo --output demo-output
@@ -13,6 +13,9 @@ demo: $(READY)
 # One thread per process: two processes share the machine without slowing each other down.
 test: $(READY)
 	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -n 2
+
+screenshots: $(READY)
+	QT_QPA_PLATFORM=offscreen $(BIN)/python Testing/widget/screenshots.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

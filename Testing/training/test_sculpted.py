@@ -97,7 +97,7 @@ def test_blocks_leave_no_seams(monkeypatch):
     assert (whole - _picture(PLAUSIBLE, grid)).abs().max() < 1.0
 
 
-@pytest.mark.parametrize("seed", [1, PLAUSIBLE, 5])
+@pytest.mark.parametrize("seed", [4, PLAUSIBLE, 5])
 def test_the_trachea_is_air_and_the_vertebral_bodies_are_bone(seed):
     layout = neck_of(seed).tree.layout
     trachea = layout.airway[(layout.airway[:, 2] < -62 * layout.size) & (layout.airway[:, 2] > -90 * layout.size)]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from CarotidLandmarkLib.bundle import resources_directory
 
-MODELS = list((resources_directory() / "Models").glob("*/metadata.json"))
 NAMES = [
     "test_detect_finds_both_bifurcations_of_the_bundled_scan",
     "test_markups_are_named_fixed_and_where_the_detection_says",
@@ -18,7 +16,6 @@ NAMES = [
 ]
 
 
-@pytest.mark.skipif(not MODELS, reason="no model is in Resources/Models yet")
 @pytest.mark.parametrize("name", NAMES)
 def test_self_test(widget, name):
     import CarotidLandmark

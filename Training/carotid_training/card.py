@@ -19,6 +19,7 @@ Exported {{ day }} with CarotidLandmark {{ m.lib_version }} and torch {{ m.torch
 
 {% for landmark in m.landmarks %}- `{{ landmark.name }}` ({{ landmark.label }})
 {% endfor %}
+
 The point is the apex of the flow divider: going up slice by slice, on the first axial level at which the common carotid's lumen
 has become two separate lumens, the midpoint of the wall between them.
 
@@ -28,19 +29,22 @@ A chain of Loc-Nets at {{ m.scales_mm | join(", ") }} mm (Ma, Gupta, Sabuncu, IS
 side, HU window {{ m.hu_window[0] }} to {{ m.hu_window[1] }}, noise of up to {{ m.noise_mm }} mm per axis at the last scale.
 Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{ ", " if not loop.last else "." }}{% endfor %}
 
+
 ## Training
 
 {% for key, value in m.training.items() %}- {{ key }}: {{ value }}
 {% endfor %}
+
 ## Measured
 
-{% if m.accuracy %}On annotated cases of `{{ m.accuracy.dataset }}` that were neither trained nor calibrated on:
+{% if m.accuracy %}On the annotated cases of `{{ m.accuracy.dataset }}`, which were neither trained nor calibrated on:
 
 | | |
 |---|---|
 {% for key, value in m.accuracy.items() if key not in ("dataset", "summary") %}| {{ key }} | {{ value }} |
 {% endfor %}{% else %}Not measured: the dataset had no test cases.
 {% endif %}
+
 ## Calibration
 
 {% if m.calibration %}Split conformal prediction on validation cases; factor = Mahalanobis radius of the region.
@@ -53,6 +57,7 @@ Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{
 
 {% endfor %}{% else %}Not calibrated: too few cases. Its regions are those of a Gaussian and may be too small.
 {% endif %}
+
 ## Limits
 
 Numbers above hold for the cases they were measured on. Digital necks are not patients: nothing here is a claim about patients.

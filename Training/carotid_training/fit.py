@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,8 @@ class RunRecord(Callback):
             "device": str(module.device),
             "precision": str(trainer.precision),
             "processes": trainer.world_size,
-            "command": " ".join(["carotid-train", "fit", *sys.argv[2:]]),
+            # Without folders: the record ends in published models.
+            "command": re.sub(r"(?:/[^\s,\]/]+)+/", "", " ".join(["carotid-train", "fit", *sys.argv[2:]])),
             "seed": data.seed,
             "styles": data.weights,
             "dataset_sha256": data.dataset_hash(),
