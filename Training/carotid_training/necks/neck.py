@@ -73,12 +73,10 @@ class Neck(Protocol):
     facts: dict[str, float | str | bool]  # what the cohort tables report: bifurcation level, stenosis, plaque, ...
 
     def bifurcations(self, up: Tensor) -> Tensor:
-        """Left and right bifurcation, [2, 3] float64 LPS, where axial levels are stacked along ``up`` [3] (unit, neck
-        frame).
+        """Left and right bifurcation, [2, 3] float64 LPS, for axial levels stacked along ``up`` [3], unit, neck frame.
 
         The apex of the flow divider: going up level by level, on the first level at which the common carotid's lumen
-        has
-        become two separate lumens, the midpoint of the wall between them. Where `present` is False: the place where the
+        has become two separate lumens, the midpoint of the wall between them. Where `present` is False: where the
         bifurcation would have been, so that a training sample can look there.
         """
         ...
