@@ -92,9 +92,7 @@ def draw_window(
     middles = middles_lps + u * room
     inner = (half - WINDOW_MARGIN_MM).clamp(min=0)
     absent = truth_lps.isnan()
-    lowest = (
-        torch.where(absent, -torch.inf, truth_lps).amax(dim=1) - inner
-    )  # up to the highest landmark
+    lowest = torch.where(absent, -torch.inf, truth_lps).amax(dim=1) - inner  # up to the highest landmark
     highest = torch.where(absent, torch.inf, truth_lps).amin(dim=1) + inner  # down to the lowest
     return torch.minimum(torch.maximum(middles, lowest), torch.maximum(lowest, highest)), (k, j, i)
 
