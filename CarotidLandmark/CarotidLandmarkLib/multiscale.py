@@ -13,7 +13,7 @@ from .bundle import BundleMetadata, LandmarkSpec
 from .locnet import LocNet, centre_of_mass, heatmap_covariance, heatmap_weights, lattice_offsets
 from .pyramid import AIR_HU
 
-# Logits beyond it say nothing more (a peak of e^20 against 56^3 voxels), but one wrong sure heatmap stalled training.
+# Logits beyond it say nothing more: a peak of e^20 against 56^3 voxels. It bounds the loss of a wrong sure heatmap.
 LOGIT_BOUND = 20.0
 
 

@@ -97,7 +97,10 @@ def test_blocks_leave_no_seams(monkeypatch):
     assert (whole - _picture(PLAUSIBLE, grid)).abs().max() < 1.0
 
 
-@pytest.mark.parametrize("seed", [4, PLAUSIBLE, 5])
+DARK_MARROW = pytest.mark.xfail(reason="a vertebral body of -45 HU: seeds 0, 1 and 6 fall below 100, cause unknown")
+
+
+@pytest.mark.parametrize("seed", [pytest.param(1, marks=DARK_MARROW), PLAUSIBLE, 4, 5])
 def test_the_trachea_is_air_and_the_vertebral_bodies_are_bone(seed):
     layout = neck_of(seed).tree.layout
     trachea = layout.airway[(layout.airway[:, 2] < -62 * layout.size) & (layout.airway[:, 2] > -90 * layout.size)]

@@ -16,10 +16,10 @@ from CarotidLandmarkLib.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
 from .protocol import rotation, uniform
-from .stream import BOX_SIZES, COARSE_MM, COARSE_MULTIPLE, JITTER_VOXELS, SampleBatch
+from .stream import BOX_SIZES, COARSE_MM, COARSE_MULTIPLE, JITTER_VOXELS, SampleBatch, turns
 
 CACHE_VARIABLE = "CAROTID_CACHE"
 
@@ -56,12 +56,7 @@ class CaseBatches(IterableDataset):
         self.start, self.rank, self.world_size = start, rank, world_size
 
     def __iter__(self) -> Iterator[SampleBatch]:
-        worker = get_worker_info()
-        workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
-        index = self.start + self.rank + worker_id * self.world_size
-        while True:
-            yield self.batch(index)
-            index += workers * self.world_size
+        return map(self.batch, turns(self.start, self.rank, self.world_size))
 
     def batch(self, index: int) -> SampleBatch:
         """Batch number ``index``: each case comes once before any comes again."""

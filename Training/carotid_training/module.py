@@ -81,7 +81,7 @@ class ChainModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Each net is clipped by its own norm: the coarsest net's spikes left the finer ones untrained for 60 steps."""
+        """Each net is clipped by its own norm, lest the coarsest net's spikes shrink the finer nets' steps."""
         for part in (*self.net.nets, self.net.presence):
             torch.nn.utils.clip_grad_norm_(part.parameters(), gradient_clip_val or torch.inf)
 

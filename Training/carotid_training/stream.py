@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Annotated
 
 import torch
@@ -49,6 +50,13 @@ class SampleBatch:
     absent_because: tuple[tuple[str, str], ...]
 
 
+def turns(start: int, rank: int, world_size: int) -> Iterator[int]:
+    """The batch numbers of this worker of this process: together they take every number once, from ``start`` on."""
+    worker = get_worker_info()
+    workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
+    return count(start + rank + worker_id * world_size, workers * world_size)
+
+
 class NeckStream(IterableDataset):
     """Batches of digital necks, for ever. Batch n is a function of (base_seed, split, n) and the options alone.
 
@@ -87,12 +95,7 @@ class NeckStream(IterableDataset):
         self.start, self.rank, self.world_size = start, rank, world_size
 
     def __iter__(self) -> Iterator[SampleBatch]:
-        worker = get_worker_info()
-        workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
-        index = self.start + self.rank + worker_id * self.world_size
-        while True:
-            yield self.batch(index)
-            index += workers * self.world_size
+        return map(self.batch, turns(self.start, self.rank, self.world_size))
 
     def batch(self, index: int) -> SampleBatch:
         """Batch number ``index``."""
