@@ -51,8 +51,9 @@ def tiny_bundle(folder: Path, presence_bias: float) -> Bundle:
         torch.manual_seed(7)
         net = MultiScaleLocNet(Architecture.of(metadata))
     with torch.no_grad():
-        net.presence.bias.fill_(presence_bias)
-        net.presence.weight.zero_()
+        for head in net.presence:
+            head.weight.zero_()
+            head.bias.fill_(presence_bias / len(net.presence))
     return Bundle.save(folder, metadata, net.state_dict(), "# Tiny\n")
 
 

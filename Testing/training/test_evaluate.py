@@ -47,8 +47,9 @@ def bundle(tmp_path_factory) -> Bundle:
         torch.manual_seed(5)
         net = MultiScaleLocNet(Architecture.of(metadata))
     with torch.no_grad():
-        net.presence.weight.zero_()
-        net.presence.bias.fill_(9.0)
+        for head in net.presence:
+            head.weight.zero_()
+            head.bias.fill_(9.0 / len(net.presence))
     return Bundle.save(tmp_path_factory.mktemp("bundle") / "tiny", metadata, net.state_dict(), "# Tiny\n")
 
 

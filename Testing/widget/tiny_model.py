@@ -19,8 +19,9 @@ def save_tiny_model(folder: Path) -> Bundle:
         torch.manual_seed(3)
         net = MultiScaleLocNet(architecture)
     with torch.no_grad():
-        net.presence.weight.zero_()
-        net.presence.bias.fill_(9.0)
+        for head in net.presence:
+            head.weight.zero_()
+            head.bias.fill_(9.0 / len(net.presence))
     factors = {
         level: {name: {"factor": factor, "n": 60} for name in (LEFT, RIGHT)} for level, factor in _FACTORS.items()
     }

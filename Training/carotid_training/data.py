@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,15 +21,18 @@ from .disk import CaseBatches
 from .necks.styles import Styles
 from .stream import COARSE_MM, NeckStream, SampleBatch
 
-# Rendered batches in use at a time when they are reused; a multiple of the number of workers.
-INTERLEAVED = 16
+# Rendered batches that a worker keeps for another turn: 8 MB each with boxes, so 3 GB.
+POOL = 384
+# It starts with so many, rendered when they are first drawn: the first steps see necks as various as the last.
+POOL_START = 63
 
 
-class Reused(IterableDataset):
-    """A stream whose every batch comes ``times`` times, `INTERLEAVED` steps apart, for augmentation to make the
-    difference.
+class Pool(IterableDataset):
+    """A stream whose every batch is used ``times`` times on average, for augmentation to make the difference.
 
-    Rendering a neck costs a CPU more than a training step costs a GPU. Batch n is still a function of n alone.
+    Rendering a neck costs a CPU several times a training step. Every ``times`` steps a new batch joins the pool of the
+    last `POOL`, and the steps between draw from it at random: necks come back far apart. (Sixteen at a time, eight
+    turns each, were learnt by heart: the loss jumped at every fresh sixteen.) Batch n is a function of n alone.
     """
 
     def __init__(self, stream: NeckStream, times: int):
@@ -37,14 +42,22 @@ class Reused(IterableDataset):
     def __iter__(self) -> Iterator[SampleBatch]:
         stream, worker = self.stream, get_worker_info()
         workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
-        # start, rank and world size count training steps; each process has necks of its own.
-        step = stream.start // stream.world_size + worker_id
-        rendered = lru_cache(maxsize=INTERLEAVED)(stream.batch)
-        while True:
-            turn, place = divmod(step, INTERLEAVED)
-            number = turn // self.times * INTERLEAVED + place
-            yield replace(rendered(number * stream.world_size + stream.rank), index=step)
-            step += workers
+        rendered = stream.batch if self.times == 1 else lru_cache(maxsize=POOL)(stream.batch)
+        # start, rank and world size count training steps; each worker of each process has a pool of its own.
+        for step in count(stream.start // stream.world_size + worker_id, workers):
+            number = pool_number(step // workers, self.times)
+            own = (number * workers + worker_id) * stream.world_size + stream.rank
+            yield replace(rendered(own), index=step)
+
+
+def pool_number(turn: int, times: int) -> int:
+    """Which batch of a worker's pool its ``turn``-th step uses."""
+    if times == 1:
+        return turn
+    newest = turn // times + POOL_START
+    if turn % times == 0:
+        return newest
+    return newest - Random(turn).randrange(min(newest + 1, POOL))
 
 
 class ValidationBatches(Dataset):
@@ -114,11 +127,11 @@ class NecksData(pl.LightningDataModule):
         neck = {"base_seed": self.seed, "styles": self.styles, "weights": self.weights, "device": self.render_device}
         loaders: dict[str, DataLoader] = {}
         if self.necks_per_step:
-            loaders["necks"] = self._loader(Reused(NeckStream(self.necks_per_step, **neck, **every), self.reuse))
+            loaders["necks"] = self._loader(Pool(NeckStream(self.necks_per_step, **neck, **every), self.reuse))
         if self.coarse_per_step:
             # Other necks than the full stream's: the seed space of the base seed after this one.
             coarse = {**neck, "base_seed": (self.seed + 1) % 256, "scales": (COARSE_MM,)}
-            loaders["coarse"] = self._loader(Reused(NeckStream(self.coarse_per_step, **coarse, **every), self.reuse))
+            loaders["coarse"] = self._loader(Pool(NeckStream(self.coarse_per_step, **coarse, **every), self.reuse))
         if self.cases_per_step:
             loaders["cases"] = self._loader(self._cases("train", **every))
         return loaders

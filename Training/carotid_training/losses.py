@@ -69,7 +69,8 @@ def heatmap_loss(
         (-0.5 * ((axis - offset[..., n, None]) / (sd_voxels * output.scale_mm)) ** 2).softmax(-1)
         for n, axis in enumerate(axes)
     )
-    expected = torch.einsum("blpk,blpj,blpi,blpkji->blp", z, y, x, output.logits)
+    target = z[..., :, None, None] * (y[..., :, None] * x[..., None, :])[..., None, :, :]
+    expected = (target * output.logits).sum((-3, -2, -1))
     return _mean(output.logits.flatten(-3).logsumexp(-1) - expected, inside)
 
 

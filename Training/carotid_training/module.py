@@ -109,7 +109,7 @@ class ChainModule(pl.LightningModule):
             if objective.heatmap_weight:
                 loss = heatmap_loss(output, truth, present, flipped, objective.heatmap_sd_voxels)
                 terms[f"heatmap_{name}"] = objective.heatmap_weight * loss
-        if objective.presence_weight and batch.boxes:
+        if objective.presence_weight:
             terms["presence"] = objective.presence_weight * presence_loss(self.net.presence_logit(outputs), present)
         return terms
 

@@ -33,7 +33,7 @@ def _airway(
     side = x.abs()
     z = z - dice.normal(0, 6.0) * interp(z, (-60, -30, 20, 50), (0, 1, 1, 0))
 
-    wide, calibre = dice.uniform(0.55, 1.35), dice.uniform(0.8, 1.2)
+    wide, calibre = dice.uniform(0.55, 1.35 if wild else 1.05), dice.uniform(0.8, 1.2)
     half_x = interp(
         z, (-130, -48, -34, -25, -22, -18, -8, 4, 20, 40, 60, 76), (8.5, 8.5, 8, 4.5, 2.2, 5, 9, 13, 13, 12, 13, 14)
     )

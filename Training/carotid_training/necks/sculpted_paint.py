@@ -59,7 +59,7 @@ class Palette:
             canal=dice.uniform(10, 35),
             brain=dice.normal(38, 5),
             cortex=dice.uniform(600, 1500),
-            marrow=dice.uniform(60, 420),
+            marrow=dice.uniform(160, 450),
             cortex_mm=dice.uniform(0.7, 2.2),
             enamel=dice.uniform(1500, 2800),
             lung=dice.normal(-850, 40),
@@ -125,7 +125,9 @@ def colour(palette: Palette, things: Things, grid: Grid, fields: Tensor, voxel_m
     edge = (voxel_mm**2 + palette.blur_mm**2) ** 0.5
     x, y, z = grid.points(fields.device).reshape(-1, 3).unbind(1)
     broad = palette.broad.on(grid, voxel_mm, fields.device)
-    texture = palette.fine.on(grid, voxel_mm, fields.device).mul_(palette.grain).add_(broad, alpha=palette.cloud)
+    fine = palette.fine.on(grid, voxel_mm, fields.device)
+    spongy = (fine * palette.marrow_grain).add_(broad, alpha=palette.cloud).add_(palette.marrow)
+    texture = fine.mul_(palette.grain).add_(broad, alpha=palette.cloud)
     lean = torch.minimum(lean, torch.minimum(first.abs(), second.abs()).sub_((broad * 0.6 + 1).mul_(palette.septum_mm)))
     if palette.marbling_mm > 0:
         lean = lean - palette.streaks.on(grid, voxel_mm, fields.device).abs_().mul_(palette.marbling_mm)
@@ -141,11 +143,8 @@ def colour(palette: Palette, things: Things, grid: Grid, fields: Tensor, voxel_m
     hu.lerp_(texture + palette.brain, cover(cavity, edge))
     hu.lerp_(torch.full_like(hu[:1], palette.skin), cover(1.6 - skin, edge))
     hu.lerp_(cartilage_hu + texture, cover(cartilage, edge))
-    rough = texture * (palette.marrow_grain / max(palette.grain, 1.0))
-    marrow = torch.lerp(
-        rough + palette.marrow, torch.full_like(hu[:1], palette.cortex), cover(palette.cortex_mm - bones, edge)
-    )
-    hu.lerp_(marrow, cover(bones, edge))
+    bone = torch.lerp(spongy, torch.full_like(hu[:1], palette.cortex), cover(palette.cortex_mm - bones, edge))
+    hu.lerp_(bone, cover(bones, edge))
     hu.lerp_(torch.full_like(hu[:1], palette.enamel), cover(enamel, edge))
     hu.lerp_(texture + palette.lung, cover(lung, edge))
     hu.lerp_(torch.full_like(hu[:1], palette.gas), cover(gas, edge))
