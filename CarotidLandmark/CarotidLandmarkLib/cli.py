@@ -269,6 +269,32 @@ def cohort(
         raise InputError(f"{failed} cases could not be predicted; the lines above say why.")
 
 
+@app.command()
+@_answers_for_its_errors
+def agreement(
+    dataset: DatasetFolder,
+    output: Output = Path("agreement"),
+    annotators: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Compare only these, separated by commas; left out: all.")
+    ] = None,
+    limit_mm: Annotated[
+        float | None, typer.Option(metavar="MM", help="Discuss points farther apart; left out: mean + 1.96 sd.")
+    ] = None,
+) -> None:
+    """Compare annotators; write agreement.csv (per case), agreement.json and agreement.html."""
+    from .agreement_report import write_agreement
+    from .dataset import Dataset
+
+    who = None if annotators is None else [name.strip() for name in annotators.split(",") if name.strip()]
+    result = write_agreement(Dataset.open(dataset), output, who, limit_mm)
+    print(f"{result.compared} cases with two or more of {', '.join(result.annotators)}; {result.single} with one")
+    if result.limit_mm is None:
+        _say("Note: too few distances for the usual limit, so only presence is looked at; give one with --limit-mm.")
+    for number, case in enumerate(result.discuss, start=1):
+        print(f"discuss {number}. {case.case_id}: {'; '.join(case.reasons)}")
+    print(output / "agreement.html")
+
+
 def _predict(dataset: Dataset, model: str | None, passes: int, level: float, device: str, seed: int) -> int:
     """Predict what is left to do; returns how many cases could not be, each said on stderr."""
     from .bundle import open_bundle

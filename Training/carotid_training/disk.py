@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from CarotidLandmarkLib.agreement import Points, consensus
 from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.dataset import Annotation, Case, Dataset
+from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume
 from torch import Tensor
@@ -27,9 +28,8 @@ CACHE_VARIABLE = "CAROTID_CACHE"
 class CaseBatches(IterableDataset):
     """Endless batches of a dataset's cases of one split, augmented. Batch n is a function of (seed, n) and the cases.
 
-    A case is trained on what its annotators say; where several do, one is drawn. ``landmarks`` say which are each
-    other's
-    mirror image: mirroring a scan exchanges them.
+    A case is trained on its annotators' consensus, by which evaluation measures too. ``landmarks`` say which are each
+    other's mirror image: mirroring a scan exchanges them.
     """
 
     def __init__(
@@ -72,12 +72,11 @@ class CaseBatches(IterableDataset):
         turn, place = divmod(number, len(self.cases))
         order = torch.randperm(len(self.cases), generator=torch.Generator().manual_seed(self.seed + turn))
         case = self.cases[int(order[place])] if self.augment else self.cases[place]
-        annotators = case.annotators()
-        annotation = case.annotation(annotators[int(torch.randint(len(annotators), (), generator=generator))])
-        return self._seen(case, annotation, generator)
+        said = [case.annotation(annotator).points for annotator in case.annotators()]
+        return self._seen(case, consensus(said, self.names), generator)
 
-    def _seen(self, case: Case, annotation: Annotation, generator: torch.Generator) -> _Sample:
-        pyramid, truth = cached_pyramid(case), self._truth(annotation)
+    def _seen(self, case: Case, points: Points, generator: torch.Generator) -> _Sample:
+        pyramid, truth = cached_pyramid(case), self._truth(points)
         middle = torch.as_tensor(np.asarray(pyramid.volume.centre_lps))
         mirrored = False
         if self.augment:
@@ -104,10 +103,9 @@ class CaseBatches(IterableDataset):
         last = torch.tensor([n - 1 for n in coarse.shape[:0:-1]])
         return _Sample(coarse, centre[0] - last * COARSE_MM / 2, boxes, origins, truth.float(), present)
 
-    def _truth(self, annotation: Annotation) -> Tensor:
+    def _truth(self, points: Points) -> Tensor:
         """[L, 3] float64, NaN where missing."""
-        points = [annotation.points.get(name) or (math.nan,) * 3 for name in self.names]
-        return torch.tensor(points, dtype=torch.float64)
+        return torch.tensor([points[name] or (math.nan,) * 3 for name in self.names], dtype=torch.float64)
 
 
 class _EachOnce(TorchDataset):

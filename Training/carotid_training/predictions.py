@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from CarotidLandmarkLib.dataset import Annotation, Case, Dataset
+from CarotidLandmarkLib.agreement import consensus
+from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.detection import Detection, LandmarkResult
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.uncertainty import mahalanobis
@@ -51,7 +52,7 @@ def run_cases(
     progress: Callable[[str, float], None] | None = None,
     **how: Any,
 ) -> Iterator[tuple[Case, Detection, list[Outcome]]]:
-    """Detect on every case (``how``: passes, level, seed) and pair each landmark with the annotators' mean."""
+    """Detect on every case (``how``: passes, level, seed) and pair each landmark with the annotators' consensus."""
     for number, case in enumerate(cases):
         if progress is not None:
             progress(case.id, number / len(cases))
@@ -60,8 +61,9 @@ def run_cases(
 
 
 def outcomes_of(dataset: Dataset, case: Case, detection: Detection) -> list[Outcome]:
-    """Each landmark of a detection beside the annotators' mean. Raises DatasetError on a damaged annotation."""
-    truth = reference(list(dataset.annotations(case.id).values()), [lm.name for lm in detection.landmarks])
+    """Each landmark of a detection beside the annotators' consensus. Raises DatasetError on a damaged annotation."""
+    said = [annotation.points for annotation in dataset.annotations(case.id).values()]
+    truth = consensus(said, [landmark.name for landmark in detection.landmarks])
     centre = case.affine_lps[:3, :3] @ (np.array(case.size) - 1) / 2 + case.affine_lps[:3, 3]
     return [
         Outcome(case.id, case.group, tuple(centre.tolist()), found.name, truth[found.name], found,
@@ -77,13 +79,3 @@ def annotated(dataset: Dataset, split: str | None) -> list[Case]:
     if not cases:
         raise ValueError(f"{dataset.path.name} has no annotated case{f' in the split {split!r}' if split else ''}.")
     return cases
-
-
-def reference(annotations: Sequence[Annotation], names: Sequence[str]) -> dict[str, tuple[float, float, float] | None]:
-    """The mean of the annotators' points per landmark; None where most say that it is missing."""
-    points = {}
-    for name in names:
-        said = [annotation.points.get(name) for annotation in annotations]
-        seen = [point for point in said if point is not None]
-        points[name] = tuple(np.mean(seen, axis=0).tolist()) if len(seen) * 2 > len(said) else None
-    return points
