@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -122,8 +123,11 @@ class NecksData(pl.LightningDataModule):
     def train_dataloader(self) -> dict[str, DataLoader]:
         """Loaders that go on from the trainer's global step: an interrupted run sees what it would have seen."""
         trainer = self.trainer
-        rank, world, step = (trainer.global_rank, trainer.world_size, trainer.global_step) if trainer else (0, 1, 0)
-        every = {"start": step * world, "rank": rank, "world_size": world}
+        rank, world, turn = 0, 1, 0
+        if trainer:
+            rank, world = trainer.global_rank, trainer.world_size
+            turn = trainer.global_step * trainer.accumulate_grad_batches
+        every = {"start": turn * world, "rank": rank, "world_size": world}
         neck = {"base_seed": self.seed, "styles": self.styles, "weights": self.weights, "device": self.render_device}
         loaders: dict[str, DataLoader] = {}
         if self.necks_per_step:
@@ -193,9 +197,12 @@ class NecksData(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=False,
             prefetch_factor=2 if workers else None,
-            worker_init_fn=_one_thread if workers else None,
+            worker_init_fn=_in_the_background if workers else None,
         )
 
 
-def _one_thread(worker: int) -> None:
+def _in_the_background(worker: int) -> None:
+    """One thread, and it yields: a training thread that waits for its neighbour spins (4.2 s a step instead of 1.6)."""
     torch.set_num_threads(1)
+    if hasattr(os, "nice"):
+        os.nice(10)

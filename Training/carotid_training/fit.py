@@ -12,7 +12,7 @@ from pathlib import Path
 import CarotidLandmarkLib
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from .data import NecksData
@@ -58,7 +58,29 @@ def fit(arguments: Sequence[str]) -> None:
         args=["fit", *arguments],  # not sys.argv: there `fit` is a command among others
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
-        trainer_defaults={"callbacks": [RunRecord()]},
+        # Every process validates on all cases: split among them, each would have other styles to average.
+        trainer_defaults={"callbacks": [RunRecord()], "use_distributed_sampler": False},
         parser_kwargs={"fit": {"default_env": False}},
         auto_configure_optimizers=False,
     )
+
+
+def prepared(arguments: Sequence[str]) -> LightningCLI:
+    """Trainer (``trainer``), module (``model``) and data (``datamodule``) of a configuration, made but not started.
+
+    Nothing is recorded or saved: for measurements.
+    """
+    command = _Command(
+        ChainModule,
+        NecksData,
+        args=list(arguments),
+        run=False,
+        seed_everything_default=0,
+        save_config_callback=None,
+        trainer_defaults={"use_distributed_sampler": False, "logger": False},
+        parser_kwargs={"default_env": False},
+        auto_configure_optimizers=False,
+    )
+    callbacks = command.trainer.callbacks  # type: ignore[attr-defined]
+    callbacks[:] = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+    return command

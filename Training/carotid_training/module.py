@@ -23,6 +23,10 @@ class ChainModule(pl.LightningModule):
     decides the gross errors. The streams are endless, so the trainer counts steps (``max_steps``); ``epoch_steps`` of
     them are what the paper's schedule calls an epoch. The learning rate is warmed up and, if ``decay``, lowered along
     a cosine.
+
+    Several processes (``trainer.devices``, ``trainer.num_nodes``) take the step that one process takes when it
+    accumulates their batches. Each batch is averaged over its own present landmarks first, so a landmark of a batch
+    with few of them counts more than in one large batch.
     """
 
     def __init__(
@@ -58,8 +62,12 @@ class ChainModule(pl.LightningModule):
 
     def training_step(self, batches: dict[str, SampleBatch], step: int) -> Tensor:
         total = torch.zeros((), device=self.device)
+        # Processes, and the batches that one step accumulates, draw differently: they add up to the same gradient.
+        accumulated = self.trainer.accumulate_grad_batches
+        turn = self.global_step * accumulated + step % accumulated
+        turn = turn * self.trainer.world_size + self.trainer.global_rank
         for number, (source, batch) in enumerate(sorted(batches.items())):
-            random = torch.Generator().manual_seed((self.seed * 1_000_003 + self.global_step) * 16 + number)
+            random = torch.Generator().manual_seed((self.seed * 1_000_003 + turn) * 16 + number)
             losses = self.losses(batch, random)
             total = total + torch.stack(list(losses.values())).sum()
             self.log_dict({f"{source}/{k}": v.detach() for k, v in losses.items()}, batch_size=len(batch.present))
@@ -109,8 +117,8 @@ class ChainModule(pl.LightningModule):
             if objective.heatmap_weight:
                 loss = heatmap_loss(output, truth, present, flipped, objective.heatmap_sd_voxels)
                 terms[f"heatmap_{name}"] = objective.heatmap_weight * loss
-        if objective.presence_weight:
-            terms["presence"] = objective.presence_weight * presence_loss(self.net.presence_logit(outputs), present)
+        # Also where it weighs nothing: several processes wait for a gradient of every parameter.
+        terms["presence"] = objective.presence_weight * presence_loss(self.net.presence_logit(outputs), present)
         return terms
 
     def augmented(self, batch: SampleBatch, random: torch.Generator) -> BatchView:
