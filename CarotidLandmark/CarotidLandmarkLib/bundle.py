@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .staging import staged_folder
+from .user_directory import user_directory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -190,15 +191,18 @@ def resources_directory() -> Path:
     raise BundleError("The folder Resources/Models is missing; install CarotidLandmark again.")
 
 
+def models_directory() -> Path:
+    """Where a user's own models lie, for example those of ``carotid-train finetune``; one folder each."""
+    return user_directory() / "models"
+
+
 def available_bundles(folders: Iterable[str | os.PathLike[str]] = ()) -> list[Bundle]:
-    """The bundles that came with the program, then those in ``folders`` (each a bundle, or a folder of bundles).
+    """The bundles that came with the program, the user's own, and those in ``folders`` (bundles, or folders of them).
 
     One that can not be used is left out, and the log says why.
     """
     found = []
-    for path in dict.fromkeys(
-        path for root in (resources_directory() / "Models", *folders) for path in _bundle_paths(root)
-    ):
+    for path in dict.fromkeys(path for root in (*_model_folders(), *folders) for path in _bundle_paths(root)):
         try:
             found.append(Bundle.load(path))
         except BundleError as error:
@@ -217,17 +221,21 @@ def default_bundle() -> Bundle:
 
 
 def open_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
-    """A bundle by its folder, or by the name of one that came with the program; None is `default_bundle`.
+    """A bundle by its folder, or by the folder's name among the models that came with the program and the user's own.
 
-    Raises BundleError.
+    None is `default_bundle`. Raises BundleError.
     """
     if reference is None:
         return default_bundle()
     if not Path(reference).exists() and os.path.basename(reference) == str(reference):
-        for path in _bundle_paths(resources_directory() / "Models"):
-            if str(reference) in (path.name, _read_metadata(path).name):
+        for path in (path for root in _model_folders() for path in _bundle_paths(root)):
+            if str(reference) == path.name:
                 return Bundle.load(path)
     return Bundle.load(reference)
+
+
+def _model_folders() -> tuple[Path, Path]:
+    return resources_directory() / "Models", models_directory()
 
 
 _FILES = {METADATA_FILE, WEIGHTS_FILE, CARD_FILE}

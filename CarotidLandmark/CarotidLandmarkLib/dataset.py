@@ -8,6 +8,7 @@ Layout (schema version 1)::
     cases/<id>/prediction.json              the detector's result
     cases/<id>/annotations/<who>.json       the annotation: points, statuses, time, model, mm moved, comment
     cases/<id>/annotations/<who>.mrk.json   its points for Slicer
+    cases/<id>/annotations/<who>.draft.json what is not saved yet: see `drafts`
 
 Every file has one writer at a time and is replaced whole, so there are no locks. Nothing that identifies a patient is
 written: no DICOM header, no path or name of a source. Where a referenced image lies is kept in the user's home.
@@ -34,6 +35,7 @@ from .atomic import TEMPORARY_PREFIX, sync, write_text
 from .detection import Detection, ModelInfo
 from .markups import write_markups
 from .staging import staged_folder
+from .user_directory import user_directory
 from .volume import Volume, check_volume, read_volume, write_volume
 
 if TYPE_CHECKING:
@@ -185,7 +187,8 @@ class Dataset:
 
         A copy is rewritten as NRRD, so that no header of the source comes with it; ``copy=False`` keeps only size and
         sha256, and for this user the place of the file. ``group`` is the patient (random if not given): cases of one
-        group belong to one ``split`` (train, validation, test or None). Raises DatasetError, VolumeError, OSError.
+        group belong to one ``split`` (train, validation, test; None: the group's, which may be none yet). Raises
+        DatasetError, VolumeError, OSError.
         """
         case_id = case_id or f"case-{secrets.token_hex(5)}"
         group = group or f"patient-{secrets.token_hex(5)}"
@@ -197,7 +200,9 @@ class Dataset:
         if split is not None and split not in SPLITS:
             raise DatasetError(f"'{split}' is not a split; choose one of {', '.join(SPLITS)}.")
         others = {case.split for case in map(self.case, self.case_ids()) if case.group == group}
-        if others - {split}:
+        if split is None and len(others) == 1:
+            split = others.pop()
+        elif others - {split}:
             raise DatasetError(
                 f"Group {group} is in split {others.pop()} already; keep a patient's cases in one split."
             )
@@ -252,6 +257,14 @@ class Dataset:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"case.json of case {case_id} is damaged; restore it from a backup.") from error
+
+    def set_split(self, case_id: str, split: str) -> None:
+        """Put a case that has no split into one: see `splits.freeze_splits`. Raises DatasetError, OSError."""
+        case = self.case(case_id)
+        if split not in SPLITS or case.split not in (None, split):
+            raise DatasetError(f"Case {case_id} is in split {case.split}; '{split}' can not be its split.")
+        document = _read_json(case.folder / "case.json", f"case.json of case {case_id}")
+        write_text(case.folder / "case.json", _to_json({**document, "split": split}))
 
     def locate_images(self, folder: str | os.PathLike[str]) -> list[str]:
         """Find referenced images below ``folder`` by size and sha256, for this user; returns the ids of cases found."""
@@ -370,8 +383,7 @@ class Dataset:
         return found
 
     def _check_annotation(self, annotator: str, points: Mapping[str, Point | None], status: Mapping[str, str]) -> None:
-        if not _SAFE_NAME.fullmatch(annotator):
-            raise DatasetError(f"The annotator's name '{annotator}' must be letters, digits, '_' and '-' (64 at most).")
+        check_annotator(annotator)
         if set(points) != set(self.landmarks) or set(status) != set(self.landmarks):
             raise DatasetError(f"An annotation must speak of each landmark: {', '.join(self.landmarks)}.")
         for name in self.landmarks:
@@ -413,6 +425,12 @@ class Dataset:
             pass
 
 
+def check_annotator(name: str) -> None:
+    """Raises DatasetError on a name that can not be part of a file name on every machine."""
+    if not _SAFE_NAME.fullmatch(name):
+        raise DatasetError(f"The annotator's name '{name}' must be letters, digits, '_' and '-' (64 at most).")
+
+
 def markups_path(case: Case, annotator: str) -> Path:
     """The annotator's points for Slicer."""
     return case.folder / "annotations" / f"{annotator}.mrk.json"
@@ -429,7 +447,7 @@ def file_sha256(path: Path) -> str:
 
 def _locations() -> Path:
     """Where this user's referenced images lie: one small file per image, named by its sha256."""
-    return Path(os.environ.get("CAROTID_LANDMARK_HOME", Path.home() / ".carotid-landmark")) / "images"
+    return user_directory() / "images"
 
 
 def _remember(digest: str, image: Path) -> None:

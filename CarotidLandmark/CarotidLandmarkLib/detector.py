@@ -13,7 +13,7 @@ from torch import Tensor
 from . import uncertainty
 from .bundle import Bundle
 from .detection import Detection, LandmarkResult, ModelInfo
-from .multiscale import Architecture, MultiScaleLocNet, ScaleOutput
+from .multiscale import MultiScaleLocNet, ScaleOutput
 from .pyramid import Pyramid
 from .quality import Signals, judge
 from .volume import Volume, check_volume
@@ -56,10 +56,8 @@ class Detector:
         """Raises DeviceError for an absent device and BundleError for a damaged bundle."""
         self.bundle = bundle
         self.notes: list[str] = []
-        self.architecture = Architecture.of(bundle.metadata)
-        self.net = MultiScaleLocNet(self.architecture)
-        self.net.load_state_dict({name: tensor.float() for name, tensor in bundle.state.items()})
-        self.net.eval()
+        self.net = MultiScaleLocNet.of(bundle).eval()
+        self.architecture = self.net.architecture
         self._move(choose_device(device))
 
     @property

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .bundle import BundleMetadata, LandmarkSpec
+from .bundle import Bundle, BundleError, BundleMetadata, LandmarkSpec
 from .locnet import LocNet, centre_of_mass, heatmap_covariance, heatmap_weights, lattice_offsets
 from .pyramid import AIR_HU
 
@@ -96,6 +96,19 @@ class MultiScaleLocNet(nn.Module):
             for widths in architecture.widths
         )
         self.presence = nn.ModuleList(nn.Linear(widths[0] + 2, 1) for widths in architecture.widths)
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> MultiScaleLocNet:
+        """The net of a bundle, with its weights. Raises BundleError where they are not this program's nets."""
+        try:
+            net = cls(Architecture.of(bundle.metadata))
+            net.load_state_dict({name: tensor.float() for name, tensor in bundle.state.items()})
+        except (RuntimeError, TypeError) as error:
+            raise BundleError(
+                f"The weights of model bundle {bundle.path.name} do not fit the nets of this version of "
+                "CarotidLandmark; get a bundle that was made for it."
+            ) from error
+        return net
 
     def forward(self, view: View, noise_lps: Tensor | None = None, guide: Guide | None = None) -> list[ScaleOutput]:
         """The whole chain, coarsest scale first; one loss on all positions trains it end to end.
