@@ -1,0 +1,53 @@
+"""A measurement as two files, NAME.md for people and NAME.csv for programs, with the machine it was made on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+import torch
+from CarotidLandmarkLib.atomic import write_text
+
+Row = Mapping[str, str | float | int]
+NO_GPU = "no GPU here"
+
+
+def machine() -> str:
+    """One line: processor, threads, accelerator, torch."""
+    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else NO_GPU
+    processor = names[0] if names else platform.processor() or platform.machine()
+    return (
+        f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {accelerator}; "
+        f"torch {torch.__version__}"
+    )
+
+
+def write_table(folder: Path, name: str, title: str, text: str, rows: Sequence[Row]) -> Path:
+    """Write both files and return the Markdown's path; every row has the columns of the first."""
+    columns = list(rows[0])
+    csv_text = io.StringIO()
+    writer = csv.DictWriter(csv_text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row[column]) for column in columns) + " |" for row in rows]
+    head = f"# {title}\n\n{text.strip()}\n\nMeasured {date.today()} on {machine()}.\n\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / f"{name}.csv", csv_text.getvalue())
+    write_text(folder / f"{name}.md", head + "\n".join(lines) + "\n")
+    return folder / f"{name}.md"
+
+
+def _cell(value: str | float | int) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _cpuinfo() -> list[str]:
+    file = Path("/proc/cpuinfo")
+    return file.read_text().splitlines() if file.exists() else []

@@ -1,0 +1,108 @@
+"""What the benchmarks measure with: a scene that moves by the amount asked, tables that say what was measured."""
+
+import csv
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.volume import Volume
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def equivariance():
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module("equivariance")
+    sys.path.remove(str(BENCHMARKS))
+
+
+def scan_of_a_ball(affine, size, centre_lps, sd_mm):
+    """A bright Gaussian ball in water, sampled on a lattice."""
+    voxels = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1)
+    distance = np.linalg.norm(voxels @ affine[:3, :3].T + affine[:3, 3] - centre_lps, axis=-1)
+    return Volume((900 * np.exp(-0.5 * (distance / sd_mm) ** 2)).transpose(2, 1, 0).astype(np.float32), affine, "ball")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.tuples(*[st.floats(-2, 2)] * 3), st.floats(-0.5, 0.5))
+def test_a_scene_moves_by_the_amount_asked_whatever_the_lattice(equivariance, shift, angle):
+    affine = np.eye(4)
+    turn = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, -1]]
+    affine[:3, :3] = turn * np.array([0.8, 0.7, 1.5])
+    affine[:3, 3] = [-7.0, 11.0, 40.0]
+    middle = affine[:3, :3] @ [23.5, 27.5, 19.5] + affine[:3, 3]
+    scene = equivariance.Scene(scan_of_a_ball(affine, (48, 56, 40), middle, sd_mm=4.0), reach_mm=2.0)
+
+    def centre(volume):
+        voxels = np.stack(np.meshgrid(*map(np.arange, volume.array.shape), indexing="ij"), -1)[..., ::-1]
+        places = volume.to_lps(voxels)
+        return (volume.array[..., None] * places).sum((0, 1, 2)) / volume.array.sum()
+
+    moved = centre(scene.moved(np.array(shift))) - centre(scene.moved(np.zeros(3)))
+    assert np.allclose(moved, shift, atol=0.02)
+
+
+class Brightness(torch.nn.Module):
+    """A net without pooling: bright is likely. ``block``: a maximum over blocks of so many voxels first."""
+
+    multiple = 8
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, x):
+        if self.block > 1:
+            pooled = torch.nn.functional.max_pool3d(x, self.block)
+            x = torch.nn.functional.interpolate(pooled, scale_factor=self.block, mode="nearest")
+        return 15 * x, torch.zeros(len(x), 4, *x.shape[2:])
+
+
+def worst(equivariance, block):
+    """The largest deviation per scale of `Brightness` on one ball."""
+    ball = (LandmarkSpec("ball", "B", "ball"),)
+    net = MultiScaleLocNet(Architecture(ball, scales_mm=(4.0, 1.0), widths=((4, 8, 8, 8),) * 2, patch_size=32))
+    net.nets = torch.nn.ModuleList([Brightness(block), Brightness(block)])
+    with torch.no_grad():
+        for head in net.presence:
+            head.bias.fill_(100.0)
+    affine = np.diag([1.5, 1.5, 1.5, 1.0])
+    scene = equivariance.Scene(scan_of_a_ball(affine, (64, 64, 64), (47.0, 48.5, 49.0), sd_mm=5.0), reach_mm=2.0)
+    shifts = equivariance.draw_shifts((4.0, 1.0), 3, 0.5, seed=0)
+    found = equivariance.deviations(net, scene, shifts)
+    assert all(len(distances) == 3 for distances in found.values())
+    return {scale: max(distances) for scale, distances in found.items()}
+
+
+def test_a_net_without_pooling_follows_the_scene_and_one_with_coarse_maxima_does_not(equivariance):
+    smooth, coarse = worst(equivariance, 1), worst(equivariance, 8)
+    assert smooth["1 mm"] < 0.05 and smooth["whole chain"] < 0.05
+    assert coarse["1 mm"] > 0.2
+
+
+def test_a_scan_too_small_to_be_moved_is_refused(equivariance):
+    scan = scan_of_a_ball(np.diag([1.0, 1.0, 1.0, 1.0]), (24, 24, 24), (12, 12, 12), 3.0)
+    with pytest.raises(ValueError, match="ball is too small to be moved by 4 mm"):
+        equivariance.Scene(scan, reach_mm=4.0)
+
+
+def test_a_table_is_the_same_for_people_and_for_programs(equivariance, tmp_path):
+    tables = importlib.import_module("tables")
+    rows = [{"model": "a", "mean mm": 0.12345, "n": 3}, {"model": "b", "mean mm": 2.0, "n": 4}]
+    written = tables.write_table(tmp_path, "t", "Title", "What it is.", rows).read_text()
+    assert written.splitlines()[-4:] == [
+        "| model | mean mm | n |",
+        "|---|---|---|",
+        "| a | 0.123 | 3 |",
+        "| b | 2 | 4 |",
+    ]
+    with (tmp_path / "t.csv").open() as file:
+        assert [float(row["mean mm"]) for row in csv.DictReader(file)] == [0.12345, 2.0]
