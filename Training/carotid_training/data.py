@@ -81,13 +81,10 @@ class NecksData(pl.LightningDataModule):
     """Training batches as {"necks", "coarse", "cases"}, each when its batch size is above zero.
 
     necks: digital necks at all scales; coarse: digital necks at 4 mm only, for the coarsest net; cases: annotated
-    cases of
-    the training split of ``dataset``. The mix is the ratio of the batch sizes. Validation: the dataset's validation
-    cases
-    if there is a dataset and no digital necks are asked for, else ``validation_batches`` batches of unseen necks.
-    Every rendered batch is used ``reuse`` times. ``styles``: style -> weight; ``backgrounds``: CT files for the styles
-    that need real tissue; ``render_device``: cuda
-    renders in the main process (then use workers: 0).
+    cases of the training split of ``dataset``. The mix is the ratio of the batch sizes. Validation: the dataset's
+    validation cases if there is a dataset and no digital necks are asked for, else ``validation_batches`` batches of
+    unseen necks. Every rendered batch is used ``reuse`` times. ``styles``: style -> weight; ``backgrounds``: CT files
+    for the styles that need real tissue; ``render_device``: cuda renders in the main process (then use workers: 0).
     """
 
     def __init__(
@@ -143,7 +140,7 @@ class NecksData(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         if self._validation is None:
             if self.dataset is not None and not self.necks_per_step:
-                self._validation = self._cases("validation", augment=False).each_once()
+                self._validation = self._cases("validation").each_once()
             else:
                 self._validation = ValidationBatches(
                     [
@@ -171,23 +168,21 @@ class NecksData(pl.LightningDataModule):
         )
 
     def dataset_hash(self) -> str | None:
-        """sha256 over the cases' image hashes and annotations: which data a run was trained on."""
+        """sha256 over the cases' image hashes, splits and annotations: which data a run was trained on."""
         if self.dataset is None:
             return None
         digest = hashlib.sha256()
         folder = CaseFolder.open(self.dataset)
         for case in map(folder.case, folder.case_ids()):
-            digest.update(case.image_sha256.encode())
+            digest.update(f"{case.image_sha256} {case.split}".encode())
             for annotator in case.annotators():
                 digest.update(repr(sorted(case.annotation(annotator).points.items())).encode())
         return digest.hexdigest()
 
-    def _cases(self, split: str, augment: bool = True, **every: int) -> CaseBatches:
+    def _cases(self, split: str, **every: int) -> CaseBatches:
         assert self.dataset is not None
-        folder = CaseFolder.open(self.dataset)
-        return CaseBatches(
-            folder, split, max(1, self.cases_per_step), self.landmarks, self.seed, augment=augment, **every
-        )
+        names = [landmark.name for landmark in self.landmarks]
+        return CaseBatches(CaseFolder.open(self.dataset), split, max(1, self.cases_per_step), names, self.seed, **every)
 
     def _loader(self, source: Iterable) -> DataLoader:
         workers = 0 if self.render_device != "cpu" else self.workers

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import platform
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import CarotidLandmarkLib
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from .data import NecksData
@@ -21,6 +20,9 @@ from .module import ChainModule
 
 class RunRecord(Callback):
     """Writes run.json beside the checkpoints: versions, device, seeds, data, so that a run directory says all."""
+
+    def __init__(self, arguments: Sequence[str]):
+        self.arguments = list(arguments)
 
     def on_fit_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -35,7 +37,8 @@ class RunRecord(Callback):
             "precision": str(trainer.precision),
             "processes": trainer.world_size,
             # Without folders: the record ends in published models.
-            "command": re.sub(r"(?:/[^\s,\]/]+)+/", "", " ".join(["carotid-train", "fit", *sys.argv[2:]])),
+            "command": re.sub(r"(?:/[^\s,\]/]+)+/", "", " ".join(["carotid-train", "fit", *self.arguments])),
+            "start_from": module.origin,
             "seed": data.seed,
             "styles": data.weights,
             "dataset_sha256": data.dataset_hash(),
@@ -45,9 +48,24 @@ class RunRecord(Callback):
         (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
+class RunCheckpoint(ModelCheckpoint):
+    """Keeps RUN/checkpoints/last.ckpt: every ``every_n_train_steps`` steps, and at the end whatever its number."""
+
+    def __init__(self, every_n_train_steps: int = 100):
+        super().__init__(save_last=True, every_n_train_steps=every_n_train_steps)
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self._last_global_step_saved != trainer.global_step:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+
 class _Command(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.link_arguments("model.architecture.landmarks", "data.landmarks")
+        parser.link_arguments("model", "data.landmarks", lambda model: model.architecture.landmarks, "instantiate")
 
 
 def fit(arguments: Sequence[str]) -> None:
@@ -59,7 +77,7 @@ def fit(arguments: Sequence[str]) -> None:
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
         # Every process validates on all cases: split among them, each would have other styles to average.
-        trainer_defaults={"callbacks": [RunRecord()], "use_distributed_sampler": False},
+        trainer_defaults={"callbacks": [RunRecord(arguments)], "use_distributed_sampler": False},
         parser_kwargs={"fit": {"default_env": False}},
         auto_configure_optimizers=False,
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.multiscale import Architecture, Guide, MultiScaleLocNet, ScaleOutput
 from torch import Tensor
 
@@ -27,11 +29,13 @@ class ChainModule(pl.LightningModule):
     Several processes (``trainer.devices``, ``trainer.num_nodes``) take the step that one process takes when it
     accumulates their batches. Each batch is averaged over its own present landmarks first, so a landmark of a batch
     with few of them counts more than in one large batch.
+
+    ``start_from``, a model bundle, gives architecture and first weights; ``architecture`` beside it must be the same.
     """
 
     def __init__(
         self,
-        architecture: Architecture,
+        architecture: Architecture | None = None,
         objective: Objective | None = None,
         augmentation: Augmentation | None = None,
         learning_rate: float = 4e-4,
@@ -39,13 +43,18 @@ class ChainModule(pl.LightningModule):
         decay: bool = True,
         epoch_steps: int = 10,
         seed: int = 0,
+        start_from: Path | None = None,
     ):
+        """Raises BundleError where ``start_from`` can not be used, ValueError where it contradicts other options."""
         super().__init__()
         torch.manual_seed(seed)
-        self.architecture, self.objective, self.augmentation = architecture, objective or Objective(), augmentation
+        self.objective, self.augmentation = objective or Objective(), augmentation
         self.learning_rate, self.warmup_steps, self.decay, self.seed = learning_rate, warmup_steps, decay, seed
         self.epoch_steps = epoch_steps
-        self.net = MultiScaleLocNet(architecture).to(memory_format=torch.channels_last_3d)
+        net, self.origin = _first_net(architecture, start_from)
+        self.net, self.architecture = net.to(memory_format=torch.channels_last_3d), net.architecture
+        if start_from is not None and self.objective.tied_until:
+            raise ValueError("tied_until would undo what the model of start_from has learnt; set it to 0.")
         if self.objective.tied_until:
             first, *others = self.net.nets[1:]
             for other in others:  # equal weights that get equal gradients stay equal: see `on_before_optimizer_step`
@@ -193,3 +202,18 @@ class ChainModule(pl.LightningModule):
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _first_net(architecture: Architecture | None, start_from: Path | None) -> tuple[MultiScaleLocNet, str | None]:
+    """The net before the first step, and which model it is the net of."""
+    if start_from is None:
+        if architecture is None:
+            raise ValueError("A net has an architecture or starts from a model; give model.architecture or start_from.")
+        return MultiScaleLocNet(architecture), None
+    bundle = open_bundle(start_from)
+    net = MultiScaleLocNet.of(bundle)
+    if architecture not in (None, net.architecture):
+        own, wanted = asdict(net.architecture), asdict(architecture)
+        differing = ", ".join(name for name in own if own[name] != wanted[name])
+        raise ValueError(f"The model {bundle.path.name} differs in {differing}; leave model.architecture out.")
+    return net, f"{bundle.metadata.name} {bundle.metadata.version}, weights {bundle.metadata.weights_sha256[:12]}"
