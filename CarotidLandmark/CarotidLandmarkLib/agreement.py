@@ -258,13 +258,17 @@ def to_discuss(cases: Sequence[CaseAgreement], limit_mm: float | None) -> tuple[
         disputed = [case for case in landmarks if case.disputed]
         apart = [case for case in landmarks if limit_mm is not None and (case.largest_distance_mm or 0.0) > limit_mm]
         reasons = [
-            f"{case.landmark}: present for {', '.join(case.present)}, missing for {', '.join(case.missing)}"
+            f"{_words(case)}: present for {', '.join(case.present)}, missing for {', '.join(case.missing)}"
             for case in disputed
-        ] + [f"{case.landmark}: two points {case.largest_distance_mm:.1f} mm apart" for case in apart]
+        ] + [f"{_words(case)}: two points {case.largest_distance_mm:.1f} mm apart" for case in apart]
         if reasons:
             widest = max((case.largest_distance_mm or 0.0 for case in landmarks), default=0.0)
             ranked.append(((-len(disputed), -widest, case_id), Discussion(case_id, tuple(reasons))))
     return tuple(discussion for _, discussion in sorted(ranked, key=lambda entry: entry[0]))
+
+
+def _words(case: CaseAgreement) -> str:
+    return case.landmark.replace("_", " ")
 
 
 def _check(chosen: Sequence[str], everybody: Sequence[str], limit_mm: float | None) -> None:

@@ -23,7 +23,7 @@ from .staging import staged_folder
 
 TEMPLATE = Path(__file__).with_name("agreement.html.j2")
 SCHEMA_VERSION = 1
-TOWARDS = {"L": "left", "P": "posterior", "S": "superior"}
+TOWARDS = {"L": "left", "P": "behind", "S": "above"}
 _INK = "#5b636d"  # legible on white
 
 
@@ -126,7 +126,7 @@ def bland_altman_svg(result: Agreement, readings: Sequence[Reading], first: str,
             ):  # fmt: skip
                 panel.axhline(value, color=colour, lw=1, ls=style)
         panel.axhline(0, color="#ced4da", lw=0.8, zorder=0)
-        panel.set_xlabel(f"towards {TOWARDS[axis]}, from the scan's middle (mm)")
+        panel.set_xlabel(f"{TOWARDS[axis]} of the scan's middle (mm)")
     figure.axes[0].set_ylabel(f"{second} minus {first} (mm)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     return _svg(figure)

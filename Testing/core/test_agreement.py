@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
+WORDS = "left carotid bifurcation"
 HERE = (0.0, 0.0, 0.0)
 
 coordinates = st.floats(-200, 200, allow_nan=False)
@@ -145,8 +146,8 @@ class TestCases:
         ]
         found = agreement(readings, NAMES, limit_mm=5.0)
         assert [case.case_id for case in found.discuss] == ["disputed", "farther", "apart"]
-        assert found.discuss[0].reasons == (f"{LEFT}: present for anna, missing for ben",)
-        assert found.discuss[1].reasons == (f"{LEFT}: two points 9.0 mm apart",)
+        assert found.discuss[0].reasons == (f"{WORDS}: present for anna, missing for ben",)
+        assert found.discuss[1].reasons == (f"{WORDS}: two points 9.0 mm apart",)
 
     def test_the_usual_limit_is_mean_and_spread_of_the_distances_between_two(self):
         distances = [1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.3, 0.7, 1.0, 9.0]
