@@ -103,7 +103,7 @@ def home(tmp_path_factory, monkeypatch) -> Path:
 @pytest.fixture
 def series(tmp_path, make_volume, write_dicom) -> Path:
     """A folder of slices in a folder, both named after the patient as are the files."""
-    folder = write_dicom(make_volume(size=(24, 20, 8)), tmp_path / FAMILY / f"{ROOT}.5")
+    folder = write_dicom(make_volume(), tmp_path / FAMILY / f"{ROOT}.5")
     for path in sorted(folder.iterdir()):
         assert fill(path) > 1500
         path.rename(path.with_name(f"{TEXT}-{path.name}"))
@@ -114,7 +114,7 @@ def series(tmp_path, make_volume, write_dicom) -> Path:
 def frames(tmp_path, make_volume, write_enhanced_dicom) -> Path:
     """One multi-frame file: the DICOM that can be referred to instead of copied."""
     (tmp_path / FAMILY).mkdir(exist_ok=True)
-    path = write_enhanced_dicom(make_volume(size=(24, 20, 8)), tmp_path / FAMILY / f"{TEXT}.dcm")
+    path = write_enhanced_dicom(make_volume(), tmp_path / FAMILY / f"{TEXT}.dcm")
     fill(path)
     return path
 
@@ -142,15 +142,11 @@ def test_the_files_that_go_in_are_full_of_identifiers(series, frames):
 
 
 @pytest.mark.parametrize("kind", ["series, copied", "multi-frame, copied", "multi-frame, referred to"])
-def test_no_byte_of_a_dataset_identifies_the_patient(
-    kind, series, frames, tmp_path, make_volume, make_detection, capsys
-):
-    source = series if kind.startswith("series") else frames
+def test_no_byte_of_a_dataset_identifies_the_patient(kind, request, tmp_path, make_volume, make_detection, capsys):
+    source = request.getfixturevalue("series" if kind.startswith("series") else "frames")
     dataset = Dataset.create(tmp_path / "set", NAMES)
     case_id = dataset.add_case(source, copy=kind.endswith("copied"))
-    assert (
-        dataset.case(case_id).read_volume().array.shape == make_volume(size=(24, 20, 8)).array.shape
-    )  # it is the scan that came in
+    assert dataset.case(case_id).read_volume().array.shape == make_volume().array.shape  # it is the scan that came in
     found = make_detection(path=str(source))
     dataset.save_prediction(case_id, replace(found, volume=replace(found.volume, path=str(source))))
     points = {LEFT: (12.0, -20.0, 40.0), RIGHT: None}
