@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test screenshots lint clean
+.PHONY: demo test screenshots benchmark lint clean
 
 demo: $(READY)
 	$(BIN)/carotid-landmark demo --output demo-output
@@ -16,6 +16,15 @@ test: $(READY)
 
 screenshots: $(READY)
 	QT_QPA_PLATFORM=offscreen $(BIN)/python Testing/widget/screenshots.py
+
+# Tables in docs/benchmarks. MODELS: bundles or training runs whose equivariance is compared; default: the shipped one.
+CONFIGS ?= Training/configs/small.yaml Training/configs/release.yaml
+MODELS ?=
+benchmark: $(READY)
+	$(BIN)/python Testing/benchmarks/equivariance.py $(addprefix --model=,$(MODELS))
+	$(BIN)/python Testing/benchmarks/throughput.py $(CONFIGS)
+	$(BIN)/python Testing/benchmarks/memory.py train
+	$(BIN)/python Testing/benchmarks/memory.py detect
 
 lint: $(READY)
 	$(BIN)/ruff check .

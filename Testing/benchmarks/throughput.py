@@ -24,6 +24,13 @@ PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 WAITING = "[_TrainingEpochLoop].train_dataloader_next"
 
 
+class Durations(SimpleProfiler):
+    """Keeps the durations, and prints no report."""
+
+    def summary(self) -> str:
+        return ""
+
+
 class Clock(pl.Callback):
     """When each training step ended."""
 
@@ -49,7 +56,7 @@ def measure(config: Path, device: str, precision: str, steps: int, warmup: int, 
     if background:
         arguments.append(f"--data.backgrounds={[str(path) for path in background]}")
     cli = prepared(arguments)
-    clock, profiler = Clock(), SimpleProfiler()
+    clock, profiler = Clock(), Durations()
     cli.trainer.callbacks.append(clock)
     cli.trainer.profiler = profiler
     cli.trainer.fit(cli.model, cli.datamodule)

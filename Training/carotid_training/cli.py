@@ -1,4 +1,4 @@
-"""The command carotid-train: fit, evaluate, export, synthesize."""
+"""The command carotid-train: fit, finetune, curve, evaluate, export, synthesize."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 USAGE = """carotid-train: digital necks, training, evaluation and export of CarotidLandmark's models
 
   carotid-train fit --config Training/configs/release.yaml   train (lightning command line; --help says all options)
+  carotid-train finetune DATASET                             a model learns from your annotated cases
+  carotid-train curve RUN                                    validation errors against steps and hours, as a picture
   carotid-train evaluate BUNDLE DATASET                      error, calibration and presence on annotated cases
   carotid-train export RUN --calibrate DATASET               a model bundle from a training run
   carotid-train synthesize --cases N --seed S --output DIR   a cohort of digital necks on disk
@@ -20,12 +22,12 @@ def main() -> None:
         from .fit import fit
 
         fit(arguments)
-    elif command in ("evaluate", "export", "synthesize"):
+    elif command in ("finetune", "curve", "evaluate", "export", "synthesize"):
+        from importlib import import_module
+
         import typer
 
-        from . import evaluate, export, synthesize
-
-        function = {"evaluate": evaluate.main, "export": export.main, "synthesize": synthesize.main}[command]
+        function = import_module(f".{command}", __package__).main
         sys.argv = [f"carotid-train {command}", *arguments]
         typer.run(function)
     elif command in ("-h", "--help"):
