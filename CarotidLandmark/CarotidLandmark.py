@@ -9,7 +9,9 @@ import slicer
 import vtk
 from CarotidLandmarkLib import scene, scene_display, scene_review
 from CarotidLandmarkLib.bundle import BundleError, resources_directory
+from CarotidLandmarkLib.dataset import DatasetError
 from CarotidLandmarkLib.markups import read_markups
+from CarotidLandmarkLib.module_dataset import DatasetPanel
 from CarotidLandmarkLib.module_install import ensure_dependencies
 from CarotidLandmarkLib.module_job import DetectionCancelled, DetectionFailed
 from CarotidLandmarkLib.module_logic import CarotidLandmarkLogic, bundle_title
@@ -86,6 +88,9 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.table = ResultsTable(self.ui.resultsTable, self.onRowSelected)
         self.review = ReviewPanel(
             self.ui, lambda: (self._nodes, self.table.row()), self.table.select, self.refresh, self.stepCase, newPoint
+        )
+        self.dataset = DatasetPanel(
+            self.ui, self.logic, self.review, lambda: self._parameterNode, self.say, self.refresh
         )
         self.fillModels()
         for device in DEVICES:
@@ -166,6 +171,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._nodes is not None:
             scene_display.set_opacity(self._nodes, parameters.opacity)
             self.say(self.logic.setLevel(self._nodes, parameters.level))
+        self.dataset.follow_parameters()
         self.refresh()
 
     def watch(self, nodes):
@@ -201,7 +207,10 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.refresh()
 
     def stepCase(self, step):
-        """Show the scan ``step`` places further in the scene."""
+        """Show the case ``step`` places further in the dataset; without one, the scan in the scene."""
+        if self.dataset.is_open:
+            self.dataset.step(step)
+            return
         volumes = self.logic.volumes()
         if volumes:
             present = self._parameterNode.inputVolume
@@ -221,6 +230,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         parameters = self._parameterNode
         try:
+            self.dataset.check_model(parameters.model)
             keep = keep_reviewed(scene.find_detection(parameters.inputVolume))
             ensure_dependencies()
             self.logic.start(
@@ -234,7 +244,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             )
         except DetectionCancelled:
             return
-        except (scene.SceneError, BundleError, DetectionFailed, OSError) as error:
+        except (scene.SceneError, BundleError, DatasetError, DetectionFailed, OSError) as error:
             self.say(str(error))
             return
         self.onProgress(self.logic.progress)
@@ -246,6 +256,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onDetectionEnds(self, nodes, message):
         self.say(message)
+        if nodes is not None:
+            self.dataset.detected(nodes)
         if nodes is not None and nodes.volume is self._parameterNode.inputVolume:
             self.watch(nodes)
             scene_display.set_opacity(nodes, self._parameterNode.opacity)
@@ -266,6 +278,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.setVisible(running)
         self.ui.vesselsButton.setEnabled(volume is not None)
         self.ui.vesselsButton.setChecked(scene_display.vessels_shown(volume, slicer.modules.volumerendering.logic()))
+        self.dataset.show()
         self.table.show(self._nodes)
         if self._nodes is not None:
             self.ui.adviceLabel.setText(advice_html(self._nodes.detection))

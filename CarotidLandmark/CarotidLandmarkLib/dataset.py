@@ -282,15 +282,18 @@ class Dataset:
                     found.append(case.id)
         return sorted(set(found))
 
-    def save_prediction(self, case_id: str, detection: Detection) -> None:
-        """Store the detector's result; the name of the file it ran on is replaced. Raises DatasetError, OSError."""
-        case = self.case(case_id)
-        names = {landmark.name for landmark in detection.landmarks}
+    def check_landmarks(self, names: set[str]) -> None:
+        """Raises DatasetError when a model that finds ``names`` does not fit."""
         if names != set(self.landmarks):
             raise DatasetError(
                 f"The model finds {', '.join(sorted(names))}, but {self.path.name} is about "
                 f"{', '.join(sorted(self.landmarks))}; choose a model for these landmarks."
             )
+
+    def save_prediction(self, case_id: str, detection: Detection) -> None:
+        """Store the detector's result; the name of the file it ran on is replaced. Raises DatasetError, OSError."""
+        case = self.case(case_id)
+        self.check_landmarks({landmark.name for landmark in detection.landmarks})
         detection = replace(detection, volume=replace(detection.volume, path=case_id))
         write_text(case.folder / "prediction.json", detection.to_json())
 

@@ -95,13 +95,17 @@ def _case_findings(dataset: Dataset, case: Case) -> Iterator[Finding]:
             yield Finding("error", _relative(dataset, file), message, case.id)
 
 
+def verify_image(case: Case) -> None:
+    """Raises DatasetError when the image is not here, or is not the one that was added; OSError when unreadable."""
+    path = case.image_path
+    if path.stat().st_size != case.image_bytes or file_sha256(path) != case.image_sha256:
+        raise DatasetError("The image is not the one that was added (size or sha256 differs); restore it.")
+
+
 def _image_findings(case: Case) -> Iterator[Finding]:
     file = f"cases/{case.id}/" + ("image.nrrd" if case.copied else "case.json")
     try:
-        path = case.image_path
-        if path.stat().st_size != case.image_bytes or file_sha256(path) != case.image_sha256:
-            message = "The image is not the one that was added (size or sha256 differs); restore it."
-            yield Finding("error", file, message, case.id)
+        verify_image(case)
     except DatasetError as error:
         yield Finding("error", file, str(error), case.id)
     except OSError:

@@ -33,6 +33,8 @@ class CarotidLandmarkParameterNode:
     seed: Annotated[int, WithinRange(0, 2147483647)] = 0
     opacity: Annotated[float, WithinRange(0, 1)] = 0.5
     annotator: str
+    datasetFolder: str
+    order: str = "uncertain"
 
 
 class CarotidLandmarkLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):

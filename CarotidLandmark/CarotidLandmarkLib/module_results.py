@@ -156,7 +156,7 @@ class ResultsTable:
             "" if place is None else "{:.1f}  {:.1f}  {:.1f}".format(*to_ras(place)),
             "" if landmark.std_mm is None else "{:.1f}  {:.1f}  {:.1f}".format(*landmark.std_mm),
             "" if region is None else f"{region.volume_mm3:.0f}",
-            f"{landmark.presence:.0%}",
+            f"{landmark.presence:.0%}" if detection.passes else "",
             verdict_word(verdict),
         ]
         for column, text in enumerate(cells):

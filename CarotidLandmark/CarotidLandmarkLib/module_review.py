@@ -14,10 +14,7 @@ from slicer.i18n import tr as _
 from . import scene_review
 from .module_job import DetectionCancelled
 from .scene import DetectionNodes, position_lps
-from .scene_review import review_of, write_review
-
-# A drag that ends where it began is not a correction.
-LEAST_MOVE_MM = 0.01
+from .scene_review import LEAST_MOVE_MM, review_of, write_review
 
 
 def keep_reviewed(nodes: DetectionNodes | None) -> bool:
@@ -62,7 +59,7 @@ class ReviewPanel:
         self._step_case, self._new_point = step_case, new_point
         self._shortcuts: list[Any] = []
         self._before_drag: list[Any] = []
-        self._actions = (
+        self._actions: tuple[tuple[str, Any, Callable[[], None]], ...] = (
             ("Shift+L", ui.previousLandmarkButton, lambda: self.step_landmark(-1)),
             ("L", ui.nextLandmarkButton, lambda: self.step_landmark(1)),
             ("Shift+N", ui.previousCaseButton, lambda: self._step_case(-1)),
@@ -77,12 +74,18 @@ class ReviewPanel:
         ui.annotatorLineEdit.editingFinished.connect(self.write_remarks)
         ui.commentLineEdit.editingFinished.connect(self.write_remarks)
 
+    def add_action(self, key: str, button: Any, action: Callable[[], None]) -> None:
+        """Give a button of another part of the panel a key beside those of the review."""
+        button.clicked.connect(lambda *_checked: action())
+        self._actions += ((key, button, action),)
+
     def install_keys(self, window: Any) -> None:
         """Make the keys work while the module is open."""
         for key, button, _action in self._actions:
             shortcut = qt.QShortcut(qt.QKeySequence(key), window)
             # the button, not the action: what is disabled must not work by key either
             shortcut.activated.connect(lambda button=button: button.click())
+            shortcut.setAutoRepeat(False)  # a key held down must not accept case after case
             self._shortcuts.append(shortcut)
 
     def remove_keys(self) -> None:

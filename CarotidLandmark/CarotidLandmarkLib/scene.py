@@ -233,10 +233,36 @@ def remove_detection(nodes: DetectionNodes) -> None:
     scene = nodes.points.GetScene()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes.points))
-    for node in nodes.all():
-        scene.RemoveNode(node)
+    for node in (nodes.points, *nodes.ellipsoids.values()):
+        _remove_with_displays(node)
+    scene.RemoveNode(nodes.table)
     if folder not in (hierarchy.GetInvalidItemID(), hierarchy.GetSceneItemID()):
         hierarchy.RemoveItem(folder)
+
+
+def remove_volume(volume_node: Any) -> None:
+    """Take a volume out of the scene with all that shows it: its detection, display nodes, rendering and its box."""
+    nodes = find_detection(volume_node)
+    if nodes is not None:
+        remove_detection(nodes)
+    _remove_with_displays(volume_node)
+
+
+def _remove_with_displays(node: Any) -> None:
+    """The scene keeps display and storage nodes whose owner is gone; a day of cases would fill it with them."""
+    scene = node.GetScene()
+    parts = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    for display in list(parts):
+        if display is not None and display.IsA("vtkMRMLVolumeRenderingDisplayNode"):
+            parts += [display.GetMarkupsROINode(), display.GetVolumePropertyNode()]
+    parts += [node.GetNthStorageNode(n) for n in range(node.GetNumberOfStorageNodes())]
+    scene.RemoveNode(node)
+    for part in parts:
+        if part is not None and part.GetScene() is scene:
+            if part.IsA("vtkMRMLDisplayableNode"):
+                _remove_with_displays(part)
+            else:
+                scene.RemoveNode(part)
 
 
 def save_scene(volume: Volume, detection: Detection, directory: Path) -> list[Path]:

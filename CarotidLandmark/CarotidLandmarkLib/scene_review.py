@@ -7,7 +7,8 @@ annotator). The status is written behind the point's label, so that every view s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,6 +19,10 @@ from .scene import DetectionNodes, place_predictions, position_lps, set_position
 
 REVIEW_ATTRIBUTE = "CarotidLandmark.Review"
 STATUSES = ("predicted", "corrected", "accepted", "missing")
+# A drag that ends where it began is not a correction.
+LEAST_MOVE_MM = 0.01
+
+Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,56 @@ def replace_detection(nodes: DetectionNodes, detection: Detection, keep: Iterabl
     """
     kept = set(keep)
     review = review_of(nodes)
+    places = {name: position_lps(nodes, index) for index, name in enumerate(names_of(nodes)) if name in kept}
     show_detection(nodes, detection)
     place_predictions(nodes, detection, [name for name in review.status if name not in kept])
+    for index, name in enumerate(names_of(nodes)):  # another model may list the landmarks in another order
+        if name in places:
+            set_position(nodes, index, places[name])
     status = {name: status if name in kept else "predicted" for name, status in review.status.items()}
     write_review(nodes, replace(review, status=status))
+
+
+def reviewed_landmarks(nodes: DetectionNodes) -> dict[str, tuple[str, Point | None]]:
+    """What the annotator has said: name -> status and place (LPS millimetres, None where there is no point).
+
+    A point that somebody has moved without saying so (a drag under way) counts as corrected. Landmarks that nobody has
+    touched are left out.
+    """
+    status = review_of(nodes).status
+    touched: dict[str, tuple[str, Point | None]] = {}
+    for index, landmark in enumerate(nodes.detection.landmarks):
+        said, place = status[landmark.name], position_lps(nodes, index)
+        if said == "predicted" and _apart_mm(place, landmark.position_lps_mm) > LEAST_MOVE_MM:
+            said = "missing" if place is None else "corrected"
+        if said != "predicted":
+            touched[landmark.name] = said, place
+    return touched
+
+
+def restore_landmarks(
+    nodes: DetectionNodes, landmarks: Mapping[str, tuple[str, Point | None]], annotator: str, comment: str
+) -> None:
+    """Bring back what `reviewed_landmarks` gave; landmarks that are not in it become predictions again."""
+    review = review_of(nodes)
+    place_predictions(nodes, nodes.detection, [name for name in review.status if name not in landmarks])
+    for index, name in enumerate(names_of(nodes)):
+        if name in landmarks:
+            set_position(nodes, index, landmarks[name][1])
+    status = {name: landmarks[name][0] if name in landmarks else "predicted" for name in review.status}
+    write_review(nodes, replace(review, status=status, annotator=annotator, comment=comment))
+
+
+def same_landmarks(
+    some: Mapping[str, tuple[str, Point | None]], others: Mapping[str, tuple[str, Point | None]]
+) -> bool:
+    """Whether two results of `reviewed_landmarks` say the same; a scene's files round the places a little."""
+    return some.keys() == others.keys() and all(
+        some[name][0] == others[name][0] and _apart_mm(some[name][1], others[name][1]) <= LEAST_MOVE_MM for name in some
+    )
+
+
+def _apart_mm(here: Point | None, there: Point | None) -> float:
+    if here is None or there is None:
+        return 0.0 if here is there else math.inf
+    return math.dist(here, there)
