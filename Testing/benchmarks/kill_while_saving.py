@@ -13,6 +13,7 @@ import json
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -106,6 +107,8 @@ def main(kills: int, seed: int) -> int:
             rest, _ = victim.communicate()
             saved = [line.split() for line in (first + rest).splitlines(keepends=True) if line.endswith("\n")]
             saves += len(saved)
+            if victim.returncode != -signal.SIGKILL:  # else the kills would have tested nothing
+                wrong.append(f"the program that saves ended by itself with {victim.returncode}")
             inside += bool(dataset.temporary_files(older_than_s=-math.inf)) or not _markups_match(dataset)
             wrong += losses(path, saved)
             for leftover in dataset.temporary_files(older_than_s=-math.inf):
