@@ -168,16 +168,8 @@ class NecksData(pl.LightningDataModule):
         )
 
     def dataset_hash(self) -> str | None:
-        """sha256 over the cases' image hashes, splits and annotations: which data a run was trained on."""
-        if self.dataset is None:
-            return None
-        digest = hashlib.sha256()
-        folder = CaseFolder.open(self.dataset)
-        for case in map(folder.case, folder.case_ids()):
-            digest.update(f"{case.image_sha256} {case.split}".encode())
-            for annotator in case.annotators():
-                digest.update(repr(sorted(case.annotation(annotator).points.items())).encode())
-        return digest.hexdigest()
+        """Which data a run was trained on: see `dataset_sha256`."""
+        return None if self.dataset is None else dataset_sha256(CaseFolder.open(self.dataset))
 
     def _cases(self, split: str, **every: int) -> CaseBatches:
         assert self.dataset is not None
@@ -194,6 +186,16 @@ class NecksData(pl.LightningDataModule):
             prefetch_factor=2 if workers else None,
             worker_init_fn=_in_the_background if workers else None,
         )
+
+
+def dataset_sha256(dataset: CaseFolder) -> str:
+    """sha256 over the image hashes, splits and annotations of all cases. Raises DatasetError."""
+    digest = hashlib.sha256()
+    for case in map(dataset.case, dataset.case_ids()):
+        digest.update(f"{case.image_sha256} {case.split}".encode())
+        for annotator in case.annotators():
+            digest.update(repr(sorted(case.annotation(annotator).points.items())).encode())
+    return digest.hexdigest()
 
 
 def _in_the_background(worker: int) -> None:

@@ -63,11 +63,7 @@ def evaluate(
     model = Model(
         f"{bundle.metadata.name} {bundle.metadata.version}", bundle.metadata.landmarks, bundle.metadata.calibration
     )
-    if set(model.names) != set(dataset.landmarks):
-        raise DatasetError(
-            f"The model finds {', '.join(sorted(model.names))}, but {dataset.path.name} is about "
-            f"{', '.join(sorted(dataset.landmarks))}; choose a model for these landmarks."
-        )
+    check_landmarks(bundle, dataset)
     cases = annotated(dataset, None if split == EVERY_SPLIT else split)
     detector = Detector(bundle, settings.device)
     outcomes = detect_cases(detector, dataset, cases, output / "detections", settings, step)
@@ -85,6 +81,16 @@ def evaluate(
     write_figures(output / "figures", outcomes, model)
     save(gallery, output / "figures", "worst_cases")
     return rows
+
+
+def check_landmarks(bundle: Bundle, dataset: Dataset) -> None:
+    """Raises DatasetError where a model and a dataset are about different landmarks."""
+    found, wanted = {landmark.name for landmark in bundle.metadata.landmarks}, set(dataset.landmarks)
+    if found != wanted:
+        raise DatasetError(
+            f"The model finds {', '.join(sorted(found))}, but {dataset.path.name} is about "
+            f"{', '.join(sorted(wanted))}; choose a model for these landmarks."
+        )
 
 
 def detect_cases(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -67,29 +68,40 @@ def export(run: Path, calibrate_on: Path, output: Path, name: str, version: str,
             listed = run_cases(detector, dataset, cases, lambda _, share: bar.update(task, completed=share))
             return [outcome for _, _, found in listed for outcome in found]
 
-        scores: dict[str, list[float]] = {landmark.name: [] for landmark in architecture.landmarks}
-        for outcome in outcomes(validation, "calibrating"):
-            if outcome.score is not None:
-                scores[outcome.landmark].append(outcome.score)
+        scores = scores_of(outcomes(validation, "calibrating"), [landmark.name for landmark in architecture.landmarks])
         metadata = replace(metadata, calibration=calibrate(scores, LEVELS))
         accuracy = accuracy_of(outcomes(tests, "measuring"), calibrate_on.name) if tests else {}
         metadata = replace(metadata, accuracy=accuracy)
     return Bundle.save(output, metadata, state, model_card(metadata, date.today()))
 
 
+def scores_of(outcomes: Sequence[Outcome], landmarks: Sequence[str]) -> dict[str, list[float]]:
+    """The conformal scores of each landmark, over the cases in which it is and was found."""
+    scores: dict[str, list[float]] = {name: [] for name in landmarks}
+    for outcome in outcomes:
+        if outcome.score is not None:
+            scores[outcome.landmark].append(outcome.score)
+    return scores
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The newest last.ckpt of a run directory."""
+    return max(run.glob("**/last*.ckpt"), key=lambda file: file.stat().st_mtime, default=None)
+
+
 def read_run(run: Path) -> tuple[Architecture, dict[str, torch.Tensor], dict[str, Any]]:
     """Architecture, weights (averaged where the run averages) and the record of a run or checkpoint."""
-    checkpoints = [run] if run.is_file() else sorted(run.glob("**/last*.ckpt"), key=lambda file: file.stat().st_mtime)
-    if not checkpoints:
+    file = run if run.is_file() else last_checkpoint(run)
+    if file is None:
         raise ValueError(f"{run} holds no checkpoint last.ckpt; give the run directory of carotid-train fit.")
     # Our own checkpoint, written by our own trainer: the file holds configuration objects beside tensors.
-    checkpoint = torch.load(checkpoints[-1], map_location="cpu", weights_only=False)
+    checkpoint = torch.load(file, map_location="cpu", weights_only=False)
     state = {
         key.removeprefix("net."): value.float()
         for key, value in checkpoint["state_dict"].items()
         if key.startswith("net.")
     }
-    record = checkpoints[-1].parent.parent / "run.json"
+    record = file.parent.parent / "run.json"
     training = json.loads(record.read_text()) if record.exists() else {}
     training |= {"steps": int(checkpoint["global_step"]), "epochs": int(checkpoint["epoch"]) + 1}
     return architecture_from(checkpoint["architecture"]), state, training

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,8 +69,16 @@ class _Command(LightningCLI):
         parser.link_arguments("model", "data.landmarks", lambda model: model.architecture.landmarks, "instantiate")
 
 
+def configuration(name: str) -> Path:
+    """One of the configurations that come with the program, for example "finetune"; in a checkout or in a wheel."""
+    here = Path(__file__).resolve().parent
+    folders = (here / "configs", here.parent / "configs")
+    return next(folder for folder in folders if folder.is_dir()) / f"{name}.yaml"
+
+
 def fit(arguments: Sequence[str]) -> None:
     """Train, or go on with --ckpt_path RUN/checkpoints/last.ckpt."""
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # the arguments are those of the command line
     _Command(
         ChainModule,
         NecksData,

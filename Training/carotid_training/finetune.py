@@ -1,0 +1,288 @@
+"""carotid-train finetune: a model learns from annotated cases, and is compared with the model that it was.
+
+Each part goes on where it was stopped: the model that training starts from is measured on the test cases; `fit` trains
+with configs/finetune.yaml; the new model is calibrated on the validation cases and measured on the same test cases. It
+joins the models of the module and the command line if it is not worse there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from CarotidLandmarkLib.atomic import write_text
+from CarotidLandmarkLib.bundle import Bundle, models_directory, open_bundle, resources_directory
+from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
+from CarotidLandmarkLib.splits import freeze_splits
+from CarotidLandmarkLib.uncertainty import calibrate, conformal_factor
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .card import model_card
+from .comparison import Comparison, compare
+from .data import dataset_sha256
+from .evaluate import Settings, Step, check_landmarks, detect_cases
+from .export import LEVELS, accuracy_of, last_checkpoint, metadata_of, read_run, scores_of
+from .fit import configuration, fit
+from .necks.styles import Styles
+from .predictions import Outcome, annotated
+
+MINIMUM_PATIENTS = 5  # with fewer, one of the splits is empty
+# What detections ask for unless told otherwise: a model that claims less would refuse them.
+CLAIMED_LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run is made of; another recipe is another run. ``backgrounds``: sha256 of each."""
+
+    start_sha256: str
+    dataset_sha256: str
+    steps: int
+    seed: int
+    styles: tuple[str, ...]
+    backgrounds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """The new model, the comparison with its start, what is to be said of its calibration, and whether it is listed."""
+
+    bundle: Bundle
+    comparison: Comparison
+    calibration: str
+    listed: bool
+
+
+def finetune(
+    folder: Path,
+    start: Bundle,
+    output: Path,
+    steps: int = 600,
+    settings: Settings | None = None,
+    styles: Styles | None = None,
+    names: tuple[str, ...] = (),
+    force: bool = False,
+    bar: Callable[[], AbstractContextManager[Step]] | None = None,
+) -> Finetuned:
+    """Fine-tune ``start`` on the dataset in ``folder``; ``output``, the run's folder, gives the new model its name.
+
+    ``names``: the styles of digital necks to rehearse (none: all of ``styles``). ``force`` lists a worse model, too.
+    Raises ValueError with a sentence where something can not be used, KeyboardInterrupt when stopped (also in
+    training), OSError.
+    """
+    settings, styles, bar = settings or Settings(), styles or Styles(), bar or _silent
+    dataset = Dataset.open(folder)
+    check_landmarks(start, dataset)
+    styles.check(names)
+    _split(dataset)
+    _claim_name(output)
+    recipe = Recipe(
+        start.metadata.weights_sha256, dataset_sha256(dataset), steps, settings.seed,
+        names or tuple(styles.available), tuple(styles.fingerprint()),
+    )  # fmt: skip
+    tests = annotated(dataset, "test")
+    detector = Detector(start, settings.device)
+    _claim_folder(output, recipe)
+    with bar() as step:
+        before = detect_cases(detector, dataset, tests, output / "detections" / "before", settings, step)
+    _train(start, dataset, output, recipe, styles, detector.device)
+    architecture, state, training = read_run(output)
+    metadata = metadata_of(architecture, output.name, start.metadata.version, training)
+    validation = [case for case in map(dataset.case, dataset.case_ids()) if case.split == "validation"]
+    validation = [case for case in validation if case.annotators()]
+    with tempfile.TemporaryDirectory() as temporary, bar() as step:
+        detector = Detector(Bundle.save(Path(temporary) / output.name, metadata, state, ""), settings.device)
+        kept = output / "detections"
+        calibrating = detect_cases(detector, dataset, validation, kept / "validation", settings, step)
+        after = detect_cases(detector, dataset, tests, kept / "after", settings, step)
+    mirrors = {landmark.name: landmark.mirror for landmark in architecture.landmarks}
+    comparison = compare(before, after, mirrors, settings.seed)
+    calibration, words = _calibration(calibrating, list(mirrors))
+    metadata = replace(metadata, calibration=calibration, accuracy=accuracy_of(after, dataset.path.resolve().name))
+    card = model_card(metadata, date.today())
+    bundle = Bundle.save(output / "bundle", metadata, state, card)
+    titles = start.metadata.name, metadata.name
+    write_text(output / "comparison.md", comparison.markdown(*titles))
+    write_text(output / "comparison.csv", comparison.csv())
+    listed = force or not comparison.worse
+    if listed:
+        models_directory().mkdir(parents=True, exist_ok=True)
+        Bundle.save(models_directory() / output.name, metadata, state, card)
+    return Finetuned(bundle, comparison, words, listed)
+
+
+def _split(dataset: Dataset) -> None:
+    """Freeze the splits. Raises ValueError where patients are too few, or a split that is needed is empty."""
+    patients = len({case.group for case in annotated(dataset, None)})
+    if patients < MINIMUM_PATIENTS:
+        raise DatasetError(
+            f"{dataset.path.name} has annotated cases of {patients} patients; fine-tuning needs {MINIMUM_PATIENTS}: "
+            "some to learn from, some to measure by."
+        )
+    counts = freeze_splits(dataset)
+    for split in ("train", "test"):
+        if not counts[split]:
+            raise DatasetError(
+                f"{dataset.path.name} has no annotated case in the split '{split}'; annotate one, or add cases "
+                "without a split."
+            )
+
+
+def _claim_name(output: Path) -> None:
+    """Raises ValueError where the run's folder names a model that is not this run's."""
+    name = output.name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"'{name}' can not name a model; give an --output of letters, digits, '.', '_' and '-'.")
+    listed, own = models_directory() / name, output / "bundle"
+    same = own.is_dir() and listed.is_dir() and _weights(own) == _weights(listed)
+    if (resources_directory() / "Models" / name).exists() or (listed.exists() and not same):
+        raise ValueError(f"There is a model {name} already; give another --output: its name is the new model's.")
+
+
+def _weights(bundle: Path) -> str:
+    return Bundle.load(bundle).metadata.weights_sha256
+
+
+def _claim_folder(output: Path, recipe: Recipe) -> None:
+    """Begin a run in ``output``, or go on with it. Raises ValueError where something else is there; OSError."""
+    record, document = output / "finetune.json", json.loads(json.dumps(asdict(recipe)))
+    if not record.exists():
+        if output.exists() and any(output.iterdir()):
+            raise ValueError(f"{output} holds something else; give another --output.")
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(record, json.dumps(document, indent=2) + "\n")
+        return
+    begun = json.loads(record.read_text(encoding="utf-8"))
+    differing = [key.replace("_sha256", "") for key in document if begun.get(key) != document[key]]
+    if differing:
+        raise ValueError(
+            f"The run in {output} was begun with other {', '.join(differing)}; give another --output for a new run."
+        )
+
+
+def _train(start: Bundle, dataset: Dataset, output: Path, recipe: Recipe, styles: Styles, device: str) -> None:
+    """`fit` with configs/finetune.yaml, from the last checkpoint if there is one. Raises KeyboardInterrupt."""
+    checkpoint = last_checkpoint(output)
+    if checkpoint is not None and read_run(output)[2]["steps"] >= recipe.steps:
+        return
+    where = choose_device(device)
+    options: dict[str, object] = {
+        "config": configuration("finetune"),
+        "seed_everything": recipe.seed,
+        "model.seed": recipe.seed,
+        "model.start_from": start.path.resolve(),
+        "data.seed": recipe.seed,
+        "data.dataset": dataset.path.resolve(),
+        "data.styles": json.dumps(dict.fromkeys(recipe.styles, 1.0)),
+        "data.backgrounds": json.dumps([str(path.resolve()) for path in styles.paths]),
+        "trainer.default_root_dir": output,
+        "trainer.max_steps": recipe.steps,
+        "trainer.accelerator": "gpu" if where.type == "cuda" else where.type,
+        "trainer.devices": f"[{where.index or 0}]" if where.type == "cuda" else 1,
+        "trainer.precision": "bf16-mixed" if bfloat16_is_fast(where) else "32-true",
+    }
+    if checkpoint is not None:
+        options |= {"ckpt_path": checkpoint, "weights_only": "false"}  # our own file, written by our own trainer
+    with _quiet():
+        try:
+            fit([f"--{name}={value}" for name, value in options.items()])
+        except SystemExit as stopped:  # so lightning ends after Ctrl-C
+            raise KeyboardInterrupt from stopped
+
+
+def _calibration(outcomes: list[Outcome], landmarks: list[str]) -> tuple[dict, str]:
+    """Split-conformal factors, or none at all where the cases do not suffice for `CLAIMED_LEVEL`; and a sentence."""
+    scores = scores_of(outcomes, landmarks)
+    fewest = min(map(len, scores.values()))
+    try:
+        conformal_factor([0.0] * fewest, CLAIMED_LEVEL)
+    except ValueError as error:
+        return {}, f"Not calibrated: {error} Its regions are a Gaussian's and may be too small."
+    return calibrate(scores, LEVELS), f"Calibrated on {fewest} or more validation cases of each landmark."
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice on things that are settled here stays unsaid; its progress bar stays."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@contextmanager
+def _silent() -> Iterator[Step]:
+    yield lambda words, share: None
+
+
+def main(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The folder with dataset.json.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="BUNDLE", help="Where to start: a bundle's folder, or a model's name.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's folder; its name is the new model's.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 600,
+    seed: Annotated[int, typer.Option(min=0, max=255, help="Of training, noise and bootstrap.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
+    styles: Annotated[str, typer.Option(help="Digital necks to rehearse, separated by commas; default: all.")] = "",
+    background: Annotated[
+        list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="List the new model even if it is worse.")] = False,
+) -> None:
+    """Teach a model with annotated cases, compare it with what it was, and list it if it is not worse."""
+    console = Console(stderr=True)
+
+    @contextmanager
+    def bar() -> Iterator[Step]:
+        columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("opening", total=1.0)
+            yield lambda words, share: progress.update(task, description=words, completed=share)
+
+    def say(sentence: str, style: str | None = None) -> None:
+        console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        start = open_bundle(model)
+        folder = output or Path("runs") / f"{start.metadata.name}-{dataset.resolve().name}"
+        names = tuple(name.strip() for name in styles.split(",") if name.strip())
+        result = finetune(
+            dataset, start, folder, steps, Settings(device, seed=seed), Styles(background or ()), names, force, bar
+        )
+    except (ValueError, OSError) as error:
+        say(f"carotid-train finetune: {error}", "red")
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        say("carotid-train finetune: stopped; the same command goes on from here.", "yellow")
+        raise typer.Exit(3) from None
+    new, comparison = result.bundle.metadata.name, result.comparison
+    Console().print(comparison.table(start.metadata.name, new))
+    say(comparison.words)
+    say(result.calibration)
+    if not result.listed:
+        say(f"Not listed: {new} is worse than {start.metadata.name}. It is kept in {result.bundle.path}; "
+            "the same command with --force lists it.", "yellow")  # fmt: skip
+    else:
+        though = ", although it is worse: --force" if comparison.worse else ""
+        say(f"Listed{though}: {new} is now among the models of the module, and of carotid-landmark --model {new}.")
