@@ -1,0 +1,41 @@
+"""Several annotators of one case: training, evaluation and the agreement report speak of the same point."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from carotid_training.disk import CACHE_VARIABLE, CaseBatches
+from carotid_training.predictions import outcomes_of
+from CarotidLandmarkLib.agreement import consensus
+from CarotidLandmarkLib.agreement_report import readings_of
+from CarotidLandmarkLib.dataset import Dataset
+
+LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
+SAID = {
+    "anna": {LEFT: (30.0, 0.0, 0.0), RIGHT: None},
+    "ben": {LEFT: (33.0, 6.0, 0.0), RIGHT: None},
+    "cleo": {LEFT: None, RIGHT: (-30.0, 0.0, 0.0)},
+}
+
+
+@pytest.fixture
+def dataset(tmp_path, case_volume, monkeypatch) -> Dataset:
+    """One training case; two of three have placed the left point, one of three the right one."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    made = Dataset.create(tmp_path / "set", NAMES)
+    made.add_case(case_volume, "c1", split="train")
+    for who, points in SAID.items():
+        made.save_annotation("c1", who, points, {n: "missing" if p is None else "corrected" for n, p in points.items()})
+    return made
+
+
+def test_training_evaluation_and_the_report_use_the_same_consensus(dataset, make_detection):
+    expected = {LEFT: (31.5, 3.0, 0.0), RIGHT: None}
+    (reading,) = readings_of(dataset)
+    assert consensus(list(reading.said.values()), NAMES) == expected
+    outcomes = outcomes_of(dataset, dataset.case("c1"), make_detection())
+    assert {outcome.landmark: outcome.truth_lps for outcome in outcomes} == expected
+    batch = CaseBatches(dataset, "train", 1, NAMES).each_once()[0]
+    assert batch.present.tolist() == [[True, False]]
+    assert batch.landmarks_lps[0, 0].tolist() == pytest.approx(expected[LEFT])
+    assert np.isnan(batch.landmarks_lps[0, 1].numpy()).all()
