@@ -9,8 +9,10 @@ import slicer
 import vtk
 from CarotidLandmarkLib import scene, scene_display, scene_review
 from CarotidLandmarkLib.bundle import BundleError, resources_directory
-from CarotidLandmarkLib.dataset import DatasetError
+from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.drafts import read_draft
 from CarotidLandmarkLib.markups import read_markups
+from CarotidLandmarkLib.module_case import CaseInScene
 from CarotidLandmarkLib.module_dataset import DatasetPanel
 from CarotidLandmarkLib.module_install import ensure_dependencies
 from CarotidLandmarkLib.module_job import DetectionCancelled, DetectionFailed
@@ -397,6 +399,26 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         self.assertLess(math.dist(scene.position_lps(again, 0), place), 1e-3)
         self.assertIsNone(scene.position_lps(again, 1))
         self.assertEqual(list(scene_review.review_of(again).status.values()), ["accepted", "missing"])
+
+    def test_work_on_a_case_of_a_dataset_is_a_draft_until_it_is_saved(self):
+        with tempfile.TemporaryDirectory() as folder:
+            dataset = Dataset.create(Path(folder) / "necks", tuple(scene.LABELS))
+            case = dataset.case(dataset.add_case(self.samplePath()))
+            shown = CaseInScene(self.logic.show, self.logic.volumes)
+            shown.dataset, shown.annotator = dataset, "reader-1"
+            self.assertIn("No model", shown.open(case, lambda volumeNode: None))
+            _case, nodes = shown.find()
+            scene_review.bring_back(nodes, 0, (20.0, -8.0, 4.0))
+            scene_review.accept(nodes, 1)
+            shown.keep()
+            draft = read_draft(case, "reader-1")
+            self.assertEqual(list(draft.landmarks.values()), [("corrected", (20.0, -8.0, 4.0)), ("accepted", None)])
+            self.assertEqual(case.annotators(), [])
+            shown.save(case, nodes)
+            saved = case.annotation("reader-1")
+            self.assertEqual(list(saved.points.values()), [(20.0, -8.0, 4.0), None])
+            self.assertEqual(list(saved.status.values()), ["corrected", "missing"])
+            self.assertIsNone(read_draft(case, "reader-1"))
 
     def test_cancel_returns_at_once_and_leaves_the_scene_alone(self):
         volumeNode = self.loadSample()

@@ -55,7 +55,9 @@ class CaseInScene:
 
     def find(self) -> tuple[Case, DetectionNodes] | None:
         """The case of the dataset that is in the scene, be it the input volume or not."""
-        for volume in self._case_volumes() if self.dataset is not None else ():
+        if self.dataset is None:
+            return None
+        for volume in self._case_volumes():
             case_id, _space, digest = volume.GetAttribute(CASE_ATTRIBUTE).partition(" ")
             nodes = scene.find_detection(volume)
             try:

@@ -14,11 +14,12 @@ from . import scene
 from .dataset import Case, Dataset, DatasetError, check_annotator
 from .module_case import CaseInScene, ask
 from .module_review import ReviewPanel
+from .review_queue import Order
 from .scene import DetectionNodes
 from .scene_review import review_of
 from .volume import VolumeError
 
-ORDERS = ("uncertain", "doubtful", "random")
+ORDERS: tuple[Order, ...] = ("uncertain", "doubtful", "random")
 COPY_ATTRIBUTE = "CarotidLandmark.CopiedTo"  # of a volume that was added to a dataset: the case's id and sha256
 
 
@@ -65,7 +66,11 @@ class DatasetPanel:
         title = _("Open a dataset, or choose an empty folder for a new one")
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, self._folder)
         if folder:
-            self._attempt(lambda: self._open_folder(str(folder)))
+            self.open_folder(str(folder))
+
+    def open_folder(self, folder: str) -> None:
+        """What choosing ``folder`` does."""
+        self._attempt(lambda: self._open_folder(folder))
 
     def step(self, step: int) -> None:
         """Open the case ``step`` places further in the queue, round and round."""
@@ -73,12 +78,17 @@ class DatasetPanel:
 
     def save_and_next(self) -> None:
         """Save the case that is shown, then open the next one of the queue that this annotator has not reviewed."""
-        self._attempt(lambda: self._save() and self._next_unreviewed())
+
+        def go() -> None:
+            if self._save():
+                self._next_unreviewed()
+
+        self._attempt(go)
 
     def follow_parameters(self) -> None:
         """Open what the scene's parameters name when that has changed: a saved scene knows its dataset."""
         parameters = self._parameters()
-        order = parameters.order if parameters.order in ORDERS else ORDERS[0]
+        order = next((order for order in ORDERS if order == parameters.order), ORDERS[0])
         changed, self._order = order != self._order, order
         if parameters.datasetFolder != self._folder:
             self._use(None, parameters.datasetFolder)
@@ -148,9 +158,8 @@ class DatasetPanel:
         self._changed()
         if not self._queue:
             self._say(_no_cases())
-        elif not self._shown.annotator:
-            self._say(_no_name())
         else:
+            self._annotator()  # says what is wrong with the name
             self._open_case(0)
 
     def _close(self) -> None:
@@ -255,13 +264,22 @@ class DatasetPanel:
         words = self._shown.open(self._opened().case(self._queue[place]), self._choose_volume)
         self._say(words)
         self._changed()
-        self._review.step_landmark(1)
+        self.ui.resultsTable.setCurrentCell(-1, -1)
+        self._review.step_landmark(1)  # all views go to the first point
+
+    def _wait_for_detection(self) -> None:
+        if self._logic.running:
+            raise DatasetError(_("A detection is running; wait for it, or cancel it first."))
 
     def _choose_volume(self, volume: Any) -> None:
         self._parameters().inputVolume = volume
 
     def _leave(self) -> bool:
-        """Whether the case in the scene may go; asks when there is unsaved work on it."""
+        """Whether the case in the scene may go; asks when there is unsaved work on it.
+
+        Raises DatasetError while a detection runs.
+        """
+        self._wait_for_detection()
         self._review.write_remarks()
         self._shown.keep()
         case_id = self._shown.unsaved()
@@ -292,6 +310,7 @@ class DatasetPanel:
         name = self._annotator()
         if name == self._shown.annotator:
             return False
+        self._wait_for_detection()
         self._shown.keep()
         found = self._shown.find()
         self._shown.annotator = name
@@ -309,6 +328,7 @@ class DatasetPanel:
         found = self._shown.find()
         if found is None:
             raise DatasetError(_no_cases())
+        self._wait_for_detection()
         if self._take_over():
             self._say(_("The queue is that of {name} now; look at the case, then save.").format(name=self._annotator()))
             return False

@@ -1,6 +1,7 @@
 """The harness and the made-up scans on the import path; one application for all widget tests."""
 
 import sys
+import types
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -50,3 +51,40 @@ def widget(application, opened, tiny):
     opened.initializeParameterNode()
     yield opened
     opened.logic.cancel()
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Three predicted cases: the region of ``unsure`` is wide, the verdict on ``alarmed`` is not ok."""
+    from CarotidLandmarkLib.dataset import Dataset
+    from CarotidLandmarkLib.detection import Quality
+    from scene_cases import LEFT, RIGHT, make_detection, neck_volume
+
+    dataset = Dataset.create(tmp_path / "necks", (LEFT, RIGHT))
+    for case_id, scale, quality in (("sure", 1, "ok"), ("unsure", 2, "ok"), ("alarmed", 1, "review")):
+        dataset.add_case(neck_volume(5.0), case_id)
+        dataset.save_prediction(case_id, make_detection(scale=scale, quality=Quality(quality)))
+    return dataset
+
+
+@pytest.fixture
+def choose(widget, monkeypatch):
+    """Press Open or create and choose a folder."""
+    import qt
+
+    def choose(folder):
+        chosen = types.SimpleNamespace(getExistingDirectory=lambda *_: str(folder))
+        monkeypatch.setattr(qt, "QFileDialog", chosen)
+        widget.ui.openDatasetButton.click()
+
+    return choose
+
+
+@pytest.fixture
+def opened_dataset(widget, dataset, choose):
+    """The dataset, opened by anna: its most uncertain case is shown."""
+    from panel_steps import type_name
+
+    type_name(widget, "anna")
+    choose(dataset.path)
+    return dataset

@@ -53,3 +53,30 @@ def press(application, key, modifier=Qt.KeyboardModifier.NoModifier):
     application.processEvents()
     QTest.keyClick(window, key, modifier)
     application.processEvents()
+
+
+def type_name(widget, name):
+    line = widget.ui.annotatorLineEdit
+    line.clear()
+    QTest.keyClicks(line, name)
+    QTest.keyClick(line, Qt.Key.Key_Return)
+
+
+def case_shown(widget):
+    return widget.ui.inputSelector.currentNode().GetName()
+
+
+def nodes_shown(widget):
+    return scene.find_detection(widget.ui.inputSelector.currentNode())
+
+
+def drag_left_point(widget, application):
+    """Drag it 40 pixels to the patient's left and 20 backwards in the axial view; returns where it is then."""
+    nodes = nodes_shown(widget)
+    place = scene.to_ras(scene.position_lps(nodes, 0))
+    red = application.layoutManager().widgets["Red"]
+    red.view.look_at(place, 90.0)
+    red.view.pixels()
+    start = pixel_of(red, place)
+    drag(application, red, start, start + QPoint(40, 20))
+    return scene.position_lps(nodes, 0)

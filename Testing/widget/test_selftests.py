@@ -11,6 +11,7 @@ NAMES = [
     "test_points_follow_the_transform_of_their_scan",
     "test_a_review_is_shown_on_the_point_and_can_be_undone",
     "test_scene_and_review_survive_saving_and_opening",
+    "test_work_on_a_case_of_a_dataset_is_a_draft_until_it_is_saved",
     "test_cancel_returns_at_once_and_leaves_the_scene_alone",
     "test_bad_input_is_refused_in_one_sentence",
 ]
