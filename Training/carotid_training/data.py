@@ -73,7 +73,9 @@ class ValidationBatches(Dataset):
 
     def __getitem__(self, index: int) -> SampleBatch:
         if index not in self.rendered:
-            self.rendered[index] = self.streams[index % len(self.streams)].batch(index)
+            # Placing vessels in real tissue descends a gradient, which validation switches off.
+            with torch.inference_mode(False), torch.enable_grad():
+                self.rendered[index] = self.streams[index % len(self.streams)].batch(index)
         return self.rendered[index]
 
 
