@@ -333,15 +333,17 @@ def main(arguments: argparse.Namespace) -> None:
     same_settings(
         output,
         {"model": bundle.metadata.weights_sha256, "style": style.case_ids(), "original": original.case_ids(),
-         "rehearse": arguments.rehearse, "steps": arguments.steps, "passes": arguments.passes, "seed": arguments.seed},
+         "rehearse": arguments.rehearse, "steps": arguments.steps, "passes": arguments.passes, "seed": arguments.seed,
+         "counts": arguments.counts, "unseen": arguments.unseen},
     )  # fmt: skip
     where = ["--model", str(bundle.path), "--device", arguments.device]
     predict = ["cohort", style.path, "--predict", "--passes", str(arguments.passes), *where]
     subprocess.run([COMMANDS / "carotid-landmark", *predict], check=True)
-    unseen, queues = choose_cases(style, COUNTS, UNSEEN, arguments.seed)
-    sets = {STYLE: (style, unseen), ORIGINAL: (original, order_cases(original, "random", arguments.seed)[:UNSEEN])}
+    unseen, queues = choose_cases(style, arguments.counts, arguments.unseen, arguments.seed)
+    known = order_cases(original, "random", arguments.seed)[: arguments.unseen]
+    sets = {STYLE: (style, unseen), ORIGINAL: (original, known)}
     (output / "points").mkdir(exist_ok=True)
-    options = [*where, "--steps", str(arguments.steps), "--styles", arguments.rehearse]
+    options = [*where, "--steps", str(arguments.steps), "--seed", str(arguments.seed), "--styles", arguments.rehearse]
     options += [word for path in arguments.background for word in ("--background", str(path.resolve()))]
 
     def measured(order: str, cases: int) -> Point:
@@ -358,13 +360,13 @@ def main(arguments: argparse.Namespace) -> None:
     facts = {
         "first model": f"{bundle.metadata.name} {bundle.metadata.version}",
         "corrected style": f"{style.path.resolve().name}, {len(unseen)} unseen cases",
-        "original styles": f"{original.path.resolve().name}, {len(sets[ORIGINAL][1])} cases",
+        "original styles": f"{original.path.resolve().name}, {len(known)} cases",
         "fine-tuning": f"{arguments.steps} steps each, from the first model; rehearsed: {arguments.rehearse}",
         "noise passes": f"{arguments.passes}, seed {arguments.seed}",
     }
     before = point("before", 0)
     points: list[Point] = []
-    for cases in COUNTS:
+    for cases in arguments.counts:
         for order in ORDERS:
             print(f"{cases} cases, {order} order", flush=True)
             points.append(point(order, cases))
@@ -380,6 +382,8 @@ if __name__ == "__main__":
     parser.add_argument("--background", type=Path, action="append", default=[], help="CT for styles of real tissue")
     parser.add_argument("--model", required=True, help="the first model: a bundle's folder or name")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="of corrected cases")
+    parser.add_argument("--unseen", type=int, default=UNSEEN, help="cases of each set to measure by")
     parser.add_argument("--steps", type=int, default=600, help="of each fine-tuning")
     parser.add_argument("--passes", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
