@@ -115,7 +115,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         self.logic.cancel()
-        self.review.remove_keys()
+        self.exit()
         self.removeObservers()
 
     def enter(self):

@@ -3,12 +3,13 @@
     python Testing/widget/screenshots.py [FOLDER]
 
 FOLDER is docs/images unless given. Writes panel-rest.png, panel-running.png, panel-results.png, panel-review.png,
-window.png, view-3d.png and slices.png.
+panel-dataset.png, window.png, view-3d.png and slices.png.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np  # noqa: E402
 import slicer  # noqa: E402
 from CarotidLandmarkLib import scene, scene_pictures  # noqa: E402
 from CarotidLandmarkLib.bundle import resources_directory  # noqa: E402
+from CarotidLandmarkLib.dataset import Dataset  # noqa: E402
 from CarotidLandmarkLib.volume import Volume, read_volume  # noqa: E402
 from harness import Application, launch  # noqa: E402
 from panel_steps import drag, pixel_of  # noqa: E402
@@ -54,6 +56,7 @@ def take_all(folder: Path, volume: Volume, application: Application, widget: Any
     ]
     _review(nodes, application, widget)
     taken.append(_panel(widget, application, folder / "panel-review.png"))
+    taken.append(picture_dataset(folder / "panel-dataset.png", volume, nodes.detection, application, widget))
     return taken
 
 
@@ -70,6 +73,22 @@ def _review(nodes: scene.DetectionNodes, application: Application, widget: Any) 
     widget.ui.annotatorLineEdit.setText("reader-1")
     widget.ui.commentLineEdit.setText("calcified plaque on both sides")
     widget.review.write_remarks()
+
+
+def picture_dataset(path: Path, volume: Volume, detection: Any, application: Application, widget: Any) -> Path:
+    """The panel in the middle of a dataset of five cases, one saved, the next one corrected and not saved yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = Dataset.create(Path(folder) / "necks-2026", [landmark.name for landmark in detection.landmarks])
+        for number in range(1, 6):
+            dataset.save_prediction(dataset.add_case(volume, f"case-{number}"), detection)
+        widget.ui.annotatorLineEdit.setText("reader-1")
+        widget.dataset.open_folder(str(dataset.path))
+        widget.ui.saveNextButton.click()
+        _review(scene.find_detection(widget.ui.inputSelector.currentNode()), application, widget)
+        widget.refresh()
+        picture = _panel(widget, application, path)
+        slicer.mrmlScene.Clear(0)
+    return picture
 
 
 def _panel(widget: Any, application: Application, path: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import slicer
@@ -188,6 +190,17 @@ def test_a_second_detection_asks_before_it_touches_a_reviewed_point(widget, node
     assert scene.position_lps(nodes, 0) == pytest.approx((20.0, -8.0, 4.0) if kept else (30.0, -12.0, 7.0))
     assert scene.position_lps(nodes, 1) == pytest.approx((-30.0, -12.0, 7.0))
     assert review_of(nodes).status[LEFT] == ("accepted" if kept else "predicted")
+
+
+def test_a_reviewed_point_stays_when_another_model_lists_the_landmarks_in_another_order(widget, nodes):
+    scene.set_position(nodes, 0, (20.0, -8.0, 4.0))
+    widget.ui.acceptButton.click()
+    detection = make_detection(left=(30.0, -12.0, 7.0), right=(-30.0, -12.0, 7.0))
+    widget.logic.show(nodes.volume, replace(detection, landmarks=detection.landmarks[::-1]), True)
+    assert scene.position_lps(nodes, 1) == pytest.approx((20.0, -8.0, 4.0))
+    assert nodes.points.GetNthControlPointLabel(1) == "L bifurcation (accepted)"
+    assert scene.position_lps(nodes, 0) == pytest.approx((-30.0, -12.0, 7.0))
+    assert nodes.points.GetNthControlPointLabel(0) == "R bifurcation (predicted)"
 
 
 def test_cancelling_that_question_detects_nothing(widget, nodes, application):
