@@ -379,7 +379,8 @@ def _show(
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table("landmark", "status", "LPS (mm)", "± (mm)", "region (mm³)", box=SIMPLE_HEAD, pad_edge=False)
+    reach = f"± at {detection.level:.0%} (mm)" if detection.level else "± (mm)"
+    table = Table("landmark", "status", "LPS (mm)", reach, "region (mm³)", box=SIMPLE_HEAD, pad_edge=False)
     if truth is not None:
         table.add_column("error (mm)")
     for landmark in detection.landmarks:
@@ -388,7 +389,7 @@ def _show(
             bundle.metadata.labels[landmark.name],
             f"{landmark.status} {landmark.presence:.0%}",
             _numbers(position),
-            _numbers(landmark.std_mm),
+            _numbers(region.reach_mm if region else None),
             f"{region.volume_mm3:.0f}" if region else "–",
         ]
         if truth is not None:

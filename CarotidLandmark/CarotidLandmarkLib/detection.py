@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -45,6 +46,15 @@ class ConfidenceRegion:
     paper_volume_mm3: float
     semi_axes_mm: tuple[float, float, float]
     axes_lps: tuple[tuple[float, float, float], ...]
+
+    @property
+    def reach_mm(self) -> tuple[float, float, float]:
+        """How far the ellipsoid reaches to either side of the point along the patient's axes (x, y, z)."""
+        x, y, z = (
+            math.hypot(*(semi * axis[n] for semi, axis in zip(self.semi_axes_mm, self.axes_lps, strict=True)))
+            for n in range(3)
+        )
+        return x, y, z
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,12 @@ class Detection:
             if landmark.name == name:
                 return landmark
         raise KeyError(name)
+
+    @property
+    def level(self) -> float | None:
+        """The level of its confidence regions; None where there are none."""
+        levels = {landmark.confidence.level for landmark in self.landmarks if landmark.confidence is not None}
+        return max(levels, default=None)
 
     def to_json(self) -> str:
         """The text of ``detection.json``."""

@@ -104,13 +104,13 @@ class ResultsTable:
         self._filling = True
         try:
             detection = None if nodes is None else nodes.detection
-            level = _level(detection)
+            level = (None if detection is None else detection.level) or 0.9
             titles = [
                 _("Name"),
                 _("Side"),
                 _("Status"),
                 _("R A S (mm)"),
-                _("+- R A S (mm)"),
+                _("+- R A S at {level:.0%} (mm)").format(level=level),
                 _("{level:.0%} volume (mm3)").format(level=level),
                 _("Presence"),
                 _("Verdict"),
@@ -154,7 +154,7 @@ class ResultsTable:
             side,
             shown,
             "" if place is None else "{:.1f}  {:.1f}  {:.1f}".format(*to_ras(place)),
-            "" if landmark.std_mm is None else "{:.1f}  {:.1f}  {:.1f}".format(*landmark.std_mm),
+            "" if region is None else "{:.1f}  {:.1f}  {:.1f}".format(*region.reach_mm),
             "" if region is None else f"{region.volume_mm3:.0f}",
             f"{landmark.presence:.0%}" if detection.passes else "",
             verdict_word(verdict),
@@ -170,8 +170,3 @@ class ResultsTable:
     def _tell(self) -> None:
         if not self._filling and self.row() >= 0:
             self._selected(self.row())
-
-
-def _level(detection: Detection | None) -> float:
-    regions = [] if detection is None else [mark.confidence for mark in detection.landmarks if mark.confidence]
-    return regions[0].level if regions else 0.9

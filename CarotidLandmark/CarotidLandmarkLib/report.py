@@ -62,7 +62,7 @@ def report_html(volume: Volume, detection: Detection, truth: Points | None = Non
         verdict=VERDICTS[detection.quality.verdict],
         landmarks=landmarks,
         has_truth=truth is not None,
-        level=_level(detection),
+        level=detection.level,
         overview=_inline(overview.png),
         overview_caption=overview.caption,
     )
@@ -83,11 +83,6 @@ def _landmark(volume: Volume, landmark: LandmarkResult, colour: str, truth: Poin
         "truth": "not marked" if landmark.name not in (truth or {}) else "absent" if known is None else "present",
         "picture": None if lps is None else _inline(slices_png(volume, lps, landmark.confidence, colour, known)),
     }
-
-
-def _level(detection: Detection) -> float | None:
-    levels = {landmark.confidence.level for landmark in detection.landmarks if landmark.confidence is not None}
-    return max(levels, default=None)
 
 
 def _inline(png: bytes) -> str:

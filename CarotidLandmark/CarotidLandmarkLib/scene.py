@@ -295,8 +295,10 @@ def write_bundle(scene: Any, path: Path) -> None:
 def _description(landmark: LandmarkResult) -> str:
     if landmark.status == "missing":
         return f"missing, presence {landmark.presence:.0%}"
-    spread = "" if landmark.std_mm is None else ", +- {:.1f} {:.1f} {:.1f} mm (R A S)".format(*landmark.std_mm)
-    return f"predicted, presence {landmark.presence:.0%}{spread}"
+    region = landmark.confidence
+    reach = "" if region is None else ", +- {:.1f} {:.1f} {:.1f} mm (R A S)".format(*region.reach_mm)
+    level = "" if region is None else f" at {region.level:.0%}"
+    return f"predicted, presence {landmark.presence:.0%}{reach}{level}"
 
 
 def _collect(points: Any) -> DetectionNodes | None:
@@ -365,8 +367,8 @@ def _fill_table(node: Any, detection: Detection) -> None:
         nothing = (float("nan"),) * 3
         position = nothing if landmark.position_lps_mm is None else to_ras(landmark.position_lps_mm)
         region = landmark.confidence
-        row: list[Any] = [landmark.name, landmark.status, landmark.presence, *position, *(landmark.std_mm or nothing)]
-        row += nothing[:2] if region is None else [region.level, region.volume_mm3]
+        row: list[Any] = [landmark.name, landmark.status, landmark.presence, *position]
+        row += [*nothing, *nothing[:2]] if region is None else [*region.reach_mm, region.level, region.volume_mm3]
         for column, value in enumerate(row):
             table.GetColumn(column).InsertNextValue(value if isinstance(value, str) else float(value))
     node.SetAndObserveTable(table)

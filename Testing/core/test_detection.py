@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from CarotidLandmarkLib.detection import (
     CSV_COLUMNS,
@@ -17,6 +18,7 @@ from CarotidLandmarkLib.detection import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 number = st.floats(-1e4, 1e4, allow_nan=False)
 positive = st.floats(0, 1e4)
@@ -127,3 +129,16 @@ def test_a_landmark_is_found_by_its_name():
     assert EXAMPLE["right_carotid_bifurcation"].status == "missing"
     with pytest.raises(KeyError):
         EXAMPLE["bregma"]
+
+
+@given(
+    st.tuples(*[st.floats(0.1, 30)] * 3), st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: sum(map(abs, q)) > 0.1)
+)
+def test_a_region_reaches_as_far_along_the_patient_s_axes_as_its_farthest_points(semi_axes, quaternion):
+    axes = Rotation.from_quat(quaternion).as_matrix()
+    found = ConfidenceRegion(0.9, 1.0, 1.0, semi_axes, tuple(map(tuple, axes.tolist())))
+    for n, reach in enumerate(found.reach_mm):
+        # The point of the ellipsoid x = axes^T (semi * u), |u| = 1, that lies farthest along axis n.
+        direction = np.array(semi_axes) * axes[:, n]
+        farthest = axes.T @ (np.array(semi_axes) * direction / np.linalg.norm(direction))
+        assert reach == pytest.approx(farthest[n])

@@ -101,7 +101,8 @@ def test_points_are_named_fixed_in_number_and_described(nodes):
     points = nodes.points
     assert [points.GetNthControlPointLabel(n) for n in range(2)] == ["L bifurcation", "R bifurcation"]
     assert points.AddControlPoint((0.0, 0.0, 0.0), "third") == -1
-    assert points.GetNthControlPointDescription(0) == "predicted, presence 97%, +- 1.4 1.2 1.7 mm (R A S)"
+    reach = "{:.1f} {:.1f} {:.1f}".format(*make_detection().landmarks[0].confidence.reach_mm)
+    assert points.GetNthControlPointDescription(0) == f"predicted, presence 97%, +- {reach} mm (R A S) at 90%"
 
 
 def test_a_missing_landmark_is_missing_in_the_scene_and_has_no_ellipsoid(stage):

@@ -41,7 +41,7 @@ def test_the_table_tells_side_status_place_spread_volume_presence_and_verdict(wi
         "Side": "left",
         "Status": "predicted",
         "R A S (mm)": "-27.0  11.0  6.5",
-        "+- R A S (mm)": "1.4  1.2  1.7",
+        "+- R A S at 90% (mm)": "5.4  4.5  2.9",
         "90% volume (mm3)": "251",
         "Presence": "97%",
         "Verdict": "review",
