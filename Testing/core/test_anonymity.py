@@ -17,6 +17,7 @@ import pytest
 from CarotidLandmarkLib import cli
 from CarotidLandmarkLib.agreement_report import write_agreement
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.drafts import write_draft
 from pydicom.datadict import DicomDictionary
 from pydicom.sequence import Sequence
 
@@ -152,6 +153,7 @@ def test_no_byte_of_a_dataset_identifies_the_patient(kind, request, tmp_path, ma
     points = {LEFT: (12.0, -20.0, 40.0), RIGHT: None}
     for who in ("anna", "ben"):
         dataset.save_annotation(case_id, who, points, {LEFT: "corrected", RIGHT: "missing"})
+    write_draft(dataset.case(case_id), "cleo", {LEFT: ("corrected", (12.0, -20.0, 40.0))}, "")
     run("queue", dataset.path)
     run("cohort", dataset.path, "--csv", dataset.path / "cohort.csv")
     write_agreement(dataset, dataset.path / "agreement", limit_mm=1.0)
