@@ -26,6 +26,14 @@ AXES = {  # columns: where i, j and k lead, LPS
 }
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nobodys_home(tmp_path_factory):
+    """Whoever runs the tests has no models of their own, and gets none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture
 def make_volume() -> Callable[..., Volume]:
     """A function: an int16 scan of random HU (-1024 to 1500), 24 x 20 x 18 voxels, in a named orientation."""

@@ -86,7 +86,8 @@ def _answers_for_its_errors(command: Callable[..., None]) -> Callable[..., None]
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A NRRD, NIfTI or MetaImage file, or a DICOM folder.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results; made if needed.")]
 Model = Annotated[
-    str | None, typer.Option(metavar="BUNDLE", help="A model bundle's folder, or a bundled model's name.")
+    str | None,
+    typer.Option(metavar="BUNDLE", help="A model bundle's folder, or the name of a model that `info` lists."),
 ]
 Passes = Annotated[int, typer.Option(min=2, max=10_000, help="Noise passes; more make the uncertainty steadier.")]
 Level = Annotated[float, typer.Option(help="Confidence level of the regions, between 0 and 1.")]
@@ -173,7 +174,7 @@ def info(
     """Say what a model bundle is: landmarks, training, accuracy, calibration, intended use, licence."""
     from rich.table import Table
 
-    from .bundle import open_bundle
+    from .bundle import available_bundles, open_bundle
 
     opened = open_bundle(bundle)
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -181,6 +182,8 @@ def info(
     table.add_column(overflow="fold")
     for key, value in _described(opened).items():
         table.add_row(key, value)
+    if bundle is None:
+        table.add_row("models here", ", ".join(each.path.name for each in available_bundles()))
     _console().print(table)
 
 

@@ -16,6 +16,8 @@ from CarotidLandmarkLib.bundle import (
     LandmarkSpec,
     available_bundles,
     default_bundle,
+    models_directory,
+    open_bundle,
 )
 
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
@@ -170,6 +172,17 @@ def test_the_newest_bundled_model_is_the_default_and_a_damaged_one_is_named_in_t
     found = available_bundles([extra.path, tmp_path / "Models"])
     assert [bundle.path.name for bundle in found] == ["m-1.10.0", "mine"]
     assert "m-1.9.0" in caplog.text
+
+
+def test_a_users_own_model_is_listed_after_the_shipped_ones_and_opens_by_its_name(tmp_path, monkeypatch):
+    shipped = Bundle.save(tmp_path / "Models" / "shipped", METADATA, state(), "")
+    monkeypatch.setattr(bundle_module, "resources_directory", lambda: tmp_path)
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
+    assert [each.path for each in available_bundles()] == [shipped.path]
+    mine = Bundle.save(models_directory() / "mine", replace(METADATA, version="9.0"), state(), "")
+    assert [each.path for each in available_bundles()] == [shipped.path, mine.path]
+    assert open_bundle("mine").path == mine.path and open_bundle("shipped").path == shipped.path
+    assert default_bundle().path == shipped.path  # one's own model is chosen, never slipped in
 
 
 def test_no_bundled_model_is_said_plainly(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from carotid_training.comparison import COST, MISTAKE_MM, compare
 from carotid_training.disk import CaseBatches
 from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
+from carotid_training.necks.styles import Styles
 from CarotidLandmarkLib.bundle import Bundle, BundleError, BundleMetadata, available_bundles, open_bundle
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
@@ -25,6 +26,7 @@ from CarotidLandmarkLib.volume import Volume
 from typer.testing import CliRunner
 
 from .outcomes import LANDMARKS, LEFT, PLACES, RIGHT, outcome
+from .stand_in_neck import StandInNeck
 
 app = typer.Typer()
 app.command()(finetune.main)
@@ -34,7 +36,8 @@ MIRRORS = {LEFT: RIGHT, RIGHT: LEFT}
 
 @pytest.fixture(autouse=True)
 def user(tmp_path, monkeypatch):
-    """A user without models or cached scans."""
+    """A user without models or cached scans, who rehearses necks that are rendered in no time."""
+    monkeypatch.setattr(Styles, "draw", lambda self, style, seed: StandInNeck(seed))
     monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CAROTID_CACHE", str(tmp_path / "cache"))
     before = signal.getsignal(signal.SIGINT)
@@ -154,8 +157,6 @@ def test_a_run_stopped_in_training_goes_on_and_ends_as_if_it_had_not_been(datase
     stopped = run(dataset, doubtful, tmp_path / "part", steps=13)
     assert stopped.exit_code == 3 and "the same command goes on from here" in stopped.output
     assert not (tmp_path / "part" / "bundle").exists()
-    monkeypatch.undo()
-    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
     first = []
 
     def watched(self, batches, number):
@@ -168,3 +169,164 @@ def test_a_run_stopped_in_training_goes_on_and_ends_as_if_it_had_not_been(datase
     assert run(dataset, doubtful, tmp_path / "whole", steps=13).exit_code == 0
     parts, whole = (Bundle.load(tmp_path / name / "bundle").state for name in ("part", "whole"))
     assert all(torch.equal(parts[name], whole[name]) for name in whole)
+
+
+class TestWhatIsRefused:
+    """One sentence, exit code 2, and nothing begun."""
+
+    @pytest.fixture
+    def refused(self, tmp_path):
+        """A function: the command's only words after "carotid-train finetune: "."""
+
+        def refused(dataset, start, *options, output="new") -> str:
+            result = run(dataset, start, tmp_path / output, *options)
+            assert result.exit_code == 2, result.output
+            assert not (tmp_path / output / "checkpoints").exists()
+            return result.output.removeprefix("carotid-train finetune: ").strip()
+
+        return refused
+
+    @pytest.fixture
+    def few(self, tmp_path) -> Dataset:
+        """Six scans of six patients; nobody has annotated any."""
+        made = Dataset.create(tmp_path / "few", [LEFT, RIGHT])
+        for number in range(6):
+            made.add_case(scan(number), case_id=f"c{number}", group=f"p{number}")
+        return made
+
+    def test_a_dataset_without_annotations(self, few, sure, refused):
+        assert refused(few, sure) == "few has no annotated case."
+
+    def test_a_dataset_of_too_few_patients_which_gets_no_splits(self, few, sure, refused):
+        for number in range(4):
+            annotate(few, f"c{number}")
+        assert refused(few, sure) == (
+            "few has annotated cases of 4 patients; fine-tuning needs 5: some to learn from, some to measure by."
+        )
+        assert {few.case(case).split for case in few.case_ids()} == {None}
+
+    def test_a_dataset_with_nothing_to_measure_by(self, tmp_path, sure, refused):
+        made = Dataset.create(tmp_path / "all-train", [LEFT, RIGHT])
+        for number in range(5):
+            annotate(made, made.add_case(scan(number), group=f"p{number}", split="train"))
+        assert refused(made, sure).startswith("all-train has no annotated case in the split 'test';")
+
+    def test_a_dataset_of_other_landmarks(self, tmp_path, sure, refused):
+        made = Dataset.create(tmp_path / "knees", ["left_knee", "right_knee"])
+        assert refused(made, sure).endswith(
+            "but knees is about left_knee, right_knee; choose a model for these landmarks."
+        )
+
+    def test_a_damaged_model(self, few, tmp_path, refused):
+        damaged = save_start(tmp_path / "damaged", 9.0)
+        (damaged.path / "weights.safetensors").write_bytes(b"")
+        assert refused(few, damaged).startswith("The weights of model bundle damaged are not those that")
+
+    def test_a_model_of_other_nets(self, few, sure, tmp_path, refused):
+        other = Bundle.save(tmp_path / "other", replace(sure.metadata, widths=((4, 4),) * 4), sure.state, "# Other\n")
+        for case in few.case_ids():
+            annotate(few, case)
+        assert refused(few, other) == (
+            "The weights of model bundle other do not fit the nets of this version of CarotidLandmark; "
+            "get a bundle that was made for it."
+        )
+
+    def test_a_name_that_is_a_models_already(self, few, sure, tmp_path, refused):
+        for case in few.case_ids():
+            annotate(few, case)
+        save_start(tmp_path / "home" / "models" / "taken", 1.0)
+        assert refused(few, sure, output="taken").startswith("There is a model taken already;")
+        assert refused(few, sure, output="carotid-small").startswith("There is a model carotid-small already;")
+        assert refused(few, sure, output="my model").startswith("'my model' can not name a model;")
+
+    def test_a_folder_that_holds_something_else(self, few, sure, tmp_path, refused):
+        for case in few.case_ids():
+            annotate(few, case)
+        (tmp_path / "letters").mkdir()
+        (tmp_path / "letters" / "mine.txt").write_text("Dear")
+        assert refused(few, sure, output="letters").endswith("letters holds something else; give another --output.")
+
+    def test_a_run_that_was_begun_otherwise(self, few, sure, tmp_path, refused):
+        for case in few.case_ids():
+            annotate(few, case)
+        stopped = run(few, sure, tmp_path / "begun", "--device", "cuda:7")
+        assert stopped.exit_code == 2 and not (tmp_path / "begun").exists()
+        freeze_splits(few)
+        (tmp_path / "begun").mkdir()
+        recipe = {"start_sha256": sure.metadata.weights_sha256, "steps": 3, "seed": 0}
+        (tmp_path / "begun" / "finetune.json").write_text(json.dumps(recipe))
+        assert "was begun with other dataset, steps, styles, backgrounds;" in refused(few, sure, output="begun")
+
+
+class TestComparison:
+    def test_a_missed_landmark_and_one_found_where_there_is_none_cost_a_mistake_each(self):
+        found = [outcome("a", LEFT, (3.0, 4.0, 0.0)), outcome("a", RIGHT, None)]
+        found += [outcome("b", LEFT, (0.0, 0.0, 0.0), present=False), outcome("b", RIGHT, None, present=False)]
+        same = compare(found, found, MIRRORS)
+        assert same.cost_mm == ((5 + 2 * MISTAKE_MM) / 4,) * 2
+        assert not same.worse and tuple(same.change) == (0.0, 0.0, 0.0)
+
+    def test_a_model_that_hides_its_errors_by_calling_landmarks_missing_is_worse(self):
+        before = [outcome(case, LEFT, (8.0, 0.0, 0.0)) for case in "abcd"]
+        after = [outcome(case, LEFT, None if case == "d" else (7.0, 0.0, 0.0)) for case in "abcd"]
+        change = compare(before, after, MIRRORS)
+        rows = {name: values for name, *values in change.rows}
+        assert rows["mean error (mm)"] == [8.0, 7.0] and rows["missed, of 4"] == [0.0, 1.0]
+        assert change.worse and change.cost_mm == (8.0, (21 + MISTAKE_MM) / 4)
+
+    def test_the_interval_takes_whole_patients(self):
+        before = [outcome(case, LEFT, (4.0, 0.0, 0.0), group="one") for case in "abcdef"]
+        after = [outcome(case, LEFT, (float(n), 0.0, 0.0), group="one") for n, case in enumerate("abcdef")]
+        change = compare(before, after, MIRRORS)
+        assert np.isnan(change.change.low) and change.patients == 1 and change.cases == 6
+
+    def test_outcomes_of_other_cases_are_not_compared(self):
+        with pytest.raises(ValueError, match="not run on the same landmarks"):
+            compare([outcome("a")], [outcome("b")], MIRRORS)
+
+
+class TestStartingFromAModel:
+    def test_the_first_weights_are_the_models(self, sure):
+        module = ChainModule(start_from=sure.path)
+        assert all(torch.equal(sure.state[name], tensor) for name, tensor in module.net.state_dict().items())
+        assert ChainModule(Architecture.of(sure.metadata), start_from=sure.path).architecture == module.architecture
+
+    def test_another_architecture_is_refused_by_what_differs(self, sure):
+        other = replace(Architecture.of(sure.metadata), patch_size=24, noise_mm=2.0)
+        with pytest.raises(ValueError, match="The model sure differs in patch_size, noise_mm;"):
+            ChainModule(other, start_from=sure.path)
+
+    def test_nets_that_have_learnt_apart_are_not_tied(self, sure):
+        with pytest.raises(ValueError, match="tied_until would undo"):
+            ChainModule(objective=Objective(tied_until=0.3), start_from=sure.path)
+
+    def test_a_net_without_either_is_refused(self):
+        with pytest.raises(ValueError, match=r"give model\.architecture or start_from"):
+            ChainModule()
+
+
+def test_a_case_is_cut_where_its_annotation_is_and_seen_whole(tmp_path):
+    """A bright ball at each annotated point: the boxes and the whole view have it where they say that it is."""
+    grid = np.stack(np.meshgrid(*[np.arange(64) * 2.0 - 63.0] * 3, indexing="ij"), axis=-1)[..., ::-1]  # x, y, z
+    points = {LEFT: (21.0, -7.0, 11.0), RIGHT: (-19.0, 3.0, -9.0)}
+    array = sum(2000 * np.exp(-0.5 * ((grid - np.array(point)) ** 2).sum(-1) / 4.0**2) for point in points.values())
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = -63.0
+    made = Dataset.create(tmp_path / "balls", [LEFT, RIGHT])
+    annotate(made, made.add_case(Volume((array - 1000).astype(np.int16), affine, "balls"), split="train"), points)
+    batch = CaseBatches(made, "train", 1, [LEFT, RIGHT], seed=3).batch(5)
+    assert batch.landmarks_lps[0].tolist() == [pytest.approx(points[LEFT]), pytest.approx(points[RIGHT])]
+
+    def brightest(values: torch.Tensor, origin: torch.Tensor, spacing: float) -> list[float]:
+        k, j, i = np.unravel_index(int(values.float().argmax()), values.shape)
+        return (origin + spacing * torch.tensor([i, j, k])).tolist()
+
+    for scale, boxes in batch.boxes.items():
+        for n, point in enumerate(points.values()):
+            cut = boxes.shape[-1] // 2 - 15  # 30 voxels in the middle: the other ball is not in them
+            middle = boxes[0, n, 0, cut:-cut, cut:-cut, cut:-cut]
+            found = brightest(middle, batch.box_origins_lps[scale][0, n] + cut * scale, scale)
+            assert found == pytest.approx(point, abs=max(1.0, scale))
+    assert brightest(batch.coarse[0, 0], batch.coarse_origin_lps[0], 4.0) == pytest.approx(points[LEFT], abs=4.0) or (
+        brightest(batch.coarse[0, 0], batch.coarse_origin_lps[0], 4.0) == pytest.approx(points[RIGHT], abs=4.0)
+    )

@@ -198,8 +198,10 @@ def _train(start: Bundle, dataset: Dataset, output: Path, recipe: Recipe, styles
     with _quiet():
         try:
             fit([f"--{name}={value}" for name, value in options.items()])
-        except SystemExit as stopped:  # so lightning ends after Ctrl-C
-            raise KeyboardInterrupt from stopped
+        except SystemExit as stopped:
+            if stopped.code != 1:
+                raise
+            raise KeyboardInterrupt from stopped  # so lightning ends after Ctrl-C
 
 
 def _calibration(outcomes: list[Outcome], landmarks: list[str]) -> tuple[dict, str]:
