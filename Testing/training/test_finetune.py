@@ -14,6 +14,7 @@ import typer
 from carotid_training import finetune
 from carotid_training.comparison import COST, MISTAKE_MM, compare
 from carotid_training.disk import CaseBatches
+from carotid_training.fit import _without_folders
 from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
 from carotid_training.necks.styles import Styles
@@ -239,6 +240,13 @@ class TestWhatIsRefused:
         assert refused(few, sure, output="carotid-small").startswith("There is a model carotid-small already;")
         assert refused(few, sure, output="my model").startswith("'my model' can not name a model;")
 
+    def test_a_case_whose_image_is_gone_before_anything_is_split(self, few, sure, refused):
+        for case in few.case_ids():
+            annotate(few, case)
+        (few.case("c3").folder / "image.nrrd").unlink()
+        assert refused(few, sure).startswith("The image of case c3 is not here;")
+        assert {few.case(case).split for case in few.case_ids()} == {None}
+
     def test_a_folder_that_holds_something_else(self, few, sure, tmp_path, refused):
         for case in few.case_ids():
             annotate(few, case)
@@ -256,6 +264,18 @@ class TestWhatIsRefused:
         recipe = {"start_sha256": sure.metadata.weights_sha256, "steps": 3, "seed": 0}
         (tmp_path / "begun" / "finetune.json").write_text(json.dumps(recipe))
         assert "was begun with other dataset, steps, styles, backgrounds;" in refused(few, sure, output="begun")
+
+
+@pytest.mark.parametrize(
+    ("said", "recorded"),
+    [
+        ("--data.dataset=/home/Jane Doe/scans/lyon", "--data.dataset=lyon"),
+        ('--data.backgrounds=["/home/jane/a b.nrrd", "/mnt/c.nrrd"]', '--data.backgrounds=["a b.nrrd", "c.nrrd"]'),
+        ("--model.learning_rate=1e-4", "--model.learning_rate=1e-4"),
+    ],
+)
+def test_a_runs_record_names_no_folder(said, recorded):
+    assert _without_folders(said) == recorded
 
 
 class TestComparison:

@@ -124,13 +124,16 @@ def finetune(
 
 
 def _split(dataset: Dataset) -> None:
-    """Freeze the splits. Raises ValueError where patients are too few, or a split that is needed is empty."""
-    patients = len({case.group for case in annotated(dataset, None)})
+    """Freeze the splits. Raises ValueError where an image is not here, patients are too few, or a split is empty."""
+    cases = annotated(dataset, None)
+    patients = len({case.group for case in cases})
     if patients < MINIMUM_PATIENTS:
         raise DatasetError(
             f"{dataset.path.name} has annotated cases of {patients} patients; fine-tuning needs {MINIMUM_PATIENTS}: "
             "some to learn from, some to measure by."
         )
+    for case in cases:
+        _ = case.image_path  # one that is missing is named now, not after the training
     counts = freeze_splits(dataset)
     for split in ("train", "test"):
         if not counts[split]:

@@ -37,8 +37,7 @@ class RunRecord(Callback):
             "device": str(module.device),
             "precision": str(trainer.precision),
             "processes": trainer.world_size,
-            # Without folders: the record ends in published models.
-            "command": re.sub(r"(?:/[^\s,\]/]+)+/", "", " ".join(["carotid-train", "fit", *self.arguments])),
+            "command": " ".join(["carotid-train", "fit", *map(_without_folders, self.arguments)]),
             "start_from": module.origin,
             "seed": data.seed,
             "styles": data.weights,
@@ -47,6 +46,11 @@ class RunRecord(Callback):
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _without_folders(argument: str) -> str:
+    """An argument with nothing but the last parts of its paths: the record ends in published models."""
+    return re.sub(r"""(?:/[^,\]"'/]+)+/""", "", argument)
 
 
 class RunCheckpoint(ModelCheckpoint):
