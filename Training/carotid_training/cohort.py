@@ -131,8 +131,8 @@ def _grids(point: Tensor, middle: Tensor) -> list[Grid]:
     mx, my, _ = middle.tolist()
 
     def grid(centre: tuple[float, float, float], size_mm: tuple[float, float, float], spacing: float) -> Grid:
-        shape = tuple(max(1, round(s / spacing)) for s in size_mm)
-        return Grid.aligned(torch.tensor(centre, dtype=torch.float64), spacing, shape)
+        k, j, i = (max(1, round(s / spacing)) for s in size_mm)
+        return Grid.aligned(torch.tensor(centre, dtype=torch.float64), spacing, (k, j, i))
 
     wide, high = SLAB_MM
     return [

@@ -171,7 +171,7 @@ class Scanner:
         points = protocol.transform(self.gantry_to_lps, gantry)
         inside = (gantry.abs() <= self._half_mm - EDGE_MM).all(dim=1)
         inside &= gantry[:, :2].norm(dim=1) < self._half_mm[0]
-        unenhanced = neck.facts.get("arterial_hu", HIGHEST_HU) < LEAST_ARTERIAL_HU
+        unenhanced = float(neck.facts.get("arterial_hu", HIGHEST_HU)) < LEAST_ARTERIAL_HU
         reasons = []
         for side in range(2):
             if self.region == "empty" or not inside[side]:
@@ -222,7 +222,8 @@ class Scanner:
             k, j, i = grid.shape
             affine = to_gantry.clone()
             affine[:3, 3] -= to_gantry[:3, :3] @ torch.tensor([margin, margin, 0.0], dtype=torch.float64)
-            start = tuple(round(float(to_gantry[axis, 3]) / level) for axis in (2, 1, 0))
+            start_k, start_j, start_i = (round(float(to_gantry[axis, 3]) / level) for axis in (2, 1, 0))
+            start = (start_k, start_j, start_i)
             target = (slice(None), slice(margin, margin + j), slice(margin, margin + i))
             return _Window(affine, start, (k, j + 2 * margin, i + 2 * margin), (level,) * 3, level, target)
         step = torch.tensor([max(p.pixel_mm, level), max(p.pixel_mm, level), max(p.slice_mm, level)]).double()

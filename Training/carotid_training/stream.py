@@ -106,8 +106,8 @@ class NeckStream(IterableDataset):
         # The lattice that holds the largest scan of the batch.
         extents = [s.scanner.extent_lps() for s in samples]
         size = torch.stack([high - low for low, high in extents]).amax(dim=0) / (COARSE_MM * COARSE_MULTIPLE)
-        shape = tuple(COARSE_MULTIPLE * math.ceil(float(n) - 1e-6) for n in size.flip(0))
-        grids = [[Grid.aligned((low + high) / 2, COARSE_MM, shape)] for low, high in extents]
+        i, j, k = (COARSE_MULTIPLE * math.ceil(n - 1e-6) for n in size.tolist())
+        grids = [[Grid.aligned((low + high) / 2, COARSE_MM, (k, j, i))] for low, high in extents]
         for sample, own in zip(samples, grids, strict=True):
             own.extend(self._boxes(sample))
         images = [s.scanner.view(s.neck, g, self.device) for s, g in zip(samples, grids, strict=True)]

@@ -106,13 +106,17 @@ def _vertebra(sketch: Sketch, dice: Dice, level: str, bone: int, arch: int) -> N
     for side in SIDES:
         sketch.chain(arch, [(side * 8, deep - 2, 1), (side * 18, deep + 3, 1)], 3.6)
         pillar = dice.normal(20.0 if not thoracic else 17.0, 0.8)
-        y = deep + (3.5 if not thoracic else 8.0)
+        behind = deep + (3.5 if not thoracic else 8.0)
         sketch.chain(
-            arch, [(side * pillar, y - 1.5, 6.5), (side * pillar, y, 0), (side * pillar, y + 2, -6.5)], [4.6, 5.6, 4.6]
+            arch,
+            [(side * pillar, behind - 1.5, 6.5), (side * pillar, behind, 0), (side * pillar, behind + 2, -6.5)],
+            [4.6, 5.6, 4.6],
         )
-        for z in (1.5, -4.5):
+        for up in (1.5, -4.5):
             sketch.chain(
-                arch, [(side * (pillar - 2), y + 4, z), (side * 10, back - 5, z - 1), (0, back, z - 2)], [3.0, 2.3, 2.5]
+                arch,
+                [(side * (pillar - 2), behind + 4, up), (side * 10, back - 5, up - 1), (0, back, up - 2)],
+                [3.0, 2.3, 2.5],
             )
         if level in ("C2", "C3", "C4", "C5", "C6"):
             sketch.chain(
@@ -120,9 +124,9 @@ def _vertebra(sketch: Sketch, dice: Dice, level: str, bone: int, arch: int) -> N
             )
         if thoracic or level == "C7":
             reach = 36.0 if level != "C7" else 33.0
-            sketch.chain(arch, [(side * 17, y, 1), (side * reach, y + (6 if thoracic else 0), 3)], [4.2, 3.4])
+            sketch.chain(arch, [(side * 17, behind, 1), (side * reach, behind + (6 if thoracic else 0), 3)], [4.2, 3.4])
         else:
-            sketch.chain(arch, [(side * 20, y - 1, 0), (side * 26, 4, -3)], [2.6, 2.0])
+            sketch.chain(arch, [(side * 20, behind - 1, 0), (side * 26, 4, -3)], [2.6, 2.0])
         if level != "C2" and not thoracic:
             sketch.chain(bone, [(side * (half - 1.5), -2, high), (side * (half - 1), 4, high)], 2.2)
 
@@ -423,8 +427,8 @@ def chest(sketch: Sketch, dice: Dice, person: Person) -> None:
             [(side * 146, 12, -98 + lift), (side * 134, -18, -94 + lift), (side * 142, -30, -102 + lift)],
             [5.0, 5.0, 5.0],
         )
-    for x in (-9.0, -3.0, 3.0, 9.0):
-        sketch.chain(bone, [(x * 1.8, -54, -108), (x * 0.9, -64, -160), (x * 0.8, -74, -240)], 5.0)
+    for aside in (-9.0, -3.0, 3.0, 9.0):
+        sketch.chain(bone, [(aside * 1.8, -54, -108), (aside * 0.9, -64, -160), (aside * 0.8, -74, -240)], 5.0)
 
 
 def arms(sketch: Sketch, dice: Dice, person: Person) -> tuple[list[Point], list[tuple[Point, Point, float, float]]]:

@@ -164,6 +164,6 @@ def draw_muscles(sketch: Sketch, dice: Dice, person: Person) -> None:
             drift = tuple(dice.normal(0, 0.8) for _ in range(3))
             for strand in strands:
                 points = [(side * x + drift[0], y + drift[1], z + drift[2]) for x, y, z in strand]
-                given = (radii,) * len(points) if isinstance(radii, float) else radii[: len(points)]
-                given = [*given, *[given[-1]] * (len(points) - len(given))]
+                given = [radii] * len(points) if isinstance(radii, float) else [*radii[: len(points)]]
+                given += given[-1:] * (len(points) - len(given))
                 sketch.chain(part, points, [radius * bulk + sheath for radius in given])

@@ -206,9 +206,9 @@ def airway(sketch: Sketch, dice: Dice, person: Person, course: np.ndarray, radii
             sketch.chain(epiglottis, [(x * 0.4, -41, -12), (x * 0.8, -37, 0), (x, -31 - 0.05 * x * x, 9)], 1.6)
         folds = sketch.part("vocal folds", person.muscle_hu + dice.uniform(0, 20), blend_mm=1.5)
         for side in SIDES:
-            gap = dice.uniform(3.5, 8.0)
-            for z in (-24.0, -18.0):
-                sketch.chain(folds, [(side * 2.0, -44, z), (side * gap, -24, z)], 2.4)
+            opening = dice.uniform(3.5, 8.0)
+            for level in (-24.0, -18.0):
+                sketch.chain(folds, [(side * 2.0, -44, level), (side * opening, -24, level)], 2.4)
             sketch.chain(folds, [(side * 9, -34, 4), (side * 8, -24, -14)], 2.2)
 
 
@@ -229,13 +229,13 @@ def chest_viscera(sketch: Sketch, dice: Dice, person: Person) -> None:
             ((74, 0, -195), 47.0),
             ((78, -6, -280), 50.0),
         ]
-        for (first, start), (last, end) in pairwise(lobes):
-            for y in (-16, 18):
+        for (upper, start), (lower, end) in pairwise(lobes):
+            for y in (-16.0, 18.0):
                 sketch.chain(
                     lung,
                     [
-                        (side * first[0], first[1] + y * start / 50, first[2]),
-                        (side * last[0], last[1] + y * end / 50, last[2]),
+                        (side * upper[0], upper[1] + y * start / 50, upper[2]),
+                        (side * lower[0], lower[1] + y * end / 50, lower[2]),
                     ],
                     [start * 0.95, end * 0.95],
                 )
@@ -244,9 +244,9 @@ def chest_viscera(sketch: Sketch, dice: Dice, person: Person) -> None:
     for side in SIDES:
         hilum = (side * 34.0, 8.0, -200.0)
         for _ in range(26):
-            end = (side * dice.uniform(40, 112), dice.uniform(-40, 45), dice.uniform(-240, top - 30))
-            half = tuple((h + 1.2 * e) / 2.2 + dice.normal(0, 4) for h, e in zip(hilum, end, strict=True))
-            sketch.chain(vessels, [hilum, half, end], [3.2, dice.uniform(1.0, 2.2), 0.5])
+            tip = (side * dice.uniform(40, 112), dice.uniform(-40, 45), dice.uniform(-240, top - 30))
+            x, y, z = ((h + 1.2 * e) / 2.2 + dice.normal(0, 4) for h, e in zip(hilum, tip, strict=True))
+            sketch.chain(vessels, [hilum, (x, y, z), tip], [3.2, dice.uniform(1.0, 2.2), 0.5])
         for _ in range(int(dice.uniform(0, 5))):
             sketch.ball(
                 dust,
@@ -319,7 +319,7 @@ def devices(sketch: Sketch, dice: Dice, person: Person, course: np.ndarray) -> l
     if dice.chance(0.25):
         wire = sketch.part("wire", dice.uniform(800, 5000))
         for _ in range(int(dice.uniform(1, 5))):
-            start = (dice.uniform(-120, 120), -dice.uniform(108, 118), dice.uniform(-220, -120))
-            sketch.chain(wire, [start, dice.jitter(start, 40), dice.jitter(start, 80)], dice.uniform(0.5, 1.2))
+            end = (dice.uniform(-120, 120), -dice.uniform(108, 118), dice.uniform(-220, -120))
+            sketch.chain(wire, [end, dice.jitter(end, 40), dice.jitter(end, 80)], dice.uniform(0.5, 1.2))
         found.append("wires")
     return found

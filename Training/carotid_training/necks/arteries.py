@@ -9,7 +9,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from .layout import Layout
-from .vessel_paths import Dice, Points, Tube, arc_length, curve, with_loop
+from .vessel_paths import Dice, Place, Points, Tube, arc_length, curve, with_loop
 
 SIDES = {"left": 1, "right": -1}
 
@@ -69,10 +69,10 @@ def draw_carotid(
 
     junction = layout.at(lateral / layout.width, dice.normal(-18, 3.5 * (1 + wild)), z, sign)
     junction[:2] += (0.5 - share) * (r_bulb + r_external) * towards[:2]
-    low = [(7, -38, -128), (13, -32, -106), (18, -28, -82), (21, -25, -58), (23, -22, -38)]
+    low: list[Place] = [(7, -38, -128), (13, -32, -106), (18, -28, -82), (21, -25, -58), (23, -22, -38)]
     if side == "right":
         low = [(17, -33, -94), (19.5, -29, -76), (21.5, -25, -55), (23, -22, -38)]
-    common = [layout.at(*place, sign) for place in low if place[2] < z - 22]
+    below = [layout.at(*place, sign) for place in low if place[2] < z - 22]
     rise = np.array([sign * dice.normal(0.04, 0.08), dice.normal(0.08, 0.12), 1.0])
     rise /= np.linalg.norm(rise)
     steps = length * np.array([0.0, 0.4, 0.8, 1.2, 1.6, 2.1])
@@ -82,10 +82,10 @@ def draw_carotid(
     trunk = junction + steps[:, None] * rise
     inner = trunk + share * spread[:, None] * towards
     outer = trunk - (1 - share) * spread[:, None] * towards
-    base = [(27, -5, 64), (26.5, -5, 75), (21, -11, 82), (13, -17, 83), (11.5, -20, 90)]
+    base: list[Place] = [(27, -5, 64), (26.5, -5, 75), (21, -11, 82), (13, -17, 83), (11.5, -20, 90)]
     base += [(11, -31, 93), (10.5, -33, 98), (12, -27, 101), (14, -26, 107)]
-    rest = [p for p in ((28, -10, 36), (28, -7, 50)) if p[2] > end + 10]
-    whole = np.array([*common, junction - 9 * rise, *inner, *(layout.at(*p, sign) for p in rest + base)])
+    rest: list[Place] = [p for p in ((28, -10, 36), (28, -7, 50)) if p[2] > end + 10]
+    whole = np.array([*below, junction - 9 * rise, *inner, *(layout.at(*p, sign) for p in rest + base)])
     whole = shift(curve(whole, 1.5))
     cut = int(np.argmin(np.linalg.norm(whole - shift(junction[None]), axis=1)))
     internal = whole[cut:].copy()

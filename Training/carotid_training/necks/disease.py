@@ -133,7 +133,7 @@ def _plaque(dice: Dice, carotid: Carotid, kind: str, split_mm: float, wild: floa
         pouch = np.array([mouth, mouth + outward * depth, mouth + outward * depth + [0, 0, dice.uniform(-2.5, 2.5)]])
         size = dice.uniform(0.5, 1.3)
         layers.append(Tube(internal.name + "_ulcer", "lumen", pouch, np.array([size, size, 0.8 * size]), internal.hu))
-    distal = internal.radii[min(np.searchsorted(internal.arc, split_mm + 35), len(internal.radii) - 1)]
+    distal = internal.radii[min(int(np.searchsorted(internal.arc, split_mm + 35)), len(internal.radii) - 1)]
     narrowest = after.internal.radii[internal.arc < split_mm + 25].min()
     return after, layers, float(100 * max(0.0, 1 - narrowest / distal))
 

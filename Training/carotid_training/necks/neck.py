@@ -29,7 +29,7 @@ class Grid:
         affine[:3, :3] = torch.diag(spacing)
         last = torch.tensor([shape[2] - 1, shape[1] - 1, shape[0] - 1], dtype=torch.float64)
         affine[:3, 3] = torch.as_tensor(centre_lps, dtype=torch.float64) - spacing * last / 2
-        return cls(affine, tuple(shape))
+        return cls(affine, shape)
 
     @property
     def spacing_mm(self) -> Tensor:

@@ -56,8 +56,9 @@ def paint(
     device = hu[0].device
     lattice = _Lattice.of(grids, device)
     materials = _Materials.of(parts, device)
-    kinds = [ConeKernel.of(cones.to(device)), EllipsoidKernel.of(ellipsoids, device)]
-    kinds = [kind for kind in kinds if len(kind.part)]
+    every: tuple[ConeKernel | EllipsoidKernel, ...]
+    every = (ConeKernel.of(cones.to(device)), EllipsoidKernel.of(ellipsoids, device))
+    kinds = [kind for kind in every if len(kind.part)]
 
     filled = torch.full((lattice.blocks,), -1, device=device)
     pairs = [_near_pairs(kind, lattice, materials, filled) for kind in kinds]
@@ -286,7 +287,8 @@ def _part_distance(mine: list, part, slot_of_block, lattice: _Lattice, grid, fir
 def _blend_in(canvas, lattice, materials, distance, part, slot_of_block, rank, blocks, grid, ranks: int) -> None:
     """Composite the parts of some blocks, each block's parts in list order, into the canvas."""
     spacing = lattice.spacing[grid[slot_of_block]]
-    width = sum(slope.abs_() for slope in torch.gradient(distance, dim=(1, 2, 3)))
+    down, back, side = torch.gradient(distance, dim=(1, 2, 3))
+    width = down.abs_() + back.abs_() + side.abs_()
     least, most = spacing.amin(-1), spacing.norm(dim=-1)  # first-order distances can be steep deep inside
     width = width.clamp(least[:, None, None, None], most[:, None, None, None])
     share = (0.5 - distance / width).clamp_(0.0, 1.0)

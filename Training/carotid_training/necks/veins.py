@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .arteries import SIDES, Carotid
 from .layout import Layout
-from .vessel_paths import Dice, Points, Tube, curve
+from .vessel_paths import Dice, Place, Points, Tube, curve
 
 
 def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_hu: float, wild: float) -> list[Tube]:
@@ -19,7 +21,13 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
     tubes: list[Tube] = []
 
     def vein(
-        name: str, points, radius: float, fill: float, step: float = 3.0, end: float | None = None, taper=1.0
+        name: str,
+        points: Sequence[Points] | Points,
+        radius: float,
+        fill: float,
+        step: float = 3.0,
+        end: float | None = None,
+        taper: float = 1.0,
     ) -> Tube:
         path = curve(points, step)
         along = np.arange(len(path)) * step
@@ -36,7 +44,7 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
             fill = dice.uniform(0, 1)
         carotid = carotids[side]
 
-        def at(lateral, back, z, sign=sign) -> Points:
+        def at(lateral: float, back: float, z: float, sign: int = sign) -> Points:
             return layout.at(lateral + dice.normal(0, 1.5), back + dice.normal(0, 1.5), z, sign)
 
         radius = dice.normal(5.2, 1.5 * (1 + wild), 1.5, 11) * (1 - sign * right_larger)
@@ -49,18 +57,18 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
             vein(f"{side}_internal_jugular", jugular + half * aside, radius * (1 - 0.45 * flat), top, 2.5, low)
         if dice.chance(0.35) and fill > 0.05:  # unmixed blood from a tributary runs along one wall
             off = dice.direction() * [1, 1, 0] * radius * 0.45
-            low = np.array([p + off for p in jugular[len(jugular) // 2 :]])
-            vein(f"{side}_jugular_stream", low, radius * 0.45, fill * dice.uniform(0.2, 0.7), 3.0)
+            stream = np.array([p + off for p in jugular[len(jugular) // 2 :]])
+            vein(f"{side}_jugular_stream", stream, radius * 0.45, fill * dice.uniform(0.2, 0.7), 3.0)
         if dice.chance(0.85):
-            places = [(52, -8, 42), (53, -8, 20), (54, -4, 0), (52, 0, -30), (48, -8, -62), (42, -22, -90)]
+            way: list[Place] = [(52, -8, 42), (53, -8, 20), (54, -4, 0), (52, 0, -30), (48, -8, -62), (42, -22, -90)]
             radius = dice.normal(1.9, 0.7, 0.6, 4.0)
-            vein(f"{side}_external_jugular", [at(*p) for p in places], radius, fill * dice.uniform(0.5, 1.1))
+            vein(f"{side}_external_jugular", [at(*p) for p in way], radius, fill * dice.uniform(0.5, 1.1))
         if dice.chance(0.7):
             x = dice.uniform(5, 16)
-            places = [(x + 3, -58, 5), (x, -56, -20), (x, -54, -50), (x + 2, -52, -75), (x + 18, -40, -92)]
+            way = [(x + 3, -58, 5), (x, -56, -20), (x, -54, -50), (x + 2, -52, -75), (x + 18, -40, -92)]
             vein(
                 f"{side}_anterior_jugular",
-                [at(*p) for p in places],
+                [at(*p) for p in way],
                 dice.normal(1.2, 0.5, 0.5, 2.6),
                 fill * dice.uniform(0.3, 1),
             )
@@ -72,8 +80,8 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
             places = [at(56, -12, 80), at(50, -10, 62), at(50, -10, 42), at(48, -16, 26), at(43, -26, 14)]
             vein(f"{side}_retromandibular", places, dice.normal(1.6, 0.4, 0.6, 3.0), fill * dice.uniform(0.3, 1.1))
         holes = layout.foramina[:, SIDES_COLUMN[side]][::-1] + np.array([sign * 2.2, 1.0, 0])
-        low = [holes[-1] + np.array([sign * 2.0, -3.0, -20.0]), at(30, -26, -92)]
-        vein(f"{side}_vertebral_vein", [*holes, *low], dice.normal(0.9, 0.35, 0.4, 2.2), fill * dice.uniform(0.3, 1.1))
+        down = [holes[-1] + np.array([sign * 2.0, -3.0, -20.0]), at(30, -26, -92)]
+        vein(f"{side}_vertebral_vein", [*holes, *down], dice.normal(0.9, 0.35, 0.4, 2.2), fill * dice.uniform(0.3, 1.1))
 
         entry = at(33, -34, -97)
         arm = [at(175, -20, -155), at(125, -28, -128), at(85, -32, -108), at(55, -34, -98), entry]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-Points = NDArray[np.float64]
+Points = NDArray[np.floating[Any]]
+Place = tuple[float, float, float]
 
 
 class Dice:
@@ -47,7 +49,14 @@ class Dice:
     def waves(self, amplitude: float, shortest: float, longest: float) -> Callable[[Points], Points]:
         """A smooth random function of one coordinate in mm, about ``amplitude`` (rms) high: three sine waves."""
         terms = [(self.normal(0, 1), self.uniform(shortest, longest), self.uniform(0, 2 * np.pi)) for _ in range(3)]
-        return lambda t: amplitude * sum(a * np.sin(2 * np.pi * t / length + p) for a, length, p in terms) * 0.8
+
+        def wave(t: Points) -> Points:
+            total = np.zeros_like(t, dtype=np.float64)
+            for a, length, p in terms:
+                total = total + a * np.sin(2 * np.pi * t / length + p)
+            return amplitude * total * 0.8
+
+        return wave
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ def arc_length(points: Points) -> Points:
     return np.concatenate([[0.0], np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()])
 
 
-def curve(points: Sequence[Sequence[float]] | Points, step: float) -> Points:
+def curve(points: Sequence[Sequence[float] | Points] | Points, step: float) -> Points:
     """A smooth curve through the points (cubic spline on chord length), resampled about every ``step`` mm."""
     through = np.asarray(points, dtype=np.float64)
     gaps = np.linalg.norm(np.diff(through, axis=0), axis=1)

@@ -119,7 +119,7 @@ class VesselTree:
         def moved(spheres: Tensor) -> Tensor:
             return torch.cat([fn(spheres[:, :3].double()).float(), spheres[:, 3:]], 1) if len(spheres) else spheres
 
-        carotids = tuple(
+        left, right = (
             replace(c, common=c.common.moved(move), internal=c.internal.moved(move), external=c.external.moved(move))
             for c in self.carotids
         )
@@ -127,7 +127,7 @@ class VesselTree:
             self,
             layout=self.layout.moved(move),
             tubes=tuple(t.moved(move) for t in self.tubes),
-            carotids=carotids,
+            carotids=(left, right),
             metal=moved(self.metal),
             dense=moved(self.dense),
         )
@@ -166,9 +166,9 @@ def _materials(tubes: Sequence[Tube]) -> tuple[Cones, list[Part]]:
         pieces.append((tube.points[:-1], tube.points[1:], tube.radii[:-1], tube.radii[1:]))
     order = sorted(set(keys))
     index = {key: n for n, key in enumerate(order)}
-    columns = [torch.from_numpy(np.concatenate(column)).float() for column in zip(*pieces, strict=True)]
+    a, b, ra, rb = (torch.from_numpy(np.concatenate(column)).float() for column in zip(*pieces, strict=True))
     parts = [Part(_ROLES[rank], step * _HU_STEP) for rank, step in order]
-    return Cones(*columns, torch.tensor([index[key] for key in keys])), parts
+    return Cones(a, b, ra, rb, torch.tensor([index[key] for key in keys])), parts
 
 
 def _spheres(rows: Sequence[Sequence[float]]) -> Tensor:
