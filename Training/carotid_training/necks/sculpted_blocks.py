@@ -68,7 +68,7 @@ def blocks(grid: Grid, voxels: int) -> Iterator[Block]:
 
 
 def _subgrid(
-    grid: Grid, corner: tuple[int, int], parts: Sequence[int], stride: Sequence[int], shape: Sequence[int]
+    grid: Grid, corner: tuple[int, int], parts: Sequence[int], stride: Sequence[int], shape: tuple[int, int, int]
 ) -> Grid:
     """The lattice from voxel (k, j) = ``corner``, voxels split into ``parts``, then every ``stride``-th (k, j, i)."""
     affine = grid.affine.clone()
@@ -76,7 +76,7 @@ def _subgrid(
     start = [start[0], start[1] + corner[1], start[2] + corner[0]]
     affine[:3, 3] += grid.affine[:3, :3] @ torch.tensor(start, dtype=torch.float64)
     affine[:3, :3] *= torch.tensor([s / p for s, p in zip(stride, parts, strict=True)][::-1], dtype=torch.float64)
-    return Grid(affine, tuple(shape))
+    return Grid(affine, shape)
 
 
 def _stretched(fields: Tensor, axis: int, factor: int) -> Tensor:

@@ -140,8 +140,12 @@ class Outline:
             rows[1], axis - frame.airway_y + clearance * interp(nominal, (-110, -90, 50, 60), (0, 1, 1, 0))
         )
         rows[0] = rows[0].clamp_min(40 * scale + habitus.fat_mm)
+        half_width, front, back, square = (smooth(row, 4) for row in rows)
         outline = cls(
-            *(smooth(row, 4) for row in rows),
+            half_width=half_width,
+            front=front,
+            back=back,
+            square=square,
             centre=axis,
             nominal=nominal,
             nose_mm=dice.uniform(10, 28),
@@ -190,7 +194,8 @@ class Outline:
         assert self.chart is not None
         angle = torch.arange(-92, 93)[None, :] * math.radians(2)
         side, front, back = ((self.chart[0] * f).amax(1) for f in (angle.sin().abs(), angle.cos(), -angle.cos()))
-        return tuple(smooth(row, 6) for row in (side + 8, (front + back) / 2 + 8, self.centre + (back - front) / 2))
+        middle = self.centre + (back - front) / 2
+        return smooth(side + 8, 6), smooth((front + back) / 2 + 8, 6), smooth(middle, 6)
 
     def _radius(self, angle: Tensor, row: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Radius without and with the face's relief; ``row`` holds the six profiles."""
@@ -301,18 +306,20 @@ def _cells(
     far = 1e6
     nearest_lean, nearest_fat, second = (torch.full(shape, far) for _ in range(3))
     value = torch.full(shape, float(hu[MUSCLE]))
-    signs = [torch.ones(shape), torch.ones(shape)]
+    signs = (torch.ones(shape), torch.ones(shape))
     cells = [cell for cell in CELLS if cell[0] not in habitus.cells]
     for _ in range(habitus.extra_cells):
-        z, tall = dice.uniform(-110, 70), dice.uniform(15, 60)
-        angle, share = dice.uniform(20, 170), dice.uniform(0.35, 0.85)
+        level, tall = dice.uniform(-110, 70), dice.uniform(15, 60)
+        turn, share = dice.uniform(20, 170), dice.uniform(0.35, 0.85)
         kind = MUSCLE if dice.chance(0.7) else FAT
         drift = dice.normal(0, 12)
-        cells.append((kind, dice.uniform(2, 6), ((z - tall, angle - drift, share), (z + tall, angle + drift, share))))
+        cells.append(
+            (kind, dice.uniform(2, 6), ((level - tall, turn - drift, share), (level + tall, turn + drift, share)))
+        )
     for _ in range(habitus.nodes):
-        z, tall = dice.uniform(-80, 40), dice.uniform(2, 7)
-        angle, share = dice.uniform(45, 110), dice.uniform(0.45, 0.8)
-        cells.append((NODE, dice.uniform(3, 6), ((z - tall, angle, share), (z + tall, angle + 4, share))))
+        level, tall = dice.uniform(-80, 40), dice.uniform(2, 7)
+        turn, share = dice.uniform(45, 110), dice.uniform(0.45, 0.8)
+        cells.append((NODE, dice.uniform(3, 6), ((level - tall, turn, share), (level + tall, turn + 4, share))))
     for kind, pull, path in cells:
         knots = [p[0] for p in path]
         margin = 14 if kind != NODE else 5

@@ -167,12 +167,12 @@ def carve_head(dice: Dice, frame: Frame, outline: Outline, mouth: Mouth) -> Latt
 
     Channels: bone, air (sinuses, nose, mouth), cavity (brain; positive inside the skull), enamel.
     """
-    low, high = ((-88.0, -118.0, -72.0), (88.0, 104.0, 128.0))
+    size = frame.size
+    low, high = (-88.0 * size, -118.0 * size, -72.0 * size), (88.0 * size, 104.0 * size, 128.0 * size)
 
     def carve(u: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, ...]:
         return _head(dice, frame, outline, mouth, u, v, w)
 
-    low, high = (tuple(value * frame.size for value in corner) for corner in (low, high))
     return Lattice.carved(dice, low, high, (2.7, 2.7, 2.7), carve).closed(0, 1, 2, 3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,9 +37,9 @@ class Frame:
     @classmethod
     def of(
         cls,
-        spine: NDArray[np.float64],
-        foramina: NDArray[np.float64],
-        airway: NDArray[np.float64],
+        spine: NDArray[np.floating[Any]],
+        foramina: NDArray[np.floating[Any]],
+        airway: NDArray[np.floating[Any]],
         girth: float,
         airway_share: float,
     ) -> Frame:
@@ -86,4 +87,5 @@ class Frame:
 
     def foramen(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """How far to the side and behind the vertebral body's middle the foramina lie at heights ``z``, mm."""
-        return tuple(interp(z, self.foramina[:, 0], self.foramina[:, column]) for column in (1, 2))
+        aside, behind = (interp(z, self.foramina[:, 0], self.foramina[:, column]) for column in (1, 2))
+        return aside, behind

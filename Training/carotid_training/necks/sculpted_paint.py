@@ -75,12 +75,15 @@ class Palette:
         )
         if wild:
             cells, numbers = _randomise(dice, cells, numbers, lumen)
-        waves = (
-            Waves.draw(dice, 12, 2.5, 9, (1, 1, 1.5)),
-            Waves.draw(dice, 6, 14, 60),
-            Waves.draw(dice, 8, 4, 14, (1, 1, 4)),
+        return cls(
+            cells=cells,
+            fat=float(cells[FAT]),
+            mucosa=float(cells[MUCOSA]),
+            fine=Waves.draw(dice, 12, 2.5, 9, (1, 1, 1.5)),
+            broad=Waves.draw(dice, 6, 14, 60),
+            streaks=Waves.draw(dice, 8, 4, 14, (1, 1, 4)),
+            **numbers,
         )
-        return cls(cells, float(cells[FAT]), float(cells[MUCOSA]), *numbers.values(), *waves)
 
 
 def _randomise(dice: Dice, cells: Tensor, numbers: dict[str, float], lumen: float) -> tuple[Tensor, dict[str, float]]:

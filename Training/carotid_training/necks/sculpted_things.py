@@ -33,7 +33,10 @@ class Distractors:
         """As bright as the arteries, or brighter, or dark."""
         scale = dice.uniform(40, 110)
         return cls(
-            tubes=tuple(Waves.draw(dice, 6, scale, 2 * scale, (1, 1, dice.uniform(1, 4))) for _ in range(2)),
+            tubes=(
+                Waves.draw(dice, 6, scale, 2 * scale, (1, 1, dice.uniform(1, 4))),
+                Waves.draw(dice, 6, scale, 2 * scale, (1, 1, dice.uniform(1, 4))),
+            ),
             blobs=Waves.draw(dice, 8, 14, 40),
             tube_hu=lumen + dice.normal(0, 60) if dice.chance(0.6) else dice.uniform(-300, 700),
             blob_hu=lumen + dice.normal(0, 100) if dice.chance(0.5) else dice.uniform(-400, 900),
