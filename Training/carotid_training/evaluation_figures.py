@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib
 import numpy as np
@@ -21,9 +22,13 @@ from . import metrics
 from .evaluation_summary import AXES, Model
 from .predictions import Outcome
 
+if TYPE_CHECKING:
+    from matplotlib.collections import PolyCollection
+    from matplotlib.typing import RcKeyType
+
 SMALLEST_MM = 0.05  # where a logarithmic axis of errors begins
 NEUTRAL = "#495057"
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -72,7 +77,8 @@ def error_violin(outcomes: Sequence[Outcome], model: Model) -> Figure:
             continue
         logs = np.log10(np.clip(errors, SMALLEST_MM, None))
         if len(errors) > 2 and np.ptp(logs) > 0:  # a density needs a spread
-            body = axes.violinplot(logs, [place], widths=0.8, showextrema=False)["bodies"][0]
+            shapes = axes.violinplot(logs, [place], widths=0.8, showextrema=False)["bodies"]
+            (body,) = cast("list[PolyCollection]", shapes)  # matplotlib's own annotation says one collection
             body.set(facecolor=colour, alpha=0.35)
         axes.plot(place + generator.uniform(-0.06, 0.06, len(logs)), logs, ".", color=colour, ms=4, alpha=0.8)
         axes.hlines(np.median(logs), place - 0.25, place + 0.25, color="black", lw=1.5)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from CarotidLandmarkLib.pictures import OUTSIDE_HU, PLANES, WINDOW_HU
@@ -59,7 +60,7 @@ def slice_through(volume: Volume, point_lps: np.ndarray, across: int, along: int
     return map_coordinates(volume.array, coordinates, output=np.float32, order=1, cval=OUTSIDE_HU)
 
 
-def _case(row: Sequence[Axes], volume: Volume, pair: Outcome) -> None:
+def _case(row: Iterable[Axes], volume: Volume, pair: Outcome) -> None:
     found, truth = np.array(pair.found.position_lps_mm), np.array(pair.truth_lps)
     offset = truth - found
     field = max(SMALLEST_FIELD_MM, 2.4 * float(np.abs(offset).max()))
@@ -75,7 +76,7 @@ def _case(row: Sequence[Axes], volume: Volume, pair: Outcome) -> None:
         axes.plot(offset[across], offset[along], "+", color=TRUE_COLOUR, ms=10, mew=1.5, path_effects=OUTLINE)
         axes.plot(0, 0, "x", color=FOUND_COLOUR, ms=7, mew=1.5, path_effects=OUTLINE)
         off = abs(offset[3 - across - along])
-        style = {"transform": axes.transAxes, "color": "white", "fontsize": 7, "path_effects": OUTLINE}
+        style: dict[str, Any] = {"transform": axes.transAxes, "color": "white", "fontsize": 7, "path_effects": OUTLINE}
         axes.text(0.98, 0.98, f"+ {off:.1f} mm off the slice", ha="right", va="top", **style)
         for letter, (x, y) in zip(letters, ((0.02, 0.5), (0.94, 0.5), (0.48, 0.86), (0.48, 0.02)), strict=True):
             axes.text(x, y, letter, **{**style, "color": "#ffd43b"})

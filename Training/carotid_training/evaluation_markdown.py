@@ -126,7 +126,7 @@ def summary_markdown(
 def worst(outcomes: Sequence[Outcome], count: int = WORST) -> list[Outcome]:
     """The outcomes with the largest errors, the largest first."""
     pairs = [outcome for outcome in outcomes if outcome.error_mm is not None]
-    return sorted(pairs, key=lambda pair: (-pair.error_mm, pair.case_id, pair.landmark))[:count]
+    return sorted(pairs, key=lambda pair: (-(pair.error_mm or 0.0), pair.case_id, pair.landmark))[:count]
 
 
 _STATISTICS = {"mean": "mean", "sd": "sd", "median": "median", "p95": "95th percentile"}

@@ -169,7 +169,7 @@ def _confidence(mine: list[Outcome], scope: str, model: Model, seed: int) -> lis
     }
 
     def statistic(drawn: np.ndarray) -> metrics.Numbers:
-        numbers = {}
+        numbers: metrics.Numbers = {}
         for kind, values in volumes.items():
             found = metrics.correlations(values[drawn], errors[drawn])
             numbers |= {f"{name}_{kind}_volume": value for name, value in found.items()}
@@ -200,7 +200,8 @@ def _verdicts(outcomes: Sequence[Outcome]) -> list[Measure]:
     counts = Counter({outcome.case_id: outcome.verdict for outcome in outcomes}.values())
     rows = []
     for verdict in VERDICTS:
-        errors = [pair.error_mm for pair in _pairs(outcomes) if pair.verdict == verdict]
+        mine = [outcome.error_mm for outcome in outcomes if outcome.verdict == verdict]
+        errors = [error for error in mine if error is not None]
         rows += [
             Measure(f"verdict_{verdict}_cases", ALL, counts[verdict], n=len(_cases(outcomes))),
             Measure(f"verdict_{verdict}_error_mean_mm", ALL, float(np.mean(errors)) if errors else math.nan,

@@ -125,7 +125,8 @@ def roc_curve(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.
         raise ValueError("A ROC curve needs landmarks that are present and landmarks that are absent.")
     thresholds = np.unique(scores)[::-1]
     called = scores[None] >= thresholds[:, None]
-    return tuple(np.concatenate([[0.0], called[:, kind].mean(axis=1)]) for kind in (~positive, positive))
+    wrong, right = (np.concatenate([[0.0], called[:, kind].mean(axis=1)]) for kind in (~positive, positive))
+    return wrong, right
 
 
 def roc_area(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -149,9 +150,10 @@ def on_other_side(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> li
 
     def crossed(outcome: Outcome) -> bool:
         other = truth.get((outcome.case_id, mirrors[outcome.landmark]))
-        if outcome.error_mm is None or other is None:
+        point = outcome.found.position_lps_mm
+        if point is None or outcome.error_mm is None or other is None:
             return False
-        return math.dist(outcome.found.position_lps_mm, other) < outcome.error_mm
+        return math.dist(point, other) < outcome.error_mm
 
     return [crossed(outcome) for outcome in outcomes]
 
@@ -165,7 +167,7 @@ def swapped_pairs(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> in
 
 def offsets_mm(pairs: Sequence[Outcome]) -> np.ndarray:
     """Found minus true position along LPS [n, 3] of outcomes that have both."""
-    return np.array([np.subtract(pair.found.position_lps_mm, pair.truth_lps) for pair in pairs]).reshape(-1, 3)
+    return np.array([pair.offset_mm for pair in pairs], dtype=float).reshape(-1, 3)
 
 
 def highest_level(calibration: Mapping[str, Any], landmarks: Sequence[str]) -> float:
@@ -182,8 +184,9 @@ def regions(pairs: Sequence[Outcome], calibration: Mapping[str, Any], level: flo
     """
     rows = []
     for pair in pairs:
-        region = region_of(pair.found, calibration, level)
-        covered = pair.score <= calibrated_radius(calibration, pair.landmark, level)
+        region, score = region_of(pair.found, calibration, level), pair.score
+        assert region is not None and score is not None
+        covered = score <= calibrated_radius(calibration, pair.landmark, level)
         rows.append((covered, region.volume_mm3, paper_score(pair) <= gaussian_radius(level), region.paper_volume_mm3))
     columns = [np.array(column) for column in zip(*rows, strict=True)] or [np.zeros(0)] * 4
     return Regions(columns[0].astype(bool), columns[1], columns[2].astype(bool), columns[3])
@@ -198,10 +201,11 @@ def region_of(found: LandmarkResult, calibration: Mapping[str, Any], level: floa
 
 def paper_score(pair: Outcome) -> float:
     """Mahalanobis length of the error under the paper's Gaussian (uncorrelated axes); infinite where an sd is 0."""
+    assert pair.offset_mm is not None and pair.found.std_mm is not None
     variance = np.square(pair.found.std_mm)
     if not variance.all():
         return math.inf
-    return mahalanobis(np.subtract(pair.found.position_lps_mm, pair.truth_lps), np.diag(variance))
+    return mahalanobis(pair.offset_mm, np.diag(variance))
 
 
 def region_statistics(found: Regions, errors: np.ndarray) -> Numbers:

@@ -30,19 +30,23 @@ class Outcome:
     verdict: str
 
     @property
-    def error_mm(self) -> float | None:
-        """Distance from the truth; None where either is missing."""
+    def offset_mm(self) -> np.ndarray | None:
+        """Found minus true place along LPS, [3]; None where either is missing."""
         if self.truth_lps is None or self.found.position_lps_mm is None:
             return None
-        return float(np.linalg.norm(np.subtract(self.found.position_lps_mm, self.truth_lps)))
+        return np.subtract(self.found.position_lps_mm, self.truth_lps)
+
+    @property
+    def error_mm(self) -> float | None:
+        """Distance from the truth; None where either is missing."""
+        return None if self.offset_mm is None else float(np.linalg.norm(self.offset_mm))
 
     @property
     def score(self) -> float | None:
         """The conformal score: the error in units of the predicted covariance."""
-        if self.error_mm is None:
+        if self.offset_mm is None:
             return None
-        error = np.subtract(self.found.position_lps_mm, self.truth_lps)
-        return mahalanobis(error, np.asarray(self.found.covariance_mm2))
+        return mahalanobis(self.offset_mm, np.asarray(self.found.covariance_mm2))
 
 
 def run_cases(

@@ -370,8 +370,8 @@ def _airway(classes, canal, levels, spacing, origin) -> np.ndarray:
         raise VolumeError(
             "No airway was found before the spine of the background CT; give an unenhanced CT of the neck."
         )
-    points = np.array(points)
-    return np.column_stack([ndimage.gaussian_filter1d(points[:, a], 3.0) for a in (0, 1)] + [points[:, 2]])
+    middles = np.array(points)
+    return np.column_stack([ndimage.gaussian_filter1d(middles[:, a], 3.0) for a in (0, 1)] + [middles[:, 2]])
 
 
 def _neck_below(classes: np.ndarray, airway: np.ndarray, spacing: np.ndarray, origin: np.ndarray) -> np.ndarray:

@@ -212,4 +212,5 @@ def _thinned(grid: Grid) -> Grid:
         if nodes > 1:
             affine[:3, axis] *= (n - 1) / (nodes - 1)
         shape.append(nodes)
-    return Grid(affine, tuple(shape[::-1]))
+    i, j, k = shape
+    return Grid(affine, (k, j, i))

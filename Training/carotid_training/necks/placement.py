@@ -115,20 +115,22 @@ def _samples(tubes: Sequence[Tube], coarse: _Fit) -> tuple[Tensor, Tensor, Tenso
         radii.append(radius)
         weights.append(np.full(len(path), weight))
         holes.append(hole)
-    arrays = (np.concatenate(each) for each in (points, radii, weights, holes))
-    return tuple(torch.from_numpy(array).float() for array in arrays)
+    path_rows, radius_rows, weight_rows, hole_rows = (
+        torch.from_numpy(np.concatenate(each)).float() for each in (points, radii, weights, holes)
+    )
+    return path_rows, radius_rows, weight_rows, hole_rows
 
 
 def _basis(points: Tensor) -> Tensor:
     """Weights [n, controls] of the uniform cubic B-spline over the box; points beyond it count as on its face."""
-    rows = None
+    rows = torch.ones(len(points), 1)
     for axis in range(3):
         count = round((_HIGH[axis] - _LOW[axis]) / _NODE_MM) + 3
         at = ((points[:, axis] - _LOW[axis]) / (_HIGH[axis] - _LOW[axis])).clamp(0, 1) * (count - 3) + 1
         distance = (at[:, None] - torch.arange(count)).abs()
         near, far = 2 / 3 - distance**2 + distance**3 / 2, (2 - distance).clamp(min=0) ** 3 / 6
         weight = torch.where(distance < 1, near, far)
-        rows = weight if rows is None else (rows[:, :, None] * weight[:, None, :]).flatten(1)
+        rows = (rows[:, :, None] * weight[:, None, :]).flatten(1)
     return rows
 
 
@@ -169,4 +171,5 @@ def _roughness(control: Tensor) -> Tensor:
     """Mean squared difference between neighbouring control displacements."""
     size = [round((high - low) / _NODE_MM) + 3 for low, high in zip(_LOW, _HIGH, strict=True)]
     lattice = control.view(*size, 3)
-    return sum(lattice.diff(dim=axis).square().mean() for axis in range(3))
+    x, y, z = (lattice.diff(dim=axis).square().mean() for axis in range(3))
+    return x + y + z

@@ -54,7 +54,8 @@ def _decoys(tree: VesselTree, generator: torch.Generator) -> Decoys:
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(shape, generator=generator) * (high - low) + low
 
-    cones, parts = Cones.empty(), []
+    cones = Cones.empty()
+    parts: list[Part] = []
     for _ in range(int(torch.randint(0, 9, (), generator=generator))):
         start = uniform(-1, 1, 3) * torch.tensor([70.0, 60.0, 90.0]) - torch.tensor([0.0, 15.0, 0.0])
         heading = F.normalize(uniform(-1, 1, 3), dim=0)
