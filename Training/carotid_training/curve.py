@@ -79,8 +79,8 @@ def read_curve(run: Path) -> list[Point]:
 def tags(points: Sequence[Point]) -> list[str]:
     """What the points hold: the whole chain's error, each scale's from coarse to fine, the share of gross errors."""
     held = {tag for point in points for tag in point.values}
-    scales = sorted((tag for tag in held if SCALE.match(tag)), key=lambda tag: -float(SCALE.match(tag)[1]))  # type: ignore[index]
-    return [tag for tag in (ERROR, *scales, GROSS) if tag in held]
+    scales = sorted({float(scale[1]) for tag in held if (scale := SCALE.match(tag))}, reverse=True)
+    return [tag for tag in (ERROR, *(f"val/{scale:g}mm" for scale in scales), GROSS) if tag in held]
 
 
 def curve_csv(points: Sequence[Point]) -> str:
