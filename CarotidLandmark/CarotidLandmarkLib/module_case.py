@@ -48,7 +48,7 @@ class CaseInScene:
         self.dataset: Dataset | None = None
         self.annotator = ""
         self._show, self._volumes = show, volumes
-        self._opening = False
+        self.opening = False  # the event loop turns while an image is read: nothing else may be opened then
         self._followed: Any = None  # the points whose changes go to a draft
         self._stored: Work = ({}, "")
         self._kept: Work | None = None
@@ -74,34 +74,11 @@ class CaseInScene:
         Returns a sentence for the user, or "". Raises DatasetError when the case can not be read; the scene is as it
         was then.
         """
-        assert self.dataset is not None
+        self.opening = True
         try:
-            with slicer.util.WaitCursor():
-                verify_image(case)
-                volume = case.read_volume()
-                prediction = case.prediction()
-            if prediction is not None:
-                self.dataset.check_landmarks({landmark.name for landmark in prediction.landmarks})
-        except (DatasetError, VolumeError) as error:
-            message = _("Case {case} can not be opened: {reason}").format(case=case.id, reason=error)
-            raise DatasetError(message) from error
-        words = "" if prediction else _("No model has looked at this case: press Detect, or place the points by hand.")
-        try:
-            stored = self._read_stored(case)
-        except DatasetError as error:
-            stored, words = ({}, ""), str(error)
-        self._opening = True
-        try:
-            before = self._case_volumes()
-            node = scene.add_volume(slicer.mrmlScene, volume)
-            node.SetAttribute(CASE_ATTRIBUTE, f"{case.id} {case.image_sha256}")
-            nodes = self._show(node, prediction or unseen(volume, self.dataset.landmarks))
-            restore_landmarks(nodes, stored[0], self.annotator, stored[1])
-            choose(node)
-            self._hand_over(before, node)
+            return self._open(case, choose)
         finally:
-            self._opening = False
-        return words
+            self.opening = False
 
     def remove(self) -> None:
         """Take what `open` has shown out of the scene."""
@@ -121,7 +98,7 @@ class CaseInScene:
         Offers an older draft of a case that has just come into the scene. Raises DatasetError, OSError.
         """
         found = self.find()
-        if found is None or self._opening or not self.annotator or slicer.mrmlScene.IsBatchProcessing():
+        if found is None or self.opening or not self.annotator or slicer.mrmlScene.IsBatchProcessing():
             return
         case, nodes = found
         if nodes.points is not self._followed:
@@ -172,6 +149,32 @@ class CaseInScene:
                 if any(_work(nodes)):
                     write_draft(case, self.annotator, *_work(nodes))
         return case
+
+    def _open(self, case: Case, choose: Callable[[Any], None]) -> str:
+        assert self.dataset is not None
+        try:
+            with slicer.util.WaitCursor():
+                verify_image(case)
+                volume = case.read_volume()
+                prediction = case.prediction()
+            if prediction is not None:
+                self.dataset.check_landmarks({landmark.name for landmark in prediction.landmarks})
+        except (DatasetError, VolumeError) as error:
+            message = _("Case {case} can not be opened: {reason}").format(case=case.id, reason=error)
+            raise DatasetError(message) from error
+        words = "" if prediction else _("No model has looked at this case: press Detect, or place the points by hand.")
+        try:
+            stored = self._read_stored(case)
+        except DatasetError as error:
+            stored, words = ({}, ""), str(error)
+        before = self._case_volumes()
+        node = scene.add_volume(slicer.mrmlScene, volume)
+        node.SetAttribute(CASE_ATTRIBUTE, f"{case.id} {case.image_sha256}")
+        nodes = self._show(node, prediction or unseen(volume, self.dataset.landmarks))
+        restore_landmarks(nodes, stored[0], self.annotator, stored[1])
+        choose(node)
+        self._hand_over(before, node)
+        return words
 
     def _case_volumes(self) -> list[Any]:
         return [node for node in self._volumes() if node.GetAttribute(CASE_ATTRIBUTE)]

@@ -267,9 +267,11 @@ class DatasetPanel:
         self.ui.resultsTable.setCurrentCell(-1, -1)
         self._review.step_landmark(1)  # all views go to the first point
 
-    def _wait_for_detection(self) -> None:
+    def _be_idle(self) -> None:
         if self._logic.running:
             raise DatasetError(_("A detection is running; wait for it, or cancel it first."))
+        if self._shown.opening:
+            raise DatasetError(_("A case is being opened; wait for it."))
 
     def _choose_volume(self, volume: Any) -> None:
         self._parameters().inputVolume = volume
@@ -277,9 +279,9 @@ class DatasetPanel:
     def _leave(self) -> bool:
         """Whether the case in the scene may go; asks when there is unsaved work on it.
 
-        Raises DatasetError while a detection runs.
+        Raises DatasetError while a detection runs or a case is being read.
         """
-        self._wait_for_detection()
+        self._be_idle()
         self._review.write_remarks()
         self._shown.keep()
         case_id = self._shown.unsaved()
@@ -310,7 +312,7 @@ class DatasetPanel:
         name = self._annotator()
         if name == self._shown.annotator:
             return False
-        self._wait_for_detection()
+        self._be_idle()
         self._shown.keep()
         found = self._shown.find()
         self._shown.annotator = name
@@ -328,7 +330,7 @@ class DatasetPanel:
         found = self._shown.find()
         if found is None:
             raise DatasetError(_no_cases())
-        self._wait_for_detection()
+        self._be_idle()
         if self._take_over():
             self._say(_("The queue is that of {name} now; look at the case, then save.").format(name=self._annotator()))
             return False

@@ -7,7 +7,7 @@ import math
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.dataset import Case, Dataset
 from panel_steps import case_shown, cells, drag_left_point, nodes_shown, press, show, type_name
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
@@ -49,6 +49,21 @@ def test_save_and_next_by_one_key_writes_what_is_shown_and_opens_the_next_case(w
     assert opened_dataset.check() == []
 
 
+def test_keys_pressed_while_a_case_is_read_do_nothing(widget, opened_dataset, application, monkeypatch):
+    read = Case.read_volume
+
+    def read_while_an_impatient_hand_presses_again(case):
+        press(application, Qt.Key.Key_S)
+        return read(case)
+
+    monkeypatch.setattr(Case, "read_volume", read_while_an_impatient_hand_presses_again)
+    press(application, Qt.Key.Key_S)
+    assert case_shown(widget) == UNSURE
+    assert opened_dataset.case(ALARMED).annotators() == ["anna"]
+    assert opened_dataset.case(UNSURE).annotators() == []
+    assert len(widget.logic.volumes()) == 1
+
+
 def test_after_the_last_case_save_and_next_says_that_all_are_reviewed(widget, opened_dataset, application):
     for _ in range(3):
         press(application, Qt.Key.Key_S)
@@ -70,6 +85,7 @@ def test_a_moved_point_lands_in_the_annotation_with_its_distance_and_comment(wid
     assert saved.moved_mm[LEFT] == pytest.approx(distance, abs=1e-3)
     assert saved.comment == "calcified"
     assert widget.ui.commentLineEdit.text == ""
+    assert not widget.ui.undoButton.enabled
 
 
 def test_a_missing_landmark_and_a_dragged_point_that_was_accepted_are_saved_as_such(
