@@ -17,7 +17,7 @@ from carotid_training.disk import CaseBatches
 from carotid_training.fit import _without_folders
 from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
-from carotid_training.necks.styles import Styles
+from carotid_training.stream import NeckStream
 from CarotidLandmarkLib.bundle import Bundle, BundleError, BundleMetadata, available_bundles, open_bundle
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
@@ -26,8 +26,8 @@ from CarotidLandmarkLib.splits import freeze_splits
 from CarotidLandmarkLib.volume import Volume
 from typer.testing import CliRunner
 
+from .balls import batch_of_balls
 from .outcomes import LANDMARKS, LEFT, PLACES, RIGHT, outcome
-from .stand_in_neck import StandInNeck
 
 app = typer.Typer()
 app.command()(finetune.main)
@@ -37,8 +37,8 @@ MIRRORS = {LEFT: RIGHT, RIGHT: LEFT}
 
 @pytest.fixture(autouse=True)
 def user(tmp_path, monkeypatch):
-    """A user without models or cached scans, who rehearses necks that are rendered in no time."""
-    monkeypatch.setattr(Styles, "draw", lambda self, style, seed: StandInNeck(seed))
+    """A user without models or cached scans, who rehearses balls for necks: they are rendered in no time."""
+    monkeypatch.setattr(NeckStream, "batch", lambda self, index: replace(batch_of_balls(coarse=(24,) * 3), index=index))
     monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CAROTID_CACHE", str(tmp_path / "cache"))
     before = signal.getsignal(signal.SIGINT)
@@ -150,12 +150,12 @@ def test_a_run_stopped_in_training_goes_on_and_ends_as_if_it_had_not_been(datase
     step = ChainModule.training_step
 
     def interrupted(self, batches, number):
-        if self.global_step == 11:
+        if self.global_step == 10:
             signal.raise_signal(signal.SIGINT)
         return step(self, batches, number)
 
     monkeypatch.setattr(ChainModule, "training_step", interrupted)
-    stopped = run(dataset, doubtful, tmp_path / "part", steps=13)
+    stopped = run(dataset, doubtful, tmp_path / "part", steps=11)
     assert stopped.exit_code == 3 and "the same command goes on from here" in stopped.output
     assert not (tmp_path / "part" / "bundle").exists()
     first = []
@@ -165,9 +165,9 @@ def test_a_run_stopped_in_training_goes_on_and_ends_as_if_it_had_not_been(datase
         return step(self, batches, number)
 
     monkeypatch.setattr(ChainModule, "training_step", watched)
-    assert run(dataset, doubtful, tmp_path / "part", steps=13).exit_code == 0
+    assert run(dataset, doubtful, tmp_path / "part", steps=11).exit_code == 0
     assert first[0] == 10
-    assert run(dataset, doubtful, tmp_path / "whole", steps=13).exit_code == 0
+    assert run(dataset, doubtful, tmp_path / "whole", steps=11).exit_code == 0
     parts, whole = (Bundle.load(tmp_path / name / "bundle").state for name in ("part", "whole"))
     assert all(torch.equal(parts[name], whole[name]) for name in whole)
 
