@@ -1,6 +1,7 @@
 """Two processes over gloo train as one process does that sees the same batches."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 PROGRAM = Path(__file__).parent / "distributed_run.py"
+ENOUGH_S = 600  # 20 s each on a quiet machine
+pytestmark = pytest.mark.timeout(2 * ENOUGH_S + 60)
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +21,16 @@ def runs(tmp_path_factory):
     for processes in (1, 2):
         folders[processes] = tmp_path_factory.mktemp(f"processes-{processes}")
         command = [sys.executable, str(PROGRAM), str(processes), str(folders[processes])]
-        done = subprocess.run(
-            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        program = subprocess.Popen(
+            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            _, errors = program.communicate(timeout=ENOUGH_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(program.pid, signal.SIGKILL)  # the second process, too
+            raise
+        assert program.returncode == 0, errors[-3000:]
     return folders
 
 
