@@ -7,6 +7,7 @@ from carotid_training.data import NecksData
 from carotid_training.export import read_run
 from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
+from carotid_training.view import BatchView
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.multiscale import Architecture
 from torch.utils.data import DataLoader
@@ -80,7 +81,7 @@ def test_the_finer_nets_learn_to_find_a_ball(tmp_path):
 
     def error():
         with torch.no_grad():
-            outputs, _ = chain.predict(batch)
+            outputs, _ = chain.predict(BatchView(batch))
         return [float((o.position_lps[:, :, 0] - batch.landmarks_lps).norm(dim=-1).mean()) for o in outputs[1:]]
 
     trainer(tmp_path, 60, enable_checkpointing=False).fit(chain, BallData())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from itertools import count
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 from .disk import CaseBatches
 from .necks.styles import Styles
 from .stream import COARSE_MM, NeckStream, SampleBatch
+from .validation import UnseenCases, UnseenNecks, UnseenScan
 
 # Rendered batches that a worker keeps for another turn: 8 MB each with boxes, so 3 GB.
 POOL = 384
@@ -61,30 +62,12 @@ def pool_number(turn: int, times: int) -> int:
     return newest - Random(turn).randrange(min(newest + 1, POOL))
 
 
-class ValidationBatches(Dataset):
-    """The same unseen necks every time, each style alike; rendered once and kept."""
-
-    def __init__(self, streams: Sequence[NeckStream], batches: int):
-        self.streams, self.batches = streams, batches
-        self.rendered: dict[int, SampleBatch] = {}
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def __getitem__(self, index: int) -> SampleBatch:
-        if index not in self.rendered:
-            # Placing vessels in real tissue descends a gradient, which validation switches off.
-            with torch.inference_mode(False), torch.enable_grad():
-                self.rendered[index] = self.streams[index % len(self.streams)].batch(index)
-        return self.rendered[index]
-
-
 class NecksData(pl.LightningDataModule):
     """Training batches as {"necks", "coarse", "cases"}, each when its batch size is above zero.
 
     necks: digital necks at all scales; coarse: digital necks at 4 mm only, for the coarsest net; cases: annotated
     cases of the training split of ``dataset``. The mix is the ratio of the batch sizes. Validation: the dataset's
-    validation cases if there is a dataset and no digital necks are asked for, else ``validation_batches`` batches of
+    validation cases if there is a dataset and no digital necks are asked for, else ``validation_necks``
     unseen necks. Every rendered batch is used ``reuse`` times. ``styles``: style -> weight; ``backgrounds``: CT files
     for the styles that need real tissue; ``render_device``: cuda renders in the main process (then use workers: 0).
     """
@@ -102,7 +85,7 @@ class NecksData(pl.LightningDataModule):
         reuse: int = 1,
         workers: int = 1,
         render_device: str = "cpu",
-        validation_batches: int = 8,
+        validation_necks: int = 32,
     ):
         super().__init__()
         if cases_per_step and dataset is None:
@@ -116,7 +99,7 @@ class NecksData(pl.LightningDataModule):
         self.styles = Styles([str(path) for path in backgrounds or ()])
         self.weights = styles or dict.fromkeys(self.styles.available, 1.0)
         self.styles.check(list(self.weights))
-        self.validation_batches = validation_batches
+        self.validation_necks = validation_necks
         self._validation: Dataset | None = None
 
     def train_dataloader(self) -> dict[str, DataLoader]:
@@ -142,23 +125,19 @@ class NecksData(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         if self._validation is None:
             if self.dataset is not None and not self.necks_per_step:
-                self._validation = self._cases("validation").each_once()
+                self._validation = UnseenCases(self._cases("validation"))
             else:
-                self._validation = ValidationBatches(
-                    [
-                        NeckStream(
-                            max(4, self.necks_per_step), self.seed, "validation", self.styles, {style: 1.0},
-                            device=self.render_device,
-                        )
-                        for style in self.weights
-                    ],
-                    self.validation_batches,
-                )  # fmt: skip
+                styles = list(self.weights)
+                self._validation = UnseenNecks(
+                    self.validation_necks, self.seed, self.styles, styles, self.render_device
+                )
         return DataLoader(self._validation, batch_size=None)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         if isinstance(batch, dict):
             return {source: self.transfer_batch_to_device(b, device, dataloader_idx) for source, b in batch.items()}
+        if isinstance(batch, UnseenScan):
+            return batch.to(device)
         return replace(
             batch,
             **{

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from CarotidLandmarkLib.agreement import Points, consensus
+from CarotidLandmarkLib.agreement import consensus
 from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
 from CarotidLandmarkLib.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume
 from torch import Tensor
-from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset
 
 from .protocol import uniform
@@ -59,10 +58,6 @@ class CaseBatches(IterableDataset):
         numbers = [index * self.batch_size + b for b in range(self.batch_size)]
         return joined([self.sample(self._drawn(number), number) for number in numbers], index)
 
-    def each_once(self) -> TorchDataset:
-        """Every case once, in order: for validation."""
-        return _EachOnce(self)
-
     def _drawn(self, number: int) -> Case:
         turn, place = divmod(number, len(self.cases))
         order = torch.randperm(len(self.cases), generator=torch.Generator().manual_seed(self.seed + turn))
@@ -73,8 +68,7 @@ class CaseBatches(IterableDataset):
 
         Raises DatasetError, VolumeError.
         """
-        said = [case.annotation(annotator).points for annotator in case.annotators()]
-        pyramid, truth = cached_pyramid(case), self._truth(consensus(said, self.names))
+        pyramid, truth = cached_pyramid(case), self.truth(case)
         present = ~truth.isnan().any(dim=1)
         middle = torch.as_tensor(np.asarray(pyramid.volume.centre_lps))
         places = torch.where(present[:, None], truth, middle)
@@ -90,20 +84,10 @@ class CaseBatches(IterableDataset):
         last = torch.tensor([n - 1 for n in coarse.shape[:1:-1]])
         return _Sample(coarse[0] + AIR_HU, centre[0] - last * COARSE_MM / 2, boxes, origins, truth.float(), present)
 
-    def _truth(self, points: Points) -> Tensor:
-        """[L, 3] float64, NaN where missing."""
+    def truth(self, case: Case) -> Tensor:
+        """The annotators' consensus: [L, 3] float64 LPS mm, NaN where missing."""
+        points = consensus([case.annotation(annotator).points for annotator in case.annotators()], self.names)
         return torch.tensor([points[name] or (math.nan,) * 3 for name in self.names], dtype=torch.float64)
-
-
-class _EachOnce(TorchDataset):
-    def __init__(self, batches: CaseBatches):
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches.cases)
-
-    def __getitem__(self, index: int) -> SampleBatch:
-        return joined([self.batches.sample(self.batches.cases[index], index)], index)
 
 
 class _Sample:

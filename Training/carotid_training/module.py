@@ -9,12 +9,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.bundle import open_bundle
-from CarotidLandmarkLib.multiscale import Architecture, Guide, MultiScaleLocNet, ScaleOutput
+from CarotidLandmarkLib.multiscale import Architecture, Guide, MultiScaleLocNet, ScaleOutput, View
 from torch import Tensor
 
 from .augment import Augmentation, draw_affines, draw_window, move_truth, recolour
 from .losses import Objective, distance_loss, heatmap_loss, presence_loss, schedule_weights
 from .stream import SampleBatch
+from .validation import UnseenScan
 from .view import BatchView
 
 
@@ -169,26 +170,24 @@ class ChainModule(pl.LightningModule):
 
         return centre
 
-    def validation_step(self, batch: SampleBatch, step: int, dataloader_idx: int = 0) -> None:
-        outputs, presence = self.predict(batch)
+    def validation_step(self, scan: UnseenScan, step: int, dataloader_idx: int = 0) -> None:
+        outputs, presence = self.predict(scan)
         for output in outputs:
-            error = (output.position_lps[:, :, 0] - batch.landmarks_lps).norm(dim=-1)
-            for b, style in enumerate(batch.styles):
-                found = error[b][batch.present[b]]
-                if len(found):
-                    names = [f"val/{output.scale_mm:g}mm", f"val/{output.scale_mm:g}mm_{style}"]
-                    self.log_dict(dict.fromkeys(names, found.mean()), batch_size=len(found), sync_dist=True)
-                    if output is outputs[-1]:
-                        gross = (found > 10).float().mean()
-                        self.log("val/over_10mm", gross, batch_size=len(found), sync_dist=True)
-                        self.log("val/error", found.mean(), batch_size=len(found), sync_dist=True, prog_bar=True)
-        correct = ((presence > 0) == batch.present).float().mean()
-        self.log("val/presence_correct", correct, batch_size=len(batch.present), sync_dist=True)
+            error = (output.position_lps[:, :, 0] - scan.landmarks_lps).norm(dim=-1)
+            found = error[scan.present]
+            if len(found):
+                names = [f"val/{output.scale_mm:g}mm", f"val/{output.scale_mm:g}mm_{scan.style}"]
+                self.log_dict(dict.fromkeys(names, found.mean()), batch_size=len(found), sync_dist=True)
+                if output is outputs[-1]:
+                    gross = (found > 10).float().mean()
+                    self.log("val/over_10mm", gross, batch_size=len(found), sync_dist=True)
+                    self.log("val/error", found.mean(), batch_size=len(found), sync_dist=True, prog_bar=True)
+        correct = ((presence > 0) == scan.present).float().mean()
+        self.log("val/presence_correct", correct, batch_size=1, sync_dist=True)
 
-    def predict(self, batch: SampleBatch) -> tuple[list[ScaleOutput], Tensor]:
-        """The chain as it runs at test, one pass without noise, kept inside the boxes; presence logits [B, L]."""
-        view = BatchView(batch)
-        outputs = self.net(view, guide=self.guide(view, torch.Generator().manual_seed(0), teach=False))
+    def predict(self, view: View) -> tuple[list[ScaleOutput], Tensor]:
+        """The chain as it runs at test, one pass without noise; presence logits [B, L]."""
+        outputs = self.net(view)
         return outputs, self.net.presence_logit(outputs)
 
     def configure_optimizers(self) -> dict[str, Any]:

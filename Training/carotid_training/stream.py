@@ -105,9 +105,8 @@ class NeckStream(IterableDataset):
         samples = [Sample.draw(seed, self.styles, self.weights, length) for seed in neck_seeds]
         # The lattice that holds the largest scan of the batch.
         extents = [s.scanner.extent_lps() for s in samples]
-        size = torch.stack([high - low for low, high in extents]).amax(dim=0) / (COARSE_MM * COARSE_MULTIPLE)
-        i, j, k = (COARSE_MULTIPLE * math.ceil(n - 1e-6) for n in size.tolist())
-        grids = [[Grid.aligned((low + high) / 2, COARSE_MM, (k, j, i))] for low, high in extents]
+        size = torch.stack([high - low for low, high in extents]).amax(dim=0)
+        grids = [[coarse_grid(low, high, size)] for low, high in extents]
         for sample, own in zip(samples, grids, strict=True):
             own.extend(self._boxes(sample))
         images = [s.scanner.view(s.neck, g, self.device) for s, g in zip(samples, grids, strict=True)]
@@ -144,6 +143,13 @@ class NeckStream(IterableDataset):
                     middle = sample.scanner.nearest_inside(middle[None])[0]
                 grids.append(Grid.aligned(middle, scale, (self.box_sizes[scale],) * 3))
         return grids
+
+
+def coarse_grid(low_lps: Tensor, high_lps: Tensor, size_mm: Tensor) -> Grid:
+    """The lattice at 4 mm around the middle of a scan that holds ``size_mm`` ([3], x, y, z), in multiples of 8."""
+    multiples = (size_mm / (COARSE_MM * COARSE_MULTIPLE)).tolist()
+    i, j, k = (COARSE_MULTIPLE * math.ceil(n - 1e-6) for n in multiples)
+    return Grid.aligned((low_lps + high_lps) / 2, COARSE_MM, (k, j, i))
 
 
 def _origins(grids: Sequence[Grid]) -> Tensor:

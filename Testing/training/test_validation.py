@@ -1,0 +1,41 @@
+"""Unseen necks for validation: rendered where the chain looks, which may be anywhere."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from carotid_training.module import ChainModule
+from carotid_training.necks.styles import Styles
+from carotid_training.validation import UnseenNecks
+from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.multiscale import Architecture
+
+SIDES = (
+    LandmarkSpec("left_carotid_bifurcation", "L", "right_carotid_bifurcation"),
+    LandmarkSpec("right_carotid_bifurcation", "R", "left_carotid_bifurcation"),
+)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return UnseenNecks(2, 0, Styles(), ["anatomical"])[1]
+
+
+def test_a_patch_shows_what_the_whole_scan_shows_there(scan):
+    whole, middle = scan.whole(4.0, 8)
+    k, j, i = (n // 2 for n in whole.shape[2:])
+    # Both lattices have even sizes and the same middle, so their voxels coincide.
+    patch = scan.patches(4.0, middle[:, None, None].expand(1, 2, 1, 3), 24)[0, 0, 0, 0]
+    crop = whole[0, 0, k - 12 : k + 12, j - 12 : j + 12, i - 12 : i + 12]
+    assert torch.corrcoef(torch.stack([patch.flatten(), crop.flatten()]))[0, 1] > 0.98
+
+
+def test_the_chain_looks_where_it_points_and_is_not_led_back_to_the_truth(scan):
+    chain = ChainModule(Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_size=24), seed=3)
+    with torch.no_grad():
+        outputs, presence = chain.predict(scan)
+    assert presence.shape == (1, 2)
+    for before, after in pairwise(outputs):
+        assert torch.equal(after.centre_lps, before.position_lps)
+    error = (outputs[-1].position_lps[:, :, 0] - scan.landmarks_lps).norm(dim=-1)
+    assert error.max() > 20  # an untrained net
