@@ -198,7 +198,7 @@ class Detector:
 
     def _move(self, device: torch.device) -> None:
         self._device = device
-        self.net = self.net.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.net = self.net.to(device)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=bfloat16_is_fast(self._device))

@@ -96,6 +96,7 @@ class MultiScaleLocNet(nn.Module):
             for widths in architecture.widths
         )
         self.presence = nn.ModuleList(nn.Linear(widths[0] + 2, 1) for widths in architecture.widths)
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @classmethod
     def of(cls, bundle: Bundle) -> MultiScaleLocNet:

@@ -109,8 +109,13 @@ class NecksData(pl.LightningDataModule):
         if trainer:
             rank, world = trainer.global_rank, trainer.world_size
             turn = trainer.global_step * trainer.accumulate_grad_batches
-        every = {"start": turn * world, "rank": rank, "world_size": world}
-        neck = {"base_seed": self.seed, "styles": self.styles, "weights": self.weights, "device": self.render_device}
+        every: dict[str, Any] = {"start": turn * world, "rank": rank, "world_size": world}
+        neck: dict[str, Any] = {
+            "base_seed": self.seed,
+            "styles": self.styles,
+            "weights": self.weights,
+            "device": self.render_device,
+        }
         loaders: dict[str, DataLoader] = {}
         if self.necks_per_step:
             loaders["necks"] = self._loader(Pool(NeckStream(self.necks_per_step, **neck, **every), self.reuse))

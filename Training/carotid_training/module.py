@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.multiscale import Architecture, Guide, MultiScaleLocNet, ScaleOutput, View
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from .augment import Augmentation, draw_affines, draw_window, move_truth, recolour
@@ -53,7 +54,7 @@ class ChainModule(pl.LightningModule):
         self.learning_rate, self.warmup_steps, self.decay, self.seed = learning_rate, warmup_steps, decay, seed
         self.epoch_steps = epoch_steps
         net, self.origin = _first_net(architecture, start_from)
-        self.net, self.architecture = net.to(memory_format=torch.channels_last_3d), net.architecture
+        self.net, self.architecture = net, net.architecture
         if start_from is not None and self.objective.tied_until:
             raise ValueError("tied_until would undo what the model of start_from has learnt; set it to 0.")
         if self.objective.tied_until:
@@ -141,8 +142,8 @@ class ChainModule(pl.LightningModule):
         counterpart = [names.index(landmark.mirror) for landmark in self.architecture.landmarks]
         moved = move_truth(batch, affines, mirrored, counterpart)
         seen = BatchView(recolour(self.augmentation, moved, random), affines)
-        shape = tuple(batch.coarse.shape[2:])
-        seen.window = draw_window(self.augmentation, seen.whole_middles(), moved.landmarks_lps, shape, random)
+        k, j, i = batch.coarse.shape[2:]
+        seen.window = draw_window(self.augmentation, seen.whole_middles(), moved.landmarks_lps, (k, j, i), random)
         return seen
 
     def guide(self, view: BatchView, random: torch.Generator, teach: bool) -> Guide:
@@ -190,7 +191,7 @@ class ChainModule(pl.LightningModule):
         outputs = self.net(view)
         return outputs, self.net.presence_logit(outputs)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
         steps = self.trainer.max_steps
 
