@@ -272,6 +272,7 @@ class TestWhatIsRefused:
         ("--data.dataset=/home/Jane Doe/scans/lyon", "--data.dataset=lyon"),
         ('--data.backgrounds=["/home/jane/a b.nrrd", "/mnt/c.nrrd"]', '--data.backgrounds=["a b.nrrd", "c.nrrd"]'),
         ("--model.learning_rate=1e-4", "--model.learning_rate=1e-4"),
+        ("--config=Training/configs/small.yaml", "--config=Training/configs/small.yaml"),
     ],
 )
 def test_a_runs_record_names_no_folder(said, recorded):
