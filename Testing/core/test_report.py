@@ -145,7 +145,7 @@ def test_the_page_says_all_there_is_to_know():
     for words in (
         "REVIEW",
         "R bifurcation: not found.",
-        "Left carotid bifurcation left detected 97 % 10.0, -20.0, 30.0 -10.0, 20.0, 30.0 0.5, 0.6, 0.7 201 mm³",
+        "Left carotid bifurcation left detected 97 % 10.0, -20.0, 30.0 -10.0, 20.0, 30.0 6.0, 4.0, 2.0 201 mm³",
         "Right carotid bifurcation right missing 21 %",
         "Not found in this scan. The probability that it is there is 21 %.",
         "first 0.1.0",

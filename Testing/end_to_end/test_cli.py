@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -254,15 +255,15 @@ def test_ctrl_c_ends_with_3_and_leaves_nothing(scan, model, tmp_path):
 
 def test_a_fault_of_ours_ends_with_1_and_names_the_log(run, scan, model, tmp_path):
     opened = Bundle.load(model)
-    state = {name: tensor for name, tensor in opened.state.items() if "presence" not in name}
-    broken = Bundle.save(tmp_path / "broken", opened.metadata, state, "")
+    calibration = {"0.9": {landmark.name: {"n": 20} for landmark in opened.metadata.landmarks}}  # and no factor
+    broken = Bundle.save(tmp_path / "broken", replace(opened.metadata, calibration=calibration), opened.state, "")
     code, out, err = run("detect", scan, "-o", tmp_path / "results", "--model", broken.path)
     assert (code, out, len(err)) == (1, "", 1)
     log = Path(err[0].split()[-1].rstrip("."))
     text = log.read_text()
     log.unlink()
     assert "Traceback" in text
-    assert "presence" in text
+    assert "factor" in text
     assert not (tmp_path / "results").exists()
 
 
