@@ -24,6 +24,7 @@ from matplotlib.colors import to_rgb
 from typer.testing import CliRunner
 
 from .outcomes import LANDMARKS, LEFT, PLACES, RIGHT, calibration, cohort, model, outcome
+from .tube import scan
 
 app = typer.Typer()
 app.command()(evaluate.main)
@@ -51,17 +52,6 @@ def bundle(tmp_path_factory) -> Bundle:
             head.weight.zero_()
             head.bias.fill_(9.0 / len(net.presence))
     return Bundle.save(tmp_path_factory.mktemp("bundle") / "tiny", metadata, net.state_dict(), "# Tiny\n")
-
-
-def scan(number: int = 0) -> Volume:
-    """A tube in soft tissue in air, 32 voxels of 3 mm, its middle at the origin."""
-    z, y, x = np.mgrid[0:32, 0:32, 0:32].astype(float)
-    array = np.full(z.shape, -1000)
-    array[(x - 16) ** 2 + (y - 16) ** 2 < 14**2] = 40
-    array[(x - 22) ** 2 + (y - 16) ** 2 < 3**2] = 350 + number
-    affine = np.diag([3.0, 3.0, 3.0, 1.0])
-    affine[:3, 3] = -46.5
-    return Volume(array.astype(np.int16), affine, f"scan {number}")
 
 
 @pytest.fixture

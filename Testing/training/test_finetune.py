@@ -28,6 +28,7 @@ from typer.testing import CliRunner
 
 from .balls import batch_of_balls
 from .outcomes import LANDMARKS, LEFT, PLACES, RIGHT, outcome
+from .tube import scan
 
 app = typer.Typer()
 app.command()(finetune.main)
@@ -74,17 +75,6 @@ def sure(tmp_path_factory) -> Bundle:
 def doubtful(tmp_path_factory) -> Bundle:
     """The same model, which calls everything missing, by a hair."""
     return save_start(tmp_path_factory.mktemp("start") / "doubtful", -1e-6)
-
-
-def scan(number: int = 0) -> Volume:
-    """A tube in soft tissue in air, 32 voxels of 3 mm, its middle at the origin."""
-    z, y, x = np.mgrid[0:32, 0:32, 0:32].astype(float)
-    array = np.full(z.shape, -1000)
-    array[(x - 16) ** 2 + (y - 16) ** 2 < 14**2] = 40
-    array[(x - 22) ** 2 + (y - 16) ** 2 < 3**2] = 350 + number
-    affine = np.diag([3.0, 3.0, 3.0, 1.0])
-    affine[:3, 3] = -46.5
-    return Volume(array.astype(np.int16), affine, f"scan {number}")
 
 
 def annotate(dataset: Dataset, case: str, points=PLACES) -> None:

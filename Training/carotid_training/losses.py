@@ -19,7 +19,7 @@ class Objective:
     distance: "squared" (paper, mm^2) or "robust" (pseudo-Huber in voxels: a gross error does not drown the rest).
     schedule: "paper" (`schedule_weights`) or "constant". heatmap_weight: cross-entropy of the heatmaps against a
     Gaussian of heatmap_sd_voxels at the truth (0: the paper, which has no heatmap target; at 0.3 its gradient in the
-    finer nets was a tenth of the distance's, and they hardly learnt). presence_weight: binary cross-entropy.
+    finer nets was a tenth of the distance's, and they learnt slowly). presence_weight: binary cross-entropy.
     teacher_until: up to this share of the training, finer scales crop near the truth and not where the chain points.
     tied_until: up to this share, the finer nets (of equal widths) are one net that learns from all their patches.
     """
