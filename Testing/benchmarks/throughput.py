@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import carotid_training.data
 import lightning.pytorch as pl
 import torch
 import typer
@@ -45,13 +44,12 @@ class Clock(pl.Callback):
 
 def measure(config: Path, device: str, precision: str, steps: int, warmup: int, background: list[Path]) -> Row:
     """One row of the table; ``device``: cpu or cuda. Raises SystemExit, with a message, on a bad configuration."""
-    # As in the middle of a run: the pool is full, and every reuse-th step a new neck joins it.
-    carotid_training.data.POOL_START = 0
     arguments = [
         f"--config={config}", f"--trainer.accelerator={device}", f"--trainer.precision={PRECISIONS[precision]}",
         "--trainer.devices=1", f"--trainer.max_steps={warmup + steps}", "--trainer.limit_val_batches=0",
         "--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false",
+        # As in the middle of a run: every reuse-th step a new neck joins the pool.
+        "--trainer.enable_model_summary=false", "--data.pool_start=0",
     ]  # fmt: skip
     if background:
         arguments.append(f"--data.backgrounds={[str(path) for path in background]}")

@@ -20,10 +20,11 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from .disk import CaseBatches
 from .necks.styles import Styles
+from .rendered import RenderedBatches
 from .stream import COARSE_MM, NeckStream, SampleBatch
 from .validation import UnseenCases, UnseenNecks, UnseenScan
 
-# Rendered batches that a worker keeps for another turn: 8 MB each with boxes, so 3 GB.
+# Rendered batches that a worker keeps for another turn: 9 MB each with boxes, so 3.5 GB where memory holds them.
 POOL = 384
 # It starts with so many, rendered when they are first drawn: the first steps see necks as various as the last.
 POOL_START = 63
@@ -33,33 +34,41 @@ class Pool(IterableDataset):
     """A stream whose every batch is used ``times`` times on average, for augmentation to make the difference.
 
     Rendering a neck costs a CPU several times a training step. Every ``times`` steps a new batch joins the pool of the
-    last `POOL`, and the steps between draw from it at random: necks come back far apart. (Sixteen at a time, eight
+    last ``size``, and the steps between draw from it at random: necks come back far apart. (Sixteen at a time, eight
     turns each, were learnt by heart: the loss jumped at every fresh sixteen.) Batch n is a function of n alone.
+    The pool is in memory, or in the folder ``kept`` on disk, where the next run finds it.
     """
 
-    def __init__(self, stream: NeckStream, times: int):
+    def __init__(
+        self, stream: NeckStream, times: int, size: int = POOL, first: int = POOL_START, kept: Path | None = None
+    ):
+        """``first``: how many batches the pool begins with."""
         super().__init__()
-        self.stream, self.times = stream, times
+        self.stream, self.times, self.size, self.first, self.kept = stream, times, size, first, kept
 
     def __iter__(self) -> Iterator[SampleBatch]:
         stream, worker = self.stream, get_worker_info()
         workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
-        rendered = stream.batch if self.times == 1 else lru_cache(maxsize=POOL)(stream.batch)
+        rendered = stream.batch
+        if self.kept is not None:
+            rendered = RenderedBatches(stream, self.kept).batch
+        elif self.times > 1:
+            rendered = lru_cache(maxsize=self.size)(stream.batch)
         # start, rank and world size count training steps; each worker of each process has a pool of its own.
         for step in count(stream.start // stream.world_size + worker_id, workers):
-            number = pool_number(step // workers, self.times)
+            number = pool_number(step // workers, self.times, self.size, self.first)
             own = (number * workers + worker_id) * stream.world_size + stream.rank
             yield replace(rendered(own), index=step)
 
 
-def pool_number(turn: int, times: int) -> int:
+def pool_number(turn: int, times: int, size: int, first: int) -> int:
     """Which batch of a worker's pool its ``turn``-th step uses."""
     if times == 1:
         return turn
-    newest = turn // times + POOL_START
+    newest = turn // times + first
     if turn % times == 0:
         return newest
-    return newest - Random(turn).randrange(min(newest + 1, POOL))
+    return newest - Random(turn).randrange(min(newest + 1, size))
 
 
 class NecksData(pl.LightningDataModule):
@@ -68,8 +77,10 @@ class NecksData(pl.LightningDataModule):
     necks: digital necks at all scales; coarse: digital necks at 4 mm only, for the coarsest net; cases: annotated
     cases of the training split of ``dataset``. The mix is the ratio of the batch sizes. Validation: the dataset's
     validation cases if there is a dataset and no digital necks are asked for, else ``validation_necks``
-    unseen necks. Every rendered batch is used ``reuse`` times. ``styles``: style -> weight; ``backgrounds``: CT files
-    for the styles that need real tissue; ``render_device``: cuda renders in the main process (then use workers: 0).
+    unseen necks. Every rendered batch is used ``reuse`` times, out of a pool of ``pool`` batches that begins with
+    ``pool_start``; ``rendered``: a folder that keeps them for later runs. ``styles``: style -> weight; ``backgrounds``:
+    CT files for the styles that need real tissue; ``render_device``: cuda renders in the main process (then use
+    workers: 0).
     """
 
     def __init__(
@@ -83,6 +94,9 @@ class NecksData(pl.LightningDataModule):
         backgrounds: list[Path] | None = None,
         seed: int = 0,
         reuse: int = 1,
+        pool: int = POOL,
+        pool_start: int = POOL_START,
+        rendered: Path | None = None,
         workers: int = 1,
         render_device: str = "cpu",
         validation_necks: int = 32,
@@ -94,7 +108,8 @@ class NecksData(pl.LightningDataModule):
             raise ValueError("Nothing to train on; set necks_per_step, coarse_per_step or cases_per_step above zero.")
         self.landmarks = landmarks
         self.necks_per_step, self.coarse_per_step, self.cases_per_step = necks_per_step, coarse_per_step, cases_per_step
-        self.dataset, self.seed, self.reuse = dataset, seed, reuse
+        self.dataset, self.seed = dataset, seed
+        self.reuse: dict[str, Any] = {"times": reuse, "size": pool, "first": pool_start, "kept": rendered}
         self.workers, self.render_device = workers, render_device
         self.styles = Styles([str(path) for path in backgrounds or ()])
         self.weights = styles or dict.fromkeys(self.styles.available, 1.0)
@@ -118,11 +133,11 @@ class NecksData(pl.LightningDataModule):
         }
         loaders: dict[str, DataLoader] = {}
         if self.necks_per_step:
-            loaders["necks"] = self._loader(Pool(NeckStream(self.necks_per_step, **neck, **every), self.reuse))
+            loaders["necks"] = self._loader(Pool(NeckStream(self.necks_per_step, **neck, **every), **self.reuse))
         if self.coarse_per_step:
             # Other necks than the full stream's: the seed space of the base seed after this one.
             coarse = {**neck, "base_seed": (self.seed + 1) % 256, "scales": (COARSE_MM,)}
-            loaders["coarse"] = self._loader(Pool(NeckStream(self.coarse_per_step, **coarse, **every), self.reuse))
+            loaders["coarse"] = self._loader(Pool(NeckStream(self.coarse_per_step, **coarse, **every), **self.reuse))
         if self.cases_per_step:
             loaders["cases"] = self._loader(self._cases("train", **every))
         return loaders

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -14,7 +13,7 @@ import CarotidLandmarkLib
 import numpy as np
 import torch
 import typer
-from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
+from CarotidLandmarkLib.bundle import Bundle, BundleMetadata
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.multiscale import Architecture
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from .card import model_card
+from .checkpoint import read_run
 from .predictions import Outcome, annotated, run_cases
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
@@ -82,35 +82,6 @@ def scores_of(outcomes: Sequence[Outcome], landmarks: Sequence[str]) -> dict[str
         if outcome.score is not None:
             scores[outcome.landmark].append(outcome.score)
     return scores
-
-
-def last_checkpoint(run: Path) -> Path | None:
-    """The newest last.ckpt of a run directory."""
-    return max(run.glob("**/last*.ckpt"), key=lambda file: file.stat().st_mtime, default=None)
-
-
-def read_run(run: Path) -> tuple[Architecture, dict[str, torch.Tensor], dict[str, Any]]:
-    """Architecture, weights (averaged where the run averages) and the record of a run or checkpoint."""
-    file = run if run.is_file() else last_checkpoint(run)
-    if file is None:
-        raise ValueError(f"{run} holds no checkpoint last.ckpt; give the run directory of carotid-train fit.")
-    # Our own checkpoint, written by our own trainer: the file holds configuration objects beside tensors.
-    checkpoint = torch.load(file, map_location="cpu", weights_only=False)
-    state = {
-        key.removeprefix("net."): value.float()
-        for key, value in checkpoint["state_dict"].items()
-        if key.startswith("net.")
-    }
-    record = file.parent.parent / "run.json"
-    training = json.loads(record.read_text()) if record.exists() else {}
-    training |= {"steps": int(checkpoint["global_step"]), "epochs": int(checkpoint["epoch"]) + 1}
-    return architecture_from(checkpoint["architecture"]), state, training
-
-
-def architecture_from(document: dict[str, Any]) -> Architecture:
-    """The architecture that `dataclasses.asdict` made plain."""
-    landmarks = tuple(LandmarkSpec(**landmark) for landmark in document["landmarks"])
-    return Architecture(**{**document, "landmarks": landmarks})
 
 
 def metadata_of(architecture: Architecture, name: str, version: str, training: dict[str, Any]) -> BundleMetadata:

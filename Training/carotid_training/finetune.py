@@ -33,7 +33,8 @@ from .card import model_card
 from .comparison import Comparison, compare
 from .data import dataset_sha256
 from .evaluate import Settings, Step, check_landmarks, detect_cases
-from .export import LEVELS, accuracy_of, last_checkpoint, metadata_of, read_run, scores_of
+from .checkpoint import last_checkpoint, read_run
+from .export import LEVELS, accuracy_of, metadata_of, scores_of
 from .fit import configuration, fit
 from .necks.styles import Styles
 from .predictions import Outcome, annotated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from .augment import Augmentation, draw_affines, draw_window, move_truth, recolour
+from .checkpoint import read_run
 from .losses import Objective, distance_loss, heatmap_loss, presence_loss, schedule_weights
 from .stream import SampleBatch
 from .validation import UnseenScan
@@ -33,6 +34,7 @@ class ChainModule(pl.LightningModule):
     with few of them counts more than in one large batch.
 
     ``start_from``, a model bundle, gives architecture and first weights; ``architecture`` beside it must be the same.
+    ``coarsest_from``, a run or one checkpoint of it, gives the coarsest net in the bundle's place.
     """
 
     def __init__(
@@ -46,14 +48,15 @@ class ChainModule(pl.LightningModule):
         epoch_steps: int = 10,
         seed: int = 0,
         start_from: Path | None = None,
+        coarsest_from: Path | None = None,
     ):
-        """Raises BundleError where ``start_from`` can not be used, ValueError where it contradicts other options."""
+        """Raises BundleError where ``start_from`` can not be used, ValueError where options contradict each other."""
         super().__init__()
         torch.manual_seed(seed)
         self.objective, self.augmentation = objective or Objective(), augmentation
         self.learning_rate, self.warmup_steps, self.decay, self.seed = learning_rate, warmup_steps, decay, seed
         self.epoch_steps = epoch_steps
-        net, self.origin = _first_net(architecture, start_from)
+        net, self.origin = _first_net(architecture, start_from, coarsest_from)
         self.net, self.architecture = net, net.architecture
         if start_from is not None and self.objective.tied_until:
             raise ValueError("tied_until would undo what the model of start_from has learnt; set it to 0.")
@@ -204,16 +207,36 @@ class ChainModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def _first_net(architecture: Architecture | None, start_from: Path | None) -> tuple[MultiScaleLocNet, str | None]:
+def _first_net(
+    architecture: Architecture | None, start_from: Path | None, coarsest_from: Path | None
+) -> tuple[MultiScaleLocNet, str | None]:
     """The net before the first step, and which model it is the net of."""
     if start_from is None:
         if architecture is None:
             raise ValueError("A net has an architecture or starts from a model; give model.architecture or start_from.")
+        if coarsest_from is not None:
+            raise ValueError("coarsest_from replaces a net of a model; give that model with start_from.")
         return MultiScaleLocNet(architecture), None
     bundle = open_bundle(start_from)
-    net = MultiScaleLocNet.of(bundle)
+    net, metadata = MultiScaleLocNet.of(bundle), bundle.metadata
     if architecture not in (None, net.architecture):
         own, wanted = asdict(net.architecture), asdict(architecture)
         differing = ", ".join(name for name in own if own[name] != wanted[name])
         raise ValueError(f"The model {bundle.path.name} differs in {differing}; leave model.architecture out.")
-    return net, f"{bundle.metadata.name} {bundle.metadata.version}, weights {bundle.metadata.weights_sha256[:12]}"
+    origin = f"{metadata.name} {metadata.version}, weights {metadata.weights_sha256[:12]}"
+    if coarsest_from is None:
+        return net, origin
+    other, state, training = read_run(coarsest_from)
+    return _with_coarsest(net, other, state), f"{origin}; coarsest net of a run of {training['steps']} steps"
+
+
+def _with_coarsest(net: MultiScaleLocNet, other: Architecture, state: dict[str, Tensor]) -> MultiScaleLocNet:
+    """The net with another run's coarsest net and what its presence head reads from it."""
+    wanted = replace(net.architecture, widths=(other.widths[0], *net.architecture.widths[1:]))
+    if replace(other, widths=wanted.widths) != wanted:
+        raise ValueError("The run of coarsest_from has another architecture than the model; only widths may differ.")
+    joined = MultiScaleLocNet(wanted)
+    own = ("nets.0.", "presence.0.")
+    kept = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith(own)}
+    joined.load_state_dict(kept | {name: tensor for name, tensor in state.items() if name.startswith(own)})
+    return joined
