@@ -3,8 +3,8 @@
 import lightning.pytorch as pl
 import pytest
 import torch
-from carotid_training.data import NecksData
 from carotid_training.checkpoint import read_run
+from carotid_training.data import NecksData
 from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
 from carotid_training.view import BatchView

@@ -30,10 +30,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .card import model_card
+from .checkpoint import last_checkpoint, read_run
 from .comparison import Comparison, compare
 from .data import dataset_sha256
 from .evaluate import Settings, Step, check_landmarks, detect_cases
-from .checkpoint import last_checkpoint, read_run
 from .export import LEVELS, accuracy_of, metadata_of, scores_of
 from .fit import configuration, fit
 from .necks.styles import Styles
