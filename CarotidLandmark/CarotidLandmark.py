@@ -108,10 +108,12 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def fillModels(self):
-        """List the models; the one that was chosen stays chosen while it is there."""
+        """List the models; the parameter node knows which one is chosen, so filling chooses none."""
+        self.ui.modelComboBox.blockSignals(True)
         self.ui.modelComboBox.clear()
         for bundle in self.logic.bundles:
             self.ui.modelComboBox.addItem(bundle_title(bundle))
+        self.ui.modelComboBox.blockSignals(False)
 
     def cleanup(self):
         self.logic.cancel()
@@ -119,6 +121,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self):
+        self.logic.findModels()  # one that was trained meanwhile is listed without a restart
+        self.fillModels()
         self.initializeParameterNode()
         self.review.install_keys(slicer.util.mainWindow())
 

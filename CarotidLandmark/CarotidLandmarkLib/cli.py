@@ -5,32 +5,39 @@ Nothing heavy is imported before the arguments are parsed, so that ``--help`` an
 
 from __future__ import annotations
 
-import functools
 import importlib.util
-import os
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
-from . import __version__
+from . import __version__, cli_dataset
+from .cli_common import (
+    BAD_INPUT,
+    DONE,
+    Device,
+    InputError,
+    Level,
+    Model,
+    Output,
+    Passes,
+    Seed,
+    Series,
+    answers_for_its_errors,
+    check_level,
+    progress,
+    say,
+    stdout_console,
+)
 
 if TYPE_CHECKING:
     from .bundle import Bundle
-    from .dataset import Dataset
     from .detection import Detection
     from .markups import Point
     from .volume import Volume
-
-DONE, FAULT, BAD_INPUT, CANCELLED = 0, 1, 2, 3
 
 app = typer.Typer(
     name="carotid-landmark",
@@ -41,10 +48,6 @@ app = typer.Typer(
 )
 
 
-class InputError(ValueError):
-    """What was asked for can not be done. The message is one sentence for the user."""
-
-
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -53,48 +56,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:  # typer's own errors say what is wrong with the arguments; the commands catch the rest
         if not hasattr(error, "format_message"):
             raise
-        _say(f"{error.format_message().rstrip('.')}. See carotid-landmark --help.")
+        say(f"{error.format_message().rstrip('.')}. See carotid-landmark --help.")
         code = BAD_INPUT
     sys.exit(code or DONE)
 
 
-def _answers_for_its_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Every way a command can end becomes an exit code and at most one line on stderr."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except KeyboardInterrupt:
-            _say("Cancelled; nothing is left half-written.")
-            raise typer.Exit(CANCELLED) from None
-        except typer.Exit:
-            raise
-        except Exception as error:
-            if isinstance(error, InputError) or type(error).__module__.startswith(f"{__package__}."):
-                _say(str(error))  # our own error classes speak to the user
-            elif isinstance(error, OSError) and error.strerror and error.filename:
-                _say(f"{error.filename} can not be used ({error.strerror}); check the path, permissions and disk.")
-            else:
-                _say(f"A fault of this program, not yours ({type(error).__name__}); the details are in {_log(error)}.")
-                raise typer.Exit(FAULT) from None
-            raise typer.Exit(BAD_INPUT) from None
-
-    return run
-
-
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A NRRD, NIfTI or MetaImage file, or a DICOM folder.")]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results; made if needed.")]
-Model = Annotated[
-    str | None,
-    typer.Option(metavar="BUNDLE", help="A model bundle's folder, or the name of a model that `info` lists."),
-]
-Passes = Annotated[int, typer.Option(min=2, max=10_000, help="Noise passes; more make the uncertainty steadier.")]
-Level = Annotated[float, typer.Option(help="Confidence level of the regions, between 0 and 1.")]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed gives the same result.")]
-Series = Annotated[str | None, typer.Option(metavar="UID|NUMBER", help="Which series of a DICOM folder.")]
-DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset: the folder with dataset.json.")]
 Json = Annotated[bool, typer.Option("--json", help="Print detection.json to stdout, and nothing else there.")]
 
 
@@ -114,7 +81,7 @@ def _options(
 
 
 @app.command()
-@_answers_for_its_errors
+@answers_for_its_errors
 def detect(
     scan: Input,
     output: Output,
@@ -142,7 +109,7 @@ def detect(
 
 
 @app.command()
-@_answers_for_its_errors
+@answers_for_its_errors
 def demo(output: Output = Path("demo-output"), model: Model = None, device: Device = "auto", seed: Seed = 0) -> None:
     """Run on the bundled sample scan and compare with its known truth."""
     from .bundle import open_bundle, resources_directory
@@ -158,7 +125,7 @@ def demo(output: Output = Path("demo-output"), model: Model = None, device: Devi
         volume, detection = _detect(samples[0], None, bundle, 50, 0.9, device, seed)
         files = write_results(folder, volume, detection, bundle.metadata.labels, truth)
         if importlib.util.find_spec("slicer") is None:
-            _say("Note: slicer-core is not installed, so no Slicer scene was written (pip install slicer-core).")
+            say("Note: slicer-core is not installed, so no Slicer scene was written (pip install slicer-core).")
         else:
             from .scene import save_scene
 
@@ -167,7 +134,7 @@ def demo(output: Output = Path("demo-output"), model: Model = None, device: Devi
 
 
 @app.command()
-@_answers_for_its_errors
+@answers_for_its_errors
 def info(
     bundle: Annotated[str | None, typer.Argument(metavar="BUNDLE", help="As --model; left out: the default.")] = None,
 ) -> None:
@@ -184,11 +151,11 @@ def info(
         table.add_row(key, value)
     if bundle is None:
         table.add_row("models here", ", ".join(each.path.name for each in available_bundles()))
-    _console().print(table)
+    stdout_console().print(table)
 
 
 @app.command()
-@_answers_for_its_errors
+@answers_for_its_errors
 def report(
     scan: Input,
     detection: Annotated[Path, typer.Argument(metavar="DETECTION", help="A detection.json made from this scan.")],
@@ -212,132 +179,15 @@ def report(
     print(write_report(output, read_volume(scan, series), found))
 
 
-@app.command()
-@_answers_for_its_errors
-def queue(
-    dataset: DatasetFolder,
-    order: Annotated[Literal["uncertain", "doubtful", "random"], typer.Option(help="What comes first.")] = "uncertain",
-    annotator: Annotated[str | None, typer.Option(help="Whose reviews count; left out: anybody's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random order.")] = 0,
-) -> None:
-    """List a dataset's cases in the order in which to review them, the most uncertain first."""
-    from rich.table import Table
-
-    from .dataset import Dataset
-
-    opened = Dataset.open(dataset)
-    table = Table("case", "verdict", "presence", "longest semi-axis (mm)", "reviewed by")
-    for case_id in opened.review_queue(order, seed, annotator):
-        case = opened.case(case_id)
-        prediction = case.prediction()
-        marks = prediction.landmarks if prediction else ()
-        table.add_row(
-            case_id,
-            prediction.quality.verdict if prediction else "not predicted",
-            ", ".join(f"{mark.presence:.0%}" for mark in marks),
-            ", ".join(f"{mark.confidence.semi_axes_mm[0]:.1f}" if mark.confidence else "–" for mark in marks),
-            ", ".join(case.annotators()),
-        )
-    _console().print(table)
-
-
-@app.command()
-@_answers_for_its_errors
-def cohort(
-    dataset: DatasetFolder,
-    predict: Annotated[
-        bool, typer.Option("--predict", help="Detect in every case that has no such result yet.")
-    ] = False,
-    table: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all results as one table.")] = None,
-    model: Model = None,
-    passes: Passes = 50,
-    level: Level = 0.9,
-    device: Device = "auto",
-    seed: Seed = 0,
-) -> None:
-    """Run over a whole dataset; interrupted, it goes on where it stopped."""
-    from .dataset import Dataset
-
-    opened = Dataset.open(dataset)
-    failed = _predict(opened, model, passes, level, device, seed) if predict else 0
-    if table is not None:
-        from .cohort import write_table
-
-        print(f"{table}: {write_table(opened, table)} cases")
-    cases = [opened.case(case_id) for case_id in opened.case_ids()]
-    predicted = sum((case.folder / "prediction.json").exists() for case in cases)
-    reviewed = sum(bool(case.annotators()) for case in cases)
-    print(f"{len(cases)} cases, {predicted} predicted, {reviewed} reviewed")
-    if failed:
-        raise InputError(f"{failed} cases could not be predicted; the lines above say why.")
-
-
-@app.command()
-@_answers_for_its_errors
-def agreement(
-    dataset: DatasetFolder,
-    output: Output = Path("agreement"),
-    annotators: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Compare only these, separated by commas; left out: all.")
-    ] = None,
-    limit_mm: Annotated[
-        float | None, typer.Option(metavar="MM", help="Discuss points farther apart; left out: mean + 1.96 sd.")
-    ] = None,
-) -> None:
-    """Compare annotators; write agreement.csv (per case), agreement.json and agreement.html."""
-    from .agreement_report import write_agreement
-    from .dataset import Dataset
-
-    who = None if annotators is None else [name.strip() for name in annotators.split(",") if name.strip()]
-    result = write_agreement(Dataset.open(dataset), output, who, limit_mm)
-    print(f"{result.compared} cases with two or more of {', '.join(result.annotators)}; {result.single} with one")
-    if result.limit_mm is None:
-        _say("Note: too few distances for the usual limit, so only presence is looked at; give one with --limit-mm.")
-    for number, case in enumerate(result.discuss, start=1):
-        print(f"discuss {number}. {case.case_id}: {'; '.join(case.reasons)}")
-    print(output / "agreement.html")
-
-
-def _predict(dataset: Dataset, model: str | None, passes: int, level: float, device: str, seed: int) -> int:
-    """Predict what is left to do; returns how many cases could not be, each said on stderr."""
-    from .bundle import open_bundle
-    from .cohort import cases_to_predict, predict_cases
-    from .detector import Detector
-
-    bundle = open_bundle(model)
-    _check_level(bundle, level)
-    waiting = cases_to_predict(dataset, bundle, passes, level, seed)
-    failures = {}
-    if waiting:
-        detector = Detector(bundle, device)
-        with _progress() as step:
-            for case_id, problem in predict_cases(dataset, waiting, detector, passes, level, seed, step):
-                if problem is not None:
-                    failures[case_id] = problem
-        for note in detector.notes:
-            _say(f"Note: {note}")
-    for case_id, problem in failures.items():
-        _say(f"{case_id}: {problem}")
-    return len(failures)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A progress bar on stderr, when that is a terminal: yields ``step(words, fraction)``."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:<18}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=1.0)
-        yield lambda words, fraction: bar.update(task, description=words, completed=fraction)
+for command in (cli_dataset.add, cli_dataset.check, cli_dataset.queue, cli_dataset.cohort, cli_dataset.agreement):
+    app.command()(answers_for_its_errors(command))
 
 
 def _detect(
     scan: Path, series: str | None, bundle: Bundle, passes: int, level: float, device: str, seed: int
 ) -> tuple[Volume, Detection]:
     """Read and detect under a progress bar on stderr; what the user should know beside the result is said there too."""
-    with _progress() as step:
+    with progress() as step:
         from .volume import read_volume
 
         started = time.perf_counter()
@@ -346,23 +196,13 @@ def _detect(
         step("starting", 0.0)
         from .detector import Detector
 
-        _check_level(bundle, level)
+        check_level(bundle, level)
         detector = Detector(bundle, device)
         detection = detector.detect(volume, passes=passes, level=level, seed=seed, progress=step)
     for note in filter(None, (volume.note, *detector.notes)):
-        _say(f"Note: {note}")
+        say(f"Note: {note}")
     timing = {**detection.timing_s, "load": round(load, 3), "total": round(detection.timing_s["total"] + load, 3)}
     return volume, replace(detection, timing_s=timing)
-
-
-def _check_level(bundle: Bundle, level: float) -> None:
-    from .uncertainty import calibrated_radius
-
-    try:
-        for landmark in bundle.metadata.landmarks:
-            calibrated_radius(bundle.metadata.calibration, landmark.name, level)
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def _results_folder(output: Path) -> Any:
@@ -399,7 +239,7 @@ def _show(
             known = truth.get(landmark.name)
             row.append(f"{dist(position, known):.1f}" if position and known else "–")
         table.add_row(*row)
-    console = _console()
+    console = stdout_console()
     console.print(table)
     colour = {"ok": "green", "review": "yellow", "reject": "red"}[detection.quality.verdict]
     console.print(f"Verdict: [bold {colour}]{detection.quality.verdict}[/]", highlight=False)
@@ -409,11 +249,6 @@ def _show(
     console.print(f"Computed on {detection.device} in {seconds:.1f} s.", highlight=False, markup=False)
     for name in files:
         print(output / name)
-
-
-def _console() -> Console:
-    """For stdout; into a file or pipe lines are as wide as the tables need."""
-    return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 def _numbers(values: tuple[float, ...] | None) -> str:
@@ -451,19 +286,6 @@ def _words(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(_words(item) for item in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _say(line: str) -> None:
-    print(" ".join(line.split()), file=sys.stderr)
-
-
-def _log(error: Exception) -> str:
-    """Write the traceback to a new file and return its path."""
-    handle, path = tempfile.mkstemp(prefix="carotid-landmark-", suffix=".log")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(f"CarotidLandmark {__version__}, Python {sys.version}, {sys.platform}\n")
-        traceback.print_exception(error, file=stream)
-    return path
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Finding:
 
 
 def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = None) -> list[Finding]:
-    """Every inconsistency, errors first. An error keeps a case out of training; a warning asks for a look."""
+    """Every inconsistency, errors first. An error has to be mended before training; a warning asks for a look."""
     findings = list(_dataset_findings(dataset))
     groups: dict[str, set[str | None]] = defaultdict(set)
     case_ids = dataset.case_ids()
@@ -153,7 +153,7 @@ def _point_findings(case: Case, points: dict[str, Point | None]) -> Iterator[tup
         low, high = USUAL_DISTANCE_MM.get(kind, (0.0, np.inf))
         distance = math.dist(left, right)
         if not low <= distance <= high:
-            yield "warning", f"Left and right {kind} are {distance:.0f} mm apart, usually {low:.0f} to {high:.0f} mm."
+            yield "warning", f"Left and right {kind} are {distance:.1f} mm apart, usually {low:.0f} to {high:.0f} mm."
 
 
 def _same(shown: dict[str, Point | None], points: dict[str, Point | None]) -> bool:

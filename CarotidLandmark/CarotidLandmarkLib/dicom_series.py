@@ -15,6 +15,7 @@ import numpy as np
 
 from .volume import DIRECTION_TOLERANCE, PADDING_HU, VolumeError, hu_array, image_affine, quiet_libraries
 
+_PATIENT = "0010|0020"
 _UID, _NUMBER, _ACQUISITION, _INSTANCE = "0020|000e", "0020|0011", "0020|0012", "0008|0018"
 _MODALITY, _IMAGE_TYPE, _FRAMES = "0008|0060", "0008|0008", "0028|0008"
 _CT_CLASSES = tuple("1.2.840.10008.5.1.4.1.1.2" + kind for kind in ("", ".1", ".2"))  # plain, enhanced, converted
@@ -100,6 +101,19 @@ def read_series(
     )
     affine, shape = _upright_grid(affine, drift, shape)
     return hu_array(_read_upright(ordered, name, affine, shape, progress), shape, name), affine, note
+
+
+def patient_id(path: Path, series: str | None = None) -> str:
+    """The Patient ID of the series that `read_series` reads, "" where it has none: an identifier, for `patients` only.
+
+    Raises VolumeError.
+    """
+    name = path.name or path.resolve().name
+    chosen, _ = _choose(name, _find_series(path, name, lambda share: None), series)
+    reader = _reader(chosen.images[0].path)
+    with quiet_libraries():
+        reader.ReadImageInformation()
+    return reader.GetMetaData(_PATIENT).strip() if reader.HasMetaDataKey(_PATIENT) else ""
 
 
 def _find_series(path: Path, name: str, progress: Callable[[float], None]) -> list[_Series]:

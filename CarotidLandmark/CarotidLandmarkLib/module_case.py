@@ -15,6 +15,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import scene, scene_display
+from .adding import case_of, patient_group
 from .dataset import AnnotationStatus, Case, Dataset, DatasetError, Point
 from .dataset_check import verify_image
 from .detection import Detection, LandmarkResult, ModelInfo, Quality
@@ -132,10 +133,11 @@ class CaseInScene:
         self._stored, self._kept = (outcome, comment), None
         self.keep()
 
-    def add(self, volume_node: Any) -> Case:
+    def add(self, volume_node: Any, patient: str) -> Case:
         """Copy a scan of the scene into the dataset, with its detection; corrections of it become a draft.
 
-        Raises DatasetError, VolumeError, SceneError, OSError.
+        ``patient``: a word for whose it is, see `adding.patient_group`. Raises DatasetError, VolumeError, SceneError,
+        OSError.
         """
         assert self.dataset is not None
         volume = scene.volume_from_node(volume_node)
@@ -143,7 +145,10 @@ class CaseInScene:
         if nodes is not None:
             self.dataset.check_landmarks(set(names_of(nodes)))
         with slicer.util.WaitCursor():
-            case = self.dataset.case(self.dataset.add_case(volume))
+            known = case_of(self.dataset, volume)
+            if known is not None:
+                raise DatasetError(_("This scan is in the dataset already, as {case}.").format(case=known))
+            case = self.dataset.case(self.dataset.add_case(volume, group=patient_group(patient)))
             if nodes is not None:
                 self.dataset.save_prediction(case.id, nodes.detection)
                 if any(_work(nodes)):

@@ -20,7 +20,7 @@ from .scene_review import review_of
 from .volume import VolumeError
 
 ORDERS: tuple[Order, ...] = ("uncertain", "doubtful", "random")
-COPY_ATTRIBUTE = "CarotidLandmark.CopiedTo"  # of a volume that was added to a dataset: the case's id and sha256
+PATIENT_ID = "0010,0020"
 
 
 class DatasetPanel:
@@ -107,7 +107,8 @@ class DatasetPanel:
         self.ui.closeDatasetButton.setEnabled(self.is_open)
         self.ui.orderComboBox.setEnabled(self.is_open)
         self.ui.saveNextButton.setEnabled(shown)
-        self.ui.addCaseButton.setEnabled(self.is_open and volume is not None and not shown)
+        for widget in (self.ui.addCaseButton, self.ui.patientLineEdit):
+            widget.setEnabled(self.is_open and volume is not None and not shown)
         self.ui.caseLabel.setText(self._where(found))
 
     def detected(self, nodes: DetectionNodes) -> None:
@@ -198,17 +199,18 @@ class DatasetPanel:
 
     def _add_case(self) -> None:
         dataset, volume_node = self._opened(), self._parameters().inputVolume
-        known, _space, digest = (volume_node.GetAttribute(COPY_ATTRIBUTE) or "").partition(" ")
-        if known in self._queue and dataset.case(known).image_sha256 == digest:
-            raise DatasetError(_("This scan is in the dataset already, as {case}.").format(case=known))
         nodes = scene.find_detection(volume_node)
         if nodes is not None and review_of(nodes).reviewed:
             self._take_over()  # corrections are kept under a name
-        case = self._shown.add(volume_node)
-        volume_node.SetAttribute(COPY_ATTRIBUTE, f"{case.id} {case.image_sha256}")
+        case = self._shown.add(volume_node, self.ui.patientLineEdit.text or _dicom_patient(volume_node))
+        self.ui.patientLineEdit.clear()  # the next scan is another patient's, unless somebody says so
         self._queue.append(case.id)
         self._changed()
-        self._say(_("Added as {case}, the last of the queue.").format(case=case.id))
+        words = _("Added as {case}, the last of the queue.")
+        count = sum(dataset.case(case_id).group == case.group for case_id in dataset.case_ids())
+        if count > 1:
+            words = _("Added as {case}, the last of the queue: scan {n} of this patient.")
+        self._say(words.format(case=case.id, n=count))
 
     # the queue
 
@@ -338,6 +340,12 @@ class DatasetPanel:
         self._shown.save(*found)
         self._reviewed.add(found[0].id)
         return True
+
+
+def _dicom_patient(volume_node: Any) -> str:
+    """The Patient ID of a scan that was loaded from the application's DICOM database, else ""."""
+    instances = (volume_node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    return slicer.dicomDatabase.instanceValue(instances[0], PATIENT_ID) if instances else ""
 
 
 def _no_name() -> str:

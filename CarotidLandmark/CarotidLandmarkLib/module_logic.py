@@ -46,7 +46,7 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         VTKObservationMixin.__init__(self)
-        self.bundles = available_bundles()
+        self.findModels()
         self.progress = None
         self._job: Any = None
         self._timer = qt.QTimer()
@@ -55,6 +55,10 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
 
     def getParameterNode(self):
         return CarotidLandmarkParameterNode(super().getParameterNode())  # type: ignore[call-arg]
+
+    def findModels(self):
+        """Look again for the models that are here: ``bundles``."""
+        self.bundles = available_bundles()
 
     @property
     def running(self):

@@ -64,10 +64,13 @@ def advice(detection: Detection) -> str:
 
 
 def advice_html(detection: Detection) -> str:
-    """`advice` behind the verdict, a word on its colour."""
-    verdict = detection.quality.verdict
+    """`advice` behind the verdict, a word on its colour; then which model it was, if any."""
+    verdict, model = detection.quality.verdict, detection.model
     badge = f"background-color: {VERDICT_COLOURS[verdict]}; color: #ffffff"
-    return f'<b style="{badge}">&nbsp;{verdict_word(verdict)}&nbsp;</b> {html.escape(advice(detection))}'
+    words = advice(detection)
+    if model.sha256:
+        words += " " + _("Model: {name} {version}.").format(name=model.name, version=model.version)
+    return f'<b style="{badge}">&nbsp;{verdict_word(verdict)}&nbsp;</b> {html.escape(words)}'
 
 
 def progress_words(progress: JobProgress) -> str:

@@ -187,7 +187,7 @@ def read_volume(path: str | os.PathLike[str], series: str | None = None, progres
         raise VolumeError(f"{name} can not be opened; check its read permission.") from error
     report = progress or (lambda fraction: None)
     report(0.0)
-    if path.is_dir() or path.suffix.lower() in (".dcm", ".ima"):
+    if is_dicom(path):
         from .dicom_series import read_series
 
         array, affine, note = read_series(path, series, report)
@@ -201,6 +201,11 @@ def read_volume(path: str | os.PathLike[str], series: str | None = None, progres
     check_volume(volume)
     report(1.0)
     return volume
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether `read_volume` takes ``path`` for DICOM: a folder, or a file named as one."""
+    return path.is_dir() or path.suffix.lower() in (".dcm", ".ima")
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:

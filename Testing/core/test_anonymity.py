@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pydicom
 import pytest
+import SimpleITK as sitk
 from CarotidLandmarkLib import cli
 from CarotidLandmarkLib.agreement_report import write_agreement
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.drafts import write_draft
+from CarotidLandmarkLib.volume import write_volume
 from pydicom.datadict import DicomDictionary
 from pydicom.sequence import Sequence
 
@@ -165,6 +167,40 @@ def test_no_byte_of_a_dataset_identifies_the_patient(kind, request, tmp_path, ma
     assert case_id in printed.out
     assert list(leaks(dataset.path)) == []
     assert list(leaks(tmp_path / "printed")) == []
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_the_header_and_the_name_of_a_file_are_not_kept(copy, tmp_path, make_volume):
+    volume = make_volume()
+    write_volume(volume, tmp_path / "plain.nrrd")
+    image = sitk.ReadImage(str(tmp_path / "plain.nrrd"))
+    image.SetMetaData("PatientName", PERSON)
+    (tmp_path / FAMILY).mkdir()
+    source = tmp_path / FAMILY / f"{TEXT}.nrrd"
+    sitk.WriteImage(image, str(source))
+    assert PERSON.encode() in source.read_bytes()
+    dataset = Dataset.create(tmp_path / "set", NAMES)
+    case_id = dataset.add_case(source, copy=copy)
+    assert (dataset.case(case_id).read_volume().array == volume.array).all()
+    assert list(leaks(dataset.path)) == []
+
+
+def test_two_scans_of_a_dicom_patient_share_a_group_that_nobody_without_the_key_can_make(
+    series, tmp_path, home, monkeypatch
+):
+    again = shutil.copytree(series, tmp_path / "again")
+    top = max(again.iterdir(), key=lambda path: pydicom.dcmread(path).InstanceNumber)
+    top.unlink()  # one slice less: another scan
+    groups = {}
+    for user in ("anna", "ben"):
+        monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(home / user))
+        run("add", tmp_path / user, series)
+        run("add", tmp_path / user, again)
+        dataset = Dataset.open(tmp_path / user)
+        groups[user] = [dataset.case(case_id).group for case_id in dataset.case_ids()]
+        assert len(groups[user]) == 2 and len(set(groups[user])) == 1
+        assert list(leaks(dataset.path)) == [] and list(leaks(home)) == []
+    assert groups["anna"] != groups["ben"]
 
 
 def test_a_source_that_is_gone_is_not_named(frames, tmp_path):

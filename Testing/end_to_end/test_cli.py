@@ -344,3 +344,49 @@ def test_a_cohort_about_other_landmarks_is_refused(run, model, tmp_path):
     code, _, err = run("cohort", dataset.path, "--predict", "--model", model)
     assert (code, len(err)) == (2, 1)
     assert "bregma" in err[0]
+
+
+def test_scans_are_added_once_each_and_grouped_by_patient(run, scan, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
+    other, third = (tmp_path / name for name in ("Jane Doe.nrrd", "third.nrrd"))
+    whole = scan_volume()
+    write_volume(Volume(whole.array[:-4], whole.affine_lps), other)
+    write_volume(Volume(whole.array + np.int16(1), whole.affine_lps), third)
+    code, out, err = run("add", tmp_path / "data", scan, tmp_path / "nowhere.nrrd", other, "--patient", "Jane")
+    assert code == 2
+    assert err == [
+        "nowhere.nrrd does not exist; check the path.",
+        "1 of 3 scans could not be added; the lines above say why.",
+    ]
+    assert out.splitlines()[1].endswith("scan 2 of this patient")
+    code, out, err = run("add", tmp_path / "data", scan, third, "--reference")
+    assert (code, err) == (0, [])
+    dataset = Dataset.open(tmp_path / "data")
+    known, new = (dataset.case(line.split(":")[0]) for line in out.splitlines())
+    assert "was there already" in out.splitlines()[0] and known.copied and not new.copied
+    cases = [dataset.case(case_id) for case_id in dataset.case_ids()]
+    assert sorted(sum(case.group == each.group for case in cases) for each in cases) == [1, 2, 2]
+    assert dataset.landmarks == (LEFT, RIGHT)
+    assert not [file for file in dataset.path.rglob("*.json") if "Jane" in file.read_text()]
+
+
+def test_scans_are_not_added_to_a_folder_of_something_else(run, scan, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    code, out, err = run("add", tmp_path, scan)
+    assert (code, out, len(err)) == (2, "", 1)
+    assert "is not a dataset" in err[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_check_names_what_is_wrong_and_ends_with_2_only_for_errors(run, scan, tmp_path):
+    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
+    dataset.add_case(scan, "one")
+    assert run("check", dataset.path) == (0, "1 cases, 0 errors, 0 warnings\n", [])
+    near = {LEFT: (5.0, 0.0, 150.0), RIGHT: (-5.0, 0.0, 150.0)}
+    dataset.save_annotation("one", "anna", near, dict.fromkeys(near, "accepted"))
+    code, out, _ = run("check", dataset.path)
+    assert (code, out.splitlines()[-1]) == (0, "1 cases, 0 errors, 1 warnings")
+    (dataset.case("one").folder / "image.nrrd").unlink()
+    code, out, err = run("check", dataset.path)
+    assert (code, err) == (2, ["data has errors; mend them before you train on it."])
+    assert out.splitlines()[0].startswith("error: cases/one/image.nrrd: The image of case one is not here;")
