@@ -111,14 +111,16 @@ class MultiScaleLocNet(nn.Module):
             ) from error
         return net
 
-    def forward(self, view: View, noise_lps: Tensor | None = None, guide: Guide | None = None) -> list[ScaleOutput]:
-        """The whole chain, coarsest scale first; one loss on all positions trains it end to end.
+    def forward(
+        self, view: View, noise_lps: Tensor | None = None, guide: Guide | None = None, depth: int | None = None
+    ) -> list[ScaleOutput]:
+        """The chain, coarsest scale first, of all scales or the first ``depth``; one loss trains it end to end.
 
         noise_lps: [B, L, P, 3] mm, added to the last crop's centre: P passes of the last net alone. guide: in training,
         replaces the crop centre that a scale (its index) was about to use.
         """
         outputs = [self.coarsest(view)]
-        for scale in range(1, len(self.nets)):
+        for scale in range(1, len(self.nets) if depth is None else depth):
             centre = outputs[-1].position_lps
             if guide is not None:
                 centre = guide(scale, centre)

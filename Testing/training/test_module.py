@@ -1,14 +1,17 @@
 """The training loop on batches of balls: it learns, resumes to the bit, and keeps tied nets equal."""
 
+from dataclasses import replace
+
 import lightning.pytorch as pl
 import pytest
 import torch
 from carotid_training.checkpoint import read_run
 from carotid_training.data import NecksData
+from carotid_training.export import metadata_of
 from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
 from carotid_training.view import BatchView
-from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.bundle import Bundle, LandmarkSpec
 from CarotidLandmarkLib.multiscale import Architecture
 from torch.utils.data import DataLoader
 
@@ -99,3 +102,49 @@ def test_a_run_says_what_it_trained(tmp_path):
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds no checkpoint last\.ckpt"):
         read_run(tmp_path)
+
+
+class CoarseBallData(BallData):
+    """The balls at 4 and 2 mm alone."""
+
+    def train_dataloader(self):
+        whole = next(iter(BallStream()))["necks"]
+        origins = {2.0: whole.box_origins_lps[2.0]}
+        coarse = replace(whole, boxes={2.0: whole.boxes[2.0]}, box_origins_lps=origins)
+        return DataLoader([{"necks": coarse}] * 2, batch_size=None)
+
+
+def test_batches_at_two_scales_train_two_nets(tmp_path):
+    chain = module()
+    before = [net.head.weight.clone() for net in chain.net.nets]
+    trainer(tmp_path, 2, enable_checkpointing=False).fit(chain, CoarseBallData())
+    moved = [not torch.equal(net.head.weight, old) for net, old in zip(chain.net.nets, before, strict=True)]
+    assert moved == [True, True, False, False]
+
+
+def bundle_of(chain, folder):
+    metadata = metadata_of(chain.architecture, "balls", "1", {"steps": 0})
+    return Bundle.save(folder, metadata, chain.net.state_dict(), "A test.").path
+
+
+def test_a_model_takes_its_coarsest_net_from_another_run(tmp_path):
+    wider = replace(module().architecture, widths=((8, 8, 8), *((4, 8, 8),) * 3))
+    run = ChainModule(wider, Objective(), seed=7)
+    trainer(tmp_path, 1, callbacks=[saving(tmp_path / "run" / "checkpoints")]).fit(run, BallData())
+    model = bundle_of(module(), tmp_path / "model")
+    joined = ChainModule(start_from=model, coarsest_from=tmp_path / "run")
+    assert joined.architecture.widths == wider.widths
+    fine = module().net.nets[2].head.weight.half().float()
+    assert torch.equal(joined.net.nets[0].head.weight, run.net.nets[0].head.weight)
+    assert torch.equal(joined.net.presence[0].weight, run.net.presence[0].weight)
+    assert torch.equal(joined.net.nets[2].head.weight.half().float(), fine)
+    assert "coarsest net of a run of 1 steps" in joined.origin
+
+
+def test_a_coarsest_net_of_another_kind_is_refused(tmp_path):
+    other = ChainModule(replace(module().architecture, pooling="max"), Objective())
+    trainer(tmp_path, 1, callbacks=[saving(tmp_path / "run" / "checkpoints")]).fit(other, BallData())
+    with pytest.raises(ValueError, match="only widths may differ"):
+        ChainModule(start_from=bundle_of(module(), tmp_path / "model"), coarsest_from=tmp_path / "run")
+    with pytest.raises(ValueError, match="give that model with start_from"):
+        ChainModule(module().architecture, coarsest_from=tmp_path / "run")

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 from .disk import CaseBatches
 from .necks.styles import Styles
 from .rendered import RenderedBatches
-from .stream import COARSE_MM, NeckStream, SampleBatch
+from .stream import BOX_SIZES, COARSE_MM, NeckStream, SampleBatch
 from .validation import UnseenCases, UnseenNecks, UnseenScan
 
 # Rendered batches that a worker keeps for another turn: 9 MB each with boxes, so 3.5 GB where memory holds them.
@@ -74,7 +74,8 @@ def pool_number(turn: int, times: int, size: int, first: int) -> int:
 class NecksData(pl.LightningDataModule):
     """Training batches as {"necks", "coarse", "cases"}, each when its batch size is above zero.
 
-    necks: digital necks at all scales; coarse: digital necks at 4 mm only, for the coarsest net; cases: annotated
+    necks: digital necks at all scales or at ``neck_scales``, the coarsest of them all; coarse: digital necks at 4 mm
+    only, for the coarsest net; cases: annotated
     cases of the training split of ``dataset``. The mix is the ratio of the batch sizes. Validation: the dataset's
     validation cases if there is a dataset and no digital necks are asked for, else ``validation_necks``
     unseen necks. Every rendered batch is used ``reuse`` times, out of a pool of ``pool`` batches that begins with
@@ -87,6 +88,7 @@ class NecksData(pl.LightningDataModule):
         self,
         landmarks: tuple[LandmarkSpec, ...],
         necks_per_step: int = 4,
+        neck_scales: tuple[float, ...] = (COARSE_MM, *BOX_SIZES),
         coarse_per_step: int = 0,
         cases_per_step: int = 0,
         dataset: Path | None = None,
@@ -111,6 +113,7 @@ class NecksData(pl.LightningDataModule):
         self.dataset, self.seed = dataset, seed
         self.reuse: dict[str, Any] = {"times": reuse, "size": pool, "first": pool_start, "kept": rendered}
         self.workers, self.render_device = workers, render_device
+        self.neck_scales = neck_scales
         self.styles = Styles([str(path) for path in backgrounds or ()])
         self.weights = styles or dict.fromkeys(self.styles.available, 1.0)
         self.styles.check(list(self.weights))
@@ -133,7 +136,8 @@ class NecksData(pl.LightningDataModule):
         }
         loaders: dict[str, DataLoader] = {}
         if self.necks_per_step:
-            loaders["necks"] = self._loader(Pool(NeckStream(self.necks_per_step, **neck, **every), **self.reuse))
+            necks = NeckStream(self.necks_per_step, **neck, **every, scales=self.neck_scales)
+            loaders["necks"] = self._loader(Pool(necks, **self.reuse))
         if self.coarse_per_step:
             # Other necks than the full stream's: the seed space of the base seed after this one.
             coarse = {**neck, "base_seed": (self.seed + 1) % 256, "scales": (COARSE_MM,)}

@@ -24,10 +24,10 @@ from .view import BatchView
 class ChainModule(pl.LightningModule):
     """Trains a `MultiScaleLocNet` on batches of one or several sources.
 
-    A source without fine boxes (the coarse stream) trains the coarsest net alone: it is a seventh of the cost and
-    decides the gross errors. The streams are endless, so the trainer counts steps (``max_steps``); ``epoch_steps`` of
-    them are what the paper's schedule calls an epoch. The learning rate is warmed up and, if ``decay``, lowered along
-    a cosine.
+    A source trains the scales that its batches hold boxes of. Without any (the coarse stream) that is the coarsest net
+    alone: it is a seventh of the cost and decides the gross errors. The streams are endless, so the trainer counts
+    steps (``max_steps``); ``epoch_steps`` of them are what the paper's schedule calls an epoch. The learning rate is
+    warmed up and, if ``decay``, lowered along a cosine.
 
     Several processes (``trainer.devices``, ``trainer.num_nodes``) take the step that one process takes when it
     accumulates their batches. Each batch is averaged over its own present landmarks first, so a landmark of a batch
@@ -123,9 +123,9 @@ class ChainModule(pl.LightningModule):
         else:
             noise = 2 * torch.rand((*present.shape, 1, 3), generator=random) - 1
             noise_lps = (self.architecture.noise_mm * noise).to(batch.coarse.device)
-            outputs = self.net(view, noise_lps, self.guide(view, random, teach))
+            outputs = self.net(view, noise_lps, self.guide(view, random, teach), 1 + len(batch.boxes))
         terms: dict[str, Tensor] = {}
-        for output, weight in zip(outputs, weights, strict=True):
+        for output, weight in zip(outputs, weights, strict=False):
             name = f"{output.scale_mm:g}mm"
             terms[f"distance_{name}"] = weight * distance_loss(output, truth, present, objective.distance)
             if objective.heatmap_weight:
