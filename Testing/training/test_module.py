@@ -7,11 +7,10 @@ import pytest
 import torch
 from carotid_training.checkpoint import read_run
 from carotid_training.data import NecksData
-from carotid_training.export import metadata_of
 from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
 from carotid_training.view import BatchView
-from CarotidLandmarkLib.bundle import Bundle, LandmarkSpec
+from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.multiscale import Architecture
 from torch.utils.data import DataLoader
 
@@ -122,29 +121,17 @@ def test_batches_at_two_scales_train_two_nets(tmp_path):
     assert moved == [True, True, False, False]
 
 
-def bundle_of(chain, folder):
-    metadata = metadata_of(chain.architecture, "balls", "1", {"steps": 0})
-    return Bundle.save(folder, metadata, chain.net.state_dict(), "A test.").path
+def test_a_run_goes_on_from_another_run(tmp_path):
+    first = module()
+    trainer(tmp_path, 1, callbacks=[saving(tmp_path / "run" / "checkpoints")]).fit(first, BallData())
+    second = ChainModule(start_from=tmp_path / "run")
+    assert second.architecture == first.architecture
+    for one, other in zip(first.net.parameters(), second.net.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert second.origin.startswith("a run of 1 steps")
 
 
-def test_a_model_takes_its_coarsest_net_from_another_run(tmp_path):
-    wider = replace(module().architecture, widths=((8, 8, 8), *((4, 8, 8),) * 3))
-    run = ChainModule(wider, Objective(), seed=7)
-    trainer(tmp_path, 1, callbacks=[saving(tmp_path / "run" / "checkpoints")]).fit(run, BallData())
-    model = bundle_of(module(), tmp_path / "model")
-    joined = ChainModule(start_from=model, coarsest_from=tmp_path / "run")
-    assert joined.architecture.widths == wider.widths
-    fine = module().net.nets[2].head.weight.half().float()
-    assert torch.equal(joined.net.nets[0].head.weight, run.net.nets[0].head.weight)
-    assert torch.equal(joined.net.presence[0].weight, run.net.presence[0].weight)
-    assert torch.equal(joined.net.nets[2].head.weight.half().float(), fine)
-    assert "coarsest net of a run of 1 steps" in joined.origin
-
-
-def test_a_coarsest_net_of_another_kind_is_refused(tmp_path):
-    other = ChainModule(replace(module().architecture, pooling="max"), Objective())
-    trainer(tmp_path, 1, callbacks=[saving(tmp_path / "run" / "checkpoints")]).fit(other, BallData())
-    with pytest.raises(ValueError, match="only widths may differ"):
-        ChainModule(start_from=bundle_of(module(), tmp_path / "model"), coarsest_from=tmp_path / "run")
-    with pytest.raises(ValueError, match="give that model with start_from"):
-        ChainModule(module().architecture, coarsest_from=tmp_path / "run")
+def test_a_run_of_another_architecture_is_no_place_to_start(tmp_path):
+    trainer(tmp_path, 1, callbacks=[saving(tmp_path / "run" / "checkpoints")]).fit(module(), BallData())
+    with pytest.raises(ValueError, match="differs in pooling"):
+        ChainModule(replace(module().architecture, pooling="max"), start_from=tmp_path / "run")

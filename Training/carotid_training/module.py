@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from CarotidLandmarkLib.bundle import open_bundle
+from CarotidLandmarkLib.bundle import METADATA_FILE, open_bundle
 from CarotidLandmarkLib.multiscale import Architecture, Guide, MultiScaleLocNet, ScaleOutput, View
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -33,8 +33,8 @@ class ChainModule(pl.LightningModule):
     accumulates their batches. Each batch is averaged over its own present landmarks first, so a landmark of a batch
     with few of them counts more than in one large batch.
 
-    ``start_from``, a model bundle, gives architecture and first weights; ``architecture`` beside it must be the same.
-    ``coarsest_from``, a run or one checkpoint of it, gives the coarsest net in the bundle's place.
+    ``start_from``, a model bundle or a run (or one checkpoint of it), gives architecture and first weights;
+    ``architecture`` beside it must be the same.
     """
 
     def __init__(
@@ -48,7 +48,6 @@ class ChainModule(pl.LightningModule):
         epoch_steps: int = 10,
         seed: int = 0,
         start_from: Path | None = None,
-        coarsest_from: Path | None = None,
     ):
         """Raises BundleError where ``start_from`` can not be used, ValueError where options contradict each other."""
         super().__init__()
@@ -56,7 +55,7 @@ class ChainModule(pl.LightningModule):
         self.objective, self.augmentation = objective or Objective(), augmentation
         self.learning_rate, self.warmup_steps, self.decay, self.seed = learning_rate, warmup_steps, decay, seed
         self.epoch_steps = epoch_steps
-        net, self.origin = _first_net(architecture, start_from, coarsest_from)
+        net, self.origin = _first_net(architecture, start_from)
         self.net, self.architecture = net, net.architecture
         if start_from is not None and self.objective.tied_until:
             raise ValueError("tied_until would undo what the model of start_from has learnt; set it to 0.")
@@ -207,36 +206,25 @@ class ChainModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def _first_net(
-    architecture: Architecture | None, start_from: Path | None, coarsest_from: Path | None
-) -> tuple[MultiScaleLocNet, str | None]:
-    """The net before the first step, and which model it is the net of."""
+def _first_net(architecture: Architecture | None, start_from: Path | None) -> tuple[MultiScaleLocNet, str | None]:
+    """The net before the first step, and which model or run it is the net of."""
     if start_from is None:
         if architecture is None:
             raise ValueError("A net has an architecture or starts from a model; give model.architecture or start_from.")
-        if coarsest_from is not None:
-            raise ValueError("coarsest_from replaces a net of a model; give that model with start_from.")
         return MultiScaleLocNet(architecture), None
-    bundle = open_bundle(start_from)
-    net, metadata = MultiScaleLocNet.of(bundle), bundle.metadata
+    if (start_from / METADATA_FILE).is_file() or not start_from.exists():
+        bundle = open_bundle(start_from)
+        net, metadata = MultiScaleLocNet.of(bundle), bundle.metadata
+        origin = f"{metadata.name} {metadata.version}, weights {metadata.weights_sha256[:12]}"
+    else:
+        trained, state, training = read_run(start_from)
+        net = MultiScaleLocNet(trained)
+        net.load_state_dict(state)
+        origin = f"a run of {training['steps']} steps: {training.get('command', 'not recorded')}"
+        if training.get("start_from"):
+            origin += f"; it started from {training['start_from']}"
     if architecture not in (None, net.architecture):
         own, wanted = asdict(net.architecture), asdict(architecture)
         differing = ", ".join(name for name in own if own[name] != wanted[name])
-        raise ValueError(f"The model {bundle.path.name} differs in {differing}; leave model.architecture out.")
-    origin = f"{metadata.name} {metadata.version}, weights {metadata.weights_sha256[:12]}"
-    if coarsest_from is None:
-        return net, origin
-    other, state, training = read_run(coarsest_from)
-    return _with_coarsest(net, other, state), f"{origin}; coarsest net of a run of {training['steps']} steps"
-
-
-def _with_coarsest(net: MultiScaleLocNet, other: Architecture, state: dict[str, Tensor]) -> MultiScaleLocNet:
-    """The net with another run's coarsest net and what its presence head reads from it."""
-    wanted = replace(net.architecture, widths=(other.widths[0], *net.architecture.widths[1:]))
-    if replace(other, widths=wanted.widths) != wanted:
-        raise ValueError("The run of coarsest_from has another architecture than the model; only widths may differ.")
-    joined = MultiScaleLocNet(wanted)
-    own = ("nets.0.", "presence.0.")
-    kept = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith(own)}
-    joined.load_state_dict(kept | {name: tensor for name, tensor in state.items() if name.startswith(own)})
-    return joined
+        raise ValueError(f"The model {start_from.name} differs in {differing}; leave model.architecture out.")
+    return net, origin
