@@ -10,23 +10,28 @@ from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
 from scene_cases import LEFT, RIGHT
 
 
-def save_tiny_model(folder: Path) -> Bundle:
-    """A bundle that says both landmarks are there, calibrated up to a level of 0.95."""
+def save_tiny_model(
+    folder: Path, name: str = "tiny", presence: float = 9.0, mode_window_mm: float | None = 24.0
+) -> Bundle:
+    """A bundle that gives both landmarks ``presence`` (log-odds), calibrated up to a level of 0.95.
+
+    Without a window around the strongest mode (None) it points near the middle of any scan.
+    """
     landmarks = (LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT))
     widths = ((4, 8), (4, 8), (4, 8), (4, 8))
-    architecture = Architecture(landmarks, widths=widths)
+    architecture = Architecture(landmarks, widths=widths, mode_window_mm=mode_window_mm)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         net = MultiScaleLocNet(architecture)
     with torch.no_grad():
         for head in net.presence:
             head.weight.zero_()
-            head.bias.fill_(9.0 / len(net.presence))
+            head.bias.fill_(presence / len(net.presence))
     factors = {
         level: {name: {"factor": factor, "n": 60} for name in (LEFT, RIGHT)} for level, factor in _FACTORS.items()
     }
     metadata = BundleMetadata(
-        name="tiny",
+        name=name,
         version="1.0",
         landmarks=landmarks,
         scales_mm=architecture.scales_mm,

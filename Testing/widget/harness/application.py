@@ -87,8 +87,13 @@ class Application:
             time.sleep(0.005)
 
     def open_module(self, path: Path) -> Any:
-        """Load the scripted module at ``path``, put its panel beside the views, enter it. Returns its widget object."""
+        """Load the scripted module at ``path``, put its panel beside the views, enter it. Returns its widget object.
+
+        One that is open already is returned as it is: an application has one panel of a module.
+        """
         name = path.stem
+        if hasattr(slicer.modules, f"{name}Widget"):
+            return getattr(slicer.modules, f"{name}Widget")
         sys.path.insert(0, str(path.parent))
         code = importlib.import_module(name)
         description = types.SimpleNamespace(path=str(path))
