@@ -1,4 +1,4 @@
-"""The command carotid-train: fit, finetune, curve, evaluate, export, synthesize."""
+"""The command carotid-train: fit, finetune, curve, evaluate, export, synthesize, table1."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ USAGE = """carotid-train: digital necks, training, evaluation and export of Caro
   carotid-train evaluate BUNDLE DATASET                      error, calibration and presence on annotated cases
   carotid-train export RUN --calibrate DATASET               a model bundle from a training run
   carotid-train synthesize --cases N --seed S --output DIR   a cohort of digital necks on disk
+  carotid-train table1 COHORT --output DIR                   Table 1 of the paper, all methods trained side by side
 """
 
 
@@ -22,7 +23,7 @@ def main() -> None:
         from .fit import fit
 
         fit(arguments)
-    elif command in ("finetune", "curve", "evaluate", "export", "synthesize"):
+    elif command in ("finetune", "curve", "evaluate", "export", "synthesize", "table1"):
         from importlib import import_module
 
         import typer
