@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import types
 
 import pytest
 import slicer
@@ -196,6 +197,26 @@ def test_an_empty_folder_becomes_a_dataset_after_a_question_and_scans_are_added_
     widget.ui.saveNextButton.click()
     assert Dataset.open(folder).case(case_id).annotation("anna").status == {LEFT: "corrected", RIGHT: "accepted"}
     assert Dataset.open(folder).check() == []
+
+
+def test_scans_of_one_patient_are_added_as_such_by_dicom_or_by_a_typed_word(widget, choose, tmp_path, monkeypatch):
+    ids = {("1.2.3", "0010,0020"): "Jane"}
+    database = types.SimpleNamespace(instanceValue=lambda instance, tag: ids[instance, tag])
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)  # only the application has one
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
+    dataset = Dataset.create(tmp_path / "new", (LEFT, RIGHT))
+    choose(dataset.path)
+    groups = []
+    for spacing, instances, word in ((5.0, "1.2.3 1.2.4", ""), (6.0, "", "Jane"), (7.0, "", ""), (7.5, "1.2.3", "p07")):
+        show(widget, spacing=spacing).volume.SetAttribute("DICOM.instanceUIDs", instances)
+        QTest.keyClicks(widget.ui.patientLineEdit, word)
+        widget.ui.addCaseButton.click()
+        said = widget.ui.statusLabel.text
+        assert said.endswith("scan 2 of this patient." if word == "Jane" else "the last of the queue."), said
+        assert widget.ui.patientLineEdit.text == ""
+        groups.append(dataset.case(said.split()[2].rstrip(",")).group)
+    assert groups[0] == groups[1] and len(set(groups)) == 3
+    assert not any(b"Jane" in file.read_bytes() for file in dataset.path.rglob("*.json"))
 
 
 def test_no_to_that_question_leaves_the_folder_empty(widget, choose, tmp_path, application):

@@ -49,7 +49,7 @@ class Comparison:
         """The change of the mean cost, with its interval where there is one."""
         value, low, high = self.change
         interval = "" if math.isnan(low) else f" (95 % interval {low:+.2f} to {high:+.2f})"
-        return f"Mean cost {value:+.2f} mm{interval}, on {self.cases} cases of {self.patients} patients."
+        return f"The mean cost changed by {value:+.2f} mm{interval}, on {self.cases} cases of {self.patients} patients."
 
     def table(self, before: str, after: str) -> Table:
         """For the terminal; ``before`` and ``after`` name the models."""

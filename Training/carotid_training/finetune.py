@@ -26,6 +26,7 @@ from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
 from CarotidLandmarkLib.splits import freeze_splits
 from CarotidLandmarkLib.uncertainty import calibrate, conformal_factor
+from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -98,7 +99,8 @@ def finetune(
     _claim_folder(output, recipe)
     with bar() as step:
         before = detect_cases(detector, dataset, tests, output / "detections" / "before", settings, step)
-    _train(start, dataset, output, recipe, styles, detector.device)
+    with bar() as step:
+        _train(start, dataset, output, recipe, styles, detector.device, step)
     architecture, state, training = read_run(output)
     metadata = metadata_of(architecture, output.name, start.metadata.version, training)
     validation = [case for case in map(dataset.case, dataset.case_ids()) if case.split == "validation"]
@@ -176,7 +178,9 @@ def _claim_folder(output: Path, recipe: Recipe) -> None:
         )
 
 
-def _train(start: Bundle, dataset: Dataset, output: Path, recipe: Recipe, styles: Styles, device: str) -> None:
+def _train(
+    start: Bundle, dataset: Dataset, output: Path, recipe: Recipe, styles: Styles, device: str, step: Step
+) -> None:
     """`fit` with configs/finetune.yaml, from the last checkpoint if there is one. Raises KeyboardInterrupt."""
     checkpoint = last_checkpoint(output)
     if checkpoint is not None and read_run(output)[2]["steps"] >= recipe.steps:
@@ -193,6 +197,7 @@ def _train(start: Bundle, dataset: Dataset, output: Path, recipe: Recipe, styles
         "data.backgrounds": json.dumps([str(path.resolve()) for path in styles.paths]),
         "trainer.default_root_dir": output,
         "trainer.max_steps": recipe.steps,
+        "trainer.enable_progress_bar": "false",
         "trainer.accelerator": "gpu" if where.type == "cuda" else where.type,
         "trainer.devices": f"[{where.index or 0}]" if where.type == "cuda" else 1,
         "trainer.precision": "bf16-mixed" if bfloat16_is_fast(where) else "32-true",
@@ -201,7 +206,7 @@ def _train(start: Bundle, dataset: Dataset, output: Path, recipe: Recipe, styles
         options |= {"ckpt_path": checkpoint, "weights_only": "false"}  # our own file, written by our own trainer
     with _quiet():
         try:
-            fit([f"--{name}={value}" for name, value in options.items()])
+            fit([f"--{name}={value}" for name, value in options.items()], [_Told(step)])
         except SystemExit as stopped:
             if stopped.code != 1:
                 raise
@@ -219,9 +224,27 @@ def _calibration(outcomes: list[Outcome], landmarks: list[str]) -> tuple[dict, s
     return calibrate(scores, LEVELS), f"Calibrated on {fewest} or more validation cases of each landmark."
 
 
+class _Told(Callback):
+    """Tells ``step`` how far the training is."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, *_what: object) -> None:
+        self._tell(trainer)
+
+    def _tell(self, trainer: Trainer) -> None:
+        self.step(
+            f"training, step {trainer.global_step} of {trainer.max_steps}", trainer.global_step / trainer.max_steps
+        )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's advice on things that are settled here stays unsaid; its progress bar stays."""
+    """Lightning's advice on things that are settled here stays unsaid."""
     log = logging.getLogger("lightning.pytorch")
     level = log.level
     log.setLevel(logging.ERROR)

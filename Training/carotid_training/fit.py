@@ -80,8 +80,8 @@ def configuration(name: str) -> Path:
     return next(folder for folder in folders if folder.is_dir()) / f"{name}.yaml"
 
 
-def fit(arguments: Sequence[str]) -> None:
-    """Train, or go on with --ckpt_path RUN/checkpoints/last.ckpt."""
+def fit(arguments: Sequence[str], callbacks: Sequence[Callback] = ()) -> None:
+    """Train, or go on with --ckpt_path RUN/checkpoints/last.ckpt; with ``callbacks`` beside those of the arguments."""
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # the arguments are those of the command line
     _Command(
         ChainModule,
@@ -90,7 +90,7 @@ def fit(arguments: Sequence[str]) -> None:
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
         # Every process validates on all cases: split among them, each would have other styles to average.
-        trainer_defaults={"callbacks": [RunRecord(arguments)], "use_distributed_sampler": False},
+        trainer_defaults={"callbacks": [RunRecord(arguments), *callbacks], "use_distributed_sampler": False},
         parser_kwargs={"fit": {"default_env": False}},
         auto_configure_optimizers=False,
     )
