@@ -26,7 +26,7 @@ class StandInStyles:
     def check(self, names):
         assert set(names) <= set(self.available)
 
-    def draw(self, style, seed):
+    def draw(self, style, seed, randomised):
         return StandInNeck(seed, present=(seed % 4 != 3, True))
 
 

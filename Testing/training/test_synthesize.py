@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from carotid_training import cohort, protocol, seeds, synthesize
+from carotid_training.necks import sculpted
+from carotid_training.necks.styles import Styles
 from carotid_training.sample import Sample
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from hypothesis import given
@@ -23,9 +25,9 @@ WEIGHTS = {"stand-in": 1.0}
 class StandInStyles:
     """One crude style, picklable, so that processes can share it."""
 
-    available = ("stand-in",)
+    available = patient_like = ("stand-in",)
 
-    def check(self, names):
+    def check(self, names, randomised=True):
         assert set(names) <= set(self.available)
 
     def open(self):
@@ -34,7 +36,7 @@ class StandInStyles:
     def fingerprint(self):
         return []
 
-    def draw(self, style, seed):
+    def draw(self, style, seed, randomised):
         return StandInNeck(seed, present=(True, seed % 3 != 0))
 
 
@@ -156,7 +158,10 @@ def test_statistics_stand_beside_the_published_ones():
 
 
 def test_the_contact_sheet_shows_every_neck(tmp_path):
-    samples = [Sample.draw(seeds.neck_seed("train", 1, n), StandInStyles(), WEIGHTS, (150.0, 160.0)) for n in range(3)]
+    samples = [
+        Sample.draw(seeds.neck_seed("train", 1, n), StandInStyles(), WEIGHTS, (150.0, 160.0), randomised=False)
+        for n in range(3)
+    ]
     cohort.contact_sheet(samples, tmp_path / "sheet.png")
     from matplotlib import image
 
@@ -180,4 +185,32 @@ def test_a_wrong_request_ends_with_one_sentence(tmp_path, capsys):
 def test_the_recipe_is_kept_with_the_cohort(tmp_path):
     make(tmp_path / "cohort", cases=1, seed=3)
     recipe = json.loads((tmp_path / "cohort" / "cohort.json").read_text())
-    assert recipe == {"seed": 3, "styles": {"stand-in": 1.0}, "tissue": []}
+    assert recipe == {"seed": 3, "styles": {"stand-in": 1.0}, "randomised": False, "tissue": []}
+    with pytest.raises(DatasetError, match="another seed, styles, mixture"):
+        make(tmp_path / "cohort", cases=1, seed=3, randomised=True)
+
+
+def test_a_cohort_is_of_patients_unless_randomised_necks_are_asked_for():
+    patients, mixture = (cohort.draw_cohort(8, 1, Styles(), {"anatomical": 1.0}, wilder) for wilder in (False, True))
+    assert not any(row["neck_wild"] for row in patients)
+    assert any(row["neck_wild"] for row in mixture)
+    # Where the mixture holds a patient, the cohort of patients holds the same one.
+    same = [a["left_x_lps_mm"] == b["left_x_lps_mm"] for a, b in zip(patients, mixture, strict=True)]
+    assert same == [not row["neck_wild"] for row in mixture]
+    assert sculpted.draw(3).facts["randomised"] and not sculpted.draw(3, randomised=False).facts["randomised"]
+
+
+def test_a_cohort_of_patients_has_no_phantoms_and_no_style_that_is_randomised_by_nature(tmp_path):
+    for number in range(400):
+        seed = seeds.neck_seed("train", 2, number)
+        if Sample.draw(seed, StandInStyles(), WEIGHTS, randomised=True).scanner.region == "empty":
+            break
+    assert Sample.draw(seed, StandInStyles(), WEIGHTS, randomised=True).scanner.region == "empty"
+    assert Sample.draw(seed, StandInStyles(), WEIGHTS, randomised=False).scanner.region == "carotids"
+    background = tmp_path / "ct.npz"
+    background.touch()
+    styles = Styles([background])
+    assert styles.patient_like == ["anatomical", "sculpted", "painted"]
+    with pytest.raises(ValueError, match="--randomised"):
+        synthesize.synthesize(1, 1, tmp_path / "cohort", styles, {"recoloured": 1.0})
+    assert not (tmp_path / "cohort").exists()

@@ -56,17 +56,18 @@ STATISTICS = (
 )
 
 
-def draw_cohort(cases: int, seed: int, styles: Styles, weights: Mapping[str, float]) -> list[Facts]:
+def draw_cohort(
+    cases: int, seed: int, styles: Styles, weights: Mapping[str, float], randomised: bool = False
+) -> list[Facts]:
     """The rows of `synthesize`'s table for the same arguments, without rendering anything."""
-    return [{"case": c.id, "split": c.split, **Sample.draw(c.seed, styles, weights).facts()} for c in plan(cases, seed)]
+    return [
+        {"case": c.id, "split": c.split, **Sample.draw(c.seed, styles, weights, randomised=randomised).facts()}
+        for c in plan(cases, seed)
+    ]
 
 
 def statistics_table(rows: Sequence[Facts]) -> str:
-    """The cohort's statistics beside the published ones, as Markdown.
-
-    Necks that are wilder than any patient (domain randomisation) are left out, and landmarks that are absent.
-    """
-    rows = [row for row in rows if not row.get("neck_wild")]
+    """The cohort's statistics beside the published ones, as Markdown; distances where both landmarks are there."""
     lines = [f"| | published | {len(rows)} digital necks | |", "|---|---|---|---|"]
     for s in STATISTICS:
         own = s.measure(np.array([row[s.of] for row in rows if s.of in row], dtype=float))
@@ -82,7 +83,6 @@ def shares_table(rows: Sequence[Facts]) -> str:
     lines = ["| | share |", "|---|---|"]
     for title, values in (
         ("style", [row["style"] for row in rows]),
-        ("wilder than any patient", ["yes" if row.get("neck_wild") else "no" for row in rows]),
         ("bifurcation at", [row.get(f"neck_{side}_level") for row, side in sides]),
         ("internal carotid", [row.get(f"neck_{side}_disease") for row, side in sides]),
         ("absent", [row[f"{side}_absent_because"] or "no" for row, side in sides]),
@@ -177,6 +177,9 @@ def main(
     seed: Annotated[int, typer.Option(help="0 to 255.")] = 0,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet (.jpg or .png) here.")] = None,
     per_style: Annotated[int, typer.Option(help="Necks of each style on the contact sheet.")] = 3,
+    randomised: Annotated[
+        bool, typer.Option("--randomised", help="Also necks that are wilder than any patient, as in training.")
+    ] = False,
     background: Annotated[list[Path] | None, typer.Option(help="CT for the styles of real tissue.")] = None,
     compare: Annotated[Path | None, typer.Option(help="A real CT to show first on the contact sheet.")] = None,
 ) -> None:
@@ -185,13 +188,16 @@ def main(
     torch.set_num_threads(1)  # drawing is many small operations: threads only wait for each other
     try:
         styles = Styles(background or ())
+        names = styles.available if randomised else styles.patient_like
         if cases:
-            rows = draw_cohort(cases, seed, styles, dict.fromkeys(styles.available, 1.0))
+            rows = draw_cohort(cases, seed, styles, dict.fromkeys(names, 1.0), randomised)
             print(statistics_table(rows), shares_table(rows), sep="\n", end="")
         if sheet:
             samples = [
-                Sample.draw(seeds.neck_seed("train", seed, n), styles, {style: 1.0}, (180.0, 400.0))
-                for n, style in enumerate(np.repeat(styles.available, per_style).tolist())
+                Sample.draw(
+                    seeds.neck_seed("train", seed, n), styles, {style: 1.0}, (180.0, 400.0), randomised=randomised
+                )
+                for n, style in enumerate(np.repeat(names, per_style).tolist())
             ]
             contact_sheet(samples, sheet, read_volume(compare) if compare else None)
     except (ValueError, OSError) as error:

@@ -33,14 +33,25 @@ class Sample:
 
     @classmethod
     def draw(
-        cls, seed: int, styles: Styles, weights: Mapping[str, float], length_mm: tuple[float, float] | None = None
+        cls,
+        seed: int,
+        styles: Styles,
+        weights: Mapping[str, float],
+        length_mm: tuple[float, float] | None = None,
+        *,
+        randomised: bool,
     ) -> Sample:
-        """The sample of a seed. ``weights``: style -> how often; ``length_mm``: of the scan, drawn where None."""
+        """The sample of a seed. ``weights``: style -> how often; ``length_mm``: of the scan, drawn where None.
+
+        ``randomised``: a share of the seeds give what is wilder than any patient (domain randomisation; a phantom).
+        """
         generator = seeds.generator(seed, "scan")
         names = list(weights)
         style = names[_one_of([weights[name] for name in names], generator)]
         region = REGIONS[_one_of(REGION_SHARES, generator)]
-        neck = styles.draw(style, seed)
+        if region == "empty" and not randomised:
+            region = "carotids"
+        neck = styles.draw(style, seed, randomised)
         scanner = Scanner.draw(generator, neck, length_mm or draw_length(generator), region)
         return cls(seed, neck, scanner, scanner.truth(neck), generator)
 

@@ -103,7 +103,7 @@ class NeckStream(IterableDataset):
         numbers = [index * self.batch_size + b for b in range(self.batch_size)]
         neck_seeds = [seeds.neck_seed(self.split, self.base_seed, n) for n in numbers]
         length = draw_length(seeds.generator(neck_seeds[0], "batch"))
-        samples = [Sample.draw(seed, self.styles, self.weights, length) for seed in neck_seeds]
+        samples = [Sample.draw(seed, self.styles, self.weights, length, randomised=True) for seed in neck_seeds]
         # The lattice that holds the largest scan of the batch.
         extents = [s.scanner.extent_lps() for s in samples]
         size = torch.stack([high - low for low, high in extents]).amax(dim=0)

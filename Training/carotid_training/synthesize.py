@@ -82,21 +82,27 @@ def synthesize(
     device: str = "cpu",
     splits: Sequence[str] = tuple(SPLIT_SHARES),
     length_mm: tuple[float, float] | None = None,
+    randomised: bool = False,
     on_case: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """Write ``cases`` scans, their truth and `cohort.csv` into ``output``, a new folder or one that this began earlier.
 
     ``weights``: style -> how often; ``splits``: only these; ``length_mm``: of the scans along the body, drawn where
-    None; ``on_case`` is told after each case how many are done. Raises ValueError (also DatasetError) where the
-    arguments or the folder do not fit, OSError.
+    None; ``randomised``: also necks that are wilder than any patient; ``on_case`` is told after each case how many are
+    done. Raises ValueError (also DatasetError) where the arguments or the folder do not fit, OSError.
     """
-    styles.check(list(weights))
+    styles.check(list(weights), randomised)
     todo = plan(cases, seed, splits)
     styles.open()
-    recipe = {"seed": seed, "styles": dict(sorted(weights.items())), "tissue": styles.fingerprint()}
+    recipe = {
+        "seed": seed,
+        "styles": dict(sorted(weights.items())),
+        "randomised": randomised,
+        "tissue": styles.fingerprint(),
+    }
     dataset = _open(output, recipe | ({"length_mm": list(length_mm)} if length_mm else {}))
     rows: list[Facts] = []
-    for row in _results(todo, processes, (dataset.path, styles, weights, device, length_mm)):
+    for row in _results(todo, processes, (dataset.path, styles, weights, device, length_mm, randomised)):
         rows.append(row)
         on_case(len(rows), len(todo))
     write_text(output / "cohort.csv", table(rows))
@@ -109,11 +115,12 @@ def make_case(
     styles: Styles,
     weights: Mapping[str, float],
     device: str,
-    length_mm: tuple[float, float] | None = None,
+    length_mm: tuple[float, float] | None,
+    randomised: bool,
 ) -> Facts:
     """Render, store and annotate one case, unless that has been done; returns its row of the cohort's table."""
     dataset = Dataset.open(folder)
-    sample = Sample.draw(case.seed, styles, weights, length_mm)
+    sample = Sample.draw(case.seed, styles, weights, length_mm, randomised=randomised)
     if case.id not in dataset.case_ids():
         array, affine, _ = sample.scanner.acquire(sample.neck, device)
         dataset.add_case(Volume(array, affine, name=case.id), case_id=case.id, group=case.id, split=case.split)
@@ -146,7 +153,7 @@ def _open(output: Path, recipe: dict) -> Dataset:
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(recipe)):
             raise DatasetError(
-                f"{output.name} holds a cohort of another seed, styles or background; choose a new folder."
+                f"{output.name} holds a cohort of another seed, styles, mixture or background; choose a new folder."
             )
         return Dataset.open(output)
     dataset = Dataset.create(output, LANDMARKS)
@@ -179,6 +186,9 @@ def main(
     background: Annotated[
         list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
     ] = None,
+    randomised: Annotated[
+        bool, typer.Option("--randomised", help="Also necks that are wilder than any patient, as in training.")
+    ] = False,
     splits: Annotated[str, typer.Option(help="Write only these splits of the cohort.")] = ",".join(SPLIT_SHARES),
     length: Annotated[
         tuple[float, float] | None,
@@ -192,12 +202,13 @@ def main(
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     try:
         available = Styles(background or ())
-        names = [name.strip() for name in styles.split(",") if name.strip()] or available.available
+        names = [name.strip() for name in styles.split(",") if name.strip()]
+        names = names or (available.available if randomised else available.patient_like)
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("digital necks", total=cases)
             synthesize(
                 cases, seed, output, available, dict.fromkeys(names, 1.0), processes, device,
-                [split.strip() for split in splits.split(",")], length,
+                [split.strip() for split in splits.split(",")], length, randomised,
                 on_case=lambda done, total: progress.update(task, completed=done, total=total),
             )  # fmt: skip
     except (ValueError, OSError) as error:

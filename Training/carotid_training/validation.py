@@ -94,7 +94,8 @@ class UnseenNecks(Dataset):
             seed = seeds.neck_seed("validation", self.base_seed, index)
             # Placing vessels in real tissue descends a gradient, which validation switches off.
             with torch.inference_mode(False), torch.enable_grad():
-                sample = Sample.draw(seed, self.styles, {self.names[index % len(self.names)]: 1.0})
+                style = self.names[index % len(self.names)]
+                sample = Sample.draw(seed, self.styles, {style: 1.0}, randomised=True)
             truth = sample.truth
             self._drawn[index] = UnseenScan(
                 NeckView(sample, self.device), truth.landmarks_lps.float()[None], truth.present[None], sample.neck.style

@@ -23,9 +23,9 @@ _AIRWAY_POINTS = 18
 _FORAMINA = ("C6", "C5", "C4", "C3", "C2", "C1")
 
 
-def draw(seed: int) -> AnatomicalNeck:
-    """The anatomical neck of a seed."""
-    return AnatomicalNeck(seed)
+def draw(seed: int, randomised: bool = True) -> AnatomicalNeck:
+    """The anatomical neck of a seed; ``randomised``: a third of the seeds give one that is wilder than any patient."""
+    return AnatomicalNeck(seed, randomised)
 
 
 class AnatomicalNeck:
@@ -35,12 +35,13 @@ class AnatomicalNeck:
     lower_mm = -235.0
     upper_mm = 175.0
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, randomised: bool) -> None:
         self.seed = seed
         generator = torch.Generator().manual_seed(seed)
         dice = Dice(generator)
-        wild = dice.uniform(0, 1) if dice.chance(0.35) else 0.0
-        self._tree = tree = VesselTree.draw(generator, wild)
+        # Thrown either way: what follows is drawn with the same dice.
+        wild = (dice.uniform(0, 1) if dice.chance(0.35) else 0.0) * randomised
+        self._tree = tree = VesselTree.draw(generator, wild, randomised)
         self.person = person = Person.draw(dice, wild)
         levels = tree.layout.spine[::-1]
         course = tree.layout.airway[np.argsort(-tree.layout.airway[:, 2])]

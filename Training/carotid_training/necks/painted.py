@@ -19,14 +19,17 @@ _TONES = ((-1024, 0), (-400, 40), (-105, 22), (0, 12), (55, 20), (130, 35), (400
 _TABLE = np.arange(-1024, 3072)
 
 
-def draw(seed: int, backgrounds: Sequence[Background]) -> TissueNeck:
-    """A neck painted into one of the backgrounds; a pure function of the seed and the backgrounds."""
+def draw(seed: int, backgrounds: Sequence[Background], randomised: bool = True) -> TissueNeck:
+    """A neck painted into one of the backgrounds; a pure function of its arguments.
+
+    ``randomised``: see `VesselTree.draw`.
+    """
     generator = torch.Generator().manual_seed(seed)
     background = backgrounds[int(torch.randint(len(backgrounds), (), generator=generator))]
     deformation = Deformation.draw(generator, strength=1.0)
     toning = Toning(background, generator)
     tissue = DeformedTissue(background, deformation, toning)
-    tree = VesselTree.draw(generator)
+    tree = VesselTree.draw(generator, 0.0, randomised)
     return TissueNeck.build(seed, "painted", tissue, tree, generator, metal=toning.keeps_metal)
 
 

@@ -122,11 +122,12 @@ class SculptedNeck:
         picture[block.place] = block.pool(values)
 
 
-def draw(seed: int) -> SculptedNeck:
-    """The sculpted neck of this seed; a third of them are domain-randomised (``facts["randomised"]``)."""
+def draw(seed: int, randomised: bool = True) -> SculptedNeck:
+    """The sculpted neck of this seed; ``randomised``: a third of the seeds give one that is wilder than any patient
+    (``facts["randomised"]``)."""
     dice = Dice(seed)
-    wild = dice.chance(RANDOMISED_SHARE)
-    tree = VesselTree.draw(dice.generator, dice.uniform(0.2, 1.0) if wild else 0.0)
+    wild = dice.chance(RANDOMISED_SHARE) and randomised
+    tree = VesselTree.draw(dice.generator, dice.uniform(0.2, 1.0) if wild else 0.0, randomised)
     arteries, veins = (torch.as_tensor(rows, dtype=torch.float32) for rows in (tree.arteries, tree.veins))
     lumen = float(tree.facts["arterial_hu"])
     layout = tree.layout

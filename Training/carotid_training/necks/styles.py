@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Style -> whether it is made from a real, unenhanced CT.
 STYLES = {"anatomical": False, "sculpted": False, "painted": True, "recoloured": True}
+# Styles that are domain-randomised by nature: no patient looks like them.
+RANDOMISED = ("recoloured",)
 BACKGROUND_VARIABLE = "CAROTID_BACKGROUND_CT"
 
 
@@ -41,8 +43,14 @@ class Styles:
         """Names of the styles that can be drawn here."""
         return [name for name, needs_background in STYLES.items() if self.paths or not needs_background]
 
-    def check(self, names: Sequence[str]) -> None:
-        """Raises ValueError where one of the names is no style, or needs a background that is not given."""
+    @property
+    def patient_like(self) -> list[str]:
+        """Names of the available styles that can look like a patient."""
+        return [name for name in self.available if name not in RANDOMISED]
+
+    def check(self, names: Sequence[str], randomised: bool = True) -> None:
+        """Raises ValueError where one of the names is no style, needs a background that is not given, or is
+        domain-randomised and ``randomised`` is False."""
         for name in names:
             if name not in STYLES:
                 raise ValueError(f"There is no style {name!r}; use one of {', '.join(STYLES)}.")
@@ -51,6 +59,8 @@ class Styles:
                     f"The style {name!r} is made of real tissue: give an unenhanced CT with --background FILE "
                     f"or in the environment variable {BACKGROUND_VARIABLE}."
                 )
+            if name in RANDOMISED and not randomised:
+                raise ValueError(f"The style {name!r} looks like no patient: leave it out, or ask for --randomised.")
 
     def open(self) -> None:
         """Read and analyse the backgrounds now (seconds each), before processes are started that would each do it.
@@ -70,11 +80,16 @@ class Styles:
         contents = (path.read_bytes() if path.is_file() else path.name.encode() for path in self.paths)
         return [hashlib.sha256(content).hexdigest() for content in contents]
 
-    def draw(self, style: str, seed: int) -> Neck:
-        """The neck of a style and seed. Raises ValueError like `check`, VolumeError like `open`."""
-        self.check([style])
+    def draw(self, style: str, seed: int, randomised: bool) -> Neck:
+        """The neck of a style and seed: as in patients, or, where ``randomised``, for a share of the seeds far wilder.
+
+        Raises ValueError like `check`, VolumeError like `open`.
+        """
+        self.check([style], randomised)
         module = importlib.import_module(f".{style}", __package__)
         if not STYLES[style]:
-            return module.draw(seed)
+            return module.draw(seed, randomised)
         self.open()
-        return module.draw(seed, self._backgrounds)
+        if style in RANDOMISED:
+            return module.draw(seed, self._backgrounds)
+        return module.draw(seed, self._backgrounds, randomised)

@@ -40,10 +40,11 @@ class VesselTree:
     facts: dict[str, float | str | bool]
 
     @classmethod
-    def draw(cls, generator: torch.Generator, wild: float = 0.0) -> VesselTree:
+    def draw(cls, generator: torch.Generator, wild: float = 0.0, randomised: bool = True) -> VesselTree:
         """Draw a tree; every number comes from ``generator`` (CPU).
 
-        ``wild`` goes from 0 (as in patients) to 1 (domain randomisation: every spread about doubled).
+        ``wild`` goes from 0 (as in patients) to 1 (domain randomisation: every spread about doubled). ``randomised``:
+        what is rare in patients (a bifurcation behind the pharynx) is frequent, also where ``wild`` is 0.
         """
         dice = Dice(generator)
         layout = Layout.draw(dice, wild)
@@ -55,7 +56,7 @@ class VesselTree:
             height = common_height + dice.normal(0, 5.4 * (1 + 0.4 * wild), -12, 12)
             height = min(max(height, -40.0), 38.0) * layout.size  # C6 to C2
             lateral = width + dice.normal(0, 2.2 * (1 + wild))
-            carotids[side] = draw_carotid(dice, layout, side, height, lateral, hu[side], wild)
+            carotids[side] = draw_carotid(dice, layout, side, height, lateral, hu[side], wild, randomised)
         great = great_vessels(dice, layout, carotids, max(hu.values()))
         subclavian = {side: next(t for t in great if t.name == f"{side}_subclavian") for side in SIDES}
         up = np.array([0.0, 0.0, 1.0])
