@@ -104,7 +104,7 @@ def _cohort(folder: Path, protocol: Protocol, styles: Styles, say: Say) -> Datas
     """The dataset of the run. Raises ValueError where a split is empty or its landmarks are others."""
     if not (folder / "dataset.json").exists() or (folder / "cohort.json").exists():
         say(f"{protocol.cases} digital necks in {folder}")
-        weights = dict.fromkeys(styles.available, 1.0)
+        weights = dict.fromkeys(styles.patient_like, 1.0)
         processes = os.cpu_count() or 1
         synthesize(
             protocol.cases, protocol.cohort_seed, folder, styles, weights, processes, length_mm=protocol.length_mm,
