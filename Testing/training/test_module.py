@@ -128,7 +128,7 @@ def test_a_run_goes_on_from_another_run(tmp_path):
     assert second.architecture == first.architecture
     for one, other in zip(first.net.parameters(), second.net.parameters(), strict=True):
         assert torch.equal(one, other)
-    assert second.origin.startswith("a run of 1 steps")
+    assert second.origin["model"] == "the run run" and second.origin["steps"] == 1
 
 
 def test_a_run_of_another_architecture_is_no_place_to_start(tmp_path):

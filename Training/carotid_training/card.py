@@ -32,7 +32,13 @@ Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{
 
 ## Training
 
-{% for key, value in m.training.items() %}- {{ key }}: {{ value }}
+{% for key, value in m.training.items() recursive %}
+{% if value is mapping and key == "start_from" %}
+- start_from, trained before:
+{{ loop(value.items()) | indent(2, first=true) }}
+{%- else %}
+- {{ key }}: {{ value }}
+{% endif %}
 {% endfor %}
 
 ## Measured

@@ -206,8 +206,10 @@ class ChainModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def _first_net(architecture: Architecture | None, start_from: Path | None) -> tuple[MultiScaleLocNet, str | None]:
-    """The net before the first step, and which model or run it is the net of."""
+def _first_net(
+    architecture: Architecture | None, start_from: Path | None
+) -> tuple[MultiScaleLocNet, dict[str, Any] | None]:
+    """The net before the first step; what it is the net of and how that was trained, for the run's record."""
     if start_from is None:
         if architecture is None:
             raise ValueError("A net has an architecture or starts from a model; give model.architecture or start_from.")
@@ -215,14 +217,13 @@ def _first_net(architecture: Architecture | None, start_from: Path | None) -> tu
     if (start_from / METADATA_FILE).is_file() or not start_from.exists():
         bundle = open_bundle(start_from)
         net, metadata = MultiScaleLocNet.of(bundle), bundle.metadata
-        origin = f"{metadata.name} {metadata.version}, weights {metadata.weights_sha256[:12]}"
+        named = {"model": f"{metadata.name} {metadata.version}", "weights_sha256": metadata.weights_sha256}
+        origin = {**named, **metadata.training}
     else:
         trained, state, training = read_run(start_from)
         net = MultiScaleLocNet(trained)
         net.load_state_dict(state)
-        origin = f"a run of {training['steps']} steps: {training.get('command', 'not recorded')}"
-        if training.get("start_from"):
-            origin += f"; it started from {training['start_from']}"
+        origin = {"model": f"the run {start_from.name}", **training}
     if architecture not in (None, net.architecture):
         own, wanted = asdict(net.architecture), asdict(architecture)
         differing = ", ".join(name for name in own if own[name] != wanted[name])
