@@ -33,7 +33,7 @@ from .balls import batch_of_balls
 
 NAMES = [landmark.name for landmark in LANDMARKS]
 PLACE = st.tuples(*[st.floats(-20, 20)] * 3)
-SIDE = 40
+SIDE = 32
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from ..losses import Objective
 from ..module import ChainModule
 from .field import FieldData
 from .module import Crops, FieldModule
-from .nets import HeatmapUNet, PatchNet, SingleScaleLocNet
+from .nets import HeatmapUNet, PatchNet, SingleScaleLocNet, initialised
 from .protocol import Protocol
 from .staged import StagedChain
 
@@ -35,7 +35,7 @@ WARMUP_STEPS = 100
 def module_of(key: str, protocol: Protocol) -> pl.LightningModule:
     """The lightning module of a trained row, its nets untrained; a function of the protocol's seed."""
     with torch.random.fork_rng():
-        torch.manual_seed(protocol.seed)
+        torch.manual_seed(protocol.seed)  # ChainModule does so by itself
         return _module(key, protocol)
 
 
@@ -54,7 +54,7 @@ def _module(key: str, protocol: Protocol) -> pl.LightningModule:
         coarse, fine = protocol.our_widths
         architecture = Architecture(LANDMARKS, widths=(coarse, fine, fine, fine), patch_size=protocol.patch_size)
         objective, warmup = OURS, WARMUP_STEPS
-    return kind(
+    chain = kind(
         architecture,
         objective,
         protocol.augmentation,
@@ -64,6 +64,9 @@ def _module(key: str, protocol: Protocol) -> pl.LightningModule:
         epoch_steps=1,  # schedules move with every step
         seed=protocol.seed,
     )
+    if key != "ours":  # plain convolutions, as those of the single-scale rows
+        initialised(chain.net)
+    return chain
 
 
 def paper_architecture(protocol: Protocol, noise_mm: float) -> Architecture:

@@ -241,8 +241,8 @@ def read_predictions(path: Path) -> list[Scan]:
 
 def _scan(rows: Sequence[dict[str, str]]) -> Scan:
     def numbers(row: dict[str, str], before: str, after: str) -> Any:
-        values = [row[f"{before}_{axis}_{after}"] for axis in AXES]
-        return tuple(map(float, values)) if all(values) else None
+        values = [float(row[f"{before}_{axis}_{after}"] or math.nan) for axis in AXES]
+        return tuple(values) if np.isfinite(values).all() else None
 
     outcomes = []
     for row in rows:
@@ -252,10 +252,11 @@ def _scan(rows: Sequence[dict[str, str]]) -> Scan:
             for r, c in UPPER:
                 matrix[r, c] = matrix[c, r] = float(row[f"covariance_{AXES[r]}{AXES[c]}_mm2"])
             covariance = tuple(map(tuple, matrix.tolist()))
-        found = LandmarkResult(
-            row["landmark"], "detected", float(row["presence"]), numbers(row, "found", "lps_mm"),
-            numbers(row, "std", "mm"), covariance,
-        )  # fmt: skip
+        place, presence = numbers(row, "found", "lps_mm"), float(row["presence"])
+        # A net that has diverged says NaN: that is no place.
+        found = LandmarkResult(row["landmark"], "missing", presence)
+        if place is not None:
+            found = LandmarkResult(row["landmark"], "detected", presence, place, numbers(row, "std", "mm"), covariance)
         middle, truth = numbers(row, "scan", "lps_mm"), numbers(row, "true", "lps_mm")
         outcomes.append(Outcome(row["case"], row["group"], middle, row["landmark"], truth, found, "ok"))
     first = rows[0]

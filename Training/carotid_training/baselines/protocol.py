@@ -80,6 +80,6 @@ def read_protocol(name: str) -> Protocol:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Protocol)
     try:
-        return Protocol(**vars(parser.instantiate_classes(parser.parse_path(path))))
+        return Protocol(**vars(parser.instantiate(parser.parse_path(path))))
     except (Exception, YAMLError) as error:
         raise ValueError(f"{path.name} is not a protocol: {' '.join(str(error).split())}") from error

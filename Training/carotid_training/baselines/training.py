@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ import torch
 from CarotidLandmarkLib.atomic import write_text
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
+from ..finetune import _quiet
 from ..fit import RunCheckpoint
 from .methods import data_of, module_of
 from .protocol import Protocol
@@ -147,7 +144,8 @@ def seconds_per_step(
 def _trainer(
     protocol: Protocol, device: torch.device, steps: int, callbacks: list[pl.Callback], **options: Any
 ) -> pl.Trainer:
-    return pl.Trainer(
+    with _quiet():
+        return pl.Trainer(
         max_steps=steps, max_epochs=-1, callbacks=callbacks, gradient_clip_val=1.0, num_sanity_val_steps=0,
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1, precision=protocol.precision,
@@ -163,22 +161,6 @@ def _fit(trainer: pl.Trainer, key: str, protocol: Protocol, dataset: Path, check
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
         except SystemExit as stopped:
             raise KeyboardInterrupt from stopped
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's advice on things that are settled here stays unsaid; its progress bar stays."""
-    logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [log.level for log in logs]
-    for log in logs:
-        log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for log, level in zip(logs, levels, strict=True):
-            log.setLevel(level)
 
 
 def _now(trainer: pl.Trainer) -> float:

@@ -1,0 +1,95 @@
+"""Is a method of Table 1 built right? Then it learns five digital necks by heart, to under a millimetre.
+
+    python Testing/benchmarks/overfit.py patches --steps 1500 --cohort runs/overfit --protocol table1-small
+
+The methods train as in Table 1, but without augmentation and validation, and are asked about the necks they were
+trained on. Exit code 1 where a mean error is not under 1 mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import typer
+from carotid_training.baselines.methods import data_of, module_of
+from carotid_training.baselines.predict import NAMES, ask_chain, ask_field, middle_of, truth_of
+from carotid_training.baselines.protocol import Protocol, read_protocol
+from carotid_training.baselines.rows import METHODS
+from carotid_training.necks.styles import Styles
+from carotid_training.predictions import annotated
+from carotid_training.synthesize import synthesize
+from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.multiscale import MultiScaleLocNet
+from tables import Row, write_table
+
+COHORT = 8  # of which five are for training
+GOAL_MM = 1.0
+
+
+def measure(key: str, protocol: Protocol, dataset: Dataset, steps: int) -> Row:
+    """One row: the errors of a method on its own training necks, beside those of their mean place."""
+    module = module_of(key, protocol)
+    trainer = pl.Trainer(
+        max_steps=steps, max_epochs=-1, gradient_clip_val=1.0, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_model_summary=False, precision=protocol.precision,
+    )  # fmt: skip
+    trainer.fit(module, data_of(key, protocol, dataset.path))
+    net = module.net.cpu().eval()
+    errors, places = [], []
+    for case in annotated(dataset, "train"):
+        volume, truth = case.read_volume(), truth_of(dataset, case)
+        with torch.inference_mode():
+            if isinstance(net, MultiScaleLocNet):
+                answers = ask_chain(net, METHODS[key].passes, protocol.seed, volume, "cpu")
+            else:
+                answers = ask_field(net, protocol.field_voxels, volume, "cpu")
+        for found in answers.landmarks:
+            true = truth[found.name]
+            if true is not None:
+                errors.append(np.linalg.norm(np.subtract(found.position_lps_mm, true)))
+                places.append((NAMES.index(found.name), np.subtract(true, middle_of(case))))
+    constant = [
+        np.linalg.norm(place - np.mean([p for other, p in places if other == side], axis=0)) for side, place in places
+    ]
+    return {
+        "method": METHODS[key].title,
+        "steps": steps,
+        "landmarks": len(errors),
+        "mean mm": float(np.mean(errors)),
+        "worst mm": float(np.max(errors)),
+        "mean place mm": float(np.mean(constant)),
+    }
+
+
+def main(
+    methods: Annotated[list[str], typer.Argument(help=f"Of {', '.join(k for k, m in METHODS.items() if m.trained)}.")],
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each.")] = 1500,
+    cohort: Annotated[Path, typer.Option(help="Folder of the necks: new, or made by this earlier.")] = Path(
+        "runs/overfit"
+    ),
+    protocol: Annotated[str, typer.Option(help="Widths and sizes: a protocol of carotid-train table1.")] = "table1",
+    output: Annotated[Path, typer.Option(help="Folder of overfit.md and .csv.")] = Path("docs/benchmarks"),
+) -> None:
+    """Table of errors on the training necks."""
+    how = replace(read_protocol(protocol), augmentation=None)
+    styles = Styles()
+    weights = dict.fromkeys(styles.available, 1.0)
+    dataset = synthesize(
+        COHORT, how.cohort_seed, cohort, styles, weights, splits=("train",), length_mm=how.length_mm
+    )  # fmt: skip
+    rows = [measure(key, how, dataset, steps) for key in methods]
+    text = (
+        f"Methods of Table 1 (protocol {protocol}) trained on {len(annotated(dataset, 'train'))} digital necks without "
+        "augmentation and asked about the same necks. Mean place: what a constant answer would get there."
+    )
+    print(write_table(output, "overfit", "Learning five necks by heart", text, rows).read_text())
+    raise typer.Exit(int(any(row["mean mm"] >= GOAL_MM for row in rows)))  # type: ignore[operator]
+
+
+if __name__ == "__main__":
+    typer.run(main)
