@@ -1,7 +1,7 @@
 """What a model gains from 10, 20, 40 corrected cases of a style of neck it does poorly on, and loses on the others.
 
-    carotid-train synthesize --cases 100 --seed 7 --styles STYLE --output style
-    carotid-train synthesize --cases 150 --seed 8 --styles OTHERS --output original
+    carotid-train synthesize --cases 80 --seed 7 --length 120 180 --styles STYLE --output style
+    carotid-train synthesize --cases 40 --seed 8 --length 120 180 --styles OTHERS --output original
     python Testing/benchmarks/correction_curve.py style --original original --rehearse OTHERS \\
         --model BUNDLE --output curve
 
@@ -9,7 +9,8 @@ The annotator is simulated: he corrects each case to its known truth. Cases are 
 queue (most uncertain first) and in random order; after each count the command ``carotid-train finetune`` makes a new
 model from the first one, which is measured even where the command would not list it: on cases of the same style that
 nobody has corrected, and on cases of the original styles. Fine-tuning rehearses the original styles only. It splits the
-corrected cases as for any annotator, so that it learns from a part of them. Writes curve.csv, curve.md, curve.svg;
+corrected cases as for any annotator, so that it learns from a part of them. All runs rehearse the same necks, which are
+rendered once and kept in the output. Writes curve.csv, curve.md, curve.svg;
 stopped, the same command goes on where it was. Models and places of images stay in the output, not in the user's home.
 """
 
@@ -291,8 +292,9 @@ def curve_figure(lines: Sequence[Line]) -> Figure:
             rows = [before, *(row for row in lines if row.measured_on == name and row.cases and row.order == order)]
             means = np.array([row.mean_mm for row in rows], dtype=float)
             reach = np.abs(means[:, 1:] - means[:, :1]).T
+            places = [row.cases + aside if row.cases else 0 for row in rows]
             axes.errorbar(
-                [row.cases + aside for row in rows], means[:, 0], reach, color=colour, marker="o", ms=4, lw=1.6,
+                places, means[:, 0], reach, color=colour, marker="o", ms=4, lw=1.6,
                 elinewidth=0.8, capsize=2, label=f"{order} first" if order == "uncertain" else "random order",
             )  # fmt: skip
         if name == ORIGINAL:
@@ -300,7 +302,8 @@ def curve_figure(lines: Sequence[Line]) -> Figure:
             axes.axhline(allowed, color="#868e96", lw=1, ls="--", label=f"+{ALLOWED_LOSS_MM} mm")
         axes.set_title(f"unseen cases of the {name}", fontsize=10, loc="left")
         axes.set(xlabel="corrected cases", ylabel="mean error (mm), 95 % interval", xticks=[0, *_counts(lines)])
-        axes.set_ylim(bottom=0)
+        marks = [value for row in lines if row.measured_on == name for value in (row.mean_mm.value, row.mean_mm.high)]
+        axes.set_ylim(0, 1.1 * np.nanmax([*marks, ALLOWED_LOSS_MM]))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
     return figure
@@ -311,6 +314,9 @@ def _counts(lines: Sequence[Line]) -> list[int]:
 
 
 def _interval(estimate: Estimate, sign: str = "") -> str:
+    """The value, and its interval where there are patients enough for one."""
+    if math.isnan(estimate.low):
+        return "–" if math.isnan(estimate.value) else f"{estimate.value:{sign}.2f}"
     return f"{estimate.value:{sign}.2f} ({estimate.low:{sign}.2f} to {estimate.high:{sign}.2f})"
 
 
@@ -344,6 +350,7 @@ def main(arguments: argparse.Namespace) -> None:
     sets = {STYLE: (style, unseen), ORIGINAL: (original, known)}
     (output / "points").mkdir(exist_ok=True)
     options = [*where, "--steps", str(arguments.steps), "--seed", str(arguments.seed), "--styles", arguments.rehearse]
+    options += ["--rendered", str(output / "necks")]
     options += [word for path in arguments.background for word in ("--background", str(path.resolve()))]
 
     def measured(order: str, cases: int) -> Point:

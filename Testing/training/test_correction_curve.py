@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,21 @@ class TestTables:
         assert "10 cases, random order: original styles +0.30 mm (at most +0.2 mm): NOT KEPT" in text
         assert "10 cases: uncertainty-first minus random order -1.00 (-1.00 to -1.00) mm" in text
         assert "20 cases: uncertainty-first" not in text  # random order has not been measured there
+
+    def test_one_patient_has_no_interval_in_the_table_and_still_a_point_in_the_chart(self, curve):
+        models = []
+        for order, cases in (("before", 0), ("random", 3)):
+            whole = point(curve, order, cases, -cases, 0.0)
+            alone = {
+                name: {key: mark for key, mark in marks.items() if mark.group == "p0"}
+                for name, marks in whole.marks.items()
+            }
+            models.append(replace(whole, marks=alone))
+        lines = [curve.line(model, models[0], name) for name in (curve.STYLE, curve.ORIGINAL) for model in models]
+        text = curve.curve_markdown(lines, models[1:], {})
+        assert "(nan" not in text and "| random | 3 | 2.00 | 2.00 | 2.00 | 0 of 1 | 1 | -3.00 |" in text
+        axes, _ = curve.curve_figure(lines).axes
+        assert axes.get_ylim()[1] > 5.0  # the first model's mean
 
     def test_the_chart_is_there(self, written):
         assert (written / "curve.svg").read_text().startswith("<?xml") and (written / "curve.png").stat().st_size > 9000

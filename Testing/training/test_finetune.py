@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import signal
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ import typer
 from carotid_training import finetune
 from carotid_training.comparison import COST, MISTAKE_MM, compare
 from carotid_training.disk import CaseBatches
+from carotid_training.evaluate import Settings
 from carotid_training.fit import _without_folders
 from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
@@ -109,7 +111,8 @@ def test_a_model_that_got_better_is_listed_by_name_with_its_record(dataset, doub
     new = open_bundle("lyon-1")
     assert new.path.parent == tmp_path / "home" / "models"
     assert [bundle.metadata.name for bundle in available_bundles() if bundle.path == new.path] == ["lyon-1"]
-    assert new.metadata.training["start_from"] == f"doubtful 0.1, weights {doubtful.metadata.weights_sha256[:12]}"
+    start = new.metadata.training["start_from"]
+    assert (start["model"], start["weights_sha256"]) == ("doubtful 0.1", doubtful.metadata.weights_sha256)
     assert new.metadata.training["steps"] == 2
     assert any(not torch.equal(new.state[name], doubtful.state[name]) for name in new.state)
     with (output / "comparison.csv").open(newline="") as file:
@@ -157,9 +160,24 @@ def test_a_run_stopped_in_training_goes_on_and_ends_as_if_it_had_not_been(datase
     monkeypatch.setattr(ChainModule, "training_step", watched)
     assert run(dataset, doubtful, tmp_path / "part", steps=11).exit_code == 0
     assert first[0] == 10
-    assert run(dataset, doubtful, tmp_path / "whole", steps=11).exit_code == 0
+    assert run(dataset, doubtful, tmp_path / "whole", "--rendered", tmp_path / "necks", steps=11).exit_code == 0
+    assert len(list((tmp_path / "necks").rglob("*.pt"))) >= 11 // 4  # kept for other runs, and the same necks
     parts, whole = (Bundle.load(tmp_path / name / "bundle").state for name in ("part", "whole"))
     assert all(torch.equal(parts[name], whole[name]) for name in whole)
+
+
+def test_the_bar_tells_how_far_the_training_is(dataset, doubtful, tmp_path):
+    told = []
+
+    @contextmanager
+    def bar():
+        yield lambda words, share: told.append((words, share))
+
+    settings = Settings("cpu", passes=2)
+    finetune.finetune(dataset.path, doubtful, tmp_path / "told", 2, settings, names=("anatomical",), bar=bar)
+    training = [each for each in told if each[0].startswith("training")]
+    assert training == [(f"training, step {n} of 2", n / 2) for n in range(3)]
+    assert told.index(training[0]) > 0 and told[-1] not in training  # cases before and after
 
 
 class TestWhatIsRefused:

@@ -75,12 +75,14 @@ def finetune(
     settings: Settings | None = None,
     styles: Styles | None = None,
     names: tuple[str, ...] = (),
+    rendered: Path | None = None,
     force: bool = False,
     bar: Callable[[], AbstractContextManager[Step]] | None = None,
 ) -> Finetuned:
     """Fine-tune ``start`` on the dataset in ``folder``; ``output``, the run's folder, gives the new model its name.
 
-    ``names``: the styles of digital necks to rehearse (none: all of ``styles``). ``force`` lists a worse model, too.
+    ``names``: the styles of digital necks to rehearse (none: all of ``styles``); ``rendered``: a folder that keeps them
+    for other runs. ``force`` lists a worse model, too.
     Raises ValueError with a sentence where something can not be used, KeyboardInterrupt when stopped (also in
     training), OSError.
     """
@@ -100,7 +102,7 @@ def finetune(
     with bar() as step:
         before = detect_cases(detector, dataset, tests, output / "detections" / "before", settings, step)
     with bar() as step:
-        _train(start, dataset, output, recipe, styles, detector.device, step)
+        _train(start, dataset, output, recipe, styles, rendered, detector.device, step)
     architecture, state, training = read_run(output)
     metadata = metadata_of(architecture, output.name, start.metadata.version, training)
     validation = [case for case in map(dataset.case, dataset.case_ids()) if case.split == "validation"]
@@ -179,7 +181,14 @@ def _claim_folder(output: Path, recipe: Recipe) -> None:
 
 
 def _train(
-    start: Bundle, dataset: Dataset, output: Path, recipe: Recipe, styles: Styles, device: str, step: Step
+    start: Bundle,
+    dataset: Dataset,
+    output: Path,
+    recipe: Recipe,
+    styles: Styles,
+    rendered: Path | None,
+    device: str,
+    step: Step,
 ) -> None:
     """`fit` with configs/finetune.yaml, from the last checkpoint if there is one. Raises KeyboardInterrupt."""
     checkpoint = last_checkpoint(output)
@@ -202,6 +211,8 @@ def _train(
         "trainer.devices": f"[{where.index or 0}]" if where.type == "cuda" else 1,
         "trainer.precision": "bf16-mixed" if bfloat16_is_fast(where) else "32-true",
     }
+    if rendered is not None:
+        options["data.rendered"] = rendered.resolve()
     if checkpoint is not None:
         options |= {"ckpt_path": checkpoint, "weights_only": "false"}  # our own file, written by our own trainer
     with _quiet():
@@ -277,6 +288,9 @@ def main(
     background: Annotated[
         list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
     ] = None,
+    rendered: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep rendered necks here for other runs: 9 MB each.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="List the new model even if it is worse.")] = False,
 ) -> None:
     """Teach a model with annotated cases, compare it with what it was, and list it if it is not worse."""
@@ -297,8 +311,9 @@ def main(
         folder = output or Path("runs") / f"{start.metadata.name}-{dataset.resolve().name}"
         names = tuple(name.strip() for name in styles.split(",") if name.strip())
         result = finetune(
-            dataset, start, folder, steps, Settings(device, seed=seed), Styles(background or ()), names, force, bar
-        )
+            dataset, start, folder, steps, Settings(device, seed=seed), Styles(background or ()), names, rendered,
+            force, bar,
+        )  # fmt: skip
     except (ValueError, OSError) as error:
         say(f"carotid-train finetune: {error}", "red")
         raise typer.Exit(2) from None
