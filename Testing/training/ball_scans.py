@@ -1,4 +1,4 @@
-"""A cohort on disk that a net can learn in seconds: scans with a bright ball at each landmark."""
+"""A cohort on disk that a net can learn in seconds: a bright ball at the left landmark, a dark one at the right."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PLACES = np.array([[9.0, -3.0, 2.0], [-8.0, 2.0, -4.0]])
 
 
 def scan_of_balls(points: np.ndarray, sd_mm: float = 3.0) -> Volume:
-    """A cylinder of 0 HU in air with its middle at the origin; balls of 900 and 450 HU at points [2, 3], LPS mm."""
+    """A cylinder of 400 HU in air, its middle at the origin; balls of 900 and of -100 HU at points [2, 3], LPS mm."""
     axis = (np.arange(SIDE) - (SIDE - 1) / 2) * SPACING_MM
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     places = np.stack([x, y, z], axis=-1)
-    array = np.where(x**2 + y**2 < 31**2, 0.0, -1000.0)
-    for hu, point in zip((900, 450), points, strict=True):
+    array = np.where(x**2 + y**2 < 31**2, 400.0, -1000.0)
+    for hu, point in zip((500, -500), points, strict=True):
         array += hu * np.exp(-0.5 * ((places - point) ** 2).sum(-1) / sd_mm**2)
     affine = np.diag([SPACING_MM] * 3 + [1.0])
     affine[:3, 3] = axis[0]

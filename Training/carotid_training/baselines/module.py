@@ -19,7 +19,7 @@ from .nets import FIELD_MM
 @dataclass(frozen=True)
 class Crops:
     """Parts of the field that a step sees: ``count`` cubes of ``voxels`` along a side, every other one with a landmark
-    in it."""
+    in it. They lie inside the field."""
 
     voxels: int
     count: int
@@ -73,14 +73,15 @@ class FieldModule(pl.LightningModule):
         room = max(0.0, batch.boxes[FIELD_MM].shape[-1] / 2 * FIELD_MM - half)
         shape = (len(batch.present), count)
         u = (2 * torch.rand((*shape, 3), generator=random) - 1).to(batch.present.device)
-        centres = field_middles(batch)[:, None] + u * room
+        middles = field_middles(batch)[:, None]
+        centres = middles + u * room
         for row, present in enumerate(batch.present.cpu()):
             there = present.nonzero()[:, 0]
             for column in range(0, count, 2):
                 if len(there):
                     which = there[int(torch.randint(len(there), (), generator=random))]
                     centres[row, column] = batch.landmarks_lps[row, which] + u[row, column] * (half - 1)
-        return centres
+        return torch.minimum(torch.maximum(centres, middles - room), middles + room)
 
     def validation_step(self, batch: SampleBatch, step: int) -> None:
         middles = field_middles(batch)
