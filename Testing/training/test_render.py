@@ -6,6 +6,7 @@ import pytest
 import torch
 from carotid_training.necks.neck import Grid
 from carotid_training.necks.render import Cones, Ellipsoids, Part, paint, signed_distance
+from carotid_training.necks.shapes import ConeKernel, EllipsoidKernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -156,3 +157,17 @@ def test_a_shape_of_an_unknown_part_and_a_wrong_array_are_refused():
         paint([air(grid)], [grid], cone((0, 0, 0), (1, 0, 0), 1.0, 1.0, part=1), Ellipsoids.empty(), TISSUE[:1])
     with pytest.raises(ValueError, match="shape of its grid"):
         paint([torch.zeros(4, 4, 4)], [grid], Cones.empty(), Ellipsoids.empty(), TISSUE)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_a_box_is_called_clear_of_a_shape_only_where_all_of_it_is(seed):
+    g = torch.Generator().manual_seed(seed)
+    cones, ellipsoids = scene(seed)
+    half = torch.linalg.qr(torch.randn(3, 3, generator=g))[0] * (torch.rand(3, generator=g) * 4 + 0.5)
+    centre = torch.rand(3, generator=g) * 40 - 20
+    corners = torch.cartesian_prod(*[torch.linspace(-1, 1, 7)] * 3) @ half.T + centre
+    for kind in (ConeKernel.of(cones), EllipsoidKernel.of(ellipsoids, "cpu")):
+        shapes = torch.arange(len(kind.part))
+        gap = kind.gap(centre.expand(len(shapes), 3), half.expand(len(shapes), 3, 3), shapes)
+        inside = kind.bound(corners[:, None], shapes).amin(0)
+        assert (gap <= inside.clamp(min=0) + 1e-3).all()

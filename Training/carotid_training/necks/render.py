@@ -60,7 +60,7 @@ def paint(
     every = (ConeKernel.of(cones.to(device)), EllipsoidKernel.of(ellipsoids, device))
     kinds = [kind for kind in every if len(kind.part)]
 
-    filled = torch.full((lattice.blocks,), -1, device=device)
+    filled = torch.full((len(lattice.blocks.grid),), -1, device=device)
     pairs = [_near_pairs(kind, lattice, materials, filled) for kind in kinds]
     canvas = torch.cat([*(h.reshape(-1) for h in hu), hu[0].new_zeros(1)])  # the last entry takes what lies outside
     _fill(canvas, lattice, materials, filled)
@@ -91,59 +91,68 @@ class _Materials:
 
 
 @dataclass(frozen=True)
-class _Lattice:
-    """All grids as one list of groups of blocks. Block number = 64 times its group's number plus its place in it."""
+class _Cubes:
+    """Cubes of ``side`` voxels that together hold all grids: [n] each, or [n, 3]."""
 
-    grid: Tensor  # [groups]
-    first: Tensor  # [groups, 3] first voxel of the group, (k, j, i)
+    side: int
+    grid: Tensor
+    first: Tensor  # first voxel, (k, j, i)
+    centre: Tensor  # LPS mm
+    radius: Tensor  # of the sphere around the cube, mm
+    real: Tensor  # whether any of it lies in the grid
+
+
+@dataclass(frozen=True)
+class _Lattice:
+    """All grids as cubes of three sizes: groups of blocks, their halves, and blocks.
+
+    Cube number n of one size holds the numbers 8 n ... 8 n + 7 of the next.
+    """
+
+    cubes: tuple[_Cubes, ...]
     matrix: Tensor  # [grids, 3, 3] columns are the voxel steps along i, j, k
-    origin: Tensor  # [grids, 3]
     shape: Tensor  # [grids, 3] (k, j, i)
     offset: Tensor  # [grids] where the grid begins in the canvas
     end: int  # entry of the canvas that takes what lies outside
 
     @classmethod
     def of(cls, grids: Sequence[Grid], device: torch.device) -> _Lattice:
-        wide = SIDE * _GROUP
+        side = SIDE * _GROUP
         firsts, owners = [], []
         for g, grid in enumerate(grids):
-            axes = [torch.arange(0, n, wide) for n in grid.shape]
+            axes = [torch.arange(0, n, side) for n in grid.shape]
             firsts.append(torch.cartesian_prod(*axes).reshape(-1, 3))
             owners.append(torch.full((len(firsts[-1]),), g))
         sizes = torch.tensor([0, *(math.prod(g.shape) for g in grids)]).cumsum(0)
         affine = torch.stack([g.affine for g in grids]).float()
-        return cls(
-            torch.cat(owners).to(device),
-            torch.cat(firsts).to(device),
-            affine[:, :3, :3].to(device),
-            affine[:, :3, 3].to(device),
-            torch.tensor([g.shape for g in grids]).to(device),
-            sizes[:-1].to(device),
-            int(sizes[-1]),
-        )
+        matrix, origin = affine[:, :3, :3], affine[:, :3, 3]
+        shape = torch.tensor([g.shape for g in grids])
+        diagonal = matrix.square().sum((1, 2)).sqrt() / 2
+        owner, first, cubes = torch.cat(owners), torch.cat(firsts), []
+        while True:
+            middle = first.flip(-1).float() + (side - 1) / 2
+            centre = torch.einsum("nxi,ni->nx", matrix[owner], middle) + origin[owner]
+            parts = (owner, first, centre, diagonal[owner] * side, (first < shape[owner]).all(-1))
+            cubes.append(_Cubes(side, *(part.to(device) for part in parts)))
+            if side == SIDE:
+                break
+            side //= 2
+            first = (first[:, None] + side * torch.cartesian_prod(*[torch.arange(2)] * 3)).reshape(-1, 3)
+            owner = owner.repeat_interleave(8)
+        matrix, shape, offset = (part.to(device) for part in (matrix, shape, sizes[:-1]))
+        return cls(tuple(cubes), matrix, shape, offset, int(sizes[-1]))
 
     @property
-    def blocks(self) -> int:
-        return len(self.grid) * _GROUP**3
+    def blocks(self) -> _Cubes:
+        return self.cubes[-1]
 
     @property
     def spacing(self) -> Tensor:
         return self.matrix.norm(dim=1)  # [grids, 3]
 
-    def corner(self, block: Tensor) -> tuple[Tensor, Tensor]:
-        """Grid and first voxel (k, j, i) of blocks [...]: [...] and [..., 3]."""
-        group, place = block // _GROUP**3, block % _GROUP**3
-        step = torch.stack([place // _GROUP**2, place // _GROUP % _GROUP, place % _GROUP], -1)
-        return self.grid[group], self.first[group] + SIDE * step
-
-    def centre(self, grid: Tensor, first: Tensor, side: int) -> Tensor:
-        """LPS centre of cubes of ``side`` voxels."""
-        middle = first.flip(-1).float() + (side - 1) / 2
-        return torch.einsum("...xi,...i->...x", self.matrix[grid], middle) + self.origin[grid]
-
     def addresses(self, block: Tensor) -> Tensor:
         """Places in the canvas of the voxels of blocks [n]: [n, 8, 8, 8]."""
-        grid, first = self.corner(block)
+        grid, first = self.blocks.grid[block], self.blocks.first[block]
         steps = torch.arange(SIDE, device=block.device)
         k, j, i = (first[:, axis, None] + steps for axis in range(3))
         shape, offset = self.shape[grid], self.offset[grid]
@@ -156,42 +165,36 @@ class _Lattice:
 
 def _near_pairs(kind, lattice: _Lattice, materials: _Materials, filled: Tensor) -> tuple[Tensor, Tensor]:
     """Blocks and shapes that may meet, [n] and [n]; raises ``filled`` [blocks] to the last part that covers a block."""
-    device = filled.device
-    spacing = lattice.spacing
-    reach = spacing.sum(-1) / 2  # half the widest shadow of a voxel: beyond it a voxel is all in or all out
-    half_diagonal = spacing.square().sum(-1).sqrt() / 2
+    reach = lattice.spacing.sum(-1) / 2  # half the widest shadow of a voxel: beyond it a voxel is all in or all out
     blend = materials.blend[kind.part]
     shell = materials.shell[kind.part]
-    count = len(kind.part)
-    every = torch.arange(count, device=device)
-    coarse_group, coarse_shape = [], []
-    step = max(1, TESTS_PER_CHUNK // count)
-    centre = lattice.centre(lattice.grid, lattice.first, SIDE * _GROUP)
-    limit = (half_diagonal * SIDE * _GROUP + reach)[lattice.grid]
-    for start in range(0, len(lattice.grid), step):
-        bound = kind.bound(centre[start : start + step, None], every)
-        group, shape = (bound < limit[start : start + step, None] + blend).nonzero(as_tuple=True)
-        coarse_group.append(group + start)
-        coarse_shape.append(shape)
-    group, shape = torch.cat(coarse_group), torch.cat(coarse_shape)
-    places = torch.arange(_GROUP**3, device=device)
-    blocks, shapes = [], []
-    step = TESTS_PER_CHUNK // _GROUP**3
-    for start in range(0, len(group), step):
-        block = group[start : start + step, None] * _GROUP**3 + places
-        grid, first = lattice.corner(block)
-        each = shape[start : start + step, None]
-        bound = kind.bound(lattice.centre(grid, first, SIDE), each)
-        real = (first < lattice.shape[grid]).all(-1)
-        radius = half_diagonal[grid] * SIDE + reach[grid]
-        near = real & (bound < radius + blend[each])
-        inside = near & (bound < -radius - shell[each])
-        filled.scatter_reduce_(0, block[inside], kind.part[each.expand_as(block)[inside]], "amax")
-        blocks.append(block[near])
-        shapes.append(each.expand_as(block)[near])
-    if not blocks:
-        return group, shape
-    return torch.cat(blocks), torch.cat(shapes)
+    every = torch.arange(len(kind.part), device=filled.device)
+    groups = lattice.cubes[0]
+    limit = groups.radius + reach[groups.grid]
+    found = []
+    step = max(1, TESTS_PER_CHUNK // len(kind.part))
+    for start in range(0, len(groups.grid), step):
+        bound = kind.bound(groups.centre[start : start + step, None], every)
+        cube, shape = (bound < limit[start : start + step, None] + blend).nonzero(as_tuple=True)
+        found.append((cube + start, shape))
+    eight = torch.arange(8, device=filled.device)
+    for cubes in lattice.cubes[1:]:
+        pairs, found = [torch.cat(column) for column in zip(*found, strict=True)], []
+        limit = cubes.radius + reach[cubes.grid]
+        for cube, shape in zip(*(column.split(TESTS_PER_CHUNK // 8) for column in pairs), strict=True):
+            cube, shape = cube[:, None] * 8 + eight, shape[:, None]
+            bound = kind.bound(cubes.centre[cube], shape)
+            near = cubes.real[cube] & (bound < limit[cube] + blend[shape])
+            if cubes is lattice.blocks:
+                inside = near & (bound < -limit[cube] - shell[shape])
+                filled.scatter_reduce_(0, cube[inside], kind.part[shape.expand_as(cube)[inside]], "amax")
+            found.append((cube[near], shape.expand_as(cube)[near]))
+    block, shape = (torch.cat(column) for column in zip(*found, strict=True))
+    # The sphere around a block is much larger than the block: from here on its own extent counts.
+    grid = lattice.blocks.grid[block]
+    half = lattice.matrix[grid] * ((SIDE - 1) / 2)
+    meets = kind.gap(lattice.blocks.centre[block], half, shape) < reach[grid] + blend[shape]
+    return block[meets], shape[meets]
 
 
 def _fill(canvas: Tensor, lattice: _Lattice, materials: _Materials, filled: Tensor) -> None:
@@ -247,22 +250,22 @@ def _composite(canvas: Tensor, lattice: _Lattice, materials: _Materials, kinds: 
                 mine.append((kind, torch.searchsorted(key, pair_key[lo:hi]), pair_shape[lo:hi]))
         blocks = block[begin[0] : block_end]
         slot_of_block = torch.searchsorted(blocks, slot_block[begin[1] : slot_end])
-        grid, first = lattice.corner(blocks)
-        distance = _part_distance(mine, part, slot_of_block, lattice, grid, first, materials)
+        grid = lattice.blocks.grid[blocks]
+        distance = _part_distance(mine, part, slot_of_block, lattice, blocks, materials)
         _blend_in(
             canvas, lattice, materials, distance, part, slot_of_block, rank[begin[1] : slot_end], blocks, grid, ranks
         )
         begin = ends
 
 
-def _part_distance(mine: list, part, slot_of_block, lattice: _Lattice, grid, first, materials: _Materials) -> Tensor:
+def _part_distance(mine: list, part, slot_of_block, lattice: _Lattice, blocks, materials: _Materials) -> Tensor:
     """Signed distance of one part in one block: [slots, 8, 8, 8]."""
     slots = len(part)
     rounding = materials.blend[part] * (0.25 / math.log(2.0))  # so that two equal distances swell by blend_mm / 4
     smooth = rounding > 0
     nearest = lattice.matrix.new_full((slots, SIDE**3), math.inf)
     total = None
-    centre = lattice.centre(grid, first, SIDE)
+    centre, grid = lattice.blocks.centre[blocks], lattice.blocks.grid[blocks]
     for kind, slot, shape in mine:
         owner = slot_of_block[slot]
         value = kind.on_block(centre[owner], lattice.matrix[grid[owner]], lattice.spacing[grid[owner]], shape).flatten(

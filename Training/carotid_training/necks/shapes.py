@@ -168,6 +168,20 @@ class ConeKernel:
 
     bound = distance
 
+    def gap(self, centre: Tensor, half: Tensor, shape: Tensor) -> Tensor:
+        """No more than the distance between shapes and boxes: [n]; ``half`` [n, 3, 3]: half edges, as columns.
+
+        A plane touches the shape where it is nearest to the box's ``centre`` [n, 3]; the box begins so far beyond it.
+        """
+        from_a, axis = centre - self.a[shape], self.axis[shape]
+        along = (from_a * axis).sum(-1)
+        aside = (from_a.square().sum(-1) - along * along).clamp_(min=0).sqrt_()
+        foot = torch.minimum((along - self.lean[shape] * aside).clamp_(min=0), self.length[shape])
+        away = from_a - foot[:, None] * axis
+        far = away.norm(dim=-1).clamp_(min=1e-6)
+        extent = torch.einsum("nx,nxi->ni", away, half).abs_().sum(-1) / far
+        return far - self.ra[shape] + self.taper[shape] * foot - extent
+
     def on_block(self, centre: Tensor, matrix: Tensor, spacing: Tensor, shape: Tensor) -> Tensor:
         """Distances on the voxels of the block at ``centre`` [n, 3]: [n, 8, 8, 8]; thin shapes dimmed."""
         axis, ra, taper = self.axis[shape], self.ra[shape], self.taper[shape]
@@ -221,6 +235,10 @@ class EllipsoidKernel:
         offset = points - self.centre[shape]
         radius = torch.einsum("...x,...xq->...q", offset, self.inverse[shape]).norm(dim=-1)
         return torch.maximum((radius - 1) * self.least[shape], offset.norm(dim=-1) - self.semi[shape, 2])
+
+    def gap(self, centre: Tensor, half: Tensor, shape: Tensor) -> Tensor:
+        """No more than the distance between shapes and boxes [n]; see `ConeKernel.gap`."""
+        return self.bound(centre, shape) - half.square().sum((1, 2)).sqrt()
 
     def distance(self, points: Tensor, shape: Tensor) -> Tensor:
         """First-order signed distance; points [..., 3] broadcast against shape [...]."""
