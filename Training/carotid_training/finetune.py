@@ -100,7 +100,9 @@ def finetune(
     detector = Detector(start, settings.device)
     _claim_folder(output, recipe)
     with bar() as step:
-        before = detect_cases(detector, dataset, tests, output / "detections" / "before", settings, step)
+        before = detect_cases(
+            detector, dataset, tests, output / "detections" / "before", settings, _titled("first model", step)
+        )
     with bar() as step:
         _train(start, dataset, output, recipe, styles, rendered, detector.device, step)
     architecture, state, training = read_run(output)
@@ -110,8 +112,10 @@ def finetune(
     with tempfile.TemporaryDirectory() as temporary, bar() as step:
         detector = Detector(Bundle.save(Path(temporary) / output.name, metadata, state, ""), settings.device)
         kept = output / "detections"
-        calibrating = detect_cases(detector, dataset, validation, kept / "validation", settings, step)
-        after = detect_cases(detector, dataset, tests, kept / "after", settings, step)
+        calibrating = detect_cases(
+            detector, dataset, validation, kept / "validation", settings, _titled("calibrating", step)
+        )
+        after = detect_cases(detector, dataset, tests, kept / "after", settings, _titled("new model", step))
     mirrors = {landmark.name: landmark.mirror for landmark in architecture.landmarks}
     comparison = compare(before, after, mirrors, settings.seed)
     calibration, words = _calibration(calibrating, list(mirrors))
@@ -266,6 +270,11 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
+
+
+def _titled(title: str, step: Step) -> Step:
+    """What ``step`` is told then says which part of the run it is."""
+    return lambda words, share: step(f"{title}, {words}", share)
 
 
 @contextmanager
