@@ -109,13 +109,15 @@ def finetune(
     metadata = metadata_of(architecture, output.name, start.metadata.version, training)
     validation = [case for case in map(dataset.case, dataset.case_ids()) if case.split == "validation"]
     validation = [case for case in validation if case.annotators()]
-    with tempfile.TemporaryDirectory() as temporary, bar() as step:
+    with tempfile.TemporaryDirectory() as temporary:
         detector = Detector(Bundle.save(Path(temporary) / output.name, metadata, state, ""), settings.device)
         kept = output / "detections"
-        calibrating = detect_cases(
-            detector, dataset, validation, kept / "validation", settings, _titled("calibrating", step)
-        )
-        after = detect_cases(detector, dataset, tests, kept / "after", settings, _titled("new model", step))
+        with bar() as step:
+            calibrating = detect_cases(
+                detector, dataset, validation, kept / "validation", settings, _titled("calibrating", step)
+            )
+        with bar() as step:  # one for each part: the time left is that of the part
+            after = detect_cases(detector, dataset, tests, kept / "after", settings, _titled("new model", step))
     mirrors = {landmark.name: landmark.mirror for landmark in architecture.landmarks}
     comparison = compare(before, after, mirrors, settings.seed)
     calibration, words = _calibration(calibrating, list(mirrors))
