@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import matplotlib
 import torch
 import typer
 from CarotidLandmarkLib.atomic import write_text
@@ -30,7 +31,7 @@ from .baselines.report import Row, pairs_csv, pairs_of, row_of, table_csv, table
 from .baselines.rows import METHODS
 from .baselines.training import Trained, train
 from .data import dataset_sha256
-from .evaluation_figures import save, volume_against_error
+from .evaluation_figures import STYLE, save, volume_against_error
 from .evaluation_summary import Model
 from .export import LEVELS, scores_of
 from .necks.styles import Styles
@@ -83,7 +84,8 @@ def table1(
     figures.mkdir(exist_ok=True)
     save(violins(rows), figures, "figure4_violins")
     for key, (outcomes, model) in calibrated.items():
-        save(volume_against_error(outcomes, model), figures, f"figure5_{key}")
+        with matplotlib.rc_context(STYLE):
+            save(volume_against_error(outcomes, model), figures, f"figure5_{key}")
     maps = {key: output / key / "heatmaps.npz" for key in SHOWN if key in protocol.methods}
     if maps:
         save(slices(tests[0].read_volume(), truth_of(dataset, tests[0]), maps), figures, "figure3_slices")

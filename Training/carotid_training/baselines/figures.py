@@ -65,10 +65,11 @@ def slices(volume: Volume, truth: Mapping[str, tuple[float, float, float] | None
     `predict.predict`. A method's row: slices, then the map that its answer was read from, on the same planes.
     """
     name, place = next((n, np.asarray(p)) for n, p in truth.items() if p is not None)
-    figure = Figure(figsize=(8.8, 2.3 * len(maps)), layout="constrained", facecolor="black")
+    figure = Figure(figsize=(8.8, 2.6 * len(maps)), layout="constrained", facecolor="black")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(maps), 4, squeeze=False)
-    for row, (key, path) in zip(panels, maps.items(), strict=True):
+    parts = figure.subfigures(len(maps), 1, squeeze=False)[:, 0]
+    for part, (key, path) in zip(parts, maps.items(), strict=True):
+        row = part.subplots(1, 4)
         with np.load(path) as kept:
             found, middle = kept[f"{name}_found_lps"], kept[f"{name}_middle_lps"]
             heatmap, spacing = kept[f"{name}_values"].astype(np.float32), float(kept[f"{name}_spacing_mm"])
@@ -78,10 +79,10 @@ def slices(volume: Volume, truth: Mapping[str, tuple[float, float, float] | None
                 _scan(axes, image, place, found, across, along)
             cut = _plane(heatmap, spacing, middle, place, across, along)
             _heatmap(row[2 + n], cut, float(heatmap.max()), spacing, middle - place, across, along)
-            row[n].set_title(plane, color="white", fontsize=8)
-            row[2 + n].set_title(f"{plane}, heatmap", color="white", fontsize=8)
+            row[n].set_title(plane, color="white", fontsize=7)
+            row[2 + n].set_title(f"{plane}, heatmap", color="white", fontsize=7)
         distance = float(np.linalg.norm(found - place))
-        row[0].set_title(f"{METHODS[key].title}: {distance:.1f} mm\naxial", color="white", fontsize=8, loc="left")
+        part.suptitle(f"{METHODS[key].title}: {distance:.1f} mm", color="white", fontsize=9, x=0.01, ha="left")
     return figure
 
 
