@@ -62,10 +62,11 @@ def errors(net: nn.Module, cases: FieldCases) -> torch.Tensor:
 
 
 def overfitted(net: nn.Module, cohort, steps: int, rate: float, crops: Crops | None = None) -> FieldModule:
-    """The module after so many steps on the five training scans, without augmentation."""
+    """The module after so many steps on the five training scans, without augmentation; the last steps are smaller."""
     module = FieldModule(net, LANDMARKS, learning_rate=rate, crops=crops)
     kept = [case for case in FieldCases(batches(cohort))]
     optimizer = module.configure_optimizers()
+    fade = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: min(1.0, 3.3 * (1 - done / steps)))
     for step in range(steps):
         random = torch.Generator().manual_seed(step)
         loss = module.net.loss(*module.seen(BatchView(kept[step % len(kept)]), random))
@@ -73,13 +74,14 @@ def overfitted(net: nn.Module, cohort, steps: int, rate: float, crops: Crops | N
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
+        fade.step()
     return module
 
 
 LEARNERS = {
-    "heatmap": (lambda: HeatmapUNet((4, 8, 8), 2), 60, 1e-2, None),
-    "single": (lambda: SingleScaleLocNet((4, 8, 8), 2), 60, 1e-2, None),
-    "patches": (lambda: PatchNet((8, 8, 16, 16), 2), 150, 5e-3, Crops(24, 2)),
+    "heatmap": (lambda: HeatmapUNet((4, 8, 8), 2), 240, 5e-3, None),
+    "single": (lambda: SingleScaleLocNet((4, 8, 8), 2), 240, 5e-3, None),
+    "patches": (lambda: PatchNet((4, 8, 16, 32), 2), 600, 3e-3, Crops(32, 1)),
 }
 
 
@@ -91,7 +93,7 @@ def test_a_baseline_learns_five_scans_and_beats_their_mean_by_far(cohort, name):
     truth = torch.cat([batch.landmarks_lps for batch in FieldCases(batches(cohort))])
     constant = (truth - torch.as_tensor(mean_offsets(cohort)).float()).norm(dim=-1)
     assert found.mean() < 0.35 * constant.mean()
-    assert found.mean() < 2.0
+    assert found.mean() < 1.0
 
 
 def test_the_constant_is_the_mean_place_of_the_training_scans_alone(cohort):

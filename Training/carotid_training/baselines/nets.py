@@ -177,7 +177,9 @@ class PatchNet(nn.Module):
         displacement, logits = self(values)
         wanted, holds = self.targets(truth_mm.nan_to_num(), logits.shape[2:])
         here = present[..., None, None, None]
-        regression = (displacement - signed_log(wanted)).abs().sum(-1).mean((-3, -2, -1))
+        # The patch that will answer counts as much as all of them together: else it is one of hundreds.
+        errors = (displacement - signed_log(wanted)).abs().sum(-1)
+        regression = errors.mean((-3, -2, -1)) + (errors * holds).sum((-3, -2, -1))
         regression = (regression * present).sum() / present.sum().clamp(min=1)
         # A sum over patches: the one that holds the landmark counts as much in a large crop as in a small one.
         entropy = F.binary_cross_entropy_with_logits(logits, (holds & here).float(), reduction="none")

@@ -66,12 +66,12 @@ class Scan:
 
 def ask_field(net: FieldNet, voxels: int, volume: Volume, device: str) -> Answers:
     """A single-scale method on one scan."""
-    begin = time.perf_counter()
+    begin = _now(device)
     values, middle = cut_field(volume, voxels, device)
-    cut = time.perf_counter()
+    cut = _now(device)
     answer = net.locate(values)
     places = (middle[:, None] + answer.offset_mm)[0].double().cpu().numpy()
-    seconds = (cut - begin, time.perf_counter() - cut, 0.0)
+    seconds = (cut - begin, _now(device) - cut, 0.0)
     centre = middle[0].double().cpu().numpy()
     maps = tuple((heatmap.float().cpu().numpy(), answer.spacing_mm, centre) for heatmap in answer.heatmap[0])
     found = (LandmarkResult(name, "detected", 1.0, tuple(p)) for name, p in zip(NAMES, places.tolist(), strict=True))
@@ -83,17 +83,17 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
 
     Every landmark gets a place, however unlikely its presence: the other methods have no word for its absence.
     """
-    begin = time.perf_counter()
+    begin = _now(device)
     pyramid = Pyramid(volume, net.architecture.scales_mm, device)
-    ready = time.perf_counter()
+    ready = _now(device)
     outputs = net(pyramid)
     last = outputs[-1]
     samples = last.position_lps[0].double().cpu().numpy()
-    once = time.perf_counter()
+    once = _now(device)
     if passes > 1:
         last = _noise_passes(net, pyramid, outputs[-2].position_lps, passes, seed)
         samples = last.position_lps[0].double().cpu().numpy()
-    seconds = (ready - begin, once - ready, time.perf_counter() - once)
+    seconds = (ready - begin, once - ready, _now(device) - once)
     presence = net.presence_logit(outputs).sigmoid()[0].tolist()
     within, coarse = last.covariance_mm2[0].double().cpu().numpy(), outputs[0]
     found = []
@@ -110,7 +110,9 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
     return Answers(tuple(found), seconds, tuple(_map(net, outputs[-1], n) for n in range(len(NAMES))))
 
 
-def _noise_passes(net: MultiScaleLocNet, pyramid: Pyramid, centre_lps: torch.Tensor, passes: int, seed: int):
+def _noise_passes(
+    net: MultiScaleLocNet, pyramid: Pyramid, centre_lps: torch.Tensor, passes: int, seed: int
+) -> ScaleOutput:
     noise = uncertainty.draw_noise(len(NAMES), passes, net.architecture.noise_mm, seed)
     shifts = torch.from_numpy(noise).to(centre_lps.device)[None]
     last = len(net.nets) - 1
@@ -285,6 +287,12 @@ def _resident_mb(which: str) -> float:
         return math.nan
     lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
     return int(lines[which].split()[0]) * 1024 / 1e6
+
+
+def _now(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _gpu_mb() -> float:
