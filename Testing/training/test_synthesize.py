@@ -194,9 +194,11 @@ def test_a_cohort_is_of_patients_unless_randomised_necks_are_asked_for():
     patients, mixture = (cohort.draw_cohort(8, 1, Styles(), {"anatomical": 1.0}, wilder) for wilder in (False, True))
     assert not any(row["neck_wild"] for row in patients)
     assert any(row["neck_wild"] for row in mixture)
-    # Where the mixture holds a patient, the cohort of patients holds the same one.
-    same = [a["left_x_lps_mm"] == b["left_x_lps_mm"] for a, b in zip(patients, mixture, strict=True)]
-    assert same == [not row["neck_wild"] for row in mixture]
+    # The dice stay in step: where the mixture holds a patient, the cohort holds one with the same scan and disease.
+    for alone, mixed in zip(patients, mixture, strict=True):
+        assert alone["in_plane_mm"] == mixed["in_plane_mm"]
+        keys = ("neck_age", "neck_arterial_hu", "neck_left_disease", "neck_right_disease")
+        assert mixed["neck_wild"] or all(alone[key] == mixed[key] for key in keys)
     assert sculpted.draw(3).facts["randomised"] and not sculpted.draw(3, randomised=False).facts["randomised"]
 
 

@@ -44,13 +44,15 @@ class VesselTree:
         """Draw a tree; every number comes from ``generator`` (CPU).
 
         ``wild`` goes from 0 (as in patients) to 1 (domain randomisation: every spread about doubled). ``randomised``:
-        what is rare in patients (a bifurcation behind the pharynx) is frequent, also where ``wild`` is 0.
+        what is rare in patients (bifurcations far apart, or behind the pharynx) is frequent, also where ``wild`` is 0.
         """
         dice = Dice(generator)
         layout = Layout.draw(dice, wild)
         hu = _arterial_contrast(dice, wild)
         common_height = dice.normal(7.0, 9.5 * (1 + 0.4 * wild), -24, 30)
-        width = dice.normal(29.5, 4.2 * (1 + wild), 19, 46)
+        # The published sd of the distance is 10 mm; differences between the sides and real tissue add their own.
+        sd, least, most = (4.2 * (1 + wild), 19, 46) if randomised else (3.8, 21, 38)
+        width = dice.normal(29.5, sd, least, most)
         carotids, treated = {}, {}
         for side in SIDES:
             height = common_height + dice.normal(0, 5.4 * (1 + 0.4 * wild), -12, 12)
