@@ -78,7 +78,7 @@ def main(
     """Table of errors on the training necks."""
     how = replace(read_protocol(protocol), augmentation=None)
     styles = Styles()
-    weights = dict.fromkeys(styles.available, 1.0)
+    weights = dict.fromkeys(styles.patient_like, 1.0)
     dataset = synthesize(
         COHORT, how.cohort_seed, cohort, styles, weights, splits=("train",), length_mm=how.length_mm
     )  # fmt: skip

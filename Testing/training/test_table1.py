@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from carotid_training import protocol as scan_protocol
 from carotid_training import table1
 from carotid_training.baselines.figures import slices, violins
 from carotid_training.baselines.methods import LANDMARKS
@@ -27,6 +28,7 @@ from typer.testing import CliRunner
 
 from .ball_scans import PLACES, scan_of_balls, write_cohort
 from .outcomes import LEFT, RIGHT, outcome
+from .test_synthesize import StandInStyles
 
 PROTOCOL = Protocol(
     cases=8, steps=6, validations=2, workers=0, methods=("constant", "patches"), augmentation=None, field_voxels=48,
@@ -231,6 +233,28 @@ def test_the_slices_show_a_heatmap_where_it_lies(tmp_path):
     assert left + (column + 0.5) * (right - left) / width == pytest.approx(5)
     assert low + (row + 0.5) * (high - low) / height == pytest.approx(3)
     assert np.ma.getmaskarray(sagittal_map.images[1].get_array()).all()  # it lies 5 mm off this slice
+
+
+def test_the_cohort_of_the_protocol_is_made_once_and_another_is_not_mixed_into_it(tmp_path, monkeypatch):
+    drawn = scan_protocol.Protocol.draw.__func__
+
+    def small(cls, generator):
+        few = {"matrix": 96, "pixel_mm": 2.5, "slice_mm": 4.0, "thickness_mm": 4.0, "step_at": (), "step_mm": ()}
+        return replace(drawn(cls, generator), **few)
+
+    monkeypatch.setattr(scan_protocol.Protocol, "draw", classmethod(small))
+    monkeypatch.setattr(table1.os, "cpu_count", lambda: 1)
+    wanted, said = replace(PROTOCOL, cases=5), []
+    dataset = table1._cohort(tmp_path / "necks", wanted, StandInStyles(), said.append)
+    splits = [dataset.case(name).split for name in dataset.case_ids()]
+    assert {split: splits.count(split) for split in set(splits)} == {"train": 3, "validation": 1, "test": 1}
+    lengths = [float(row["length_mm"]) for row in rows_of(tmp_path / "necks" / "cohort.csv")]
+    assert all(170 < length < 230 for length in lengths)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "necks").glob("cases/*/image*")}
+    table1._cohort(tmp_path / "necks", wanted, StandInStyles(), said.append)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "necks").glob("cases/*/image*")} == before
+    with pytest.raises(ValueError, match="another seed"):
+        table1._cohort(tmp_path / "necks", replace(wanted, cohort_seed=9), StandInStyles(), said.append)
 
 
 def test_bad_arguments_end_in_one_sentence(cohort, tmp_path):
