@@ -75,13 +75,12 @@ class NecksData(pl.LightningDataModule):
     """Training batches as {"necks", "coarse", "cases"}, each when its batch size is above zero.
 
     necks: digital necks at all scales or at ``neck_scales``, the coarsest of them all; coarse: digital necks at 4 mm
-    only, for the coarsest net; cases: annotated
-    cases of the training split of ``dataset``. The mix is the ratio of the batch sizes. Validation: the dataset's
-    validation cases if there is a dataset and no digital necks are asked for, else ``validation_necks``
-    unseen necks. Every rendered batch is used ``reuse`` times, out of a pool of ``pool`` batches that begins with
-    ``pool_start``; ``rendered``: a folder that keeps them for later runs. ``styles``: style -> weight; ``backgrounds``:
-    CT files for the styles that need real tissue; ``render_device``: cuda renders in the main process (then use
-    workers: 0).
+    only, for the coarsest net; cases: annotated cases of the training split of ``dataset``. The mix is the ratio of
+    the batch sizes. Validation: the dataset's validation cases if there is a dataset and no digital necks are asked
+    for, else ``validation_necks`` unseen necks. Every rendered batch is used ``reuse`` times, out of a pool of ``pool``
+    batches that begins with ``pool_start``; ``rendered``: a folder that keeps them for later runs. ``styles``: style ->
+    weight; ``backgrounds``: CT files for the styles that need real tissue; ``render_device``: cuda renders in the main
+    process (then use workers: 0).
     """
 
     def __init__(

@@ -8,10 +8,8 @@ joins the models of the module and the command line if it is not worse there.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +34,7 @@ from .comparison import Comparison, compare
 from .data import dataset_sha256
 from .evaluate import Settings, Step, check_landmarks, detect_cases
 from .export import LEVELS, accuracy_of, metadata_of, scores_of
-from .fit import configuration, fit
+from .fit import configuration, fit, quiet
 from .necks.styles import Styles
 from .predictions import Outcome, annotated
 
@@ -221,7 +219,7 @@ def _train(
         options["data.rendered"] = rendered.resolve()
     if checkpoint is not None:
         options |= {"ckpt_path": checkpoint, "weights_only": "false"}  # our own file, written by our own trainer
-    with _quiet():
+    with quiet():
         try:
             fit([f"--{name}={value}" for name, value in options.items()], [_Told(step)])
         except SystemExit as stopped:
@@ -257,21 +255,6 @@ class _Told(Callback):
         self.step(
             f"training, step {trainer.global_step} of {trainer.max_steps}", trainer.global_step / trainer.max_steps
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's advice on things that are settled here stays unsaid."""
-    log = logging.getLogger("lightning.pytorch")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def _titled(title: str, step: Step) -> Step:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import CarotidLandmarkLib
@@ -94,6 +96,22 @@ def fit(arguments: Sequence[str], callbacks: Sequence[Callback] = ()) -> None:
         parser_kwargs={"fit": {"default_env": False}},
         auto_configure_optimizers=False,
     )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's advice on things that are settled here stays unsaid."""
+    logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 def prepared(arguments: Sequence[str]) -> LightningCLI:

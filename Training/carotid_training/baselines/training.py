@@ -13,8 +13,7 @@ import torch
 from CarotidLandmarkLib.atomic import write_text
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
-from ..finetune import _quiet
-from ..fit import RunCheckpoint
+from ..fit import RunCheckpoint, quiet
 from .methods import data_of, module_of
 from .protocol import Protocol
 
@@ -144,7 +143,7 @@ def seconds_per_step(
 def _trainer(
     protocol: Protocol, device: torch.device, steps: int, callbacks: list[pl.Callback], **options: Any
 ) -> pl.Trainer:
-    with _quiet():
+    with quiet():
         return pl.Trainer(
         max_steps=steps, max_epochs=-1, callbacks=callbacks, gradient_clip_val=1.0, num_sanity_val_steps=0,
         accelerator="gpu" if device.type == "cuda" else device.type,
@@ -155,7 +154,7 @@ def _trainer(
 
 def _fit(trainer: pl.Trainer, key: str, protocol: Protocol, dataset: Path, checkpoint: Path | None) -> None:
     """Lightning's fit. It ends the program after Ctrl-C: here that is a KeyboardInterrupt, for the caller to tell."""
-    with _quiet():
+    with quiet():
         try:
             module, data = module_of(key, protocol), data_of(key, protocol, dataset)
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
