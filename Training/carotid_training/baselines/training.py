@@ -96,7 +96,7 @@ def train(key: str, protocol: Protocol, dataset: Path, folder: Path, device: tor
     _fit(trainer, key, protocol, dataset, last if last.exists() else None)
     best_step = int(torch.load(Trained.checkpoint(folder), map_location="cpu", weights_only=False)["global_step"])
     assert best.best_model_score is not None
-    trained = Trained(trainer.global_step, round(clock.seconds, 1), best_step, float(best.best_model_score))
+    trained = Trained(trainer.global_step, round(clock.seconds, 3), best_step, float(best.best_model_score))
     write_text(done, json.dumps(asdict(trained), indent=2) + "\n")
     return trained
 
