@@ -32,6 +32,7 @@ from .cli_common import (
     say,
     stdout_console,
 )
+from .memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from .bundle import Bundle
@@ -51,6 +52,7 @@ app = typer.Typer(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    keep_freed_memory()
     try:
         code = app(arguments or ["--help"], prog_name="carotid-landmark", standalone_mode=False)
     except Exception as error:  # typer's own errors say what is wrong with the arguments; the commands catch the rest

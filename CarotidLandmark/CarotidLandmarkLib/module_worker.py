@@ -26,8 +26,10 @@ def run(folder: Path) -> None:
     tell(step="starting", fraction=0.0)
     from .bundle import Bundle, BundleError
     from .detector import Detector, DeviceError
+    from .memory import keep_freed_memory
     from .volume import VolumeError, from_array
 
+    keep_freed_memory()
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     try:
         tell(step="reading", fraction=0.0)

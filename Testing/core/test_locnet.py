@@ -64,6 +64,13 @@ def test_pooling_keeps_the_centre_and_removes_what_would_alias():
     assert AntiAliasedPool()(stripes)[0, 0, 8, 8, 2:-2].abs().max() < 1e-6
 
 
+@settings(max_examples=10, deadline=None)
+@given(shape=st.tuples(*[st.sampled_from([2, 4, 6])] * 3), channels=st.integers(1, 3))
+def test_the_pools_gradient_is_that_of_its_values(shape, channels):
+    x = torch.randn(2, channels, *shape, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(AntiAliasedPool(), x)
+
+
 def test_a_standardised_convolution_ignores_scale_and_mean_of_its_weights():
     torch.manual_seed(0)
     conv = StandardisedConv3d(4, 6)

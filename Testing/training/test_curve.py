@@ -59,6 +59,14 @@ def test_a_run_that_was_begun_again_leaves_out_what_was_there_before(tmp_path):
     assert [(point.step, point.values["val/error"]) for point in read_curve(tmp_path)] == [(199, 6)]
 
 
+def test_logs_of_one_second_are_read_in_the_order_in_which_they_were_begun(tmp_path):
+    for number, step in ((9, 99), (10, 199)):
+        log(tmp_path / f"version_{number}", {step: 1.0}, [(step, 1.0, validation(step))])
+        (file,) = (tmp_path / f"version_{number}").iterdir()
+        file.rename(file.with_name(f"events.out.tfevents.1700000000.a.host.7.{number}"))
+    assert [point.step for point in read_curve(tmp_path)] == [99, 199]
+
+
 def test_the_table_goes_from_the_chain_over_the_coarse_to_the_fine_net(interrupted):
     rows = list(csv.DictReader(curve_csv(read_curve(interrupted)).splitlines()))
     assert list(rows[0]) == ["step", "hours", "val/error", "val/4mm", "val/0.5mm", "val/over_10mm"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from CarotidLandmarkLib.memory import keep_freed_memory
+
 USAGE = """carotid-train: digital necks, training, evaluation and export of CarotidLandmark's models
 
   carotid-train fit --config Training/configs/release.yaml   train (lightning command line; --help says all options)
@@ -18,6 +20,7 @@ USAGE = """carotid-train: digital necks, training, evaluation and export of Caro
 
 def main() -> None:
     """Entry point; each command imports only what it needs."""
+    keep_freed_memory()
     command, arguments = (sys.argv[1] if len(sys.argv) > 1 else "--help"), sys.argv[2:]
     if command == "fit":
         from .fit import fit

@@ -45,7 +45,7 @@ def read_curve(run: Path) -> list[Point]:
     steps were lost. A log that begins at the start again makes those before it another run, which is left out.
     Raises ValueError where the run has no log, or none with a validation.
     """
-    files = sorted(run.glob("**/events.out.tfevents.*"), key=lambda file: (_seconds(file.name), file.name))
+    files = sorted(run.glob("**/events.out.tfevents.*"), key=lambda file: _begun(file.name))
     if not files:
         raise ValueError(f"{run.name} holds no TensorBoard log; give the run directory of carotid-train fit.")
     points: list[Point] = []
@@ -164,7 +164,10 @@ def main(
     print(folder / "curve.svg")
 
 
-def _seconds(name: str) -> int:
-    """When a log was begun: its name says so."""
-    number = name.split(".tfevents.")[1].split(".")[0]
-    return int(number) if number.isdigit() else 0
+def _begun(name: str) -> tuple[int, ...]:
+    """What orders logs: the second in which each was begun and, within one process, its number; its name says both.
+
+    Names end in .SECONDS.HOST.PROCESS.NUMBER; as text, log 10 of a process came before log 9 of the same second.
+    """
+    seconds, *_, number = name.split(".tfevents.")[1].split(".")
+    return tuple(int(part) if part.isdigit() else 0 for part in (seconds, number))
