@@ -215,6 +215,16 @@ def test_a_thick_slice_averages_what_thin_slices_show():
     assert np.abs(a.reshape(26, 3, 96, 96).mean(axis=1) - b).max() < 2
 
 
+def test_a_stents_strut_streaks_less_than_a_filling():
+    def loudest(radius):
+        neck = FlatNeck(8, metal=torch.tensor([[0.0, 0.0, 0.0, radius]]))
+        (streak,) = small_scanner(neck, 8, metal_hu=200.0).protocol.streaks(neck, torch.eye(4).double(), 8)
+        return streak.amplitude_hu
+
+    assert loudest(2.5) == loudest(4.0) == 200
+    assert loudest(1.0) == pytest.approx(80)
+
+
 def test_streaks_stay_in_the_axial_planes_of_the_metal():
     metal = torch.tensor([[0.0, -30.0, 2.0, 3.0], [20.0, -25.0, 2.0, 3.0]])
     plain, filled = FlatNeck(8), FlatNeck(8, metal=metal)

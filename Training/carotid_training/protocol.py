@@ -19,6 +19,7 @@ SLICES_MM = {
 }  # fmt: skip
 PADDING_HU = (None, None, None, -1024.0, -2000.0, -3024.0, 0.0)
 SEVERAL = 6  # dense objects that streak, at most
+FILLING_MM = 2.5  # radius of a tooth's filling: what is smaller streaks less, by its radius
 
 
 @dataclass(frozen=True)
@@ -138,16 +139,18 @@ class Protocol:
             largest = objects[objects[:, 3].argsort(descending=True)[:SEVERAL]].double().cpu()
             centres = transform(to_gantry, largest[:, :3]).tolist()
             radii = [max(1.0, float(r)) for r in largest[:, 3]]
-            for (x, y, z), radius in zip(centres, radii, strict=True):
-                out.append(
-                    Streak(z, 0.6 * radius + 1, amplitude, _Rays(x, y, radius, imaging.angular_profile(generator)))
-                )
+            strengths = [amplitude * min(1.0, radius / FILLING_MM) for radius in radii]
+            for (x, y, z), radius, strength in zip(centres, radii, strengths, strict=True):
+                rays = _Rays(x, y, radius, imaging.angular_profile(generator))
+                out.append(Streak(z, 0.6 * radius + 1, strength, rays))
             for a in range(len(radii)):
                 for b in range(a):
                     height = min(radii[a], radii[b]) + 2
                     if abs(centres[a][2] - centres[b][2]) < height:
                         band = _Band(centres[a][:2], centres[b][:2], min(radii[a], radii[b]))
-                        out.append(Streak((centres[a][2] + centres[b][2]) / 2, height, -amplitude, band))
+                        out.append(
+                            Streak((centres[a][2] + centres[b][2]) / 2, height, -min(strengths[a], strengths[b]), band)
+                        )
         return out
 
 

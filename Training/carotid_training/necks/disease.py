@@ -180,7 +180,7 @@ def _stent(dice: Dice, carotid: Carotid, split_mm: float):
         circle = (radii[i] + 0.1) * (np.cos(phi) * first[i] + np.sin(phi) * second[i])
         ring = points[i] + circle + zigzag * tangent[i]
         rings.append(Tube(f"{carotid.side}_stent_{n}", "metal", ring, np.full(len(ring), thick), hu))
-        metal.append((*points[i], float(radii[i])))
+        metal.append((*points[i], _ball_of(float(arc_length(ring)[-1]), thick)))
     return rings, metal
 
 
@@ -190,11 +190,15 @@ def _clips(dice: Dice, centre: Points):
     for n in range(int(dice.uniform(2, 7))):
         spot = centre + dice.direction() * dice.uniform(6, 16)
         half = dice.direction() * dice.uniform(1.2, 2.5)
-        clips.append(
-            Tube(f"clip_{n}", "metal", np.array([spot - half, spot + half]), np.full(2, dice.uniform(0.4, 0.8)), hu)
-        )
-        metal.append((*spot, 2.0))
+        thick = dice.uniform(0.4, 0.8)
+        clips.append(Tube(f"clip_{n}", "metal", np.array([spot - half, spot + half]), np.full(2, thick), hu))
+        metal.append((*spot, _ball_of(2 * float(np.linalg.norm(half)), thick)))
     return clips, metal
+
+
+def _ball_of(length: float, radius: float) -> float:
+    """The radius of a ball of as much metal as a wire has: what a streak's strength goes by. mm."""
+    return (0.75 * length * radius**2) ** (1 / 3)
 
 
 def _aneurysm(dice: Dice, internal: Tube, split_mm: float) -> Tube:

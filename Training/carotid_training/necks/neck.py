@@ -68,7 +68,8 @@ class Neck(Protocol):
     present: Tensor  # [2] bool, left and right: False where surgery left no bifurcation
     lower_mm: float  # the neck is modelled from this z ...
     upper_mm: float  # ... up to this z; at least -230 to +170
-    metal: Tensor  # [n, 4]: centre (LPS) and radius of dental metal, stents, clips: they cause streaks
+    # Dental metal, stents, clips, which cause streaks. [n, 4]: centre (LPS), radius of a ball of as much metal.
+    metal: Tensor
     dense: Tensor  # [n, 4]: centre and radius of dense contrast (subclavian or jugular vein) and of the shoulders' bone
     facts: dict[str, float | str | bool]  # what the cohort tables report: bifurcation level, stenosis, plaque, ...
 
