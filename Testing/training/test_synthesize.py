@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from carotid_training import cohort, protocol, seeds, synthesize
+from carotid_training import cohort, protocol, seeds, shifts, synthesize
 from carotid_training.necks import sculpted
 from carotid_training.necks.styles import Styles
 from carotid_training.sample import Sample
@@ -188,6 +188,8 @@ def test_the_recipe_is_kept_with_the_cohort(tmp_path):
     assert recipe == {"seed": 3, "styles": {"stand-in": 1.0}, "randomised": False, "tissue": []}
     with pytest.raises(DatasetError, match="another seed, styles, mixture"):
         make(tmp_path / "cohort", cases=1, seed=3, randomised=True)
+    with pytest.raises(DatasetError, match="shift"):
+        make(tmp_path / "cohort", cases=1, seed=3, shift="noise")
 
 
 def test_a_cohort_is_of_patients_unless_randomised_necks_are_asked_for():
@@ -215,4 +217,25 @@ def test_a_cohort_of_patients_has_no_phantoms_and_no_style_that_is_randomised_by
     assert styles.patient_like == ["anatomical", "sculpted", "painted"]
     with pytest.raises(ValueError, match="--randomised"):
         synthesize.synthesize(1, 1, tmp_path / "cohort", styles, {"recoloured": 1.0})
+    assert not (tmp_path / "cohort").exists()
+
+
+@pytest.mark.parametrize("name", list(shifts.SHIFTS))
+def test_a_shifted_scan_shows_the_same_patient_beyond_what_training_draws(name):
+    usual, shifted = (
+        Sample.draw(5, StandInStyles(), WEIGHTS, (150.0, 160.0), randomised=False, shift=shift)
+        for shift in (None, name)
+    )
+    before, after = usual.scanner.protocol, shifted.scanner.protocol
+    drawn = [protocol.Protocol.draw(seeds.generator(n, "scan")) for n in range(200)]
+    assert torch.equal(usual.scanner.neck_to_lps, shifted.scanner.neck_to_lps)
+    assert shifted.scanner.slices * after.slice_mm == pytest.approx(usual.scanner.slices * before.slice_mm, abs=5)
+    beyond = {"thick-slices": "slice_mm", "noise": "noise_hu", "weak-contrast": "contrast_gain"}[name]
+    values = [getattr(one, beyond) for one in drawn]
+    assert not min(values) <= getattr(after, beyond) <= max(values)
+
+
+def test_an_unknown_shift_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="There is no shift 'fog'; use one of thick-slices, noise, weak-contrast"):
+        make(tmp_path / "cohort", shift="fog")
     assert not (tmp_path / "cohort").exists()

@@ -12,6 +12,7 @@ from . import protocol, seeds
 from .necks.neck import Neck
 from .necks.styles import Styles
 from .scanner import Region, Scanner, Truth
+from .shifts import shifted
 
 # Length of a scan along the body, mm: neck block, neck, arch to vertex; and how often.
 LENGTHS_MM = ((120.0, 180.0), (180.0, 300.0), (300.0, 500.0))
@@ -40,10 +41,12 @@ class Sample:
         length_mm: tuple[float, float] | None = None,
         *,
         randomised: bool,
+        shift: str | None = None,
     ) -> Sample:
         """The sample of a seed. ``weights``: style -> how often; ``length_mm``: of the scan, drawn where None.
 
         ``randomised``: a share of the seeds give what is wilder than any patient (domain randomisation; a phantom).
+        ``shift``: one of `shifts.SHIFTS`, for a scan beyond what training draws. Raises ValueError where it is none.
         """
         generator = seeds.generator(seed, "scan")
         names = list(weights)
@@ -53,6 +56,8 @@ class Sample:
             region = "carotids"
         neck = styles.draw(style, seed, randomised)
         scanner = Scanner.draw(generator, neck, length_mm or draw_length(generator), region)
+        if shift is not None:
+            scanner = shifted(scanner, shift)
         return cls(seed, neck, scanner, scanner.truth(neck), generator)
 
     def facts(self) -> dict[str, float | str | bool]:

@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from . import seeds
 from .necks.styles import Styles
 from .sample import SIDES, Sample
+from .shifts import SHIFTS, check_shift
 
 LANDMARKS = tuple(f"{side}_carotid_bifurcation" for side in SIDES)
 ANNOTATOR = "truth"
@@ -83,15 +84,19 @@ def synthesize(
     splits: Sequence[str] = tuple(SPLIT_SHARES),
     length_mm: tuple[float, float] | None = None,
     randomised: bool = False,
+    shift: str | None = None,
     on_case: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """Write ``cases`` scans, their truth and `cohort.csv` into ``output``, a new folder or one that this began earlier.
 
     ``weights``: style -> how often; ``splits``: only these; ``length_mm``: of the scans along the body, drawn where
-    None; ``randomised``: also necks that are wilder than any patient; ``on_case`` is told after each case how many are
-    done. Raises ValueError (also DatasetError) where the arguments or the folder do not fit, OSError.
+    None; ``randomised``: also necks that are wilder than any patient; ``shift``: one of `shifts.SHIFTS`, of the scans;
+    ``on_case`` is told after each case how many are done. Raises ValueError (also
+    DatasetError) where the arguments or the folder do not fit, OSError.
     """
     styles.check(list(weights), randomised)
+    if shift is not None:
+        check_shift(shift)
     todo = plan(cases, seed, splits)
     styles.open()
     recipe = {
@@ -100,9 +105,10 @@ def synthesize(
         "randomised": randomised,
         "tissue": styles.fingerprint(),
     }
-    dataset = _open(output, recipe | ({"length_mm": list(length_mm)} if length_mm else {}))
+    options = {"length_mm": length_mm and list(length_mm), "shift": shift}
+    dataset = _open(output, recipe | {name: value for name, value in options.items() if value})
     rows: list[Facts] = []
-    for row in _results(todo, processes, (dataset.path, styles, weights, device, length_mm, randomised)):
+    for row in _results(todo, processes, (dataset.path, styles, weights, device, length_mm, randomised, shift)):
         rows.append(row)
         on_case(len(rows), len(todo))
     write_text(output / "cohort.csv", table(rows))
@@ -117,10 +123,11 @@ def make_case(
     device: str,
     length_mm: tuple[float, float] | None,
     randomised: bool,
+    shift: str | None,
 ) -> Facts:
     """Render, store and annotate one case, unless that has been done; returns its row of the cohort's table."""
     dataset = Dataset.open(folder)
-    sample = Sample.draw(case.seed, styles, weights, length_mm, randomised=randomised)
+    sample = Sample.draw(case.seed, styles, weights, length_mm, randomised=randomised, shift=shift)
     if case.id not in dataset.case_ids():
         array, affine, _ = sample.scanner.acquire(sample.neck, device)
         dataset.add_case(Volume(array, affine, name=case.id), case_id=case.id, group=case.id, split=case.split)
@@ -153,7 +160,8 @@ def _open(output: Path, recipe: dict) -> Dataset:
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(recipe)):
             raise DatasetError(
-                f"{output.name} holds a cohort of another seed, styles, mixture or background; choose a new folder."
+                f"{output.name} holds a cohort of another seed, styles, mixture, shift or background; choose a new "
+                "folder."
             )
         return Dataset.open(output)
     dataset = Dataset.create(output, LANDMARKS)
@@ -189,6 +197,7 @@ def main(
     randomised: Annotated[
         bool, typer.Option("--randomised", help="Also necks that are wilder than any patient, as in training.")
     ] = False,
+    shift: Annotated[str | None, typer.Option(help=f"Scan beyond what training draws: {', '.join(SHIFTS)}.")] = None,
     splits: Annotated[str, typer.Option(help="Write only these splits of the cohort.")] = ",".join(SPLIT_SHARES),
     length: Annotated[
         tuple[float, float] | None,
@@ -208,7 +217,7 @@ def main(
             task = progress.add_task("digital necks", total=cases)
             synthesize(
                 cases, seed, output, available, dict.fromkeys(names, 1.0), processes, device,
-                [split.strip() for split in splits.split(",")], length, randomised,
+                [split.strip() for split in splits.split(",")], length, randomised, shift,
                 on_case=lambda done, total: progress.update(task, completed=done, total=total),
             )  # fmt: skip
     except (ValueError, OSError) as error:

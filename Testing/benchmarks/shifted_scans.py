@@ -1,0 +1,87 @@
+"""How a model does on scans beyond what its training drew: the same necks in a usual scanner and under each shift.
+
+    python Testing/benchmarks/shifted_scans.py --background SOME-UNENHANCED-CT
+
+The necks are patient-like and of a seed of their own; scans are 120 to 180 mm long. Cohorts and detections are kept in
+--runs: stopped, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from carotid_training.evaluate import Settings, detect_cases
+from carotid_training.metrics import bootstrap, error_statistics, errors_mm, swapped_pairs
+from carotid_training.necks.styles import Styles
+from carotid_training.predictions import Outcome, annotated
+from carotid_training.shifts import SHIFTS
+from carotid_training.synthesize import synthesize
+from CarotidLandmarkLib.bundle import default_bundle, open_bundle
+from CarotidLandmarkLib.detector import Detector
+from tables import Row, write_table
+
+USUAL = "usual"
+LENGTH_MM = (120.0, 180.0)
+
+
+def row(shift: str, outcomes: list[Outcome], mirrors: dict[str, str]) -> Row:
+    """One line of the table: errors of the landmarks that were found, mm, and what was missed."""
+    errors = errors_mm(outcomes)
+    statistics = error_statistics(errors)
+    groups = [outcome.group for outcome in outcomes if outcome.truth_lps is not None]
+    mean = bootstrap(groups, lambda rows: {"mean": float(np.nanmean(errors[rows]))})["mean"]
+    return {
+        "scans": shift,
+        "landmarks": len(errors),
+        "mean (mm)": f"{mean.value:.2f} ({mean.low:.2f} to {mean.high:.2f})",
+        "median": statistics["median"],
+        "95th percentile": statistics["p95"],
+        "over 10 mm": f"{np.mean(errors[~np.isnan(errors)] > 10):.0%}",
+        "missed": int(np.isnan(errors).sum()),
+        "swapped": swapped_pairs(outcomes, mirrors),
+        "verdict ok": f"{np.mean([outcome.verdict == 'ok' for outcome in outcomes]):.0%}",
+    }
+
+
+def main(
+    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for the style of real tissue.")] = None,
+    model: Annotated[str | None, typer.Option(help="A bundle's folder or name; default: the shipped one.")] = None,
+    cases: Annotated[int, typer.Option(help="Of a cohort, whose test split is used: one in five.")] = 78,
+    seed: int = 90,
+    passes: int = 10,
+    processes: int = 2,
+    runs: Annotated[Path, typer.Option(help="Folder for cohorts and detections.")] = Path("runs/shifts"),
+    output: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("docs/benchmarks"),
+) -> None:
+    """Render, detect, compare."""
+    styles = Styles(background or ())
+    bundle = default_bundle() if model is None else open_bundle(model)
+    detector = Detector(bundle)
+    mirrors = {landmark.name: landmark.mirror for landmark in bundle.metadata.landmarks}
+    rows = []
+    for name in (USUAL, *SHIFTS):
+        dataset = synthesize(
+            cases, seed, runs / name, styles, dict.fromkeys(styles.patient_like, 1.0), processes, splits=("test",),
+            length_mm=LENGTH_MM, shift=None if name == USUAL else name,
+            on_case=lambda done, total, name=name: print(f"{name}: neck {done} of {total}", flush=True),
+        )  # fmt: skip
+        detections = runs / f"{name}-{bundle.metadata.weights_sha256[:12]}"
+        tests = annotated(dataset, "test")
+        outcomes = detect_cases(
+            detector, dataset, tests, detections, Settings(passes=passes), lambda words, share: None
+        )
+        rows.append(row(name, outcomes, mirrors))
+    text = (
+        f"{bundle.metadata.name} {bundle.metadata.version} on {len(tests)} digital necks (seed {seed}, styles "
+        f"{', '.join(styles.patient_like)}; synthetic, nothing about patients), {passes} passes. usual: as in "
+        "training. thick-slices: 5 mm (training: at most 3). noise: 80 HU (at most 45). weak-contrast: enhancement "
+        "times 0.4 (at least 0.58)."
+    )
+    print(write_table(output, "shifts", "Scans beyond what training drew", text, rows))
+
+
+if __name__ == "__main__":
+    typer.run(main)
