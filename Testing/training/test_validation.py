@@ -30,6 +30,15 @@ def test_a_patch_shows_what_the_whole_scan_shows_there(scan):
     assert torch.corrcoef(torch.stack([patch.flatten(), crop.flatten()]))[0, 1] > 0.98
 
 
+def test_a_training_measures_itself_on_patients_like_those_of_a_cohort():
+    class Every(Styles):
+        available = property(lambda self: ["anatomical", "recoloured"])
+
+    assert UnseenNecks(1, 0, Every(), ["recoloured", "anatomical"]).names == ["anatomical"]
+    necks = UnseenNecks(6, 0, Styles(), ["anatomical"])
+    assert not any(necks[n].view.sample.neck.facts["wild"] for n in range(6))
+
+
 def test_the_chain_looks_where_it_points_and_is_not_led_back_to_the_truth(scan):
     chain = ChainModule(Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_size=24), seed=3)
     with torch.no_grad():

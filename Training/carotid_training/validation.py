@@ -80,10 +80,15 @@ class NeckView:
 
 
 class UnseenNecks(Dataset):
-    """The first necks of the validation seeds, the styles in turn; drawn once and kept, coarse views too."""
+    """The first necks of the validation seeds, the styles in turn; drawn once and kept, coarse views too.
+
+    As those of a cohort they are of patients, unless no style of ``names`` looks like one.
+    """
 
     def __init__(self, count: int, base_seed: int, styles: Styles, names: list[str], device: str = "cpu"):
-        self.count, self.base_seed, self.styles, self.names, self.device = count, base_seed, styles, names, device
+        patient_like = [name for name in names if name in styles.patient_like]
+        self.names, self.randomised = patient_like or names, not patient_like
+        self.count, self.base_seed, self.styles, self.device = count, base_seed, styles, device
         self._drawn: dict[int, UnseenScan] = {}
 
     def __len__(self) -> int:
@@ -95,7 +100,7 @@ class UnseenNecks(Dataset):
             # Placing vessels in real tissue descends a gradient, which validation switches off.
             with torch.inference_mode(False), torch.enable_grad():
                 style = self.names[index % len(self.names)]
-                sample = Sample.draw(seed, self.styles, {style: 1.0}, randomised=True)
+                sample = Sample.draw(seed, self.styles, {style: 1.0}, randomised=self.randomised)
             truth = sample.truth
             self._drawn[index] = UnseenScan(
                 NeckView(sample, self.device), truth.landmarks_lps.float()[None], truth.present[None], sample.neck.style
