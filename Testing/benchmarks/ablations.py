@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 from carotid_training.fit import prepared
 from CarotidLandmarkLib.atomic import write_text
+from CarotidLandmarkLib.memory import keep_freed_memory
 from lightning.pytorch.callbacks import WeightAveraging
 from tables import Row, write_table
 
@@ -110,4 +111,5 @@ def main(
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the commands do
     typer.run(main)

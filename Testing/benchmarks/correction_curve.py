@@ -38,6 +38,7 @@ from CarotidLandmarkLib.atomic import write_text
 from CarotidLandmarkLib.bundle import models_directory, open_bundle
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.review_queue import order_cases
 from matplotlib.figure import Figure
 
@@ -395,6 +396,7 @@ if __name__ == "__main__":
     parser.add_argument("--passes", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
+    keep_freed_memory()  # as the commands do
     try:
         main(parser.parse_args())
     except (ValueError, OSError, RuntimeError, subprocess.CalledProcessError) as error:

@@ -22,6 +22,7 @@ import torch
 import typer
 from carotid_training.synthesize import LANDMARKS
 from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.volume import Volume, write_volume
 from tables import NO_GPU, Row, write_table
 
@@ -160,4 +161,5 @@ def command(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the commands do
     app()

@@ -24,6 +24,7 @@ from carotid_training.necks.styles import Styles
 from carotid_training.predictions import annotated
 from carotid_training.synthesize import synthesize
 from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.multiscale import MultiScaleLocNet
 from tables import Row, write_table
 
@@ -92,4 +93,5 @@ def main(
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the commands do
     typer.run(main)

@@ -21,6 +21,7 @@ from carotid_training.shifts import SHIFTS
 from carotid_training.synthesize import synthesize
 from CarotidLandmarkLib.bundle import default_bundle, open_bundle
 from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.memory import keep_freed_memory
 from tables import Row, write_table
 
 USUAL = "usual"
@@ -84,4 +85,5 @@ def main(
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the commands do
     typer.run(main)

@@ -16,6 +16,7 @@ import lightning.pytorch as pl
 import torch
 import typer
 from carotid_training.fit import prepared
+from CarotidLandmarkLib.memory import keep_freed_memory
 from lightning.pytorch.profilers import SimpleProfiler
 from tables import NO_GPU, Row, write_table
 
@@ -98,4 +99,5 @@ def main(
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the commands do
     typer.run(main)
