@@ -64,6 +64,15 @@ def test_pooling_keeps_the_centre_and_removes_what_would_alias():
     assert AntiAliasedPool()(stripes)[0, 0, 8, 8, 2:-2].abs().max() < 1e-6
 
 
+def test_a_channel_that_is_off_everywhere_can_come_back():
+    torch.manual_seed(0)
+    net = LocNet((4, 8), 1)
+    convolution = net.encoder[1][0]
+    torch.nn.init.constant_(convolution.bias, -50.0)
+    net(torch.rand(1, 1, 8, 8, 8))[0].square().sum().backward()
+    assert (convolution.weight.grad.flatten(1).norm(dim=1) > 0).all()
+
+
 @settings(max_examples=10, deadline=None)
 @given(shape=st.tuples(*[st.sampled_from([2, 4, 6])] * 3), channels=st.integers(1, 3))
 def test_the_pools_gradient_is_that_of_its_values(shape, channels):

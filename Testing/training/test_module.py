@@ -90,6 +90,21 @@ def test_the_finer_nets_learn_to_find_a_ball(tmp_path):
     assert max(error()) < 4.0
 
 
+def test_gains_learn_faster_than_weights_and_a_plain_net_at_one_rate():
+    def rates(convolution):
+        made = module()
+        made = ChainModule(replace(made.architecture, convolution=convolution), learning_rate=1e-3)
+        made.trainer = pl.Trainer(max_steps=1, logger=False, enable_checkpointing=False, accelerator="cpu")
+        groups = made.configure_optimizers()["optimizer"].param_groups
+        assert sum(len(group["params"]) for group in groups) == len(list(made.parameters()))
+        return {id(p): group["initial_lr"] for group in groups for p in group["params"]}, made.net.nets[0].encoder[0][0]
+
+    rate, first = rates("standardised")
+    assert rate[id(first.gain)] == rate[id(first.bias)] == pytest.approx(5 * rate[id(first.weight)])
+    rate, first = rates("plain")
+    assert rate[id(first.bias)] == rate[id(first.weight)]
+
+
 def test_a_run_says_what_it_trained(tmp_path):
     trainer(tmp_path, 1, callbacks=[saving(tmp_path / "checkpoints")]).fit(module(), BallData())
     architecture, state, training = read_run(tmp_path)

@@ -21,8 +21,9 @@ from .sample import Sample, draw_length
 
 COARSE_MM = 4.0
 # Scale (mm) -> voxels along a side of a box: the patch of 56 voxels, and as much around it as its centre may be off.
-# At 2 mm that is 40 mm: the coarsest net alone was 11 mm off on average (on necks), often more.
-BOX_SIZES = {2.0: 96, 1.0: 80, 0.5: 88}
+# At 2 mm that is 40 mm: the coarsest net alone was 11 mm off on average (on necks), often more. At 1 mm 20 mm: of the
+# errors that the chain of 12 mm left, most were 10 to 20 mm along the artery.
+BOX_SIZES = {2.0: 96, 1.0: 96, 0.5: 88}
 JITTER_VOXELS = 3.0
 ABSENT_JITTER_MM = 25.0
 # The coarse lattice is a multiple of this many voxels: a U-Net with three poolings takes it as it is.
