@@ -48,8 +48,7 @@ class Detector:
     """A model, ready on a device.
 
     ``device`` is auto, cpu, cuda, cuda:N or mps; auto takes CUDA, then MPS, then the CPU. `device` says which it is
-    now,
-    and `notes` tells in sentences what the user should know, for example that the CPU took over.
+    now, and `notes` tells in sentences what the user should know, for example that the CPU took over.
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto"):
@@ -78,8 +77,7 @@ class Detector:
 
         ``progress(step, fraction)`` is called between steps and ``cancelled()`` asked. The same scan, bundle, seed and
         device give the same answer. Raises VolumeError for a scan that can not be used, ValueError for passes or a
-        level
-        out of range, DetectionCancelled.
+        level out of range, DetectionCancelled.
         """
         if passes < 2:
             raise ValueError(f"At least 2 passes are needed to measure uncertainty, not {passes}.")

@@ -134,8 +134,7 @@ def heatmap_weights(logits: Tensor, heatmap: str) -> Tensor:
     """Heatmap logits [..., k, j, i] -> non-negative weights that sum to one over the last three dimensions.
 
     "softmax": never empty. "relu" (the paper): rectified and normalised; where a heatmap is empty the weights are
-    uniform
-    and their gradient is that of a softmax, so the net can recover instead of answering a corner.
+    uniform and their gradient is that of a softmax, so the net can recover instead of answering a corner.
     """
     soft = logits.flatten(-3).softmax(dim=-1).unflatten(-1, logits.shape[-3:])
     if heatmap == "softmax":
