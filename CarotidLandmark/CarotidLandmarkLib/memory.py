@@ -13,7 +13,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees, for its next tensor; whether that could be had (Linux, glibc).
 
     glibc gives every freed block of tens of megabytes back to the system, which hands it out again page by page,
-    cleared: 50 passes took 5.4 s instead of 2.4 on two cores, a training step 2.2 s instead of 1.0. It holds for the
+    cleared: 50 passes took 5.4 s instead of 2.4 on two cores (one run each, 2026-11). It holds for the
     whole process, so it is for commands and child processes, not for an application that we are a guest in.
     """
     if not sys.platform.startswith("linux"):
