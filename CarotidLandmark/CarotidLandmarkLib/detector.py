@@ -15,7 +15,7 @@ from .bundle import Bundle
 from .detection import Detection, LandmarkResult, ModelInfo
 from .multiscale import MultiScaleLocNet, ScaleOutput
 from .pyramid import Pyramid
-from .quality import Signals, judge
+from .quality import Signals, judge, share_elsewhere
 from .volume import Volume, check_volume
 
 Progress = Callable[[str, float], None]
@@ -36,9 +36,10 @@ class DeviceError(ValueError):
 
 @dataclass(frozen=True)
 class _Chain:
-    """The four scales' outputs for one scan, the last one's passes joined."""
+    """The four scales' outputs for one scan, the last one's passes joined; the looks of the search before it."""
 
     outputs: list[ScaleOutput]
+    looks: ScaleOutput
     presence: Tensor
     pyramid: Pyramid
     timing_s: dict[str, float]
@@ -125,16 +126,15 @@ class Detector:
         clock.append(time.perf_counter())
         step("coarse", 0.25)
         with self._precision():
-            outputs = [self.net.coarsest(pyramid)]
-            for scale in range(1, len(scales) - 1):
-                step(f"{scales[scale]:g} mm", 0.3 + 0.1 * scale / len(scales))
-                outputs.append(self.net.finer(pyramid, scale, outputs[-1].position_lps))
+            outputs, looks = self.net.search(pyramid)
             clock.append(time.perf_counter())
             outputs.append(self._noise_passes(pyramid, outputs[-1].position_lps, passes, seed, step))
             presence = self.net.presence_logit(outputs).float().sigmoid()[0]
         clock.append(time.perf_counter())
         seconds = np.diff(clock).tolist()
-        return _Chain(outputs, presence, pyramid, dict(zip(("pyramid", "coarse", "passes"), seconds, strict=True)))
+        return _Chain(
+            outputs, looks, presence, pyramid, dict(zip(("pyramid", "coarse", "passes"), seconds, strict=True))
+        )
 
     def _noise_passes(
         self, pyramid: Pyramid, centre_lps: Tensor, passes: int, seed: int, step: Progress
@@ -161,20 +161,21 @@ class Detector:
         return ScaleOutput.joined(parts)
 
     def _results(self, chain: _Chain, volume: Volume, level: float) -> tuple[tuple[LandmarkResult, ...], list[Signals]]:
-        coarse, last = chain.outputs[0], chain.outputs[-1]
+        last = chain.outputs[-1]
         samples = last.position_lps[0].double().cpu().numpy()
         within = last.covariance_mm2[0].double().cpu().numpy()
-        coarse_spread = coarse.covariance_mm2[0, :, 0].double().cpu().numpy()
-        elsewhere = coarse.elsewhere[0, :, 0].double().cpu().numpy().clip(0, 1)
+        places, peaks = (t[0].double().cpu().numpy() for t in (chain.looks.position_lps, chain.looks.peak))
         results, signals = [], []
         for n, landmark in enumerate(self.architecture.landmarks):
             mean = samples[n].mean(axis=0)
-            covariance = uncertainty.total_covariance(samples[n], within[n], coarse_spread[n], float(elsewhere[n]))
+            covariance = uncertainty.total_covariance(samples[n], within[n], places[n], peaks[n])
             std = samples[n].std(axis=0, ddof=1)
             presence = float(chain.presence[n])
             inside = volume.contains(mean)
             nearby = chain.pyramid.statistics(last.position_lps[0, n].mean(dim=0), CONTRAST_RADIUS_MM)
-            signals.append(Signals(landmark.label, float(elsewhere[n]), float(nearby.quantile(0.9)), inside))
+            signals.append(
+                Signals(landmark.label, share_elsewhere(places[n], peaks[n]), float(nearby.quantile(0.9)), inside)
+            )
             if presence < PRESENCE_THRESHOLD or not inside:
                 results.append(LandmarkResult(landmark.name, "missing", presence))
                 continue

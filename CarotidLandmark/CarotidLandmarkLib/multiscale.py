@@ -16,6 +16,8 @@ from .pyramid import AIR_HU
 
 # Logits beyond it say nothing more: a peak of e^20 against 56^3 voxels. It bounds the loss of a wrong sure heatmap.
 LOGIT_BOUND = 20.0
+# Places of the coarsest heatmap that the search looks at: the second is the landmark where the first is not.
+SEARCHED_MODES = 3
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Architecture:
     convolution: str = "standardised"
     convolutions: int = 2
     heatmap: str = "softmax"
-    mode_window_mm: float | None = 24.0
+    mode_window_mm: float | None = 16.0
 
     @classmethod
     def of(cls, metadata: BundleMetadata) -> Architecture:
@@ -71,10 +73,26 @@ class ScaleOutput:
     scale_mm: float
     position_lps: Tensor  # [B, L, P, 3] mm
     covariance_mm2: Tensor  # [B, L, P, 3, 3]: the heatmap's own spread, second modes included
+    peak: Tensor  # [B, L, P]: the largest logit
     elsewhere: Tensor  # [B, L, P]: share of the heatmap outside the window around its strongest mode
     descriptor: Tensor  # [B, L, P, D]: what the presence head reads
     logits: Tensor  # [B, L, P, k, j, i], mirrored landmarks still mirrored
     centre_lps: Tensor  # [B, L, P, 3]: the middle of the patch
+
+    def surest(self) -> ScaleOutput:
+        """The pass with the highest peak before the softmax, for each landmark: P = 1.
+
+        On 42 unseen necks with looks from four places that came to 1.0 mm, the largest share in one voxel to 1.2, in
+        one window to 1.5; always taking the nearest to the truth, to 0.8.
+        """
+        best = self.peak.argmax(dim=2, keepdim=True)
+
+        def taken(values: Tensor) -> Tensor:
+            index = best.reshape(*best.shape, *[1] * (values.ndim - 3)).expand(-1, -1, -1, *values.shape[3:])
+            return values.gather(2, index)
+
+        names = [field.name for field in fields(self) if field.name != "scale_mm"]
+        return ScaleOutput(self.scale_mm, **{name: taken(getattr(self, name)) for name in names})
 
     @classmethod
     def joined(cls, parts: Sequence[ScaleOutput]) -> ScaleOutput:
@@ -129,6 +147,35 @@ class MultiScaleLocNet(nn.Module):
             outputs.append(self.finer(view, scale, centre))
         return outputs
 
+    def search(self, view: View) -> tuple[list[ScaleOutput], ScaleOutput]:
+        """All scales but the last, as they look at test; and every look of the last of them, one per pass.
+
+        That scale begins at each of the coarsest heatmap's modes and at what the scales between found, looks again at
+        what it found there, and its surest look wins: the coarsest net often takes a place for the landmark that looks
+        alike at 4 mm and not at 1 mm, with the landmark as its second choice.
+        """
+        outputs = [self.coarsest(view)]
+        searching = len(self.nets) - 2
+        if searching == 0:
+            return outputs, outputs[0]
+        for scale in range(1, searching):
+            outputs.append(self.finer(view, scale, outputs[-1].position_lps))
+        starts = torch.cat([self.modes(outputs[0]), *(seen.position_lps for seen in outputs[1:])], dim=2)
+        looks = self.finer(view, searching, starts)
+        looks = self.finer(view, searching, looks.position_lps)
+        return [*outputs, looks.surest()], looks
+
+    def modes(self, seen: ScaleOutput) -> Tensor:
+        """The `SEARCHED_MODES` strongest modes of heatmaps of one pass, strongest first: [B, L, modes, 3], LPS mm."""
+        window_mm, places = self.architecture.mode_window_mm, [seen.position_lps]
+        weights = heatmap_weights(seen.logits, self.architecture.heatmap)
+        while window_mm is not None and len(places) < SEARCHED_MODES:
+            # Beside the window a mode still has its foot.
+            weights = weights * (1 - strongest_mode(weights, seen.scale_mm, 1.5 * window_mm))
+            offset, _ = windowed_centre(weights, seen.scale_mm, window_mm)
+            places.append(seen.centre_lps + offset * self._mirror(self.flipped, offset))
+        return torch.cat(places, dim=2)
+
     def coarsest(self, view: View, landmarks: Sequence[int] | None = None) -> ScaleOutput:
         """The coarsest net over the whole scan, of any extent; for some of the landmarks (their indices) or all."""
         values, centre = view.whole(self.architecture.scales_mm[0], 2 ** (len(self.architecture.widths[0]) - 1))
@@ -169,12 +216,9 @@ class MultiScaleLocNet(nn.Module):
         if self.architecture.heatmap == "softmax":
             logits = LOGIT_BOUND * torch.tanh(logits / LOGIT_BOUND)
         weights = heatmap_weights(logits, self.architecture.heatmap)
-        window_mm = self.architecture.mode_window_mm if scale == 0 else None
-        inside = weights if window_mm is None else weights * strongest_mode(weights, spacing, window_mm)
-        kept = inside.sum((-3, -2, -1))
-        offset = centre_of_mass(inside / kept.clamp(min=1e-12)[..., None, None, None], spacing)
+        offset, kept = windowed_centre(weights, spacing, self.architecture.mode_window_mm)
         covariance = heatmap_covariance(weights.detach(), spacing)
-        mirror = centre_lps.new_tensor([[-1.0 if f else 1.0, 1.0, 1.0] for f in flipped])[:, None]  # [L, 1, 3]
+        mirror = self._mirror(flipped, centre_lps)
         # The peak against the mean says how sure the net is; the pooled features say of what. Normalised, for their
         # size grows over a training: a head on the raw ones called the clearest points absent.
         peak = logits.flatten(-3).amax(-1, keepdim=True)
@@ -187,11 +231,24 @@ class MultiScaleLocNet(nn.Module):
             scale_mm=spacing,
             position_lps=centre_lps + offset * mirror,
             covariance_mm2=covariance * (mirror[..., :, None] * mirror[..., None, :]),
+            peak=peak[..., 0],
             elsewhere=1 - kept,
             descriptor=torch.cat([pooled, peak / 10, sharpness / 10], dim=-1),
             logits=logits,
             centre_lps=centre_lps,
         )
+
+    @staticmethod
+    def _mirror(flipped: Sequence[bool], like: Tensor) -> Tensor:
+        """From a net's own view of each landmark to the patient's: [L, 1, 3]."""
+        return like.new_tensor([[-1.0 if flip else 1.0, 1.0, 1.0] for flip in flipped])[:, None]
+
+
+def windowed_centre(weights: Tensor, spacing_mm: float, window_mm: float | None) -> tuple[Tensor, Tensor]:
+    """Centre of mass [..., 3] in mm of each heatmap's strongest mode (None: of the whole), and its share [...]."""
+    inside = weights if window_mm is None else weights * strongest_mode(weights, spacing_mm, window_mm)
+    kept = inside.sum((-3, -2, -1))
+    return centre_of_mass(inside / kept.clamp(min=1e-12)[..., None, None, None], spacing_mm), kept
 
 
 def strongest_mode(weights: Tensor, spacing_mm: float, window_mm: float) -> Tensor:

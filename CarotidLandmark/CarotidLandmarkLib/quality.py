@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .detection import LandmarkResult, Quality, Verdict
+from .uncertainty import place_shares
 
 SURE_PRESENCE = 0.9
 WIDE_SEMI_AXIS_MM = 6.0
-ELSEWHERE_SHARE = 0.25
+ELSEWHERE_SHARE = 0.1
+OTHER_PLACE_MM = 5.0
 # Unenhanced blood and muscle stay below 80 HU, enhanced arteries begin near 150 HU (120 kV).
 CONTRAST_HU = 130.0
 # Left to right in METHOD's table of real scans: 38 to 89 mm.
@@ -23,9 +25,15 @@ class Signals:
     """What the detector knows of one landmark beside its result."""
 
     label: str
-    elsewhere: float  # share of the coarse heatmap away from the point that was chosen
+    elsewhere: float  # share of the odds that lie with places away from the one that was chosen
     brightest_hu: float  # 90th percentile of HU around the point
     inside: bool  # the point lies inside the scan
+
+
+def share_elsewhere(places_lps: np.ndarray, peaks: np.ndarray) -> float:
+    """The share (`uncertainty.place_shares`) of the places [K, 3] more than `OTHER_PLACE_MM` from the best one."""
+    apart = np.linalg.norm(places_lps - places_lps[int(np.argmax(peaks))], axis=1)
+    return float(place_shares(peaks)[apart > OTHER_PLACE_MM].sum())
 
 
 def judge(landmarks: Sequence[LandmarkResult], signals: Sequence[Signals], constant: bool) -> Quality:

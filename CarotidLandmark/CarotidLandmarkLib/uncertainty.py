@@ -12,6 +12,9 @@ from .detection import ConfidenceRegion
 
 # Added to every covariance: no answer is more certain than a tenth of a millimetre, and no ellipsoid is flat.
 FLOOR_MM = 0.1
+# Of two places that the search looked at, the log-odds of the better one per unit of its peak's lead. Fitted on 288
+# pairs of a right and a wrong place on 42 unseen necks; in 2 % of them the wrong one's peak was higher.
+PEAK_ODDS = 2.0
 
 
 def draw_noise(landmarks: int, passes: int, noise_mm: float, seed: int) -> np.ndarray:
@@ -20,18 +23,26 @@ def draw_noise(landmarks: int, passes: int, noise_mm: float, seed: int) -> np.nd
     return generator.uniform(-noise_mm, noise_mm, size=(landmarks, passes, 3)).astype(np.float32)
 
 
+def place_shares(peaks: np.ndarray) -> np.ndarray:
+    """The odds of each place that the search looked at, by the peak of its heatmap [K], as shares of one: [K]."""
+    odds = np.exp(PEAK_ODDS * (np.asarray(peaks, dtype=float) - np.max(peaks)))
+    return odds / odds.sum()
+
+
 def total_covariance(
-    samples_lps: np.ndarray, within_mm2: np.ndarray, coarse_mm2: np.ndarray, elsewhere: float
+    samples_lps: np.ndarray, within_mm2: np.ndarray, places_lps: np.ndarray, peaks: np.ndarray
 ) -> np.ndarray:
     """What is known of one landmark's error, in mm^2: [3, 3].
 
     By the law of total covariance: the spread of the passes' answers (samples_lps [P, 3]) plus the mean spread of their
-    own heatmaps (within_mm2 [P, 3, 3]). Noise at the last scale can not see a coarse scale that went to the wrong
-    place,
-    so the coarse heatmap (coarse_mm2 [3, 3]) joins with the share of it that lies elsewhere.
+    own heatmaps (within_mm2 [P, 3, 3]). Noise at the last scale can not see a search that took the wrong place, so the
+    places that it looked at (places_lps [K, 3]) join by their shares around the one it took, of the highest of
+    ``peaks`` [K].
     """
     between = np.cov(samples_lps, rowvar=False) if len(samples_lps) > 1 else np.zeros((3, 3))
-    return between + within_mm2.mean(axis=0) + elsewhere * coarse_mm2 + FLOOR_MM**2 * np.eye(3)
+    apart = np.asarray(places_lps, dtype=float) - places_lps[int(np.argmax(peaks))]
+    elsewhere = np.einsum("k,kx,ky->xy", place_shares(peaks), apart, apart)
+    return between + within_mm2.mean(axis=0) + elsewhere + FLOOR_MM**2 * np.eye(3)
 
 
 def gaussian_radius(level: float) -> float:

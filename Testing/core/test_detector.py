@@ -7,7 +7,7 @@ from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.detection import ConfidenceRegion, LandmarkResult
 from CarotidLandmarkLib.detector import DetectionCancelled, Detector, DeviceError, choose_device
 from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
-from CarotidLandmarkLib.quality import Signals, judge
+from CarotidLandmarkLib.quality import Signals, judge, share_elsewhere
 from CarotidLandmarkLib.volume import Volume, VolumeError
 
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
@@ -120,6 +120,12 @@ def test_a_level_beyond_the_calibration_is_refused(tmp_path):
     detector = Detector(save_bundle(tmp_path, calibration=calibration), "cpu")
     with pytest.raises(ValueError, match="calibrated up to 90%"):
         detector.detect(scan(), level=0.99)
+
+
+def test_only_places_far_from_the_one_taken_count_as_elsewhere():
+    places = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 4.0], [0.0, 0.0, 20.0]])
+    assert share_elsewhere(places, np.array([9.0, 9.0, 0.0])) < 1e-6
+    assert share_elsewhere(places, np.array([9.0, 0.0, 9.0])) == pytest.approx(0.5)
 
 
 def found(name, position, presence=0.99, semi_axis=2.0):

@@ -1,6 +1,7 @@
 """The chain of Loc-Nets: gradients end to end, noise, mirrored sides, orientation."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,3 +120,43 @@ def test_a_coarse_heatmap_with_two_modes_says_so():
         out = net.coarsest(pyramid)
     assert float(out.elsewhere.min()) >= 0 and float(out.elsewhere.max()) <= 1
     assert float(out.elsewhere.max()) > 0.5  # an untrained net points everywhere
+
+
+def test_the_scale_before_the_last_looks_twice_from_every_candidate_and_keeps_its_surest_look():
+    net = small_net()
+    pyramid = Pyramid(textured_scan(), net.architecture.scales_mm)
+    with torch.no_grad():
+        outputs, looks = net.search(pyramid)
+        starts = torch.cat([net.modes(outputs[0]), outputs[1].position_lps], dim=2)
+        first = net.finer(pyramid, 2, starts)
+    assert [seen.scale_mm for seen in outputs] == [4.0, 2.0, 1.0]
+    assert torch.equal(looks.centre_lps, first.position_lps)
+    for landmark in range(2):
+        best = int(looks.logits[0, landmark].flatten(1).amax(-1).argmax())
+        assert torch.equal(outputs[2].position_lps[0, landmark, 0], looks.position_lps[0, landmark, best])
+        assert torch.equal(outputs[2].logits[0, landmark, 0], looks.logits[0, landmark, best])
+
+
+def test_the_modes_of_a_heatmap_come_strongest_first_and_in_patient_space_on_both_sides():
+    net = small_net()
+    with torch.no_grad():
+        seen = net.coarsest(Pyramid(textured_scan(), net.architecture.scales_mm))
+    places = [(8, 8, 8), (8, 20, 12), (20, 10, 22)]
+    logits = torch.full_like(seen.logits, -20.0)
+    for strength, (k, j, i) in zip((10.0, 9.0, 8.0), places, strict=True):
+        logits[..., k, j, i] = strength
+    wanted = []
+    for flip in net.flipped:
+        k, j, i = (torch.tensor(places) - (torch.tensor(logits.shape[3:]) - 1) / 2).unbind(1)
+        wanted.append(seen.centre_lps[0, 0] + 4 * torch.stack([-i if flip else i, j, k], dim=1))
+    modes = net.modes(replace(seen, logits=logits, position_lps=torch.stack(wanted)[None, :, :1]))
+    torch.testing.assert_close(modes, torch.stack(wanted)[None], atol=1e-3, rtol=0)
+
+
+def test_a_chain_of_two_scales_searches_with_its_coarsest_alone():
+    net = small_net(scales_mm=(4.0, 2.0), widths=((4, 8, 8),) * 2)
+    pyramid = Pyramid(textured_scan(), net.architecture.scales_mm)
+    with torch.no_grad():
+        outputs, looks = net.search(pyramid)
+        assert torch.equal(outputs[0].position_lps, net.coarsest(pyramid).position_lps)
+    assert len(outputs) == 1 and torch.equal(looks.position_lps, outputs[0].position_lps)

@@ -87,12 +87,21 @@ def test_a_confidence_region_is_the_ellipsoid_of_its_covariance(seed, level):
 def test_the_spread_of_the_passes_reaches_the_covariance():
     generator = np.random.default_rng(0)
     samples = generator.normal(size=(5000, 3)) * [1.0, 2.0, 3.0]
-    total = uncertainty.total_covariance(samples, np.zeros((5000, 3, 3)), np.eye(3) * 900, elsewhere=0.0)
+    total = uncertainty.total_covariance(samples, np.zeros((5000, 3, 3)), np.ones((1, 3)), np.ones(1))
     assert np.allclose(np.diag(total), [1.01, 4.01, 9.01], rtol=0.06)
 
 
-def test_a_coarse_heatmap_with_a_second_mode_makes_the_region_wide():
-    samples = np.random.default_rng(0).normal(size=(50, 3)) * 0.2
-    sure = uncertainty.total_covariance(samples, np.zeros((50, 3, 3)), np.eye(3) * 900, elsewhere=0.0)
-    torn = uncertainty.total_covariance(samples, np.zeros((50, 3, 3)), np.eye(3) * 900, elsewhere=0.4)
-    assert np.sqrt(np.trace(torn)) > 30 * np.sqrt(np.trace(sure))
+def test_a_second_place_that_looks_alike_makes_the_region_long_towards_it():
+    samples, within = np.random.default_rng(0).normal(size=(50, 3)) * 0.2, np.zeros((50, 3, 3))
+    places = np.array([[10.0, 0.0, 0.0], [10.0, 0.0, 30.0]])
+    sure = uncertainty.total_covariance(samples, within, places, np.array([12.0, 4.0]))
+    torn = uncertainty.total_covariance(samples, within, places, np.array([9.0, 9.3]))
+    assert np.sqrt(np.trace(sure)) < 0.6
+    values, vectors = np.linalg.eigh(torn)
+    assert np.sqrt(values[2]) > 10 and abs(vectors[2, 2]) > 0.99 and np.sqrt(values[1]) < 0.5
+
+
+@given(st.lists(st.floats(-20, 20), min_size=1, max_size=6))
+def test_the_shares_of_the_places_are_one_together_and_the_highest_peak_has_the_largest(peaks):
+    shares = uncertainty.place_shares(np.array(peaks))
+    assert np.isclose(shares.sum(), 1) and shares[int(np.argmax(peaks))] == shares.max()

@@ -24,6 +24,7 @@ from rich.progress import Progress as Bar
 from .card import model_card
 from .checkpoint import read_run
 from .predictions import Outcome, annotated, run_cases
+from .presence import log_odds_of, platt, with_presence
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 INTENDED_USE = (
@@ -61,15 +62,24 @@ def export(run: Path, calibrate_on: Path, output: Path, name: str, version: str,
     if any(case.split == "test" for case in map(dataset.case, dataset.case_ids())):
         tests = annotated(dataset, "test")
     with tempfile.TemporaryDirectory() as folder, Bar(console=Console(stderr=True), transient=True) as bar:
-        detector = Detector(Bundle.save(Path(folder) / name, metadata, state, "Not calibrated yet."), device)
 
         def outcomes(cases: list, words: str) -> list[Outcome]:
+            detector = Detector(Bundle.save(Path(folder) / name, metadata, state, "Not calibrated yet."), device)
             task = bar.add_task(words, total=1.0)
             listed = run_cases(detector, dataset, cases, lambda _, share: bar.update(task, completed=share))
             return [outcome for _, _, found in listed for outcome in found]
 
-        scores = scores_of(outcomes(validation, "calibrating"), [landmark.name for landmark in architecture.landmarks])
-        metadata = replace(metadata, calibration=calibrate(scores, LEVELS))
+        calibrating = outcomes(validation, "calibrating")
+        scores = scores_of(calibrating, [landmark.name for landmark in architecture.landmarks])
+        log_odds, present = log_odds_of(calibrating)
+        try:
+            line = platt(log_odds, present)
+        except ValueError as error:
+            said = f"not calibrated: {error}"
+        else:
+            state = with_presence(state, *line)
+            said = f"calibrated on {len(present)} landmarks, {present.count(False)} of them absent"
+        metadata = replace(metadata, calibration=calibrate(scores, LEVELS), training={**training, "presence": said})
         accuracy = accuracy_of(outcomes(tests, "measuring"), calibrate_on.name) if tests else {}
         metadata = replace(metadata, accuracy=accuracy)
     return Bundle.save(output, metadata, state, model_card(metadata, date.today()))

@@ -95,13 +95,12 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
         samples = last.position_lps[0].double().cpu().numpy()
     seconds = (ready - begin, once - ready, _now(device) - once)
     presence = net.presence_logit(outputs).sigmoid()[0].tolist()
-    within, coarse = last.covariance_mm2[0].double().cpu().numpy(), outputs[0]
+    within = last.covariance_mm2[0].double().cpu().numpy()
     found = []
     for n, name in enumerate(NAMES):
         spread: dict[str, Any] = {}
         if passes > 1:
-            far, elsewhere = coarse.covariance_mm2[0, n, 0].double().cpu().numpy(), float(coarse.elsewhere[0, n, 0])
-            total = uncertainty.total_covariance(samples[n], within[n], far, min(1.0, max(0.0, elsewhere)))
+            total = uncertainty.total_covariance(samples[n], within[n], np.zeros((1, 3)), np.zeros(1))
             spread = {
                 "std_mm": tuple(samples[n].std(axis=0, ddof=1).tolist()),
                 "covariance_mm2": tuple(map(tuple, total.tolist())),
