@@ -152,7 +152,8 @@ class MultiScaleLocNet(nn.Module):
 
         That scale begins at each of the coarsest heatmap's modes and at what the scales between found, looks again at
         what it found there, and its surest look wins: the coarsest net often takes a place for the landmark that looks
-        alike at 4 mm and not at 1 mm, with the landmark as its second choice.
+        alike at 4 mm and not at 1 mm, with the landmark as its second choice. Without a window around modes, as in the
+        paper, it is the plain chain.
         """
         outputs = [self.coarsest(view)]
         searching = len(self.nets) - 2
@@ -160,6 +161,9 @@ class MultiScaleLocNet(nn.Module):
             return outputs, outputs[0]
         for scale in range(1, searching):
             outputs.append(self.finer(view, scale, outputs[-1].position_lps))
+        if self.architecture.mode_window_mm is None:
+            looks = self.finer(view, searching, outputs[-1].position_lps)
+            return [*outputs, looks], looks
         starts = torch.cat([self.modes(outputs[0]), *(seen.position_lps for seen in outputs[1:])], dim=2)
         looks = self.finer(view, searching, starts)
         looks = self.finer(view, searching, looks.position_lps)
@@ -167,9 +171,11 @@ class MultiScaleLocNet(nn.Module):
 
     def modes(self, seen: ScaleOutput) -> Tensor:
         """The `SEARCHED_MODES` strongest modes of heatmaps of one pass, strongest first: [B, L, modes, 3], LPS mm."""
-        window_mm, places = self.architecture.mode_window_mm, [seen.position_lps]
-        weights = heatmap_weights(seen.logits, self.architecture.heatmap)
-        while window_mm is not None and len(places) < SEARCHED_MODES:
+        window_mm = self.architecture.mode_window_mm
+        if window_mm is None:
+            return seen.position_lps
+        places, weights = [seen.position_lps], heatmap_weights(seen.logits, self.architecture.heatmap)
+        for _ in range(SEARCHED_MODES - 1):
             # Beside the window a mode still has its foot.
             weights = weights * (1 - strongest_mode(weights, seen.scale_mm, 1.5 * window_mm))
             offset, _ = windowed_centre(weights, seen.scale_mm, window_mm)

@@ -160,3 +160,13 @@ def test_a_chain_of_two_scales_searches_with_its_coarsest_alone():
         outputs, looks = net.search(pyramid)
         assert torch.equal(outputs[0].position_lps, net.coarsest(pyramid).position_lps)
     assert len(outputs) == 1 and torch.equal(looks.position_lps, outputs[0].position_lps)
+
+
+def test_the_papers_nets_search_as_a_plain_chain():
+    net = small_net(mode_window_mm=None)
+    pyramid = Pyramid(textured_scan(), net.architecture.scales_mm)
+    with torch.no_grad():
+        outputs, looks = net.search(pyramid)
+        chain = net(pyramid)
+    for seen, plain in zip([*outputs[:2], looks], chain, strict=False):
+        assert torch.equal(seen.position_lps, plain.position_lps)

@@ -1,6 +1,5 @@
 """Unseen necks for validation: rendered where the chain looks, which may be anywhere."""
 
-
 import pytest
 import torch
 from carotid_training.module import ChainModule

@@ -86,7 +86,8 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
     begin = _now(device)
     pyramid = Pyramid(volume, net.architecture.scales_mm, device)
     ready = _now(device)
-    outputs = net(pyramid)
+    outputs, looks = net.search(pyramid)
+    outputs.append(net.finer(pyramid, len(net.nets) - 1, outputs[-1].position_lps))
     last = outputs[-1]
     samples = last.position_lps[0].double().cpu().numpy()
     once = _now(device)
@@ -96,11 +97,12 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
     seconds = (ready - begin, once - ready, _now(device) - once)
     presence = net.presence_logit(outputs).sigmoid()[0].tolist()
     within = last.covariance_mm2[0].double().cpu().numpy()
+    places, peaks = (values[0].double().cpu().numpy() for values in (looks.position_lps, looks.peak))
     found = []
     for n, name in enumerate(NAMES):
         spread: dict[str, Any] = {}
         if passes > 1:
-            total = uncertainty.total_covariance(samples[n], within[n], np.zeros((1, 3)), np.zeros(1))
+            total = uncertainty.total_covariance(samples[n], within[n], places[n], peaks[n])
             spread = {
                 "std_mm": tuple(samples[n].std(axis=0, ddof=1).tolist()),
                 "covariance_mm2": tuple(map(tuple, total.tolist())),
