@@ -74,7 +74,6 @@ class ScaleOutput:
     position_lps: Tensor  # [B, L, P, 3] mm
     covariance_mm2: Tensor  # [B, L, P, 3, 3]: the heatmap's own spread, second modes included
     peak: Tensor  # [B, L, P]: the largest logit
-    elsewhere: Tensor  # [B, L, P]: share of the heatmap outside the window around its strongest mode
     descriptor: Tensor  # [B, L, P, D]: what the presence head reads
     logits: Tensor  # [B, L, P, k, j, i], mirrored landmarks still mirrored
     centre_lps: Tensor  # [B, L, P, 3]: the middle of the patch
@@ -155,30 +154,23 @@ class MultiScaleLocNet(nn.Module):
         alike at 4 mm and not at 1 mm, with the landmark as its second choice. Without a window around modes, as in the
         paper, it is the plain chain.
         """
-        outputs = [self.coarsest(view)]
-        searching = len(self.nets) - 2
-        if searching == 0:
-            return outputs, outputs[0]
-        for scale in range(1, searching):
-            outputs.append(self.finer(view, scale, outputs[-1].position_lps))
-        if self.architecture.mode_window_mm is None:
-            looks = self.finer(view, searching, outputs[-1].position_lps)
-            return [*outputs, looks], looks
-        starts = torch.cat([self.modes(outputs[0]), *(seen.position_lps for seen in outputs[1:])], dim=2)
-        looks = self.finer(view, searching, starts)
+        searching, window_mm = len(self.nets) - 2, self.architecture.mode_window_mm
+        if searching == 0 or window_mm is None:
+            outputs = self(view, depth=searching + 1)
+            return outputs, outputs[-1]
+        outputs = self(view, depth=searching)
+        starts = [self.modes(outputs[0], window_mm), *(seen.position_lps for seen in outputs[1:])]
+        looks = self.finer(view, searching, torch.cat(starts, dim=2))
         looks = self.finer(view, searching, looks.position_lps)
         return [*outputs, looks.surest()], looks
 
-    def modes(self, seen: ScaleOutput) -> Tensor:
+    def modes(self, seen: ScaleOutput, window_mm: float) -> Tensor:
         """The `SEARCHED_MODES` strongest modes of heatmaps of one pass, strongest first: [B, L, modes, 3], LPS mm."""
-        window_mm = self.architecture.mode_window_mm
-        if window_mm is None:
-            return seen.position_lps
         places, weights = [seen.position_lps], heatmap_weights(seen.logits, self.architecture.heatmap)
         for _ in range(SEARCHED_MODES - 1):
             # Beside the window a mode still has its foot.
             weights = weights * (1 - strongest_mode(weights, seen.scale_mm, 1.5 * window_mm))
-            offset, _ = windowed_centre(weights, seen.scale_mm, window_mm)
+            offset = windowed_centre(weights, seen.scale_mm, window_mm)
             places.append(seen.centre_lps + offset * self._mirror(self.flipped, offset))
         return torch.cat(places, dim=2)
 
@@ -222,7 +214,7 @@ class MultiScaleLocNet(nn.Module):
         if self.architecture.heatmap == "softmax":
             logits = LOGIT_BOUND * torch.tanh(logits / LOGIT_BOUND)
         weights = heatmap_weights(logits, self.architecture.heatmap)
-        offset, kept = windowed_centre(weights, spacing, self.architecture.mode_window_mm)
+        offset = windowed_centre(weights, spacing, self.architecture.mode_window_mm)
         covariance = heatmap_covariance(weights.detach(), spacing)
         mirror = self._mirror(flipped, centre_lps)
         # The peak against the mean says how sure the net is; the pooled features say of what. Normalised, for their
@@ -238,7 +230,6 @@ class MultiScaleLocNet(nn.Module):
             position_lps=centre_lps + offset * mirror,
             covariance_mm2=covariance * (mirror[..., :, None] * mirror[..., None, :]),
             peak=peak[..., 0],
-            elsewhere=1 - kept,
             descriptor=torch.cat([pooled, peak / 10, sharpness / 10], dim=-1),
             logits=logits,
             centre_lps=centre_lps,
@@ -250,11 +241,10 @@ class MultiScaleLocNet(nn.Module):
         return like.new_tensor([[-1.0 if flip else 1.0, 1.0, 1.0] for flip in flipped])[:, None]
 
 
-def windowed_centre(weights: Tensor, spacing_mm: float, window_mm: float | None) -> tuple[Tensor, Tensor]:
-    """Centre of mass [..., 3] in mm of each heatmap's strongest mode (None: of the whole), and its share [...]."""
+def windowed_centre(weights: Tensor, spacing_mm: float, window_mm: float | None) -> Tensor:
+    """Centre of mass [..., 3] in mm of each heatmap's strongest mode (None: of the whole)."""
     inside = weights if window_mm is None else weights * strongest_mode(weights, spacing_mm, window_mm)
-    kept = inside.sum((-3, -2, -1))
-    return centre_of_mass(inside / kept.clamp(min=1e-12)[..., None, None, None], spacing_mm), kept
+    return centre_of_mass(inside / inside.sum((-3, -2, -1), keepdim=True).clamp(min=1e-12), spacing_mm)
 
 
 def strongest_mode(weights: Tensor, spacing_mm: float, window_mm: float) -> Tensor:

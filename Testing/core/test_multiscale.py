@@ -113,21 +113,12 @@ def test_the_strongest_mode_is_the_heaviest_place_and_nothing_far_from_it():
     assert float((weights * mask).sum()) == pytest.approx(0.4)
 
 
-def test_a_coarse_heatmap_with_two_modes_says_so():
-    net, volume = small_net(), textured_scan()
-    pyramid = Pyramid(volume, net.architecture.scales_mm)
-    with torch.no_grad():
-        out = net.coarsest(pyramid)
-    assert float(out.elsewhere.min()) >= 0 and float(out.elsewhere.max()) <= 1
-    assert float(out.elsewhere.max()) > 0.5  # an untrained net points everywhere
-
-
 def test_the_scale_before_the_last_looks_twice_from_every_candidate_and_keeps_its_surest_look():
     net = small_net()
     pyramid = Pyramid(textured_scan(), net.architecture.scales_mm)
     with torch.no_grad():
         outputs, looks = net.search(pyramid)
-        starts = torch.cat([net.modes(outputs[0]), outputs[1].position_lps], dim=2)
+        starts = torch.cat([net.modes(outputs[0], 16.0), outputs[1].position_lps], dim=2)
         first = net.finer(pyramid, 2, starts)
     assert [seen.scale_mm for seen in outputs] == [4.0, 2.0, 1.0]
     assert torch.equal(looks.centre_lps, first.position_lps)
@@ -149,7 +140,7 @@ def test_the_modes_of_a_heatmap_come_strongest_first_and_in_patient_space_on_bot
     for flip in net.flipped:
         k, j, i = (torch.tensor(places) - (torch.tensor(logits.shape[3:]) - 1) / 2).unbind(1)
         wanted.append(seen.centre_lps[0, 0] + 4 * torch.stack([-i if flip else i, j, k], dim=1))
-    modes = net.modes(replace(seen, logits=logits, position_lps=torch.stack(wanted)[None, :, :1]))
+    modes = net.modes(replace(seen, logits=logits, position_lps=torch.stack(wanted)[None, :, :1]), 16.0)
     torch.testing.assert_close(modes, torch.stack(wanted)[None], atol=1e-3, rtol=0)
 
 

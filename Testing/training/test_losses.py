@@ -12,7 +12,6 @@ def output(position, logits=None, centre=(0.0, 0.0, 0.0), scale=1.0):
         scale_mm=scale,
         position_lps=torch.as_tensor(position).view(1, 1, 1, 3),
         covariance_mm2=torch.eye(3).view(1, 1, 1, 3, 3),
-        elsewhere=torch.zeros(1, 1, 1),
         peak=torch.zeros(1, 1, 1),
         descriptor=torch.zeros(1, 1, 1, 4),
         logits=logits,
