@@ -132,9 +132,9 @@ def test_the_modes_of_a_heatmap_come_strongest_first_and_in_patient_space_on_bot
     net = small_net()
     with torch.no_grad():
         seen = net.coarsest(Pyramid(textured_scan(), net.architecture.scales_mm))
-    places = [(8, 8, 8), (8, 20, 12), (20, 10, 22)]
+    places = [(8, 8, 8), (8, 20, 12)]
     logits = torch.full_like(seen.logits, -20.0)
-    for strength, (k, j, i) in zip((10.0, 9.0, 8.0), places, strict=True):
+    for strength, (k, j, i) in zip((10.0, 9.0), places, strict=True):
         logits[..., k, j, i] = strength
     wanted = []
     for flip in net.flipped:
