@@ -1,0 +1,105 @@
+"""A learning curve over several runs, each checkpoint measured as the program detects: whole scans, search, noise.
+
+    python Testing/benchmarks/learning_curve.py DATASET 0.9=runs/coarse 1.35=runs/whole 1.85=CHECKPOINT 2.4=runs/longer
+
+`carotid-train curve` shows what one run measured of itself, one pass on a few necks. Here the checkpoints of runs that
+begin where others ended are measured alike, on the validation cases of a dataset. Detections are kept in --runs:
+stopped, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from carotid_training.checkpoint import read_run
+from carotid_training.evaluate import Settings, detect_cases
+from carotid_training.evaluation_figures import save
+from carotid_training.export import metadata_of
+from carotid_training.metrics import Estimate, bootstrap, error_statistics, errors_mm
+from carotid_training.predictions import Outcome, annotated
+from CarotidLandmarkLib.bundle import Bundle
+from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.memory import keep_freed_memory
+from matplotlib.figure import Figure
+from tables import Row, write_table
+
+GOAL_MM = 2.0
+
+
+def measured(checkpoint: Path, dataset: Dataset, folder: Path, settings: Settings) -> list[Outcome]:
+    """What a run's weights find in the validation cases; a landmark called missing has no error."""
+    architecture, state, training = read_run(checkpoint)
+    with tempfile.TemporaryDirectory() as temporary:
+        metadata = metadata_of(architecture, "checkpoint", "0", training)
+        detector = Detector(Bundle.save(Path(temporary) / "checkpoint", metadata, state, ""), settings.device)
+        cases = annotated(dataset, "validation")
+        return detect_cases(detector, dataset, cases, folder, settings, lambda words, share: None)
+
+
+def line(hours: float, steps: int, outcomes: list[Outcome]) -> tuple[Row, Estimate]:
+    """A row of the table, millimetres over the landmarks found, and the mean with its 95 % interval."""
+    errors = errors_mm(outcomes)
+    statistics = error_statistics(errors)
+    groups = [outcome.group for outcome in outcomes if outcome.truth_lps is not None]
+    mean = bootstrap(groups, lambda rows: {"mean": float(np.nanmean(errors[rows]))})["mean"]
+    row: Row = {
+        "hours of training": hours,
+        "steps of the run": steps,
+        "landmarks": len(errors),
+        "missed": int(np.isnan(errors).sum()),
+        "mean (mm)": f"{mean.value:.2f} ({mean.low:.2f} to {mean.high:.2f})",
+        "median": statistics["median"],
+        "95th percentile": statistics["p95"],
+        "over 10 mm": f"{np.mean(errors[~np.isnan(errors)] > 10):.0%}",
+    }
+    return row, mean
+
+
+def figure(hours: list[float], means: list[Estimate]) -> Figure:
+    """Mean error with its interval against hours of training."""
+    drawn = Figure(figsize=(5, 3.4), layout="constrained", facecolor="white")
+    axes = drawn.subplots()
+    values = np.array(means, dtype=float)
+    axes.errorbar(hours, values[:, 0], np.abs(values[:, 1:] - values[:, :1]).T, marker="o", capsize=2, color="#1971c2")
+    axes.axhline(GOAL_MM, color="#868e96", lw=1, ls="--", label=f"{GOAL_MM:g} mm")
+    axes.set(xlabel="hours of training", ylabel="mean error (mm), 95 % interval", xlim=(0, None), ylim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return drawn
+
+
+def main(
+    dataset: Annotated[Path, typer.Argument(help="Annotated; its validation cases are used.")],
+    points: Annotated[list[str], typer.Argument(help="HOURS=RUN or HOURS=CHECKPOINT, in the order of training.")],
+    passes: int = 10,
+    runs: Annotated[Path, typer.Option(help="Folder for the detections.")] = Path("runs/learning-curve"),
+    output: Annotated[Path, typer.Option(help="Folder of table and picture.")] = Path("docs/benchmarks"),
+) -> None:
+    """Detect with every checkpoint, compare."""
+    opened, rows, hours, means = Dataset.open(dataset), [], [], []
+    for point in points:
+        when, _, checkpoint = point.partition("=")
+        steps = read_run(Path(checkpoint))[2]["steps"]
+        outcomes = measured(Path(checkpoint), opened, runs / when, Settings(passes=passes))
+        row, mean = line(float(when), steps, outcomes)
+        print(row, flush=True)
+        rows.append(row)
+        hours.append(float(when))
+        means.append(mean)
+    cases = len(annotated(opened, "validation"))
+    text = (
+        f"Mean error on {cases} digital necks that no training saw (synthetic, nothing about patients), {passes} "
+        "passes. Hours of one training after the other, without the rendering that went before."
+    )
+    save(figure(hours, means), output, "learning-curve")
+    print(write_table(output, "learning-curve", "Learning curve", text, rows))
+
+
+if __name__ == "__main__":
+    keep_freed_memory()  # as the commands do
+    typer.run(main)
