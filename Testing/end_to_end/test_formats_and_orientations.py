@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -84,3 +86,14 @@ def test_every_format_and_orientation_gives_the_same_points(
             assert read.orientation == volume.orientation
         distance = np.linalg.norm(points(detector, read) - answer, axis=1)
         assert distance.max() < TOLERANCE_MM, f"{file.name} in {orientation}: {distance.round(2)} mm away"
+
+
+def test_a_middle_scale_that_goes_astray_does_not_take_the_answer_with_it(sample, detector, answer, monkeypatch):
+    finer = detector.net.finer
+
+    def astray(view, scale, centre_lps):
+        seen = finer(view, scale, centre_lps)
+        return replace(seen, position_lps=seen.position_lps + 60.0) if scale == 1 else seen
+
+    monkeypatch.setattr(detector.net, "finer", astray)
+    assert np.linalg.norm(points(detector, sample) - answer, axis=1).max() < 0.5
