@@ -12,6 +12,7 @@ from .uncertainty import place_shares
 
 SURE_PRESENCE = 0.9
 WIDE_SEMI_AXIS_MM = 6.0
+# More than one chance in ten that the search should have taken another place, more than 5 mm away.
 ELSEWHERE_SHARE = 0.1
 OTHER_PLACE_MM = 5.0
 # Unenhanced blood and muscle stay below 80 HU, enhanced arteries begin near 150 HU (120 kV).
