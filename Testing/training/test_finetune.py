@@ -13,6 +13,7 @@ import pytest
 import torch
 import typer
 from carotid_training import finetune
+from carotid_training.checkpoint import read_run
 from carotid_training.comparison import COST, MISTAKE_MM, compare
 from carotid_training.disk import CaseBatches
 from carotid_training.evaluate import Settings
@@ -113,8 +114,10 @@ def test_a_model_that_got_better_is_listed_by_name_with_its_record(dataset, doub
     assert [bundle.metadata.name for bundle in available_bundles() if bundle.path == new.path] == ["lyon-1"]
     start = new.metadata.training["start_from"]
     assert (start["model"], start["weights_sha256"]) == ("doubtful 0.1", doubtful.metadata.weights_sha256)
-    assert new.metadata.training["steps"] == 2
-    assert any(not torch.equal(new.state[name], doubtful.state[name]) for name in new.state)
+    assert new.metadata.training["steps"] == 2 and new.metadata.training["learnt_share"] == 0.5
+    _, last, _ = read_run(output)
+    assert any(not torch.equal(last[name], doubtful.state[name]) for name in last)
+    assert all(torch.allclose(new.state[name], (doubtful.state[name] + last[name]) / 2) for name in last)
     with (output / "comparison.csv").open(newline="") as file:
         rows = {row["measure"]: row for row in csv.DictReader(file)}
     assert float(rows[COST]["before"]) == MISTAKE_MM and float(rows[COST]["after"]) < 10
