@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -91,14 +91,16 @@ class ScaleOutput:
             index = best.reshape(*best.shape, *[1] * (values.ndim - 3)).expand(-1, -1, -1, *values.shape[3:])
             return values.gather(2, index)
 
-        names = [field.name for field in fields(self) if field.name != "scale_mm"]
-        return ScaleOutput(self.scale_mm, **{name: taken(getattr(self, name)) for name in names})
+        return replace(self, **{name: taken(values) for name, values in self._tensors().items()})
 
     @classmethod
     def joined(cls, parts: Sequence[ScaleOutput]) -> ScaleOutput:
         """The passes of several batches as one output."""
-        names = [field.name for field in fields(cls) if field.name != "scale_mm"]
-        return cls(parts[0].scale_mm, **{name: torch.cat([getattr(part, name) for part in parts], 2) for name in names})
+        each = [part._tensors() for part in parts]
+        return replace(parts[0], **{name: torch.cat([tensors[name] for tensors in each], 2) for name in each[0]})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: value for name, value in vars(self).items() if name != "scale_mm"}
 
 
 class MultiScaleLocNet(nn.Module):
