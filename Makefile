@@ -25,6 +25,7 @@ benchmark: $(READY)
 	$(BIN)/python Testing/benchmarks/throughput.py $(CONFIGS)
 	$(BIN)/python Testing/benchmarks/memory.py train
 	$(BIN)/python Testing/benchmarks/memory.py detect
+	$(BIN)/python Testing/benchmarks/detection_time.py
 
 # The paper's Table 1 on digital necks, cohort included: docs/reproduction.md. Stopped half-way, each goes on from there.
 table1 table1-small: $(READY)

@@ -106,3 +106,11 @@ def test_a_table_is_the_same_for_people_and_for_programs(equivariance, tmp_path)
     ]
     with (tmp_path / "t.csv").open() as file:
         assert [float(row["mean mm"]) for row in csv.DictReader(file)] == [0.12345, 2.0]
+
+
+def test_the_first_detection_does_not_count_in_the_median_of_those_after_it(equivariance):
+    detection_time = importlib.import_module("detection_time")
+    timings = [dict.fromkeys(detection_time.PARTS, seconds) for seconds in (60.0, 3.0, 2.0, 4.0)]
+    first, later = detection_time.rows_of("cpu", timings)
+    assert (first["total (s)"], later["total (s)"]) == (60.0, 3.0)
+    assert later["detection"] == "median of 3 more"
