@@ -1,6 +1,6 @@
 """What a model gains from 10, 20, 40 corrected cases of a style of neck it does poorly on, and loses on the others.
 
-    carotid-train synthesize --cases 80 --seed 7 --length 120 180 --styles STYLE --output style
+    carotid-train synthesize --cases 120 --seed 7 --length 120 180 --styles STYLE --output style
     carotid-train synthesize --cases 40 --seed 8 --length 120 180 --styles OTHERS --output original
     python Testing/benchmarks/correction_curve.py style --original original --rehearse OTHERS \\
         --model BUNDLE --output curve
@@ -101,12 +101,15 @@ def choose_cases(
     """The ids of unseen cases, drawn at random, and for each order the others, as many as the largest count.
 
     The same cases are unseen for every order and count; a longer list begins like a shorter one. Raises DatasetError
-    when there are too few cases, or some without a prediction.
+    when there are too few cases to choose from, or some without a prediction.
     """
     wanted = unseen + max(counts)
     ids = style.case_ids()
-    if len(ids) < wanted:
-        raise DatasetError(f"{style.path.name} has {len(ids)} cases and {wanted} are needed; synthesize more.")
+    if len(ids) <= wanted:
+        raise DatasetError(
+            f"{style.path.name} has {len(ids)} cases and more than {wanted} are needed, or both orders would choose "
+            "the same; synthesize more."
+        )
     bare = [case_id for case_id in ids if style.case(case_id).prediction() is None]
     if bare:
         raise DatasetError(

@@ -59,9 +59,11 @@ class TestChoice:
         assert len({tuple(curve.choose_cases(style, (4,), 5, seed)[0]) for seed in range(8)}) > 4
         assert curve.choose_cases(style, (2,), 5, seed=1)[1]["random"] == once[1]["random"][:2]
 
-    def test_too_few_cases_are_refused(self, curve, style):
-        with pytest.raises(DatasetError, match="has 12 cases and 13 are needed"):
-            curve.choose_cases(style, (2, 8), 5, seed=0)
+    def test_so_few_cases_that_both_orders_would_choose_the_same_are_refused(self, curve, style):
+        with pytest.raises(DatasetError, match="has 12 cases and more than 12 are needed"):
+            curve.choose_cases(style, (2, 7), 5, seed=0)
+        _, queues = curve.choose_cases(style, (2, 6), 5, seed=0)
+        assert set(queues["uncertain"]) != set(queues["random"])
 
     def test_cases_without_a_prediction_are_refused(self, curve, style, case_volume):
         style.add_case(case_volume, "new")
