@@ -63,15 +63,16 @@ class Sample:
     def facts(self) -> dict[str, float | str | bool]:
         """What the cohort tables report: the scan, the landmarks in it, and the neck's own facts."""
         p, truth = self.scanner.protocol, self.truth
+        scale = float(self.scanner.gantry_to_lps[:3, 0].norm())  # below 1 for a shift to smaller patients
         facts: dict[str, float | str | bool] = {
             "seed": self.seed,
             "style": self.neck.style,
             "region": self.scanner.region,
             "mirrored": self.scanner.mirrored,
-            "in_plane_mm": round(p.pixel_mm, 4),
-            "slice_spacing_mm": p.slice_mm,
-            "slice_thickness_mm": round(p.thickness_mm, 3),
-            "length_mm": round(self.scanner.slices * p.slice_mm, 1),
+            "in_plane_mm": round(scale * p.pixel_mm, 4),
+            "slice_spacing_mm": round(scale * p.slice_mm, 4),
+            "slice_thickness_mm": round(scale * p.thickness_mm, 3),
+            "length_mm": round(scale * self.scanner.slices * p.slice_mm, 1),
             "noise_hu": round(p.noise_hu, 1),
             "metal": len(self.neck.metal) > 0,
         }

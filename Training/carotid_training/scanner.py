@@ -1,7 +1,7 @@
 """The scanner: one CT of a digital neck, whole (`Scanner.acquire`) or only where training looks (`Scanner.view`).
 
 Frames, all in millimetres: neck (the neck's own), gantry (x and y in the axial plane, z along the table, origin in the
-middle of the scan) and LPS (patient space, as written in the file).
+middle of the scan) and LPS (patient space, as written in the file; smaller than the others for a child).
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Scanner:
     protocol: Protocol
     region: Region
     slices: int
-    gantry_to_lps: Tensor  # [4, 4] float64
-    neck_to_lps: Tensor  # [4, 4] float64, a reflection where the neck is mirrored
+    gantry_to_lps: Tensor  # [4, 4] float64, with a scale where the patient is a child
+    neck_to_lps: Tensor  # [4, 4] float64, the same, and a reflection where the neck is mirrored
     seed: int
 
     @classmethod

@@ -5,14 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from .protocol import Protocol
+import torch
+
 from .scanner import Scanner
 
-# Training draws slices up to 3 mm, noise up to 45 HU, and enhancement down to 0.58 of the vessel's own.
-SHIFTS: dict[str, Callable[[Protocol], Protocol]] = {
-    "thick-slices": lambda usual: replace(usual, slice_mm=5.0, thickness_mm=5.0),
-    "noise": lambda usual: replace(usual, noise_hu=80.0),
-    "weak-contrast": lambda usual: replace(usual, contrast_gain=0.4),
+CHILD = 0.6
+
+
+def _rescanned(**changed: float) -> Callable[[Scanner], Scanner]:
+    """The same patient in the same place under another protocol; the scan stays as long as it is."""
+
+    def rescanned(usual: Scanner) -> Scanner:
+        protocol = replace(usual.protocol, **changed)  # type: ignore[arg-type]
+        slices = max(2, round(usual.slices * usual.protocol.slice_mm / protocol.slice_mm))
+        return replace(usual, protocol=protocol, slices=slices)
+
+    return rescanned
+
+
+def _child(usual: Scanner) -> Scanner:
+    """Everything smaller in patient millimetres, voxels included, as when a child is scanned to the same picture."""
+    shrink = torch.diag(torch.tensor([CHILD, CHILD, CHILD, 1.0], dtype=torch.float64))
+    return replace(usual, gantry_to_lps=shrink @ usual.gantry_to_lps, neck_to_lps=shrink @ usual.neck_to_lps)
+
+
+# Training draws slices up to 3 mm, noise up to 45 HU, enhancement down to 0.58 of the vessel's own, necks down to 0.67.
+SHIFTS: dict[str, Callable[[Scanner], Scanner]] = {
+    "thick-slices": _rescanned(slice_mm=5.0, thickness_mm=5.0),
+    "noise": _rescanned(noise_hu=80.0),
+    "weak-contrast": _rescanned(contrast_gain=0.4),
+    "child": _child,
 }
 
 
@@ -23,8 +45,6 @@ def check_shift(name: str) -> None:
 
 
 def shifted(scanner: Scanner, name: str) -> Scanner:
-    """The same patient in the same place, scanned with a shift; the scan stays as long as it is. Raises ValueError."""
+    """The same patient, scanned with a shift. Raises ValueError."""
     check_shift(name)
-    moved = SHIFTS[name](scanner.protocol)
-    slices = max(2, round(scanner.slices * scanner.protocol.slice_mm / moved.slice_mm))
-    return replace(scanner, protocol=moved, slices=slices)
+    return SHIFTS[name](scanner)
