@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -91,13 +91,13 @@ class ScaleOutput:
             index = best.reshape(*best.shape, *[1] * (values.ndim - 3)).expand(-1, -1, -1, *values.shape[3:])
             return values.gather(2, index)
 
-        return replace(self, **{name: taken(values) for name, values in self._tensors().items()})
+        return ScaleOutput(self.scale_mm, **{name: taken(values) for name, values in self._tensors().items()})
 
     @classmethod
     def joined(cls, parts: Sequence[ScaleOutput]) -> ScaleOutput:
         """The passes of several batches as one output."""
         each = [part._tensors() for part in parts]
-        return replace(parts[0], **{name: torch.cat([tensors[name] for tensors in each], 2) for name in each[0]})
+        return cls(parts[0].scale_mm, **{name: torch.cat([part[name] for part in each], 2) for name in each[0]})
 
     def _tensors(self) -> dict[str, Tensor]:
         return {name: value for name, value in vars(self).items() if name != "scale_mm"}
