@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from carotid_training.comparison import COST, MISTAKE_MM, RULE
 from carotid_training.evaluate import Settings, detect_cases
 from carotid_training.evaluation_figures import save
 from carotid_training.metrics import Estimate, bootstrap, error_statistics
@@ -60,6 +61,13 @@ class Mark:
     found: bool
     error_mm: float | None
 
+    @property
+    def cost_mm(self) -> float:
+        """As `carotid_training.comparison.cost_mm`."""
+        if self.error_mm is not None:
+            return self.error_mm
+        return MISTAKE_MM if self.present or self.found else 0.0
+
 
 Marks = dict[str, Mark]  # "case/landmark" -> mark
 
@@ -79,8 +87,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """What the curve shows of a point on one set. The mean is over the landmarks found, the change over those that both
-    models found; intervals are 95 %, resampling patients."""
+    """What the curve shows of a point on one set. The cost is over all landmarks, the mean over those found, the change
+    over those that both models found; intervals are 95 %, resampling patients."""
 
     order: str
     cases: int
@@ -89,6 +97,7 @@ class Line:
     present: int
     missed: int
     false_alarms: int
+    cost_mm: Estimate
     mean_mm: Estimate
     median_mm: float
     p95_mm: float
@@ -192,6 +201,12 @@ def change(before: Marks, after: Marks) -> Estimate:
     return mean_with_interval(values, [before[key].group for key in keys])
 
 
+def cost_change(before: Marks, after: Marks) -> Estimate:
+    """Mean of after minus before of all landmarks' costs, mm, with its 95 % interval."""
+    values = np.array([after[key].cost_mm - mark.cost_mm for key, mark in before.items()])
+    return mean_with_interval(values, [mark.group for mark in before.values()])
+
+
 def mean_with_interval(values: np.ndarray, groups: Sequence[str]) -> Estimate:
     """The mean of values [n], NaN left out, with a 95 % interval that resamples patients (``groups``)."""
 
@@ -216,6 +231,9 @@ def line(point: Point, before: Point, measured_on: str) -> Line:
         present=len(there),
         missed=int(np.isnan(errors).sum()),
         false_alarms=sum(mark.found and not mark.present for mark in marks.values()),
+        cost_mm=mean_with_interval(
+            np.array([mark.cost_mm for mark in marks.values()]), [mark.group for mark in marks.values()]
+        ),
         mean_mm=mean,
         median_mm=statistics["median"],
         p95_mm=statistics["p95"],
@@ -238,10 +256,11 @@ def curve_csv(lines: Sequence[Line]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ["measured_on", "order", "cases", "listed", "present", "missed", "false_alarms", "mean_mm", "mean_low_95",
-         "mean_high_95", "median_mm", "p95_mm", "change_mm", "change_low_95", "change_high_95"]
+         "mean_high_95", "median_mm", "p95_mm", "change_mm", "change_low_95", "change_high_95", "cost_mm",
+         "cost_low_95", "cost_high_95"]
     )  # fmt: skip
     for row in lines:
-        numbers = (*row.mean_mm, row.median_mm, row.p95_mm, *row.change_mm)
+        numbers = (*row.mean_mm, row.median_mm, row.p95_mm, *row.change_mm, *row.cost_mm)
         writer.writerow(
             [row.measured_on, row.order, row.cases, "yes" if row.listed else "no", row.present, row.missed,
              row.false_alarms, *("" if math.isnan(number) else f"{number:.3f}" for number in numbers)]
@@ -255,20 +274,23 @@ def curve_markdown(lines: Sequence[Line], points: Sequence[Point], facts: dict[s
     text += [f"- {key}: {value}" for key, value in facts.items()] + [""]
     for name in (STYLE, ORIGINAL):
         text += [f"## On unseen cases of the {name}", ""]
-        text += ["| order | corrected | mean (mm) | median | 95th percentile | missed | false alarms | change (mm) "]
-        text[-1] += "| listed |"
-        text += ["|---" * 9 + "|"]
+        text += [f"| order | corrected | {COST} | missed | false alarms | mean (mm) | median | 95th percentile "]
+        text[-1] += "| change (mm) | listed |"
+        text += ["|---" * 10 + "|"]
         for row in lines:
             if row.measured_on == name:
                 text.append(
-                    f"| {row.order if row.cases else 'before'} | {row.cases} | {_interval(row.mean_mm)} | "
-                    f"{row.median_mm:.2f} | {row.p95_mm:.2f} | {row.missed} of {row.present} | {row.false_alarms} | "
+                    f"| {row.order if row.cases else 'before'} | {row.cases} | {_interval(row.cost_mm)} | "
+                    f"{row.missed} of {row.present} | {row.false_alarms} | {_interval(row.mean_mm)} | "
+                    f"{row.median_mm:.2f} | {row.p95_mm:.2f} | "
                     f"{_interval(row.change_mm, '+') if row.cases else '–'} | {'yes' if row.listed else 'no'} |"
                 )
         text.append("")
     text += [
-        "Means are over the landmarks that were found; changes are after minus before over those that both models",
-        "found. In brackets: 95 % intervals, resampling patients.", "", "## The questions", "",
+        f"Cost: {RULE.partition(': ')[2].partition('. ')[0]}. Means are over the landmarks that were found;",
+        "changes are after minus before over those that both models found. In brackets: 95 % intervals, resampling",
+        "patients.", "",
+        "## The questions", "",
     ]  # fmt: skip
     for row in lines:
         if row.cases and row.measured_on == ORIGINAL:
@@ -282,19 +304,20 @@ def curve_markdown(lines: Sequence[Line], points: Sequence[Point], facts: dict[s
         uncertain, random = (by_order.get((order, cases)) for order in ORDERS)
         if uncertain is not None and random is not None:
             text.append(
-                f"- {cases} cases: uncertainty-first minus random order {_interval(change(random, uncertain), '+')} mm"
+                f"- {cases} cases: cost of uncertainty-first minus that of random order "
+                f"{_interval(cost_change(random, uncertain), '+')} mm"
             )
     return "\n".join(text) + "\n"
 
 
 def curve_figure(lines: Sequence[Line]) -> Figure:
-    """Mean error against the number of corrected cases, one line per order; left the style, right the original ones."""
+    """Mean cost against the number of corrected cases, one line per order; left the style, right the original ones."""
     figure = Figure(figsize=(9, 3.8), layout="constrained", facecolor="white")
     for axes, name in zip(figure.subplots(1, 2), (STYLE, ORIGINAL), strict=True):
         before = next(row for row in lines if row.measured_on == name and not row.cases)
         for order, colour, aside in zip(ORDERS, ("#1971c2", "#e8590c"), (-0.4, 0.4), strict=True):
             rows = [before, *(row for row in lines if row.measured_on == name and row.cases and row.order == order)]
-            means = np.array([row.mean_mm for row in rows], dtype=float)
+            means = np.array([row.cost_mm for row in rows], dtype=float)
             reach = np.abs(means[:, 1:] - means[:, :1]).T
             places = [row.cases + aside if row.cases else 0 for row in rows]
             axes.errorbar(
@@ -302,11 +325,11 @@ def curve_figure(lines: Sequence[Line]) -> Figure:
                 elinewidth=0.8, capsize=2, label=f"{order} first" if order == "uncertain" else "random order",
             )  # fmt: skip
         if name == ORIGINAL:
-            allowed = before.mean_mm.value + ALLOWED_LOSS_MM
+            allowed = before.cost_mm.value + ALLOWED_LOSS_MM
             axes.axhline(allowed, color="#868e96", lw=1, ls="--", label=f"+{ALLOWED_LOSS_MM} mm")
         axes.set_title(f"unseen cases of the {name}", fontsize=10, loc="left")
-        axes.set(xlabel="corrected cases", ylabel="mean error (mm), 95 % interval", xticks=[0, *_counts(lines)])
-        marks = [value for row in lines if row.measured_on == name for value in (row.mean_mm.value, row.mean_mm.high)]
+        axes.set(xlabel="corrected cases", ylabel="mean cost (mm), 95 % interval", xticks=[0, *_counts(lines)])
+        marks = [value for row in lines if row.measured_on == name for value in (row.cost_mm.value, row.cost_mm.high)]
         axes.set_ylim(0, 1.1 * np.nanmax([*marks, ALLOWED_LOSS_MM]))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)

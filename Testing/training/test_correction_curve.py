@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from carotid_training.comparison import MISTAKE_MM
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 
 LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
@@ -142,6 +143,12 @@ class TestTables:
             2 + np.arange(20).mean() / 20, abs=1e-3
         )
 
+    def test_a_miss_and_a_false_alarm_cost_what_they_cost_in_fine_tuning(self, curve, written):
+        with (written / "curve.csv").open(newline="") as stream:
+            before = next(csv.DictReader(stream))
+        errors = 5 + np.arange(19) / 20
+        assert float(before["cost_mm"]) == pytest.approx((errors.sum() + 2 * MISTAKE_MM) / 40, abs=1e-3)
+
     def test_the_change_is_over_landmarks_that_both_models_found(self, curve, written):
         with (written / "curve.csv").open(newline="") as stream:
             changes = {
@@ -155,8 +162,8 @@ class TestTables:
         text = (written / "curve.md").read_text()
         assert "10 cases, uncertain order: original styles +0.10 mm (at most +0.2 mm): kept" in text
         assert "10 cases, random order: original styles +0.30 mm (at most +0.2 mm): NOT KEPT" in text
-        assert "10 cases: uncertainty-first minus random order -1.00 (-1.00 to -1.00) mm" in text
-        assert "20 cases: uncertainty-first" not in text  # random order has not been measured there
+        assert "10 cases: cost of uncertainty-first minus that of random order -0.50 (-0.50 to -0.50) mm" in text
+        assert "20 cases: cost of uncertainty-first" not in text  # random order has not been measured there
 
     def test_one_patient_has_no_interval_in_the_table_and_still_a_point_in_the_chart(self, curve):
         models = []
@@ -169,7 +176,7 @@ class TestTables:
             models.append(replace(whole, marks=alone))
         lines = [curve.line(model, models[0], name) for name in (curve.STYLE, curve.ORIGINAL) for model in models]
         text = curve.curve_markdown(lines, models[1:], {})
-        assert "(nan" not in text and "| random | 3 | 2.00 | 2.00 | 2.00 | 0 of 1 | 1 | -3.00 |" in text
+        assert "(nan" not in text and "| random | 3 | 11.00 | 0 of 1 | 1 | 2.00 | 2.00 | 2.00 | -3.00 |" in text
         axes, _ = curve.curve_figure(lines).axes
         assert axes.get_ylim()[1] > 5.0  # the first model's mean
 
