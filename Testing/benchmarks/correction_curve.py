@@ -287,7 +287,7 @@ def curve_markdown(lines: Sequence[Line], points: Sequence[Point], facts: dict[s
                 )
         text.append("")
     text += [
-        f"Cost: {RULE.partition(': ')[2].partition('. ')[0]}. Means are over the landmarks that were found;",
+        f"{RULE.partition('. ')[0]}. Means are over the landmarks that were found;",
         "changes are after minus before over those that both models found. In brackets: 95 % intervals, resampling",
         "patients.", "",
         "## The questions", "",
