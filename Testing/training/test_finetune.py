@@ -45,7 +45,8 @@ def user(tmp_path, monkeypatch):
     monkeypatch.setattr(NeckStream, "batch", lambda self, index: replace(batch_of_balls(coarse=(24,) * 3), index=index))
     monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CAROTID_CACHE", str(tmp_path / "cache"))
-    before = signal.getsignal(signal.SIGINT)
+    # As in a terminal: a background job ignores Ctrl-C, and so would the training.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
