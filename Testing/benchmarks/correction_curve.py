@@ -311,27 +311,28 @@ def curve_markdown(lines: Sequence[Line], points: Sequence[Point], facts: dict[s
 
 
 def curve_figure(lines: Sequence[Line]) -> Figure:
-    """Mean cost against the number of corrected cases, one line per order; left the style, right the original ones."""
+    """Against the number of corrected cases, one line per order: left the style's mean cost, right the change of the
+    original styles' distances and what of it is allowed."""
     figure = Figure(figsize=(9, 3.8), layout="constrained", facecolor="white")
-    for axes, name in zip(figure.subplots(1, 2), (STYLE, ORIGINAL), strict=True):
+    left, right = figure.subplots(1, 2)
+    panels = ((left, STYLE, "cost_mm", "mean cost (mm)"), (right, ORIGINAL, "change_mm", "change of the distance (mm)"))
+    for axes, name, what, words in panels:
         before = next(row for row in lines if row.measured_on == name and not row.cases)
         for order, colour, aside in zip(ORDERS, ("#1971c2", "#e8590c"), (-0.4, 0.4), strict=True):
             rows = [before, *(row for row in lines if row.measured_on == name and row.cases and row.order == order)]
-            means = np.array([row.cost_mm for row in rows], dtype=float)
+            means = np.array([getattr(row, what) for row in rows], dtype=float)
             reach = np.abs(means[:, 1:] - means[:, :1]).T
             places = [row.cases + aside if row.cases else 0 for row in rows]
             axes.errorbar(
                 places, means[:, 0], reach, color=colour, marker="o", ms=4, lw=1.6,
                 elinewidth=0.8, capsize=2, label=f"{order} first" if order == "uncertain" else "random order",
             )  # fmt: skip
-        if name == ORIGINAL:
-            allowed = before.cost_mm.value + ALLOWED_LOSS_MM
-            axes.axhline(allowed, color="#868e96", lw=1, ls="--", label=f"+{ALLOWED_LOSS_MM} mm")
         axes.set_title(f"unseen cases of the {name}", fontsize=10, loc="left")
-        axes.set(xlabel="corrected cases", ylabel="mean cost (mm), 95 % interval", xticks=[0, *_counts(lines)])
-        marks = [value for row in lines if row.measured_on == name for value in (row.cost_mm.value, row.cost_mm.high)]
-        axes.set_ylim(0, 1.1 * np.nanmax([*marks, ALLOWED_LOSS_MM]))
+        axes.set(xlabel="corrected cases", ylabel=f"{words}, 95 % interval", xticks=[0, *_counts(lines)])
         axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylim(bottom=0)
+    right.axhline(ALLOWED_LOSS_MM, color="#868e96", lw=1, ls="--", label=f"+{ALLOWED_LOSS_MM} mm")
+    for axes in (left, right):
         axes.legend(frameon=False, fontsize=8)
     return figure
 
