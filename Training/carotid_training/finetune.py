@@ -44,8 +44,9 @@ MINIMUM_PATIENTS = 5  # with fewer, one of the splits is empty
 # What detections ask for unless told otherwise: a model that claims less would refuse them.
 CLAIMED_LEVEL = 0.9
 # The new weights are half-way from the first ones to those at the end of training (Wortsman et al., CVPR 2022,
-# arXiv 2109.01903). After 10 corrected necks of a child's size the end of training had a mean of 2.5 mm on 40 others
-# and had lost 0.6 mm on adults' necks; half-way 2.5 and 0.2, though with 20 of 73 landmarks missed instead of 5.
+# arXiv 2109.01903). One comparison, 2 passes: after 10 corrected necks of a child's size the end of training had a mean
+# of 2.5 mm on 40 others and had lost 0.6 mm on 23 adults' necks; half-way 2.5 and 0.2, but 20 of 73 landmarks missed,
+# not 5.
 LEARNT_SHARE = 0.5
 
 
