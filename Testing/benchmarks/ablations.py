@@ -4,23 +4,20 @@
 
 Every variant trains on the same rendered necks (kept in OUTPUT/rendered) from the same first weights, as far as its
 architecture allows, and is measured on the same unseen necks. A variant that is done is not trained again: the
-command may be interrupted and repeated. RUN/variant.json holds its row, RUN/checkpoints/last.ckpt its weights, for
-example for equivariance.py.
+command may be interrupted and repeated. RUN/measured.json holds what was measured, RUN/checkpoints/last.ckpt the
+weights, for example for equivariance.py.
 """
 
 from __future__ import annotations
 
-import json
-import time
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from carotid_training.fit import prepared
-from CarotidLandmarkLib.atomic import write_text
 from CarotidLandmarkLib.memory import keep_freed_memory
-from lightning.pytorch.callbacks import WeightAveraging
+from short_training import short_training
 from tables import Row, write_table
 
 
@@ -51,31 +48,15 @@ VARIANTS = {
 }
 
 
-def train(config: Path, variant: Variant, steps: int, backgrounds: list[Path], folder: Path, rendered: Path) -> Row:
-    """Train one variant and measure it: a row of the table. Raises SystemExit on a bad configuration."""
-    arguments = [
-        f"--config={config}", f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={steps}",
-        "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", f"--data.rendered={rendered}",
-        *variant.options,
-    ]  # fmt: skip
-    if backgrounds:
-        arguments.append(f"--data.backgrounds={[str(path) for path in backgrounds]}")
-    cli = prepared(arguments)
-    if not variant.averaged:
-        callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
-        callbacks[:] = [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]
-    begin = time.perf_counter()
-    cli.trainer.fit(cli.model, cli.datamodule)
-    seconds = time.perf_counter() - begin
-    cli.trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
-    measured = {key: float(value) for key, value in cli.trainer.callback_metrics.items() if key.startswith("val/")}
-    scales = [f"{scale:g}mm" for scale in cli.model.architecture.scales_mm]
+def row(variant: Variant, measured: dict[str, float]) -> Row:
+    """A line of the table: one pass on the unseen necks of the configuration."""
+    scales = [key for key in measured if re.fullmatch(r"val/[\d.]+mm", key)]
     return {
         "variant": variant.name,
-        **{f"{scale}: mean error": measured[f"val/{scale}"] for scale in scales},
+        **{f"{key.removeprefix('val/')}: mean error": measured[key] for key in scales},
         "over 10 mm": f"{measured['val/over_10mm']:.0%}",
         "presence right": f"{measured['val/presence_correct']:.0%}",
-        "minutes, validation included": seconds / 60,
+        "minutes, validation included": measured["minutes"],
     }
 
 
@@ -94,12 +75,10 @@ def main(
             raise typer.Exit(2)
     rows: list[Row] = []
     for name in variant or VARIANTS:
+        chosen = VARIANTS[name]
         folder = runs / f"{name}-{steps}"
-        done = folder / "variant.json"
-        if not done.exists():
-            row = train(config, VARIANTS[name], steps, background or [], folder, runs / "rendered")
-            write_text(done, json.dumps(row, indent=2) + "\n")
-        rows.append(json.loads(done.read_text()))
+        measured = short_training(config, chosen.options, steps, background or [], folder, chosen.averaged)
+        rows.append(row(chosen, measured))
         print(rows[-1], flush=True)
         text = (
             f"{config.name} for {steps} steps, one switch changed at a time. Errors in mm on the unseen necks of the "

@@ -9,55 +9,23 @@ stopped, the same command goes on where it was.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 from carotid_training.checkpoint import read_run
-from carotid_training.evaluate import Settings, detect_cases
+from carotid_training.evaluate import Settings
 from carotid_training.evaluation_figures import save
-from carotid_training.export import metadata_of
-from carotid_training.metrics import Estimate, bootstrap, error_statistics, errors_mm
-from carotid_training.predictions import Outcome, annotated
-from CarotidLandmarkLib.bundle import Bundle
+from carotid_training.metrics import Estimate
+from carotid_training.predictions import annotated
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.memory import keep_freed_memory
+from detected import columns, found_by, mean_error
 from matplotlib.figure import Figure
 from tables import Row, write_table
 
 GOAL_MM = 2.0
-
-
-def measured(checkpoint: Path, dataset: Dataset, folder: Path, settings: Settings) -> list[Outcome]:
-    """What a run's weights find in the validation cases; a landmark called missing has no error."""
-    architecture, state, training = read_run(checkpoint)
-    with tempfile.TemporaryDirectory() as temporary:
-        metadata = metadata_of(architecture, "checkpoint", "0", training)
-        detector = Detector(Bundle.save(Path(temporary) / "checkpoint", metadata, state, ""), settings.device)
-        cases = annotated(dataset, "validation")
-        return detect_cases(detector, dataset, cases, folder, settings, lambda words, share: None)
-
-
-def line(hours: float, steps: int, outcomes: list[Outcome]) -> tuple[Row, Estimate]:
-    """A row of the table, millimetres over the landmarks found, and the mean with its 95 % interval."""
-    errors = errors_mm(outcomes)
-    statistics = error_statistics(errors)
-    groups = [outcome.group for outcome in outcomes if outcome.truth_lps is not None]
-    mean = bootstrap(groups, lambda rows: {"mean": float(np.nanmean(errors[rows]))})["mean"]
-    row: Row = {
-        "hours of training": hours,
-        "steps of the run": steps,
-        "landmarks": len(errors),
-        "missed": int(np.isnan(errors).sum()),
-        "mean (mm)": f"{mean.value:.2f} ({mean.low:.2f} to {mean.high:.2f})",
-        "median": statistics["median"],
-        "95th percentile": statistics["p95"],
-        "over 10 mm": f"{np.mean(errors[~np.isnan(errors)] > 10):.0%}",
-    }
-    return row, mean
 
 
 def figure(hours: list[float], means: list[Estimate]) -> Figure:
@@ -81,16 +49,18 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of table and picture.")] = Path("docs/benchmarks"),
 ) -> None:
     """Detect with every checkpoint, compare."""
-    opened, rows, hours, means = Dataset.open(dataset), [], [], []
+    opened = Dataset.open(dataset)
+    rows: list[Row] = []
+    hours: list[float] = []
+    means: list[Estimate] = []
     for point in points:
         when, _, checkpoint = point.partition("=")
         steps = read_run(Path(checkpoint))[2]["steps"]
-        outcomes = measured(Path(checkpoint), opened, runs / when, Settings(passes=passes))
-        row, mean = line(float(when), steps, outcomes)
-        print(row, flush=True)
-        rows.append(row)
+        outcomes = found_by(Path(checkpoint), opened, "validation", runs / when, Settings(passes=passes))
+        rows.append({"hours of training": float(when), "steps of the run": steps, **columns(outcomes)})
+        print(rows[-1], flush=True)
         hours.append(float(when))
-        means.append(mean)
+        means.append(mean_error(outcomes))
     cases = len(annotated(opened, "validation"))
     text = (
         f"Mean error on {cases} digital necks that no training saw (synthetic, nothing about patients), {passes} "

@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 import typer
 from carotid_training.evaluate import Settings, detect_cases
-from carotid_training.metrics import bootstrap, error_statistics, errors_mm, swapped_pairs
+from carotid_training.metrics import swapped_pairs
 from carotid_training.necks.styles import Styles
 from carotid_training.predictions import Outcome, annotated
 from carotid_training.shifts import SHIFTS
@@ -22,6 +22,7 @@ from carotid_training.synthesize import synthesize
 from CarotidLandmarkLib.bundle import default_bundle, open_bundle
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.memory import keep_freed_memory
+from detected import columns
 from tables import Row, write_table
 
 USUAL = "usual"
@@ -29,21 +30,13 @@ LENGTH_MM = (120.0, 180.0)
 
 
 def row(shift: str, outcomes: list[Outcome], mirrors: dict[str, str]) -> Row:
-    """One line of the table: errors of the landmarks that were found, mm, and what was missed."""
-    errors = errors_mm(outcomes)
-    statistics = error_statistics(errors)
-    groups = [outcome.group for outcome in outcomes if outcome.truth_lps is not None]
-    mean = bootstrap(groups, lambda rows: {"mean": float(np.nanmean(errors[rows]))})["mean"]
+    """One line of the table."""
+    ok = np.mean([outcome.verdict == "ok" for outcome in outcomes])
     return {
         "scans": shift,
-        "landmarks": len(errors),
-        "mean (mm)": f"{mean.value:.2f} ({mean.low:.2f} to {mean.high:.2f})",
-        "median": statistics["median"],
-        "95th percentile": statistics["p95"],
-        "over 10 mm": f"{np.mean(errors[~np.isnan(errors)] > 10):.0%}",
-        "missed": int(np.isnan(errors).sum()),
+        **columns(outcomes),
         "swapped": swapped_pairs(outcomes, mirrors),
-        "verdict ok": f"{np.mean([outcome.verdict == 'ok' for outcome in outcomes]):.0%}",
+        "verdict ok": f"{ok:.0%}",
     }
 
 

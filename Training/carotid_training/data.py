@@ -28,6 +28,8 @@ from .validation import UnseenCases, UnseenNecks, UnseenScan
 POOL = 384
 # It starts with so many, rendered when they are first drawn: the first steps see necks as various as the last.
 POOL_START = 63
+# Batches that a worker is ahead: rendering a neck takes as long as several steps, and happens every few steps only.
+AHEAD = 8
 
 
 class Pool(IterableDataset):
@@ -187,7 +189,7 @@ class NecksData(pl.LightningDataModule):
             batch_size=None,
             num_workers=workers,
             persistent_workers=False,
-            prefetch_factor=2 if workers else None,
+            prefetch_factor=AHEAD if workers else None,
             worker_init_fn=_in_the_background if workers else None,
         )
 

@@ -1,0 +1,116 @@
+"""What the styles of necks teach about a style that training never saw: every style left out, and fewer of them.
+
+    python Testing/benchmarks/breadth.py Training/configs/small.yaml --steps 800 --background SOME-UNENHANCED-CT
+
+Short trainings from nothing, alike but for their styles. Each is measured as the program detects (whole scans, search,
+noise passes) on patient-like necks of every style, seen and unseen. Trainings, cohorts and detections are kept in
+--runs: stopped, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from carotid_training.checkpoint import read_run
+from carotid_training.evaluate import Settings
+from carotid_training.evaluation_figures import save
+from carotid_training.metrics import swapped_pairs
+from carotid_training.necks.styles import Styles
+from carotid_training.predictions import annotated
+from carotid_training.synthesize import synthesize
+from CarotidLandmarkLib.memory import keep_freed_memory
+from detected import columns, found_by, mean_error
+from matplotlib.figure import Figure
+from shifted_scans import LENGTH_MM
+from short_training import short_training
+from tables import Row, write_table
+
+COLOURS = {"anatomical": "#1971c2", "sculpted": "#e8590c", "painted": "#2f9e44"}
+
+
+def style_sets(available: list[str], patient_like: list[str]) -> list[tuple[str, ...]]:
+    """All styles; all but one, for each; and pairs and single ones of those that can be rendered and measured."""
+    without = [tuple(style for style in available if style != left) for left in available]
+    drawn = tuple(style for style in patient_like if style != "painted")
+    sets = [tuple(available), *without, drawn, *((style,) for style in drawn)]
+    return list(dict.fromkeys(chosen for chosen in sets if chosen))
+
+
+def figure(means: dict[tuple[int, str], list[float]]) -> Figure:
+    """Mean error on each unseen style against the number of styles in training, a line through their averages."""
+    drawn = Figure(figsize=(5, 3.4), layout="constrained", facecolor="white")
+    axes = drawn.subplots()
+    for style in dict.fromkeys(style for _, style in means):
+        mine = sorted((count, values) for (count, name), values in means.items() if name == style)
+        colour = COLOURS[style]
+        for count, values in mine:
+            axes.plot([count] * len(values), values, "o", color=colour, alpha=0.5)
+        counts = [count for count, _ in mine]
+        axes.plot(counts, [np.mean(values) for _, values in mine], color=colour, label=style)
+    axes.set(xlabel="styles in training", ylabel="mean error on the unseen style (mm)", ylim=(0, None))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(title="unseen style", frameon=False)
+    return drawn
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="Training configuration.")],
+    steps: Annotated[int, typer.Option(min=1, help="Steps of every training.")] = 800,
+    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for the styles of real tissue.")] = None,
+    cases: Annotated[int, typer.Option(help="Of each style's cohort, whose test split is used: one in five.")] = 59,
+    seed: int = 90,
+    passes: int = 10,
+    processes: int = 2,
+    runs: Annotated[Path, typer.Option(help="Folder for trainings, cohorts, detections.")] = Path("runs/breadth"),
+    output: Annotated[Path, typer.Option(help="Folder of table and picture.")] = Path("docs/benchmarks"),
+) -> None:
+    """Train with and without, detect, compare."""
+    styles = Styles(background or ())
+    cohorts = {
+        style: synthesize(
+            cases, seed, runs / f"necks-{style}", styles, {style: 1.0}, processes, splits=("test",),
+            length_mm=LENGTH_MM,
+            on_case=lambda done, total, style=style: print(f"{style}: neck {done} of {total}", flush=True),
+        )
+        for style in styles.patient_like
+    }  # fmt: skip
+    rows: list[Row] = []
+    means: dict[tuple[int, str], list[float]] = {}
+    for chosen in style_sets(styles.available, styles.patient_like):
+        run = runs / f"{'-'.join(chosen)}-{steps}"
+        weights = json.dumps(dict.fromkeys(chosen, 1.0))
+        options = (f"--data.styles={weights}", "--data.validation_necks=2")  # measured below, as the program detects
+        trained = short_training(config, options, steps, background or [], run)
+        mirrors = {landmark.name: landmark.mirror for landmark in read_run(run)[0].landmarks}
+        for style, cohort in cohorts.items():
+            outcomes = found_by(run, cohort, "test", run / "detections" / style, Settings(passes=passes))
+            seen = style in chosen
+            rows.append(
+                {
+                    "trained on": ", ".join(chosen), "measured on": style, "unseen": "no" if seen else "yes",
+                    **columns(outcomes), "swapped": swapped_pairs(outcomes, mirrors),
+                    "minutes of training": trained["minutes"],
+                }
+            )  # fmt: skip
+            if not seen:
+                means.setdefault((len(chosen), style), []).append(mean_error(outcomes).value)
+        print(*rows[-len(cohorts) :], sep="\n", flush=True)
+        text = (
+            f"{config.name} for {steps} steps from nothing with some styles of necks, measured on "
+            f"{len(annotated(cohort, 'test'))} digital necks of each style (seed {seed}; synthetic, nothing "
+            f"about patients), {passes} passes. Short trainings: they show what a style teaches about the others, not "
+            "how well the shipped model does.\n\n![Mean error on unseen styles](breadth.png)"
+        )
+        save(figure(means), output, "breadth")
+        written = write_table(output, "breadth", "What breadth of the generator is worth", text, rows)
+    print(written.read_text())
+
+
+if __name__ == "__main__":
+    keep_freed_memory()  # as the commands do
+    typer.run(main)
