@@ -16,6 +16,7 @@ from .detection import Detection, LandmarkResult, ModelInfo
 from .multiscale import MultiScaleLocNet, ScaleOutput
 from .pyramid import Pyramid
 from .quality import Signals, judge, share_elsewhere
+from .sizes import Sought, seek
 from .volume import Volume, check_volume
 
 Progress = Callable[[str, float], None]
@@ -36,11 +37,17 @@ class DeviceError(ValueError):
 
 @dataclass(frozen=True)
 class _Chain:
-    """The four scales' outputs for one scan, the last one's passes joined; the looks of the search before it."""
+    """What the chain says of one scan, in patient millimetres.
 
-    outputs: list[ScaleOutput]
-    looks: ScaleOutput
+    positions_lps [L, P, 3] and covariance_mm2 [L, P, 3, 3] of the last scale's P passes; presence: [L]; places_lps
+    [L, looks, 3] and peaks [L, looks] of the search before it.
+    """
+
+    positions_lps: Tensor
+    covariance_mm2: Tensor
     presence: Tensor
+    places_lps: Tensor
+    peaks: Tensor
     pyramid: Pyramid
     timing_s: dict[str, float]
 
@@ -118,29 +125,31 @@ class Detector:
 
     @torch.inference_mode()
     def _run(self, volume: Volume, passes: int, seed: int, step: Progress) -> _Chain:
-        """The chain on one scan: every scale once, and the last one ``passes`` times under noise."""
+        """The chain on one scan: a search, and the last scale ``passes`` times under noise where it ended."""
         clock = [time.perf_counter()]
-        scales = self.architecture.scales_mm
         step("pyramid", 0.0)
-        pyramid = Pyramid(volume, scales, self._device, lambda share: step("pyramid", 0.25 * share))
+        pyramid = Pyramid(volume, self.architecture.scales_mm, self._device, lambda share: step("pyramid", 0.2 * share))
         clock.append(time.perf_counter())
-        step("coarse", 0.25)
         with self._precision():
-            outputs, looks = self.net.search(pyramid)
+            sought = seek(self.net, pyramid, lambda share: step("coarse", 0.2 + 0.2 * share))
             clock.append(time.perf_counter())
-            outputs.append(self._noise_passes(pyramid, outputs[-1].position_lps, passes, seed, step))
-            presence = self.net.presence_logit(outputs).float().sigmoid()[0]
+            last = self._noise_passes(sought, passes, seed, step)
+            presence = self.net.presence_logit([*sought.outputs, last]).float().sigmoid()
         clock.append(time.perf_counter())
-        seconds = np.diff(clock).tolist()
         return _Chain(
-            outputs, looks, presence, pyramid, dict(zip(("pyramid", "coarse", "passes"), seconds, strict=True))
+            positions_lps=sought.in_patient(last.position_lps)[0],
+            covariance_mm2=sought.covariance_in_patient(last.covariance_mm2)[0],
+            presence=presence[0],
+            places_lps=sought.in_patient(sought.looks.position_lps)[0],
+            peaks=sought.looks.peak[0],
+            pyramid=pyramid,
+            timing_s=dict(zip(("pyramid", "coarse", "passes"), np.diff(clock).tolist(), strict=True)),
         )
 
-    def _noise_passes(
-        self, pyramid: Pyramid, centre_lps: Tensor, passes: int, seed: int, step: Progress
-    ) -> ScaleOutput:
-        """The finest net around a centre [1, L, 1, 3] shifted ``passes`` times, in batches that fit the device."""
-        noise = uncertainty.draw_noise(centre_lps.shape[1], passes, self.architecture.noise_mm, seed)
+    def _noise_passes(self, sought: Sought, passes: int, seed: int, step: Progress) -> ScaleOutput:
+        """The finest net around where the search ended, shifted ``passes`` times, in batches that fit the device."""
+        centre = sought.outputs[-1].position_lps
+        noise = uncertainty.draw_noise(centre.shape[1], passes, self.architecture.noise_mm, seed)
         shifts = torch.from_numpy(noise).to(self._device)[None]
         size = CPU_PASSES if self._device.type == "cpu" else ACCELERATOR_PASSES
         parts: list[ScaleOutput] = []
@@ -148,7 +157,8 @@ class Detector:
         while done < passes:
             step(f"pass {done + 1} of {passes}", 0.4 + 0.6 * done / passes)
             try:
-                part = self.net.finer(pyramid, len(self.net.nets) - 1, centre_lps + shifts[:, :, done : done + size])
+                shifted = centre + shifts[:, :, done : done + size]
+                part = self.net.finer(sought.view, len(self.net.nets) - 1, shifted)
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
@@ -161,10 +171,10 @@ class Detector:
         return ScaleOutput.joined(parts)
 
     def _results(self, chain: _Chain, volume: Volume, level: float) -> tuple[tuple[LandmarkResult, ...], list[Signals]]:
-        last = chain.outputs[-1]
-        samples = last.position_lps[0].double().cpu().numpy()
-        within = last.covariance_mm2[0].double().cpu().numpy()
-        places, peaks = (t[0].double().cpu().numpy() for t in (chain.looks.position_lps, chain.looks.peak))
+        samples, within, places, peaks = (
+            values.double().cpu().numpy()
+            for values in (chain.positions_lps, chain.covariance_mm2, chain.places_lps, chain.peaks)
+        )
         results, signals = [], []
         for n, landmark in enumerate(self.architecture.landmarks):
             mean = samples[n].mean(axis=0)
@@ -172,7 +182,7 @@ class Detector:
             std = samples[n].std(axis=0, ddof=1)
             presence = float(chain.presence[n])
             inside = volume.contains(mean)
-            nearby = chain.pyramid.statistics(last.position_lps[0, n].mean(dim=0), CONTRAST_RADIUS_MM)
+            nearby = chain.pyramid.statistics(chain.positions_lps[n].mean(dim=0), CONTRAST_RADIUS_MM)
             signals.append(
                 Signals(landmark.label, share_elsewhere(places[n], peaks[n]), float(nearby.quantile(0.9)), inside)
             )

@@ -149,6 +149,11 @@ class MultiScaleLocNet(nn.Module):
             outputs.append(self.finer(view, scale, centre))
         return outputs
 
+    @property
+    def searches(self) -> bool:
+        """Whether a scale between the coarsest and the last can look again, and there are modes to look at."""
+        return len(self.nets) > 2 and self.architecture.mode_window_mm is not None
+
     def search(self, view: View) -> tuple[list[ScaleOutput], ScaleOutput]:
         """All scales but the last, as they look at test; and every look of the last of them, one per pass.
 
@@ -158,7 +163,7 @@ class MultiScaleLocNet(nn.Module):
         paper, it is the plain chain.
         """
         searching, window_mm = len(self.nets) - 2, self.architecture.mode_window_mm
-        if searching == 0 or window_mm is None:
+        if not self.searches or window_mm is None:
             outputs = self(view, depth=searching + 1)
             return outputs, outputs[-1]
         outputs = self(view, depth=searching)

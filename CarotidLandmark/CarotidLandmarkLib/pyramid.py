@@ -191,6 +191,22 @@ class Pyramid:
         }
         return moved
 
+    def enlarged(self, size: float) -> Pyramid:
+        """The scan as if it were of a patient ``size`` times as large: enlarged about its middle.
+
+        The coarsest scale is reduced from the next, as fine as for any scan; the next one stays blurred ``size`` times.
+        """
+        if size == 1:
+            return self
+        transform = torch.eye(4, dtype=torch.float64) * size
+        transform[:3, 3] = torch.as_tensor(self.volume.centre_lps) * (1 - size)
+        transform[3, 3] = 1.0
+        larger = self.seen_through(transform)
+        coarsest, following = self.scales_mm[:2]
+        i, j, k = (size * sigma for sigma in self.levels[following].sigma_mm)
+        larger.levels[coarsest] = replace(larger.levels[following], sigma_mm=(i, j, k)).reduced(coarsest)
+        return larger
+
     @property
     def size_ijk(self) -> tuple[int, int, int]:
         return self.volume.array.shape[2], self.volume.array.shape[1], self.volume.array.shape[0]

@@ -97,3 +97,11 @@ def test_a_middle_scale_that_goes_astray_does_not_take_the_answer_with_it(sample
 
     monkeypatch.setattr(detector.net, "finer", astray)
     assert np.linalg.norm(points(detector, sample) - answer, axis=1).max() < 0.5
+
+
+def test_a_neck_of_a_child_s_size_is_found_as_the_same_neck_of_an_adult_s(sample, detector, answer):
+    """Without the look at the enlarged scan both landmarks were called missing at 0.6 of the size."""
+    affine = sample.affine_lps.copy()
+    affine[:3] *= 0.6
+    found = points(detector, Volume(sample.array, affine, sample.name))
+    assert np.linalg.norm(found / 0.6 - answer, axis=1).max() < 1.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from CarotidLandmarkLib.bundle import BundleMetadata
+from CarotidLandmarkLib.sizes import ENLARGEMENT
 from jinja2 import Environment
 
 # ruff: noqa: E501 - Markdown tables are lines
@@ -28,7 +29,9 @@ has become two separate lumens, the midpoint of the wall between them.
 A chain of Loc-Nets at {{ m.scales_mm | join(", ") }} mm (Ma, Gupta, Sabuncu, ISBI 2020); patches of {{ m.patch_size }} voxels a
 side, HU window {{ m.hu_window[0] }} to {{ m.hu_window[1] }}, noise of up to {{ m.noise_mm }} mm per axis at the last scale.
 At test the scale before the last looks from several places, twice: from the strongest modes of the coarsest heatmap and from
-what the scales between found. The look with the highest peak is taken; the odds of the others are in its region.
+what the scales between found. The look with the highest peak is taken; the odds of the others are in its region. All that is
+done in the scan as it is and enlarged {{ enlargement }} times, for a child's neck, enlarged, looks like those of training; the
+clearer answers are taken.
 Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{ ", " if not loop.last else "." }}{% endfor %}
 
 
@@ -76,4 +79,4 @@ The verdict and the confidence region are there to be read; a point whose verdic
 def model_card(metadata: BundleMetadata, day: date) -> str:
     """The card's Markdown."""
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    return environment.from_string(TEMPLATE).render(m=metadata, day=day.isoformat())
+    return environment.from_string(TEMPLATE).render(m=metadata, day=day.isoformat(), enlargement=ENLARGEMENT)
