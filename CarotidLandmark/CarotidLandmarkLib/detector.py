@@ -131,7 +131,7 @@ class Detector:
         pyramid = Pyramid(volume, self.architecture.scales_mm, self._device, lambda share: step("pyramid", 0.2 * share))
         clock.append(time.perf_counter())
         with self._precision():
-            sought = seek(self.net, pyramid, lambda share: step("coarse", 0.2 + 0.2 * share))
+            sought = seek(self.net, pyramid, lambda words, share: step(words, 0.2 + 0.2 * share))
             clock.append(time.perf_counter())
             last = self._noise_passes(sought, passes, seed, step)
             presence = self.net.presence_logit([*sought.outputs, last]).float().sigmoid()

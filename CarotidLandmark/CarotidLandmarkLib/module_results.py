@@ -80,6 +80,7 @@ def progress_words(progress: JobProgress) -> str:
         "reading": _("reading"),
         "pyramid": _("resampling"),
         "coarse": _("coarse"),
+        "enlarged": _("enlarged"),
         "done": _("done"),
     }
     words = names.get(progress.step, progress.step)

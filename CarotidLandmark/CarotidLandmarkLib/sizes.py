@@ -44,16 +44,16 @@ class Sought:
         return covariance_mm2 / self.size**2
 
 
-def seek(net: MultiScaleLocNet, pyramid: Pyramid, step: Callable[[float], None]) -> Sought:
+def seek(net: MultiScaleLocNet, pyramid: Pyramid, step: Callable[[str, float], None]) -> Sought:
     """Search the scan as it is and enlarged, and keep what is clearer. A net that does not search sees it as it is.
 
-    ``step`` is told before each search which share of the work is done.
+    ``step`` is told the name of each search before it, and which share of the work is done.
     """
-    step(0.0)
+    step("coarse", 0.0)
     plain = Sought(1.0, pyramid, *net.search(pyramid))
     if not net.searches or _lattice(pyramid) * ENLARGEMENT**3 > LARGEST_LATTICE:
         return plain
-    step(0.3)
+    step("enlarged", 0.3)
     enlarged = pyramid.enlarged(ENLARGEMENT)
     other = Sought(ENLARGEMENT, enlarged, *net.search(enlarged))
     lead = (other.outputs[-1].peak - plain.outputs[-1].peak).mean()

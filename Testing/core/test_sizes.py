@@ -40,7 +40,7 @@ def of_a_larger_patient(volume, size):
     return Volume(volume.array, affine)
 
 
-def sought(net, pyramid, step=lambda share: None):
+def sought(net, pyramid, step=lambda words, share: None):
     with torch.no_grad():
         return sizes.seek(net, pyramid, step)
 
@@ -117,5 +117,6 @@ def test_a_scan_that_would_be_too_large_is_not_enlarged(monkeypatch):
 
 def test_the_caller_is_told_before_every_search():
     told = []
-    sought(small_net(), Pyramid(textured_scan(), SCALES), told.append)
-    assert len(told) == 2 and 0 == told[0] < told[1] < 1
+    sought(small_net(), Pyramid(textured_scan(), SCALES), lambda words, share: told.append((words, share)))
+    assert [words for words, _ in told] == ["coarse", "enlarged"]
+    assert 0 == told[0][1] < told[1][1] < 1
