@@ -106,8 +106,8 @@ def main(
             f"about patients), {passes} passes. Short trainings: they show what a style teaches about the others, not "
             "how well the shipped model does.\n\n![Mean error on unseen styles](breadth.png)"
         )
-        save(figure(means), output, "breadth")
         written = write_table(output, "breadth", "What breadth of the generator is worth", text, rows)
+        save(figure(means), output, "breadth")
     print(written.read_text())
 
 

@@ -66,8 +66,8 @@ def main(
         f"Mean error on {cases} digital necks that no training saw (synthetic, nothing about patients), {passes} "
         "passes. Hours of one training after the other, without the rendering that went before."
     )
-    save(figure(hours, means), output, "learning-curve")
     print(write_table(output, "learning-curve", "Learning curve", text, rows))
+    save(figure(hours, means), output, "learning-curve")
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ from .validation import UnseenCases, UnseenNecks, UnseenScan
 POOL = 384
 # It starts with so many, rendered when they are first drawn: the first steps see necks as various as the last.
 POOL_START = 63
-# Batches that a worker is ahead: rendering a neck takes as long as several steps, and happens every few steps only. With
-# 2 the trainer waited for 18 % of the time, with 16 for less than 1 % (docs/benchmarks/throughput.md).
+# Batches that a worker is ahead: rendering a neck takes as long as several steps, and happens every few steps only.
+# With 2 the trainer waited for 18 % of the time, with 16 for less than 1 % (docs/benchmarks/throughput.md).
 AHEAD = 16
 
 
