@@ -52,7 +52,7 @@ def figure(means: dict[tuple[int, str], list[float]]) -> Figure:
         counts = [count for count, _ in mine]
         axes.plot(counts, [np.mean(values) for _, values in mine], color=colour, label=style)
     axes.set(xlabel="styles in training", ylabel="mean error on the unseen style (mm)", ylim=(0, None))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xticks(sorted({count for count, _ in means}))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(title="unseen style", frameon=False)
     return drawn
