@@ -163,9 +163,10 @@ class MultiScaleLocNet(nn.Module):
         paper, it is the plain chain.
         """
         searching, window_mm = len(self.nets) - 2, self.architecture.mode_window_mm
-        if not self.searches or window_mm is None:
+        if not self.searches:
             outputs = self(view, depth=searching + 1)
             return outputs, outputs[-1]
+        assert window_mm is not None  # or it would not search
         outputs = self(view, depth=searching)
         starts = [self.modes(outputs[0], window_mm), *(seen.position_lps for seen in outputs[1:])]
         looks = self.finer(view, searching, torch.cat(starts, dim=2))

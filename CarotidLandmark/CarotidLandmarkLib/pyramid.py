@@ -196,8 +196,6 @@ class Pyramid:
 
         The coarsest scale is reduced from the next, as fine as for any scan; the next one stays blurred ``size`` times.
         """
-        if size == 1:
-            return self
         transform = torch.eye(4, dtype=torch.float64) * size
         transform[:3, 3] = torch.as_tensor(self.volume.centre_lps) * (1 - size)
         transform[3, 3] = 1.0

@@ -12,9 +12,9 @@ from .multiscale import MultiScaleLocNet, ScaleOutput
 from .pyramid import Pyramid
 
 ENLARGEMENT = 1.5
-# The enlarged scan is the clearer one if its peaks are higher by so much, averaged over the landmarks. With 0.5 to 1.5,
-# 16 of 21 landmarks in necks of 0.6 of an adult's size were no more missed, and 106 adults' necks lost nothing; with 0,
-# or with a size for each landmark, wrong places in adults won.
+# The enlarged scan is the clearer one if its peaks are higher by so much, averaged over the landmarks. With it 1 of 21
+# landmarks in necks of 0.6 of an adult's size is missed, without 16 (docs/benchmarks/shifts.md). 0.5 and 1.5 did as
+# well, and 106 adults' necks lost nothing; with 0, or with a size for each landmark, wrong places in adults won.
 LEAD = 1.0
 # Of an enlarged scan at the coarsest scale; a larger one is left as it is: it would take longer than all the rest, and
 # shows more than the neck of a child.

@@ -4,32 +4,23 @@ import numpy as np
 import pytest
 import torch
 from CarotidLandmarkLib import sizes
-from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume
 
-LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
-SIDES = (LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT))
+from .untrained import small_net, textured_scan
+
 SCALES = (4.0, 2.0, 1.0, 0.5)
+CENTRE_LPS = (12.0, -25.0, 90.0)  # enlarged about the origin instead, everything would be elsewhere
 
 
-def small_net(seed=0, scales_mm=SCALES, **options):
-    torch.manual_seed(seed)
-    options = {"widths": ((4, 8, 8),) * len(scales_mm), "patch_size": 24, **options}
-    return MultiScaleLocNet(Architecture(SIDES, scales_mm=scales_mm, **options)).eval()
+@pytest.fixture
+def volume():
+    return textured_scan(centre_lps=CENTRE_LPS)
 
 
-def textured_scan(seed=0, origin_lps=(-70.0, -60.0, 30.0)):
-    """Smooth random structure, in HU, in the middle of air; not around the origin."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn((1, 1, 12, 13, 14), generator=generator)
-    values = torch.nn.functional.interpolate(noise, size=(60, 64, 72), mode="trilinear", align_corners=True)[0, 0]
-    array = np.full(values.shape, -1024, np.float32)
-    array[4:-4, 4:-4, 4:-4] = 300 * values.numpy()[4:-4, 4:-4, 4:-4]
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    affine[:3, 3] = origin_lps
-    return Volume(array, affine)
+@pytest.fixture
+def pyramid(volume):
+    return Pyramid(volume, SCALES)
 
 
 def of_a_larger_patient(volume, size):
@@ -54,9 +45,8 @@ def lead(net, pyramid):
 
 
 @pytest.mark.parametrize("size", [1.25, 1.5])
-def test_an_enlarged_scan_looks_like_the_scan_of_a_larger_patient(size):
-    volume = textured_scan()
-    enlarged = Pyramid(volume, SCALES).enlarged(size)
+def test_an_enlarged_scan_looks_like_the_scan_of_a_larger_patient(volume, pyramid, size):
+    enlarged = pyramid.enlarged(size)
     larger = Pyramid(of_a_larger_patient(volume, size), SCALES)
     seen, middle = enlarged.whole(4.0, 4)
     wanted, wanted_middle = larger.whole(4.0, 4)
@@ -69,54 +59,61 @@ def test_an_enlarged_scan_looks_like_the_scan_of_a_larger_patient(size):
 
 
 @pytest.mark.parametrize("above", [True, False], ids=["clearer", "not clearer"])
-def test_the_enlarged_scan_is_taken_where_its_peaks_lead_by_enough(monkeypatch, above):
-    net, pyramid = small_net(), Pyramid(textured_scan(), SCALES)
+def test_the_enlarged_scan_is_taken_where_its_peaks_lead_by_enough(monkeypatch, pyramid, above):
+    net = small_net()
     monkeypatch.setattr(sizes, "LEAD", lead(net, pyramid) + (-1e-3 if above else 1e-3))
     found = sought(net, pyramid)
     assert found.size == (sizes.ENLARGEMENT if above else 1.0)
     with torch.no_grad():
-        outputs, looks = net.search(pyramid.enlarged(found.size))
+        outputs, looks = net.search(pyramid.enlarged(sizes.ENLARGEMENT) if above else pyramid)
     assert torch.equal(found.outputs[-1].position_lps, outputs[-1].position_lps)
     assert torch.equal(found.looks.position_lps, looks.position_lps)
 
 
-def test_what_is_found_enlarged_is_told_where_it_is_in_the_patient(monkeypatch):
+def test_what_is_found_enlarged_is_told_where_it_is_in_the_patient(monkeypatch, volume, pyramid):
     """A voxel of the scan keeps its index, however large the scan is taken to be."""
     monkeypatch.setattr(sizes, "LEAD", -1e9)
-    net, volume = small_net(), textured_scan()
-    found = sought(net, Pyramid(volume, SCALES))
+    found = sought(small_net(), pyramid)
     larger = of_a_larger_patient(volume, sizes.ENLARGEMENT)
     places = found.looks.position_lps[0]
     ours = volume.to_voxels(found.in_patient(places).numpy())
     assert np.allclose(ours, larger.to_voxels(places.numpy()), atol=1e-3)
 
 
-def test_a_spread_is_told_in_millimetres_of_the_patient(monkeypatch):
+def test_a_spread_is_told_in_millimetres_of_the_patient(monkeypatch, pyramid):
     monkeypatch.setattr(sizes, "LEAD", -1e9)
-    found = sought(small_net(), Pyramid(textured_scan(), SCALES))
+    found = sought(small_net(), pyramid)
     points = torch.randn((500, 3), generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 2.0, 3.0])
     shrunk = torch.cov(found.in_patient(points).T)
     assert torch.allclose(found.covariance_in_patient(torch.cov(points.T)), shrunk, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("options", [{"mode_window_mm": None}, {"scales_mm": (4.0, 2.0)}], ids=["paper", "two scales"])
-def test_a_net_that_does_not_search_sees_the_scan_as_it_is(monkeypatch, options):
+@pytest.mark.parametrize(
+    "options",
+    [{"mode_window_mm": None}, {"scales_mm": (4.0, 2.0), "widths": ((4, 8, 8),) * 2}],
+    ids=["paper", "two scales"],
+)
+def test_a_net_that_does_not_search_sees_the_scan_as_it_is(monkeypatch, volume, options):
     monkeypatch.setattr(sizes, "LEAD", -1e9)
     net = small_net(**options)
-    assert sought(net, Pyramid(textured_scan(), net.architecture.scales_mm)).size == 1.0
+    assert sought(net, Pyramid(volume, net.architecture.scales_mm)).size == 1.0
 
 
-def test_a_scan_that_would_be_too_large_is_not_enlarged(monkeypatch):
+def test_a_scan_that_would_be_too_large_is_not_enlarged(monkeypatch, pyramid):
     monkeypatch.setattr(sizes, "LEAD", -1e9)
     voxels = 1.5**3 * (60 * 64 * 72) * 2**3 / 4**3
     monkeypatch.setattr(sizes, "LARGEST_LATTICE", voxels - 1)
-    assert sought(small_net(), Pyramid(textured_scan(), SCALES)).size == 1.0
+    assert sought(small_net(), pyramid).size == 1.0
     monkeypatch.setattr(sizes, "LARGEST_LATTICE", voxels + 1)
-    assert sought(small_net(), Pyramid(textured_scan(), SCALES)).size == sizes.ENLARGEMENT
+    assert sought(small_net(), pyramid).size == sizes.ENLARGEMENT
 
 
-def test_the_caller_is_told_before_every_search():
+def test_the_caller_is_told_before_every_search(pyramid):
     told = []
-    sought(small_net(), Pyramid(textured_scan(), SCALES), lambda words, share: told.append((words, share)))
+    sought(
+        small_net(),
+        pyramid,
+        lambda words, share: told.append((words, share)),
+    )
     assert [words for words, _ in told] == ["coarse", "enlarged"]
     assert 0 == told[0][1] < told[1][1] < 1

@@ -114,3 +114,13 @@ def test_the_first_detection_does_not_count_in_the_median_of_those_after_it(equi
     first, later = detection_time.rows_of("cpu", timings)
     assert (first["total (s)"], later["total (s)"]) == (60.0, 3.0)
     assert later["detection"] == "median of 3 more"
+
+
+def test_breadth_leaves_every_style_out_once_and_never_trains_alike_twice(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    styles = ["anatomical", "sculpted", "painted", "recoloured"]
+    sets = importlib.import_module("breadth").style_sets(styles, styles[:3])
+    assert len(set(map(frozenset, sets))) == len(sets)
+    lacking = [style for chosen in sets if len(chosen) == 3 for style in set(styles) - set(chosen)]
+    assert sorted(lacking) == sorted(styles)
+    assert {len(chosen) for chosen in sets} == {1, 2, 3, 4}
