@@ -28,9 +28,6 @@ from .validation import UnseenCases, UnseenNecks, UnseenScan
 POOL = 384
 # It starts with so many, rendered when they are first drawn: the first steps see necks as various as the last.
 POOL_START = 63
-# Batches that a worker is ahead: rendering a neck takes as long as several steps, and happens every few steps only.
-# With 2 the trainer waited for 18 % of the time, with 16 for less than 1 % (docs/benchmarks/throughput.md).
-AHEAD = 16
 
 
 class Pool(IterableDataset):
@@ -190,7 +187,8 @@ class NecksData(pl.LightningDataModule):
             batch_size=None,
             num_workers=workers,
             persistent_workers=False,
-            prefetch_factor=AHEAD if workers else None,
+            # 16, with workers that yield less, waited for data 0.5 % of the time, not 18, and was 9 % slower: two cores.
+            prefetch_factor=2 if workers else None,
             worker_init_fn=_in_the_background if workers else None,
         )
 
@@ -209,4 +207,4 @@ def _in_the_background(worker: int) -> None:
     """One thread, and it yields: a training thread that waits for its neighbour spins (4.2 s a step instead of 1.6)."""
     torch.set_num_threads(1)
     if hasattr(os, "nice"):
-        os.nice(5)
+        os.nice(10)
