@@ -187,7 +187,7 @@ class NecksData(pl.LightningDataModule):
             batch_size=None,
             num_workers=workers,
             persistent_workers=False,
-            # 16, with workers that yield less, waited for data 0.5 % of the time, not 18, and was 9 % slower: two cores.
+            # 16, with workers that yield less, waited for data 0.5 % of the time, not 18, but trained 9 % slower.
             prefetch_factor=2 if workers else None,
             worker_init_fn=_in_the_background if workers else None,
         )
