@@ -34,26 +34,28 @@ VARIANTS = {
     "ours": Variant("as configured"),
     "pooling": Variant("max pooling instead of anti-aliased", ("--model.architecture.pooling=max",)),
     "heatmap": Variant("ReLU heatmaps instead of softmax", ("--model.architecture.heatmap=relu",)),
-    "convolution": Variant("plain instead of standardised convolutions", ("--model.architecture.convolution=plain",)),
     "mirror": Variant("a heatmap for each side, not one mirrored net", ("--model.architecture.mirrored=false",)),
-    "mode": Variant("centre of mass of the whole heatmap", ("--model.architecture.mode_window_mm=null",)),
     "teacher": Variant("no teacher: crops follow the chain from step one", ("--model.objective.teacher_until=0",)),
-    "tie": Variant("finer nets apart from step one", ("--model.objective.tied_until=0",)),
+    "precision": Variant("float32 instead of bfloat16", ("--trainer.precision=32-true",)),
+    "averaging": Variant("last weights instead of averaged ones", averaged=False),
+    "presence": Variant("no presence loss", ("--model.objective.presence_weight=0",)),
     "distance": Variant("squared instead of robust distance", ("--model.objective.distance=squared",)),
     "target": Variant("no heatmap target", ("--model.objective.heatmap_weight=0",)),
-    "presence": Variant("no presence loss", ("--model.objective.presence_weight=0",)),
+    "convolution": Variant("plain instead of standardised convolutions", ("--model.architecture.convolution=plain",)),
+    "mode": Variant("centre of mass of the whole heatmap", ("--model.architecture.mode_window_mm=null",)),
+    "tie": Variant("finer nets apart from step one", ("--model.objective.tied_until=0",)),
     "augmentation": Variant("no augmentation", ("--model.augmentation=null",)),
-    "averaging": Variant("last weights instead of averaged ones", averaged=False),
-    "precision": Variant("float32 instead of bfloat16", ("--trainer.precision=32-true",)),
 }
 
 
 def row(variant: Variant, measured: dict[str, float]) -> Row:
-    """A line of the table: one pass on the unseen necks of the configuration."""
+    """A line of the table: each finer net in patches that hold the landmark, then the chain, on the unseen necks."""
     scales = [key for key in measured if re.fullmatch(r"val/[\d.]+mm", key)]
+    near = [key for key in measured if key.startswith("val/near_")]
     return {
         "variant": variant.name,
-        **{f"{key.removeprefix('val/')}: mean error": measured[key] for key in scales},
+        **{f"{key.removeprefix('val/near_')} net near it": measured[key] for key in near},
+        **{f"chain down to {key.removeprefix('val/')}": measured[key] for key in scales},
         "over 10 mm": f"{measured['val/over_10mm']:.0%}",
         "presence right": f"{measured['val/presence_correct']:.0%}",
         "minutes, validation included": measured["minutes"],
@@ -65,6 +67,7 @@ def main(
     steps: Annotated[int, typer.Option(min=1, help="Training steps of every variant.")] = 600,
     variant: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(VARIANTS)}; default: all.")] = None,
     background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for the styles of real tissue.")] = None,
+    necks: Annotated[int, typer.Option(min=1, help="Unseen necks that each is measured on.")] = 18,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/ablations"),
     output: Annotated[Path, typer.Option(help="Folder of ablations.md and .csv.")] = Path("docs/benchmarks"),
 ) -> None:
@@ -77,12 +80,15 @@ def main(
     for name in variant or VARIANTS:
         chosen = VARIANTS[name]
         folder = runs / f"{name}-{steps}"
-        measured = short_training(config, chosen.options, steps, background or [], folder, chosen.averaged)
+        options = (*chosen.options, f"--data.validation_necks={necks}")
+        measured = short_training(config, options, steps, background or [], folder, chosen.averaged)
         rows.append(row(chosen, measured))
         print(rows[-1], flush=True)
         text = (
-            f"{config.name} for {steps} steps, one switch changed at a time. Errors in mm on the unseen necks of the "
-            "configuration, one pass. One training each: differences of a few tenths say little. "
+            f"{config.name} for {steps} steps from nothing, one switch changed at a time. Mean errors in mm on {necks} "
+            "unseen necks (synthetic): of each finer net in patches that hold the landmark off their middle, then of "
+            "the chain, one pass. After so few steps the coarsest net misses by more than a patch holds, and the chain "
+            "with it. One training each: differences of a few tenths say little. "
             "See [ablations.py](../../Testing/benchmarks/ablations.py)."
         )
         written = write_table(output, "ablations", "What each addition is worth", text, rows)

@@ -3,11 +3,13 @@
     python Testing/benchmarks/throughput.py --steps 24 Training/configs/small.yaml Training/configs/release.yaml
 
 Each configuration runs as `carotid-train fit` would run it, in float32 and in bfloat16, on the CPU and, if there is
-one, on the GPU. Validation and checkpoints are left out.
+one, on the GPU; first on necks that it renders and keeps (``data.rendered``), then on the same necks again, as a second
+run would. Validation and checkpoints are left out.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -43,14 +45,20 @@ class Clock(pl.Callback):
         self.ends.append(time.perf_counter())
 
 
-def measure(config: Path, device: str, precision: str, steps: int, warmup: int, background: list[Path]) -> Row:
-    """One row of the table; ``device``: cpu or cuda. Raises SystemExit, with a message, on a bad configuration."""
+def measure(
+    config: Path, device: str, precision: str, rendered: Path, steps: int, warmup: int, background: list[Path]
+) -> Row:
+    """One row of the table; ``device``: cpu or cuda; ``rendered``: folder of the necks, new ones where it is empty.
+
+    Raises SystemExit, with a message, on a bad configuration.
+    """
+    necks = "kept" if any(rendered.iterdir()) else "new"
     arguments = [
         f"--config={config}", f"--trainer.accelerator={device}", f"--trainer.precision={PRECISIONS[precision]}",
         "--trainer.devices=1", f"--trainer.max_steps={warmup + steps}", "--trainer.limit_val_batches=0",
         "--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false",
         # As in the middle of a run: every reuse-th step a new neck joins the pool.
-        "--trainer.enable_model_summary=false", "--data.pool_start=0",
+        "--trainer.enable_model_summary=false", "--data.pool_start=0", f"--data.rendered={rendered}",
     ]  # fmt: skip
     if background:
         arguments.append(f"--data.backgrounds={[str(path) for path in background]}")
@@ -65,6 +73,7 @@ def measure(config: Path, device: str, precision: str, steps: int, warmup: int, 
         "configuration": config.stem,
         "device": device,
         "precision": precision,
+        "necks": necks,
         "steps per second": steps / seconds,
         "seconds per step": seconds / steps,
         "waiting for data": f"{waiting / seconds:.1%}",
@@ -89,11 +98,14 @@ def main(
                     named = {"configuration": config.stem, "device": device, "precision": precision}
                     rows.append({**missing, **named, "steps per second": NO_GPU})
                     continue
-                rows.append(measure(config, device, precision, steps, warmup, background or []))
-                print(rows[-1], flush=True)
+                with tempfile.TemporaryDirectory() as folder:
+                    for _ in ("new", "kept"):
+                        rows.append(measure(config, device, precision, Path(folder), steps, warmup, background or []))
+                        print(rows[-1], flush=True)
     text = (
         f"{steps} steps after {warmup} for warming up, with the data, augmentation, losses and optimizer of the "
-        "configuration. Waiting for data: share of the time in which the trainer had no batch to train on."
+        "configuration. Necks: new ones, rendered and kept beside the training, or those that an earlier run kept. "
+        "Waiting for data: share of the time in which the trainer had no batch to train on."
     )
     print(write_table(output, "throughput", "Training throughput", text, rows).read_text())
 

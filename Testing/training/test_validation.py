@@ -49,3 +49,14 @@ def test_the_chain_looks_where_it_points_and_is_not_led_back_to_the_truth(scan):
     assert torch.equal(searched.position_lps, alone[-1].position_lps)
     error = (outputs[-1].position_lps[:, :, 0] - scan.landmarks_lps).norm(dim=-1)
     assert error.max() > 20  # an untrained net
+
+
+def test_every_finer_net_is_measured_where_its_patch_holds_the_landmark(scan):
+    chain = ChainModule(Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_size=24), seed=3)
+    with torch.no_grad():
+        near, again = chain.near_truth(scan), chain.near_truth(scan)
+    assert [output.scale_mm for output in near] == [2.0, 1.0, 0.5]
+    for output, same in zip(near, again, strict=True):
+        off = (output.centre_lps - scan.landmarks_lps[:, :, None]).abs() / output.scale_mm
+        assert 1 < off.max() < 24 / 4  # off the middle, and well inside
+        assert torch.equal(output.position_lps, same.position_lps)  # every validation sees the same patches

@@ -23,6 +23,8 @@ from .view import BatchView
 
 # Gains and biases of standardised convolutions, and the heads of presence, learn so many times faster than weights.
 GAIN_RATE = 5.0
+# Looks at a landmark of validation from near it, off by up to this share of a patch along every axis.
+NEAR_LOOKS, NEAR_SHARE = 2, 0.2
 
 
 class ChainModule(pl.LightningModule):
@@ -191,12 +193,29 @@ class ChainModule(pl.LightningModule):
                     self.log("val/error", found.mean(), batch_size=len(found), sync_dist=True, prog_bar=True)
         correct = ((presence > 0) == scan.present).float().mean()
         self.log("val/presence_correct", correct, batch_size=1, sync_dist=True)
+        if scan.present.all():
+            for output in self.near_truth(scan):
+                error = (output.position_lps - scan.landmarks_lps[:, :, None]).norm(dim=-1).mean()
+                self.log(f"val/near_{output.scale_mm:g}mm", error, batch_size=1, sync_dist=True)
 
     def predict(self, view: View) -> tuple[list[ScaleOutput], Tensor]:
         """The chain as it runs at test, one pass without noise; presence logits [B, L]."""
         outputs, _ = self.net.search(view)
         outputs.append(self.net.finer(view, len(self.net.nets) - 1, outputs[-1].position_lps))
         return outputs, self.net.presence_logit(outputs)
+
+    def near_truth(self, scan: UnseenScan) -> list[ScaleOutput]:
+        """Every finer scale for itself: what it finds in patches that hold the landmark, off its middle.
+
+        The chain's error is the coarsest net's for as long as that misses by more than a patch holds.
+        """
+        random = torch.Generator().manual_seed(self.seed)
+        outputs = []
+        for scale, spacing in list(enumerate(self.architecture.scales_mm))[1:]:
+            off = 2 * torch.rand((*scan.present.shape, NEAR_LOOKS, 3), generator=random) - 1
+            off = (off * NEAR_SHARE * spacing * self.architecture.patch_size).to(scan.landmarks_lps.device)
+            outputs.append(self.net.finer(scan, scale, scan.landmarks_lps[:, :, None] + off))
+        return outputs
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         # Gains and biases are of order 1, standardised weights of order 0.05: at the weights' rate they hardly moved.
