@@ -58,7 +58,6 @@ def row(variant: Variant, measured: dict[str, float]) -> Row:
         **{f"chain down to {key.removeprefix('val/')}": measured[key] for key in scales},
         "over 10 mm": f"{measured['val/over_10mm']:.0%}",
         "presence right": f"{measured['val/presence_correct']:.0%}",
-        "minutes, validation included": measured["minutes"],
     }
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Annotated
 
 import torch
-import typer
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -157,36 +154,3 @@ def coarse_grid(low_lps: Tensor, high_lps: Tensor, size_mm: Tensor) -> Grid:
 def _origins(grids: Sequence[Grid]) -> Tensor:
     """The middles of the first voxels: [n, 3] float32."""
     return torch.stack([g.affine[:3, 3] for g in grids]).float()
-
-
-def main(
-    benchmark: Annotated[bool, typer.Option(help="Measure samples per second, per style.")] = False,
-    background: Annotated[list[str] | None, typer.Option(help="Unenhanced CT for the styles of real tissue.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    samples: Annotated[int, typer.Option(help="Samples per style.")] = 16,
-    batch_size: Annotated[int, typer.Option(help="Samples per batch.")] = 4,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-) -> None:
-    """Stream of training samples. With --benchmark: how fast it is."""
-    if not benchmark:
-        raise typer.BadParameter("Nothing to do; say --benchmark.")
-    torch.set_num_threads(threads)
-    styles = Styles(background or ())
-    print(f"{'style':12} {'scales':8} {'device':8} {'samples/s':>10} {'CPU s/sample':>13}")
-    for style in styles.available:
-        for scales in ((COARSE_MM,), (COARSE_MM, *BOX_SIZES)):
-            stream = NeckStream(batch_size, styles=styles, weights={style: 1.0}, scales=scales, device=device)
-            stream.batch(0)
-            begin, busy, batches = time.perf_counter(), time.process_time(), max(1, samples // batch_size)
-            for n in range(batches):
-                stream.batch(n).present.cpu()
-            count = batches * batch_size
-            rate, work = count / (time.perf_counter() - begin), (time.process_time() - busy) / count
-            print(
-                f"{style:12} {'coarse' if len(scales) == 1 else 'all':8} {device:8} {rate:10.2f} {work:13.2f}",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    typer.run(main)

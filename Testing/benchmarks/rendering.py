@@ -1,0 +1,100 @@
+"""What a digital neck costs: seconds of one core for a training sample, seconds of all cores for a whole scan.
+
+    python Testing/benchmarks/rendering.py --background SOME-UNENHANCED-CT
+
+A sample is rendered for one look of the chain (the scan at 4 mm, and boxes that just hold its patches at 2, 1 and
+0.5 mm), or as training keeps it: with boxes large enough for the chain to go astray in, and for many steps to look at
+differently. A whole scan has 448 x 448 x 448 voxels of 0.5 mm, noise and streaks included.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from carotid_training.necks.styles import Styles
+from carotid_training.sample import Sample
+from carotid_training.seeds import neck_seed
+from carotid_training.stream import BOX_SIZES, COARSE_MM, JITTER_VOXELS, NeckStream
+from CarotidLandmarkLib.memory import keep_freed_memory
+from CarotidLandmarkLib.multiscale import Architecture
+from tables import NO_GPU, Row, write_table
+
+SCAN_VOXELS, SCAN_MM = 448, 0.5
+USES = 12  # data.reuse of configs/small.yaml
+PATCH = int(Architecture(()).patch_size + 2 * JITTER_VOXELS)
+# Column -> scales and boxes of a sample.
+SAMPLES: dict[str, tuple[tuple[float, ...], dict[float, int]]] = {
+    "scan at 4 mm (s)": ((COARSE_MM,), BOX_SIZES),
+    "for one look (s)": ((COARSE_MM, *BOX_SIZES), dict.fromkeys(BOX_SIZES, PATCH)),
+    "as kept (s)": ((COARSE_MM, *BOX_SIZES), BOX_SIZES),
+}
+
+
+def seconds(work: Callable[[], object], device: str, clock: Callable[[], float]) -> float:
+    """How long ``work`` takes by ``clock``, everything that it has begun on a GPU included."""
+    begin = clock()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return clock() - begin
+
+
+def per_sample(stream: NeckStream, samples: int, device: str) -> float:
+    """Mean seconds of a sample: of the processor on the CPU (one thread), of the clock on a GPU."""
+    stream.batch(0)  # opens the background
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    return sum(seconds(lambda n=n: stream.batch(n), device, clock) for n in range(1, samples + 1)) / samples
+
+
+def whole_scan(styles: Styles, style: str, device: str) -> float:
+    """Seconds of the clock for one scan of a patient."""
+    sample = Sample.draw(neck_seed("test", 0, 0), styles, {style: 1.0}, (224.0, 224.0), randomised=False)
+    settings = replace(
+        sample.scanner.protocol, matrix=SCAN_VOXELS, pixel_mm=SCAN_MM, slice_mm=SCAN_MM, thickness_mm=SCAN_MM
+    )
+    scanner = replace(sample.scanner, protocol=settings, slices=SCAN_VOXELS)
+    return seconds(lambda: scanner.acquire(sample.neck, device), device, time.perf_counter)
+
+
+def main(
+    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for the styles of real tissue.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples of each style.")] = 24,
+    output: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("docs/benchmarks"),
+) -> None:
+    """Table of seconds, per style and device."""
+    styles, threads = Styles(background or ()), torch.get_num_threads()
+    rows: list[Row] = []
+    for device in ("cpu", "cuda"):
+        if device == "cuda" and not torch.cuda.is_available():
+            rows.append({**dict.fromkeys(rows[0], ""), "style": NO_GPU, "device": device})
+            continue
+        for style in styles.available:
+            row: dict[str, str | float | int] = {"style": style, "device": device}
+            torch.set_num_threads(1 if device == "cpu" else threads)
+            for column, (scales, boxes) in SAMPLES.items():
+                stream = NeckStream(1, 0, "train", styles, {style: 1.0}, scales, boxes, device)
+                row[column] = per_sample(stream, samples, device)
+            row[f"as kept, per use of {USES} (s)"] = float(row["as kept (s)"]) / USES
+            torch.set_num_threads(threads)
+            row[f"scan of {SCAN_VOXELS}³ voxels (s)"] = whole_scan(styles, style, device)
+            rows.append(row)
+            print(row, flush=True)
+    boxes = ", ".join(f"{size}³ at {scale:g} mm" for scale, size in BOX_SIZES.items())
+    text = (
+        f"Mean of {samples} samples: seconds of the processor with one thread (on a GPU, of the clock). For one look: "
+        f"the scan at 4 mm, and boxes of {PATCH}³ voxels at 2, 1 and 0.5 mm around both landmarks, which hold the "
+        f"chain's patches. As kept: boxes of {boxes}, in which a training looks {USES} times, differently each time. "
+        "Scan: one, by the clock, with all threads."
+    )
+    print(write_table(output, "rendering", "Seconds of a digital neck", text, rows).read_text())
+
+
+if __name__ == "__main__":
+    keep_freed_memory()  # as the commands do
+    typer.run(main)
