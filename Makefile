@@ -23,6 +23,7 @@ MODELS ?=
 benchmark: $(READY)
 	$(BIN)/python Testing/benchmarks/equivariance.py $(addprefix --model=,$(MODELS))
 	$(BIN)/python Testing/benchmarks/throughput.py $(CONFIGS)
+	$(BIN)/python Testing/benchmarks/rendering.py
 	$(BIN)/python Testing/benchmarks/memory.py train
 	$(BIN)/python Testing/benchmarks/memory.py detect
 	$(BIN)/python Testing/benchmarks/detection_time.py

@@ -53,8 +53,10 @@ def per_sample(stream: NeckStream, samples: int, device: str) -> float:
 
 
 def whole_scan(styles: Styles, style: str, device: str) -> float:
-    """Seconds of the clock for one scan of a patient."""
-    sample = Sample.draw(neck_seed("test", 0, 0), styles, {style: 1.0}, (224.0, 224.0), randomised=False)
+    """Seconds of the clock for one scan."""
+    sample = Sample.draw(
+        neck_seed("test", 0, 0), styles, {style: 1.0}, (224.0, 224.0), randomised=style not in styles.patient_like
+    )
     settings = replace(
         sample.scanner.protocol, matrix=SCAN_VOXELS, pixel_mm=SCAN_MM, slice_mm=SCAN_MM, thickness_mm=SCAN_MM
     )
