@@ -12,13 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated
 
-import torch
 import typer
 from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.memory import keep_freed_memory
 from memory import phantom
-from tables import NO_GPU, Row, write_table
+from tables import NO_GPU, Row, devices, write_table
 
 SIZE, SPACING_MM = (512, 512, 500), (0.45, 0.45, 0.6)
 PARTS = ("pyramid", "coarse", "passes", "total")
@@ -44,10 +43,7 @@ def main(
     """Table of seconds per part."""
     bundle, scan = open_bundle(model), phantom(SIZE, SPACING_MM)
     rows: list[Row] = []
-    for device in ("cpu", "cuda"):
-        if device == "cuda" and not torch.cuda.is_available():
-            rows.append({**dict.fromkeys(rows[0], ""), "device": device, "detection": NO_GPU})
-            continue
+    for device in devices(rows, {"detection": NO_GPU}):
         detector = Detector(bundle, device)
         rows += rows_of(device, [detector.detect(scan, passes=passes).timing_s for _ in range(repeats)])
     size = " x ".join(map(str, SIZE))

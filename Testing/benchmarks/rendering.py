@@ -23,7 +23,7 @@ from carotid_training.seeds import neck_seed
 from carotid_training.stream import BOX_SIZES, COARSE_MM, JITTER_VOXELS, NeckStream
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.multiscale import Architecture
-from tables import NO_GPU, Row, write_table
+from tables import NO_GPU, Row, devices, write_table
 
 SCAN_VOXELS, SCAN_MM = 448, 0.5
 USES = 12  # data.reuse of configs/small.yaml
@@ -72,10 +72,7 @@ def main(
     """Table of seconds, per style and device."""
     styles, threads = Styles(background or ()), torch.get_num_threads()
     rows: list[Row] = []
-    for device in ("cpu", "cuda"):
-        if device == "cuda" and not torch.cuda.is_available():
-            rows.append({**dict.fromkeys(rows[0], ""), "style": NO_GPU, "device": device})
-            continue
+    for device in devices(rows, {"style": NO_GPU}):
         for style in styles.available:
             row: dict[str, str | float | int] = {"style": style, "device": device}
             torch.set_num_threads(1 if device == "cpu" else threads)

@@ -40,11 +40,11 @@ def short_training(
             callbacks[:] = [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]
         data = cli.datamodule
         necks = data.validation_necks, data.seed, *data.weights
-        data._validation = _UNSEEN.get(necks)
+        data.unseen = _UNSEEN.get(necks)
         begin = time.perf_counter()
         cli.trainer.fit(cli.model, data)
         minutes = (time.perf_counter() - begin) / 60
-        _UNSEEN[necks] = data._validation
+        _UNSEEN[necks] = data.unseen
         cli.trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
         metrics = cli.trainer.callback_metrics
         measured = {key: float(value) for key, value in metrics.items() if key.startswith("val/")}

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -26,6 +26,15 @@ def machine() -> str:
         f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {accelerator}; "
         f"torch {torch.__version__}"
     )
+
+
+def devices(rows: list[Row], missing: Row) -> Iterator[str]:
+    """cpu and, if there is one, cuda; where there is none, ``missing`` joins ``rows``, its other columns empty."""
+    yield "cpu"
+    if torch.cuda.is_available():
+        yield "cuda"
+    else:
+        rows.append({**dict.fromkeys(rows[0], ""), **missing, "device": "cuda"})
 
 
 def write_table(folder: Path, name: str, title: str, text: str, rows: Sequence[Row]) -> Path:

@@ -20,7 +20,7 @@ import typer
 from carotid_training.fit import prepared
 from CarotidLandmarkLib.memory import keep_freed_memory
 from lightning.pytorch.profilers import SimpleProfiler
-from tables import NO_GPU, Row, write_table
+from tables import NO_GPU, Row, devices, write_table
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 WAITING = "[_TrainingEpochLoop].train_dataloader_next"
@@ -91,13 +91,8 @@ def main(
     """Table of training steps per second."""
     rows: list[Row] = []
     for config in configs:
-        for device in ("cpu", "cuda"):
+        for device in devices(rows, {"configuration": config.stem, "steps per second": NO_GPU}):
             for precision in PRECISIONS:
-                if device == "cuda" and not torch.cuda.is_available():
-                    missing = dict.fromkeys(rows[0], "")
-                    named = {"configuration": config.stem, "device": device, "precision": precision}
-                    rows.append({**missing, **named, "steps per second": NO_GPU})
-                    continue
                 with tempfile.TemporaryDirectory() as folder:
                     for _ in ("new", "kept"):
                         rows.append(measure(config, device, precision, Path(folder), steps, warmup, background or []))

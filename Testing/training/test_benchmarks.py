@@ -116,6 +116,18 @@ def test_the_first_detection_does_not_count_in_the_median_of_those_after_it(equi
     assert later["detection"] == "median of 3 more"
 
 
+def test_a_machine_without_a_gpu_says_so_in_a_row_with_every_column(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    tables = importlib.import_module("tables")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    rows = []
+    for device in tables.devices(rows, {"style": tables.NO_GPU}):
+        rows.append({"style": "painted", "device": device, "seconds": 2.0})
+    assert rows[1:] == [{"style": tables.NO_GPU, "device": "cuda", "seconds": ""}]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert list(tables.devices(rows, {})) == ["cpu", "cuda"] and len(rows) == 2
+
+
 def test_breadth_leaves_every_style_out_once_and_never_trains_alike_twice(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     styles = ["anatomical", "sculpted", "painted", "recoloured"]

@@ -117,7 +117,7 @@ class NecksData(pl.LightningDataModule):
         self.weights = styles or dict.fromkeys(self.styles.available, 1.0)
         self.styles.check(list(self.weights))
         self.validation_necks = validation_necks
-        self._validation: Dataset | None = None
+        self.unseen: Dataset | None = None  # what validation looks at, once it is drawn
 
     def train_dataloader(self) -> dict[str, DataLoader]:
         """Loaders that go on from the trainer's global step: an interrupted run sees what it would have seen."""
@@ -146,15 +146,13 @@ class NecksData(pl.LightningDataModule):
         return loaders
 
     def val_dataloader(self) -> DataLoader:
-        if self._validation is None:
+        if self.unseen is None:
             if self.dataset is not None and not self.necks_per_step:
-                self._validation = UnseenCases(self._cases("validation"))
+                self.unseen = UnseenCases(self._cases("validation"))
             else:
                 styles = list(self.weights)
-                self._validation = UnseenNecks(
-                    self.validation_necks, self.seed, self.styles, styles, self.render_device
-                )
-        return DataLoader(self._validation, batch_size=None)
+                self.unseen = UnseenNecks(self.validation_necks, self.seed, self.styles, styles, self.render_device)
+        return DataLoader(self.unseen, batch_size=None)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         if isinstance(batch, dict):
