@@ -173,6 +173,11 @@ class MultiScaleLocNet(nn.Module):
         looks = self.finer(view, searching, looks.position_lps)
         return [*outputs, looks.surest()], looks
 
+    def unperturbed(self, view: View) -> list[ScaleOutput]:
+        """All scales as they look at test, the last one in one pass without noise."""
+        outputs, _ = self.search(view)
+        return [*outputs, self.finer(view, len(self.nets) - 1, outputs[-1].position_lps)]
+
     def modes(self, seen: ScaleOutput, window_mm: float) -> Tensor:
         """The `SEARCHED_MODES` strongest modes of heatmaps of one pass, strongest first: [B, L, modes, 3], LPS mm."""
         places, weights = [seen.position_lps], heatmap_weights(seen.logits, self.architecture.heatmap)

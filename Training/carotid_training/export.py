@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -23,8 +23,10 @@ from rich.progress import Progress as Bar
 
 from .card import model_card
 from .checkpoint import read_run
+from .necks.styles import Styles
 from .predictions import Outcome, annotated, run_cases
 from .presence import log_odds_of, platt, with_presence
+from .presence_heads import HeadNecks, refitted
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 INTENDED_USE = (
@@ -42,19 +44,38 @@ def main(
     name: Annotated[str, typer.Option(help="Name of the model.")] = "carotid",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1.0.0",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
+    presence_necks: Annotated[
+        int, typer.Option(min=0, help="Fit the presence heads anew on so many digital necks, half without a landmark.")
+    ] = 0,
+    background: Annotated[
+        list[Path] | None, typer.Option(help="Unenhanced CT for necks of real tissue; may be repeated.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Necks looked at at the same time.")] = 1,
 ) -> None:
     """Write a model bundle: the run's averaged weights, calibrated and measured on cases it was not trained on."""
     console = Console(stderr=True)
     try:
-        bundle = export(run, calibrate_on, output, name, version, device)
+        heads_on = HeadNecks(presence_necks, Styles(background or ()), processes) if presence_necks else None
+        bundle = export(run, calibrate_on, output, name, version, device, heads_on)
     except (ValueError, OSError) as error:
         console.print(f"carotid-train export: {error}", highlight=False, markup=False)
         raise typer.Exit(2) from None
     console.print(f"Wrote {bundle.path}: {bundle.metadata.accuracy.get('summary', 'not measured')}", highlight=False)
 
 
-def export(run: Path, calibrate_on: Path, output: Path, name: str, version: str, device: str = "auto") -> Bundle:
-    """`main` for Python callers. Raises ValueError with a sentence where the run or the dataset can not be used."""
+def export(
+    run: Path,
+    calibrate_on: Path,
+    output: Path,
+    name: str,
+    version: str,
+    device: str = "auto",
+    heads_on: HeadNecks | None = None,
+) -> Bundle:
+    """`main` for Python callers; ``heads_on``: necks on which the presence heads are fitted anew (None: as trained).
+
+    Raises ValueError with a sentence where the run, the dataset or a background can not be used.
+    """
     architecture, state, training = read_run(run)
     dataset = Dataset.open(calibrate_on)
     metadata = metadata_of(architecture, name, version, training)
@@ -69,16 +90,20 @@ def export(run: Path, calibrate_on: Path, output: Path, name: str, version: str,
             listed = run_cases(detector, dataset, cases, lambda _, share: bar.update(task, completed=share))
             return [outcome for _, _, found in listed for outcome in found]
 
+        said = ""
+        if heads_on is not None:
+            task = bar.add_task("presence heads", total=heads_on.count)
+            state, said = refitted(architecture, state, heads_on, lambda done: bar.update(task, completed=done))
         calibrating = outcomes(validation, "calibrating")
-        scores = scores_of(calibrating, [landmark.name for landmark in architecture.landmarks])
+        scores = pooled(scores_of(calibrating, [landmark.name for landmark in architecture.landmarks]), architecture)
         log_odds, present = log_odds_of(calibrating)
         try:
             line = platt(log_odds, present)
         except ValueError as error:
-            said = f"not calibrated: {error}"
+            said += f"not calibrated: {error}"
         else:
             state = with_presence(state, *line)
-            said = f"calibrated on {len(present)} landmarks, {present.count(False)} of them absent"
+            said += f"calibrated on {len(present)} landmarks, {present.count(False)} of them absent"
         metadata = replace(metadata, calibration=calibrate(scores, LEVELS), training={**training, "presence": said})
         accuracy = accuracy_of(outcomes(tests, "measuring"), calibrate_on.name) if tests else {}
         metadata = replace(metadata, accuracy=accuracy)
@@ -92,6 +117,17 @@ def scores_of(outcomes: Sequence[Outcome], landmarks: Sequence[str]) -> dict[str
         if outcome.score is not None:
             scores[outcome.landmark].append(outcome.score)
     return scores
+
+
+def pooled(scores: Mapping[str, Sequence[float]], architecture: Architecture) -> dict[str, list[float]]:
+    """The scores of each landmark and, where one net finds both, of its mirror image: their errors are alike.
+
+    Apart, 55 cases gave carotid-small 0.5.1 radii of 1.15 on the left and 1.56 on the right for the same 90 %.
+    """
+    if not architecture.mirrored:
+        return {name: list(own) for name, own in scores.items()}
+    both = {landmark.name: sorted({landmark.name, landmark.mirror}) for landmark in architecture.landmarks}
+    return {name: [score for one in both[name] for score in scores[one]] for name in scores}
 
 
 def metadata_of(architecture: Architecture, name: str, version: str, training: dict[str, Any]) -> BundleMetadata:

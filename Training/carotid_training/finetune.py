@@ -23,6 +23,7 @@ from CarotidLandmarkLib.atomic import write_text
 from CarotidLandmarkLib.bundle import Bundle, models_directory, open_bundle, resources_directory
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
+from CarotidLandmarkLib.multiscale import Architecture
 from CarotidLandmarkLib.splits import freeze_splits
 from CarotidLandmarkLib.uncertainty import calibrate, conformal_factor
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -35,7 +36,7 @@ from .checkpoint import last_checkpoint, read_run
 from .comparison import Comparison, compare
 from .data import dataset_sha256
 from .evaluate import Settings, Step, check_landmarks, detect_cases
-from .export import LEVELS, accuracy_of, metadata_of, scores_of
+from .export import LEVELS, accuracy_of, metadata_of, pooled, scores_of
 from .fit import configuration, fit, quiet
 from .necks.styles import Styles
 from .predictions import Outcome, annotated
@@ -127,7 +128,7 @@ def finetune(
             after = detect_cases(detector, dataset, tests, kept / "after", settings, _titled("new model", step))
     mirrors = {landmark.name: landmark.mirror for landmark in architecture.landmarks}
     comparison = compare(before, after, mirrors, settings.seed)
-    calibration, words = _calibration(calibrating, list(mirrors))
+    calibration, words = _calibration(calibrating, architecture)
     metadata = replace(metadata, calibration=calibration, accuracy=accuracy_of(after, dataset.path.resolve().name))
     card = model_card(metadata, date.today())
     bundle = Bundle.save(output / "bundle", metadata, state, card)
@@ -242,15 +243,17 @@ def _train(
             raise KeyboardInterrupt from stopped  # so lightning ends after Ctrl-C
 
 
-def _calibration(outcomes: list[Outcome], landmarks: list[str]) -> tuple[dict, str]:
+def _calibration(outcomes: list[Outcome], architecture: Architecture) -> tuple[dict, str]:
     """Split-conformal factors, or none at all where the cases do not suffice for `CLAIMED_LEVEL`; and a sentence."""
-    scores = scores_of(outcomes, landmarks)
+    scores = scores_of(outcomes, [landmark.name for landmark in architecture.landmarks])
     fewest = min(map(len, scores.values()))
     try:
         conformal_factor([0.0] * fewest, CLAIMED_LEVEL)
     except ValueError as error:
         return {}, f"Not calibrated: {error} Its regions are a Gaussian's and may be too small."
-    return calibrate(scores, LEVELS), f"Calibrated on {fewest} or more validation cases of each landmark."
+    return calibrate(
+        pooled(scores, architecture), LEVELS
+    ), f"Calibrated on {fewest} or more validation cases of each landmark."
 
 
 class _Told(Callback):

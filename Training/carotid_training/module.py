@@ -200,8 +200,7 @@ class ChainModule(pl.LightningModule):
 
     def predict(self, view: View) -> tuple[list[ScaleOutput], Tensor]:
         """The chain as it runs at test, one pass without noise; presence logits [B, L]."""
-        outputs, _ = self.net.search(view)
-        outputs.append(self.net.finer(view, len(self.net.nets) - 1, outputs[-1].position_lps))
+        outputs = self.net.unperturbed(view)
         return outputs, self.net.presence_logit(outputs)
 
     def near_truth(self, scan: UnseenScan) -> list[ScaleOutput]:
