@@ -8,22 +8,25 @@ The necks are patient-like and of a seed of their own; scans are 120 to 180 mm l
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from carotid_training.card import model_card
 from carotid_training.evaluate import Settings, detect_cases
 from carotid_training.metrics import swapped_pairs
 from carotid_training.necks.styles import Styles
 from carotid_training.predictions import Outcome, annotated
 from carotid_training.shifts import SHIFTS
 from carotid_training.synthesize import synthesize
-from CarotidLandmarkLib.bundle import default_bundle, open_bundle
+from CarotidLandmarkLib.bundle import Bundle, default_bundle, open_bundle
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.memory import keep_freed_memory
 from detected import columns
-from tables import Row, write_table
+from tables import Row, shown, write_table
 
 USUAL = "usual"
 LENGTH_MM = (120.0, 180.0)
@@ -49,6 +52,7 @@ def main(
     processes: int = 2,
     runs: Annotated[Path, typer.Option(help="Folder for cohorts and detections.")] = Path("runs/shifts"),
     output: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("docs/benchmarks"),
+    card: Annotated[bool, typer.Option("--card", help="Write the table into the model's card, too.")] = False,
 ) -> None:
     """Render, detect, compare."""
     styles = Styles(background or ())
@@ -75,6 +79,10 @@ def main(
         "times 0.4 (at least 0.58). child: 0.6 of the size (at least 0.67)."
     )
     print(write_table(output, "shifts", "Scans beyond what training drew", text, rows))
+    if card:
+        accuracy = {**bundle.metadata.accuracy, "shifts": {"text": text, "rows": [shown(row) for row in rows]}}
+        metadata = replace(bundle.metadata, accuracy=accuracy)
+        Bundle.save(bundle.path, metadata, bundle.state, model_card(metadata, date.today()))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def write_table(folder: Path, name: str, title: str, text: str, rows: Sequence[R
     writer.writeheader()
     writer.writerows(rows)
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(_cell(row[column]) for column in columns) + " |" for row in rows]
+    lines += ["| " + " | ".join(shown(row).values()) + " |" for row in rows]
     head = f"# {title}\n\n{text.strip()}\n\nMeasured {date.today()} on {machine()}.\n\n"
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / f"{name}.csv", csv_text.getvalue())
@@ -53,8 +53,9 @@ def write_table(folder: Path, name: str, title: str, text: str, rows: Sequence[R
     return folder / f"{name}.md"
 
 
-def _cell(value: str | float | int) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def shown(row: Row) -> dict[str, str]:
+    """A row as people read it."""
+    return {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items()}
 
 
 def _cpuinfo() -> list[str]:

@@ -19,13 +19,13 @@ def net():
     return MultiScaleLocNet(SMALL)
 
 
-def evidence(count, seed):
-    """What tells is the third number, four times as large as the others."""
+def evidence(count, seed, usually_present=0.6):
+    """What tells is the third number, four times as large as the others; six in ten are present."""
     random = np.random.default_rng(seed)
     present = random.random(count) < 0.6
     descriptors = random.normal(2.0, [1.0, 1.0, 4.0], (count, 3))
     descriptors[:, 2] += np.where(present, 6.0, -6.0)
-    return Evidence(descriptors, present)
+    return Evidence(descriptors, present, usually_present)
 
 
 def test_heads_tell_present_from_absent_where_they_have_not_looked():
@@ -36,8 +36,19 @@ def test_heads_tell_present_from_absent_where_they_have_not_looked():
     assert abs(weights[2] * 4) > 5 * abs(weights[:2]).max()
 
 
+def test_presence_is_as_likely_as_in_necks_as_they_come():
+    rare, weights = evidence(300, 1, 0.95), fit(evidence(300, 1))
+    again, bias = fit(rare)
+    assert np.array_equal(again, weights[0])
+    assert bias - weights[1] == pytest.approx(np.log(19) - np.log(0.6 / 0.4))
+    random = np.random.default_rng(3)
+    nothing = Evidence(random.normal(size=(4000, 3)), random.random(4000) < 0.6, 0.95)
+    weights, bias = fit(nothing)
+    assert 1 / (1 + np.exp(-bias)) == pytest.approx(0.95, abs=0.01)
+
+
 def test_necks_without_absent_landmarks_teach_no_presence():
-    few = Evidence(np.zeros((40, 3)), np.arange(40) > 3)
+    few = Evidence(np.zeros((40, 3)), np.arange(40) > 3, 0.9)
     with pytest.raises(ValueError, match="5 absent landmarks"):
         fit(few)
 

@@ -52,10 +52,21 @@ Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{
 
 | | |
 |---|---|
-{% for key, value in m.accuracy.items() if key not in ("dataset", "summary") %}| {{ key }} | {{ value }} |
+{% for key, value in m.accuracy.items() if key not in ("dataset", "summary", "shifts") %}| {{ key }} | {{ value }} |
 {% endfor %}{% else %}Not measured: the dataset had no test cases.
 {% endif %}
 
+{% if m.accuracy.shifts %}## Beyond what training drew
+
+{{ m.accuracy.shifts.text }}
+
+| {{ m.accuracy.shifts.rows[0] | join(" | ") }} |
+|{% for column in m.accuracy.shifts.rows[0] %}---|{% endfor %}
+
+{% for row in m.accuracy.shifts.rows %}| {{ row.values() | join(" | ") }} |
+{% endfor %}
+
+{% endif %}
 ## Calibration
 
 {% if m.calibration %}Split conformal prediction on validation cases; factor = Mahalanobis radius of the region.

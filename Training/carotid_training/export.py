@@ -40,6 +40,9 @@ def main(
     calibrate_on: Annotated[
         Path, typer.Option("--calibrate", help="Dataset whose validation cases calibrate and whose test cases measure.")
     ],
+    measure_on: Annotated[
+        Path | None, typer.Option("--measure", help="Another dataset whose test cases measure, instead.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder of the new bundle.")] = Path("bundle"),
     name: Annotated[str, typer.Option(help="Name of the model.")] = "carotid",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1.0.0",
@@ -56,7 +59,7 @@ def main(
     console = Console(stderr=True)
     try:
         heads_on = HeadNecks(presence_necks, Styles(background or ()), processes) if presence_necks else None
-        bundle = export(run, calibrate_on, output, name, version, device, heads_on)
+        bundle = export(run, calibrate_on, output, name, version, device, heads_on, measure_on)
     except (ValueError, OSError) as error:
         console.print(f"carotid-train export: {error}", highlight=False, markup=False)
         raise typer.Exit(2) from None
@@ -71,20 +74,21 @@ def export(
     version: str,
     device: str = "auto",
     heads_on: HeadNecks | None = None,
+    measure_on: Path | None = None,
 ) -> Bundle:
     """`main` for Python callers; ``heads_on``: necks on which the presence heads are fitted anew (None: as trained).
 
     Raises ValueError with a sentence where the run, the dataset or a background can not be used.
     """
     architecture, state, training = read_run(run)
-    dataset = Dataset.open(calibrate_on)
+    dataset, measured = Dataset.open(calibrate_on), Dataset.open(measure_on or calibrate_on)
     metadata = metadata_of(architecture, name, version, training)
     validation, tests = annotated(dataset, "validation"), None
-    if any(case.split == "test" for case in map(dataset.case, dataset.case_ids())):
-        tests = annotated(dataset, "test")
+    if measure_on or any(case.split == "test" for case in map(measured.case, measured.case_ids())):
+        tests = annotated(measured, "test")
     with tempfile.TemporaryDirectory() as folder, Bar(console=Console(stderr=True), transient=True) as bar:
 
-        def outcomes(cases: list, words: str) -> list[Outcome]:
+        def outcomes(dataset: Dataset, cases: list, words: str) -> list[Outcome]:
             detector = Detector(Bundle.save(Path(folder) / name, metadata, state, "Not calibrated yet."), device)
             task = bar.add_task(words, total=1.0)
             listed = run_cases(detector, dataset, cases, lambda _, share: bar.update(task, completed=share))
@@ -94,7 +98,7 @@ def export(
         if heads_on is not None:
             task = bar.add_task("presence heads", total=heads_on.count)
             state, said = refitted(architecture, state, heads_on, lambda done: bar.update(task, completed=done))
-        calibrating = outcomes(validation, "calibrating")
+        calibrating = outcomes(dataset, validation, "calibrating")
         scores = pooled(scores_of(calibrating, [landmark.name for landmark in architecture.landmarks]), architecture)
         log_odds, present = log_odds_of(calibrating)
         try:
@@ -105,7 +109,7 @@ def export(
             state = with_presence(state, *line)
             said += f"calibrated on {len(present)} landmarks, {present.count(False)} of them absent"
         metadata = replace(metadata, calibration=calibrate(scores, LEVELS), training={**training, "presence": said})
-        accuracy = accuracy_of(outcomes(tests, "measuring"), calibrate_on.name) if tests else {}
+        accuracy = accuracy_of(outcomes(measured, tests, "measuring"), measured.path.name) if tests else {}
         metadata = replace(metadata, accuracy=accuracy)
     return Bundle.save(output, metadata, state, model_card(metadata, date.today()))
 

@@ -14,7 +14,7 @@ import torch
 from CarotidLandmarkLib.detector import bfloat16_is_fast
 from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit
+from scipy.special import expit, log_expit, logit
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -45,10 +45,14 @@ class HeadNecks:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the nets say of the places that they chose: [N, F] float64, all scales beside each other; present: [N]."""
+    """What the nets say of the places that they chose: [N, F] float64, all scales beside each other; present: [N].
+
+    usually_present: share of the landmarks that are present in necks as they come.
+    """
 
     descriptors: np.ndarray
     present: np.ndarray
+    usually_present: float
 
 
 class LookedAt(Dataset):
@@ -92,11 +96,12 @@ def look(net: MultiScaleLocNet, necks: HeadNecks, on_neck: Callable[[int], None]
         descriptors.append(said)
         present.append(there)
         on_neck(done)
-    return Evidence(torch.cat(descriptors).numpy(), torch.cat(present).numpy())
+    as_they_come = torch.cat([torch.ones(1), *(there.float() for there in present[1::2]), torch.zeros(1)])
+    return Evidence(torch.cat(descriptors).numpy(), torch.cat(present).numpy(), float(as_they_come.mean()))
 
 
 def fit(evidence: Evidence) -> tuple[np.ndarray, float]:
-    """Weights [F] and bias of the log-odds of presence: logistic regression with a ridge.
+    """Weights [F] and bias of the log-odds of presence in necks as they come: logistic regression with a ridge.
 
     Raises ValueError where fewer than `FEWEST` landmarks are present or absent.
     """
@@ -114,7 +119,9 @@ def fit(evidence: Evidence) -> tuple[np.ndarray, float]:
 
     found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 2000}).x
     weights = found[:-1] / spread
-    return weights, float(found[-1] - weights @ middle)
+    # Absent ones are more frequent here than elsewhere, by the choice of necks (King and Zeng, 2001, prior correction).
+    usual = logit(evidence.usually_present) - logit(there.mean())
+    return weights, float(found[-1] - weights @ middle + usual)
 
 
 def with_heads(state: Mapping[str, Tensor], weights: np.ndarray, bias: float) -> dict[str, Tensor]:
