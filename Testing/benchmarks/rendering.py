@@ -2,9 +2,9 @@
 
     python Testing/benchmarks/rendering.py --background SOME-UNENHANCED-CT
 
-A sample is rendered for one look of the chain (the scan at 4 mm, and boxes that just hold its patches at 2, 1 and
-0.5 mm), or as training keeps it: with boxes large enough for the chain to go astray in, and for many steps to look at
-differently. A whole scan has 448 x 448 x 448 voxels of 0.5 mm, noise and streaks included.
+A sample is rendered for one look of the chain (the scan at 4 mm, and its patches at 2, 1 and 0.5 mm, off the
+landmark by chance), or as training keeps it: with boxes large enough for the chain to go astray in, and for many steps
+to look at differently. A whole scan has 448 x 448 x 448 voxels of 0.5 mm, noise and streaks included.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import typer
 from carotid_training.necks.styles import Styles
 from carotid_training.sample import Sample
 from carotid_training.seeds import neck_seed
-from carotid_training.stream import BOX_SIZES, COARSE_MM, JITTER_VOXELS, NeckStream
+from carotid_training.stream import BOX_SIZES, COARSE_MM, NeckStream
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.multiscale import Architecture
 from tables import NO_GPU, Row, devices, write_table
 
 SCAN_VOXELS, SCAN_MM = 448, 0.5
 USES = 12  # data.reuse of configs/small.yaml
-PATCH = int(Architecture(()).patch_size + 2 * JITTER_VOXELS)
+PATCH = Architecture(()).patch_size
 # Column -> scales and boxes of a sample.
 SAMPLES: dict[str, tuple[tuple[float, ...], dict[float, int]]] = {
     "scan at 4 mm (s)": ((COARSE_MM,), BOX_SIZES),
@@ -87,8 +87,8 @@ def main(
     boxes = ", ".join(f"{size}³ at {scale:g} mm" for scale, size in BOX_SIZES.items())
     text = (
         f"Mean of {samples} samples: seconds of the processor with one thread (on a GPU, of the clock). For one look: "
-        f"the scan at 4 mm, and boxes of {PATCH}³ voxels at 2, 1 and 0.5 mm around both landmarks, which hold the "
-        f"chain's patches. As kept: boxes of {boxes}, in which a training looks {USES} times, differently each time. "
+        f"the scan at 4 mm, and patches of {PATCH}³ voxels at 2, 1 and 0.5 mm at both landmarks, off the "
+        f"middle by chance. As kept: boxes of {boxes}, in which a training looks {USES} times, differently each time. "
         "Scan: one, by the clock, with all threads."
     )
     print(write_table(output, "rendering", "Seconds of a digital neck", text, rows).read_text())
