@@ -69,7 +69,7 @@ def test_the_nets_say_what_was_fitted_whatever_the_order_of_their_weights(net):
 
 def test_every_second_neck_lacks_a_bifurcation_and_all_are_of_training_seeds(net):
     necks = LookedAt(net, Styles(), 2)
-    lacking, any_neck = necks._drawn(0), necks._drawn(1)
+    lacking, any_neck = necks.drawn(0), necks.drawn(1)
     assert not lacking.truth.present.all()
     assert {split_of(lacking.seed), split_of(any_neck.seed)} == {"train"} and lacking.seed != any_neck.seed
     assert any_neck.seed % CANDIDATES == 0  # the first of its candidates, whatever it is

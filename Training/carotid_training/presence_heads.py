@@ -65,13 +65,14 @@ class LookedAt(Dataset):
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        sample = self._drawn(index)
+        sample = self.drawn(index)
         device = torch.device("cpu")
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_fast(device)):
             outputs = self.net.unperturbed(NeckView(sample))
         return torch.cat([seen.descriptor[0, :, 0] for seen in outputs], dim=-1).double(), sample.truth.present
 
-    def _drawn(self, index: int) -> Sample:
+    def drawn(self, index: int) -> Sample:
+        """The neck of an index: every even one lacks a bifurcation, the others are as they come."""
         names = self.styles.patient_like
         style = names[index // 2 % len(names)]
         for candidate in range(CANDIDATES):
