@@ -85,7 +85,7 @@ def main(
         run = runs / f"{'-'.join(chosen)}-{steps}"
         weights = json.dumps(dict.fromkeys(chosen, 1.0))
         options = (f"--data.styles={weights}", "--data.validation_necks=2")  # measured below, as the program detects
-        trained = short_training(config, options, steps, background or [], run)
+        short_training(config, options, steps, background or [], run)
         mirrors = {landmark.name: landmark.mirror for landmark in read_run(run)[0].landmarks}
         for style, cohort in cohorts.items():
             outcomes = found_by(run, cohort, "test", run / "detections" / style, Settings(passes=passes))
@@ -94,7 +94,6 @@ def main(
                 {
                     "trained on": ", ".join(chosen), "measured on": style, "unseen": "no" if seen else "yes",
                     **columns(outcomes), "swapped": swapped_pairs(outcomes, mirrors),
-                    "minutes of training": trained["minutes"],
                 }
             )  # fmt: skip
             if not seen:
