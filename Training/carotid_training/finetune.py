@@ -251,9 +251,8 @@ def _calibration(outcomes: list[Outcome], architecture: Architecture) -> tuple[d
         conformal_factor([0.0] * fewest, CLAIMED_LEVEL)
     except ValueError as error:
         return {}, f"Not calibrated: {error} Its regions are a Gaussian's and may be too small."
-    return calibrate(
-        pooled(scores, architecture), LEVELS
-    ), f"Calibrated on {fewest} or more validation cases of each landmark."
+    words = f"Calibrated on {fewest} or more validation cases of each landmark."
+    return calibrate(pooled(scores, architecture), LEVELS), words
 
 
 class _Told(Callback):
