@@ -1,10 +1,10 @@
-"""What the styles of necks teach about a style that training never saw: every style left out, and fewer of them.
+"""What the styles of necks teach about necks that training never saw: every style left out, and fewer of them.
 
     python Testing/benchmarks/breadth.py Training/configs/small.yaml --steps 800 --background SOME-UNENHANCED-CT
 
 Short trainings from nothing, alike but for their styles. Each is measured as the program detects (whole scans, search,
-noise passes) on patient-like necks of every style, seen and unseen. Trainings, cohorts and detections are kept in
---runs: stopped, the same command goes on where it was.
+noise passes) on patient-like necks of every style, seen and unseen, and on those of another generator. Trainings,
+cohorts and detections are kept in --runs: stopped, the same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from carotid_training.evaluate import Settings
 from carotid_training.evaluation_figures import save
 from carotid_training.metrics import swapped_pairs
 from carotid_training.necks.styles import Styles
-from carotid_training.predictions import annotated
-from carotid_training.synthesize import synthesize
+from carotid_training.synthesize import plan, synthesize
 from CarotidLandmarkLib.memory import keep_freed_memory
 from detected import columns, found_by, mean_error
 from matplotlib.figure import Figure
-from shifted_scans import LENGTH_MM
+from plain_necks import plain_cohort
+from shifted_scans import LENGTH_MM, PLAIN
 from short_training import short_training
 from tables import Row, write_table
 
-COLOURS = {"anatomical": "#1971c2", "sculpted": "#e8590c", "painted": "#2f9e44"}
+COLOURS = {"anatomical": "#1971c2", "sculpted": "#e8590c", "painted": "#2f9e44", PLAIN: "#212529"}
 
 
 def style_sets(available: list[str], patient_like: list[str]) -> list[tuple[str, ...]]:
@@ -41,7 +41,7 @@ def style_sets(available: list[str], patient_like: list[str]) -> list[tuple[str,
 
 
 def figure(means: dict[tuple[int, str], list[float]]) -> Figure:
-    """Mean error on each unseen style against the number of styles in training, a line through their averages."""
+    """Mean error on necks of each unseen kind against the number of styles in training, a line through the averages."""
     drawn = Figure(figsize=(5, 3.4), layout="constrained", facecolor="white")
     axes = drawn.subplots()
     for style in dict.fromkeys(style for _, style in means):
@@ -51,10 +51,10 @@ def figure(means: dict[tuple[int, str], list[float]]) -> Figure:
             axes.plot([count] * len(values), values, "o", color=colour, alpha=0.5)
         counts = [count for count, _ in mine]
         axes.plot(counts, [np.mean(values) for _, values in mine], color=colour, label=style)
-    axes.set(xlabel="styles in training", ylabel="mean error on the unseen style (mm)", ylim=(0, None))
+    axes.set(xlabel="styles in training", ylabel="mean error on unseen necks (mm)", ylim=(0, None))
     axes.set_xticks(sorted({count for count, _ in means}))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(title="unseen style", frameon=False)
+    axes.legend(title="unseen", frameon=False)
     return drawn
 
 
@@ -79,6 +79,10 @@ def main(
         )
         for style in styles.patient_like
     }  # fmt: skip
+    count = len(plan(cases, seed, ("test",)))
+    cohorts[PLAIN] = plain_cohort(
+        count, runs / "necks-plain", seed, lambda done, total: print(f"{PLAIN}: neck {done} of {total}", flush=True)
+    )
     rows: list[Row] = []
     means: dict[tuple[int, str], list[float]] = {}
     for chosen in style_sets(styles.available, styles.patient_like):
@@ -101,9 +105,10 @@ def main(
         print(*rows[-len(cohorts) :], sep="\n", flush=True)
         text = (
             f"{config.name} for {steps} steps from nothing with some styles of necks, measured on "
-            f"{len(annotated(cohort, 'test'))} digital necks of each style (seed {seed}; synthetic, nothing "
+            f"{count} digital necks of each kind (seed {seed}; synthetic, nothing "
             f"about patients), {passes} passes. Short trainings: they show what a style teaches about the others, not "
-            "how well the shipped model does.\n\n![Mean error on unseen styles](breadth.png)"
+            "how well the shipped model does. another generator: plain_necks.py, unseen by all.\n\n"
+            "![Mean error on unseen necks](breadth.png)"
         )
         written = write_table(output, "breadth", "What breadth of the generator is worth", text, rows)
         save(figure(means), output, "breadth")

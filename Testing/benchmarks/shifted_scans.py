@@ -1,4 +1,5 @@
-"""How a model does on scans beyond what its training drew: the same necks in a usual scanner and under each shift.
+"""How a model does on scans beyond what its training drew: the same necks in a usual scanner and under each shift, and
+necks of another generator.
 
     python Testing/benchmarks/shifted_scans.py --background SOME-UNENHANCED-CT
 
@@ -21,14 +22,15 @@ from carotid_training.metrics import swapped_pairs
 from carotid_training.necks.styles import Styles
 from carotid_training.predictions import Outcome, annotated
 from carotid_training.shifts import SHIFTS
-from carotid_training.synthesize import synthesize
+from carotid_training.synthesize import plan, synthesize
 from CarotidLandmarkLib.bundle import Bundle, default_bundle, open_bundle
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.memory import keep_freed_memory
 from detected import columns
+from plain_necks import plain_cohort
 from tables import Row, shown, write_table
 
-USUAL = "usual"
+USUAL, PLAIN = "usual", "another generator"
 LENGTH_MM = (120.0, 180.0)
 
 
@@ -60,12 +62,18 @@ def main(
     detector = Detector(bundle)
     mirrors = {landmark.name: landmark.mirror for landmark in bundle.metadata.landmarks}
     rows = []
-    for name in (USUAL, *SHIFTS):
-        dataset = synthesize(
-            cases, seed, runs / name, styles, dict.fromkeys(styles.patient_like, 1.0), processes, splits=("test",),
-            length_mm=LENGTH_MM, shift=None if name == USUAL else name,
-            on_case=lambda done, total, name=name: print(f"{name}: neck {done} of {total}", flush=True),
-        )  # fmt: skip
+    for name in (USUAL, *SHIFTS, PLAIN):
+
+        def say(done: int, total: int, name: str = name) -> None:
+            print(f"{name}: neck {done} of {total}", flush=True)
+
+        if name == PLAIN:
+            dataset = plain_cohort(len(plan(cases, seed, ("test",))), runs / "plain", seed, say)
+        else:
+            dataset = synthesize(
+                cases, seed, runs / name, styles, dict.fromkeys(styles.patient_like, 1.0), processes, splits=("test",),
+                length_mm=LENGTH_MM, shift=None if name == USUAL else name, on_case=say,
+            )  # fmt: skip
         detections = runs / f"{name}-{bundle.metadata.weights_sha256[:12]}"
         tests = annotated(dataset, "test")
         outcomes = detect_cases(
@@ -76,7 +84,8 @@ def main(
         f"{bundle.metadata.name} {bundle.metadata.version} on {len(tests)} digital necks (seed {seed}, styles "
         f"{', '.join(styles.patient_like)}; synthetic, nothing about patients), {passes} passes. usual: as in "
         "training. thick-slices: 5 mm (training: at most 3). noise: 80 HU (at most 45). weak-contrast: enhancement "
-        "times 0.4 (at least 0.58). child: 0.6 of the size (at least 0.67)."
+        "times 0.4 (at least 0.58). child: 0.6 of the size (at least 0.67). another generator: as many crude "
+        "necks, whose anatomy, vessels, scanner and truth share nothing with training's (plain_necks.py)."
     )
     print(write_table(output, "shifts", "Scans beyond what training drew", text, rows))
     if card:
