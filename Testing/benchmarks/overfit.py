@@ -79,6 +79,9 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of overfit.md and .csv.")] = Path("docs/benchmarks"),
 ) -> None:
     """Table of errors on the training necks."""
+    trained = [key for key, method in METHODS.items() if method.trained]
+    if unknown := [key for key in methods if key not in trained]:
+        raise typer.BadParameter(f"{', '.join(unknown)} can not be trained; choose of {', '.join(trained)}.")
     how = replace(read_protocol(protocol), augmentation=None)
     styles = Styles()
     weights = dict.fromkeys(styles.patient_like, 1.0)
@@ -87,7 +90,10 @@ def main(
     )  # fmt: skip
     table = output / "overfit.csv"
     lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
-    rows: dict[str, Row] = {row["method"]: row for row in csv.DictReader(lines)}
+    rows: dict[str, Row] = {
+        row["method"]: {name: float(value) if name.endswith("mm") else value for name, value in row.items()}
+        for row in csv.DictReader(lines)
+    }
     text = (
         f"Methods of Table 1 (protocol {protocol}) trained on {len(annotated(dataset, 'train'))} digital necks without "
         "augmentation and asked about the same necks. Mean place: what a constant answer would get there."
