@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from carotid_training.synthesize import ANNOTATOR, LANDMARKS
-from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.volume import Volume
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label
@@ -20,7 +20,6 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 Array = NDArray[np.floating]
-Uniform = Callable[[float, float], float]
 SPLIT = "test"
 # Vessels begin and end so far below and above the place where the common carotid divides.
 BELOW_MM, ABOVE_MM = 160.0, 100.0
@@ -248,14 +247,19 @@ def _reordered(hu: NDArray, affine: Array, random: np.random.Generator) -> tuple
 def plain_cohort(
     cases: int, folder: Path, seed: int = 0, on_case: Callable[[int, int], None] = lambda done, total: None
 ) -> Dataset:
-    """``cases`` scans with their truth as a dataset, all of split `SPLIT`; goes on with one begun."""
+    """``cases`` (up to 1000) scans with their truth as a dataset, all of split `SPLIT`; goes on with one begun.
+
+    Raises DatasetError where the folder holds other necks.
+    """
+    numbers = {f"plain-{number:05d}": number for number in range(seed * 1000, seed * 1000 + cases)}
     dataset = Dataset.open(folder) if (folder / "dataset.json").is_file() else Dataset.create(folder, LANDMARKS)
-    for n in range(cases):
-        case_id = f"plain-{seed * 1000 + n:05d}"
+    if not set(dataset.case_ids()) <= numbers.keys():
+        raise DatasetError(f"{folder.name} holds other necks than these {cases} of seed {seed}; choose a new folder.")
+    for done, (case_id, number) in enumerate(numbers.items(), 1):
         if case_id not in dataset.case_ids() or not dataset.case(case_id).annotators():
-            volume, truth = plain_neck(seed * 1000 + n)
+            volume, truth = plain_neck(number)
             if case_id not in dataset.case_ids():
                 dataset.add_case(volume, case_id=case_id, group=case_id, split=SPLIT)
             dataset.save_annotation(case_id, ANNOTATOR, points=truth, status=dict.fromkeys(truth, "accepted"))
-        on_case(n + 1, cases)
+        on_case(done, cases)
     return dataset

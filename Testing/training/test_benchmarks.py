@@ -1,27 +1,19 @@
 """What the benchmarks measure with: a scene that moves by the amount asked, tables that say what was measured."""
 
 import csv
-import importlib
-import sys
-from pathlib import Path
 
+import breadth
+import detection_time
+import equivariance
 import numpy as np
 import pytest
+import tables
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def equivariance():
-    sys.path.insert(0, str(BENCHMARKS))
-    yield importlib.import_module("equivariance")
-    sys.path.remove(str(BENCHMARKS))
 
 
 def scan_of_a_ball(affine, size, centre_lps, sd_mm):
@@ -33,7 +25,7 @@ def scan_of_a_ball(affine, size, centre_lps, sd_mm):
 
 @settings(max_examples=15, deadline=None)
 @given(st.tuples(*[st.floats(-2, 2)] * 3), st.floats(-0.5, 0.5))
-def test_a_scene_moves_by_the_amount_asked_whatever_the_lattice(equivariance, shift, angle):
+def test_a_scene_moves_by_the_amount_asked_whatever_the_lattice(shift, angle):
     affine = np.eye(4)
     turn = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, -1]]
     affine[:3, :3] = turn * np.array([0.8, 0.7, 1.5])
@@ -66,7 +58,7 @@ class Brightness(torch.nn.Module):
         return 15 * x, torch.zeros(len(x), 4, *x.shape[2:])
 
 
-def worst(equivariance, block):
+def worst(block):
     """The largest deviation per scale of `Brightness` on one ball."""
     ball = (LandmarkSpec("ball", "B", "ball"),)
     net = MultiScaleLocNet(Architecture(ball, scales_mm=(4.0, 1.0), widths=((4, 8, 8, 8),) * 2, patch_size=32))
@@ -82,20 +74,19 @@ def worst(equivariance, block):
     return {scale: max(distances) for scale, distances in found.items()}
 
 
-def test_a_net_without_pooling_follows_the_scene_and_one_with_coarse_maxima_does_not(equivariance):
-    smooth, coarse = worst(equivariance, 1), worst(equivariance, 8)
+def test_a_net_without_pooling_follows_the_scene_and_one_with_coarse_maxima_does_not():
+    smooth, coarse = worst(1), worst(8)
     assert smooth["1 mm"] < 0.05 and smooth["whole chain"] < 0.05
     assert coarse["1 mm"] > 0.2
 
 
-def test_a_scan_too_small_to_be_moved_is_refused(equivariance):
+def test_a_scan_too_small_to_be_moved_is_refused():
     scan = scan_of_a_ball(np.diag([1.0, 1.0, 1.0, 1.0]), (24, 24, 24), (12, 12, 12), 3.0)
     with pytest.raises(ValueError, match="ball is too small to be moved by 4 mm"):
         equivariance.Scene(scan, reach_mm=4.0)
 
 
-def test_a_table_is_the_same_for_people_and_for_programs(equivariance, tmp_path):
-    tables = importlib.import_module("tables")
+def test_a_table_is_the_same_for_people_and_for_programs(tmp_path):
     rows = [{"model": "a", "mean mm": 0.12345, "n": 3}, {"model": "b", "mean mm": 2.0, "n": 4}]
     written = tables.write_table(tmp_path, "t", "Title", "What it is.", rows).read_text()
     assert written.splitlines()[-4:] == [
@@ -108,8 +99,7 @@ def test_a_table_is_the_same_for_people_and_for_programs(equivariance, tmp_path)
         assert [float(row["mean mm"]) for row in csv.DictReader(file)] == [0.12345, 2.0]
 
 
-def test_the_first_detection_does_not_count_in_the_median_of_those_after_it(equivariance):
-    detection_time = importlib.import_module("detection_time")
+def test_the_first_detection_does_not_count_in_the_median_of_those_after_it():
     timings = [dict.fromkeys(detection_time.PARTS, seconds) for seconds in (60.0, 3.0, 2.0, 4.0)]
     first, later = detection_time.rows_of("cpu", timings)
     assert (first["total (s)"], later["total (s)"]) == (60.0, 3.0)
@@ -117,8 +107,6 @@ def test_the_first_detection_does_not_count_in_the_median_of_those_after_it(equi
 
 
 def test_a_machine_without_a_gpu_says_so_in_a_row_with_every_column(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    tables = importlib.import_module("tables")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     rows = []
     for device in tables.devices(rows, {"style": tables.NO_GPU}):
@@ -128,10 +116,9 @@ def test_a_machine_without_a_gpu_says_so_in_a_row_with_every_column(monkeypatch)
     assert list(tables.devices(rows, {})) == ["cpu", "cuda"] and len(rows) == 2
 
 
-def test_breadth_leaves_every_style_out_once_and_never_trains_alike_twice(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_breadth_leaves_every_style_out_once_and_never_trains_alike_twice():
     styles = ["anatomical", "sculpted", "painted", "recoloured"]
-    sets = importlib.import_module("breadth").style_sets(styles, styles[:3])
+    sets = breadth.style_sets(styles, styles[:3])
     assert len(set(map(frozenset, sets))) == len(sets)
     lacking = [style for chosen in sets if len(chosen) == 3 for style in set(styles) - set(chosen)]
     assert sorted(lacking) == sorted(styles)

@@ -1,28 +1,17 @@
 """The other generator's necks: their truth is where a lumen becomes two, in every storage order of the voxels."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
+import plain_necks as plain
 import pytest
+from CarotidLandmarkLib.dataset import DatasetError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def plain():
-    sys.path.insert(0, str(BENCHMARKS))
-    yield importlib.import_module("plain_necks")
-    sys.path.remove(str(BENCHMARKS))
-
 
 @settings(max_examples=10, deadline=None)
 @given(st.floats(0.2, 0.7), st.floats(1.5, 3.0), st.floats(0, 6.28), st.tuples(*[st.floats(-40, 40)] * 3))
-def test_two_branches_of_a_fork_part_where_their_ellipses_do(plain, slope, radius, angle, start):
+def test_two_branches_of_a_fork_part_where_their_ellipses_do(slope, radius, angle, start):
     aside = np.array([np.cos(angle), np.sin(angle), 0])
     up = np.array([[0, 0, 0], [0, 0, 40.0]])
     left, right = (plain.Tube(start + up + up[:, 2:] * slope * sign * aside, np.full(2, radius)) for sign in (1, -1))
@@ -35,7 +24,7 @@ def test_two_branches_of_a_fork_part_where_their_ellipses_do(plain, slope, radiu
 
 
 @pytest.mark.parametrize("seed", [15, 23])
-def test_the_carotid_is_bright_below_the_truth_and_two_lumens_lie_beside_it_above(plain, seed):
+def test_the_carotid_is_bright_below_the_truth_and_two_lumens_lie_beside_it_above(seed):
     volume, truth = plain.plain_neck(seed)
 
     def hu(points):
@@ -51,13 +40,13 @@ def test_the_carotid_is_bright_below_the_truth_and_two_lumens_lie_beside_it_abov
         assert hu(np.add(point, circle)).max() > wall + 50
 
 
-def test_a_seed_is_one_neck(plain):
+def test_a_seed_is_one_neck():
     first, truth = plain.plain_neck(15)
     again, same = plain.plain_neck(15)
     assert np.array_equal(first.array, again.array) and truth == same
 
 
-def test_a_cohort_that_was_stopped_goes_on_with_the_same_necks(plain, tmp_path):
+def test_a_cohort_that_was_stopped_goes_on_with_the_same_necks(tmp_path):
     seed = 11
     begun = plain.plain_cohort(1, tmp_path / "plain", seed)
     stored = begun.case(begun.case_ids()[0])
@@ -68,3 +57,5 @@ def test_a_cohort_that_was_stopped_goes_on_with_the_same_necks(plain, tmp_path):
     truth = plain.plain_neck(seed * 1000)[1]
     points = dataset.case(dataset.case_ids()[0]).annotation("truth").points
     assert all(np.allclose(points[name], truth[name], atol=1e-3) for name in truth)
+    with pytest.raises(DatasetError, match="choose a new folder"):
+        plain.plain_cohort(1, tmp_path / "plain", seed + 1)
