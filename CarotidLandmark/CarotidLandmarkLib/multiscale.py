@@ -192,10 +192,13 @@ class MultiScaleLocNet(nn.Module):
         """The coarsest net over the whole scan, of any extent; for some of the landmarks (their indices) or all."""
         values, centre = view.whole(self.architecture.scales_mm[0], 2 ** (len(self.architecture.widths[0]) - 1))
         wanted = range(len(self.channel)) if landmarks is None else landmarks
-        # Once as it is and, if a landmark is a mirror image, once mirrored.
-        seen = {flip: self._run(0, values.flip(-1) if flip else values) for flip in {self.flipped[n] for n in wanted}}
-        logits = torch.stack([seen[self.flipped[n]][0][:, self.channel[n]] for n in wanted], dim=1)
-        features = torch.stack([seen[self.flipped[n]][1] for n in wanted], dim=1)
+        # As it is and, if a landmark is a mirror image, mirrored; in one batch: a CPU's float32 convolutions of small
+        # volumes take six times as long in a batch of one (80 and 12 ms for 32 channels of 20 x 28 x 28).
+        flips = sorted({self.flipped[n] for n in wanted})
+        seen = self._run(0, torch.cat([values.flip(-1) if flip else values for flip in flips]))
+        logits, features = (of_flips.unflatten(0, (len(flips), len(values))) for of_flips in seen)
+        logits = torch.stack([logits[flips.index(self.flipped[n]), :, self.channel[n]] for n in wanted], dim=1)
+        features = torch.stack([features[flips.index(self.flipped[n])] for n in wanted], dim=1)
         centres = centre[:, None, None].expand(-1, len(wanted), 1, 3)
         return self._locate(0, logits[:, :, None], features[:, :, None], centres, [self.flipped[n] for n in wanted])
 
