@@ -132,13 +132,15 @@ def test_a_model_that_got_better_is_listed_by_name_with_its_record(dataset, doub
 
 def test_a_worse_model_is_not_listed_unless_forced(dataset, sure, tmp_path):
     output = tmp_path / "runs" / "lyon-2"
-    result = run(dataset, sure, output)
+    result = run(dataset, sure, output, "--passes", 2)
     assert result.exit_code == 0, result.output
     assert "Not listed: lyon-2 is worse than sure" in result.output
+    kept = [json.loads(file.read_text()) for file in (output / "detections").glob("*/*.json")]
+    assert {case["detection"]["passes"] for case in kept} == {2}
     assert Bundle.load(output / "bundle").metadata.name == "lyon-2"
     with pytest.raises(BundleError):
         open_bundle("lyon-2")
-    forced = run(dataset, sure, output, "--force")
+    forced = run(dataset, sure, output, "--passes", 2, "--force")
     assert forced.exit_code == 0 and "although it is worse" in forced.output
     assert open_bundle("lyon-2").metadata == Bundle.load(output / "bundle").metadata
 

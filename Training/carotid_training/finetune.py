@@ -292,6 +292,7 @@ def main(
         Path | None, typer.Option(metavar="DIR", help="The run's folder; its name is the new model's.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 600,
+    passes: Annotated[int, typer.Option(min=2, help="Noise passes of each detection that measures.")] = 50,
     seed: Annotated[int, typer.Option(min=0, max=255, help="Of training, noise and bootstrap.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     styles: Annotated[str, typer.Option(help="Digital necks to rehearse, separated by commas; default: all.")] = "",
@@ -321,7 +322,7 @@ def main(
         folder = output or Path("runs") / f"{start.metadata.name}-{dataset.resolve().name}"
         names = tuple(name.strip() for name in styles.split(",") if name.strip())
         result = finetune(
-            dataset, start, folder, steps, Settings(device, seed=seed), Styles(background or ()), names, rendered,
+            dataset, start, folder, steps, Settings(device, passes, seed), Styles(background or ()), names, rendered,
             force, bar,
         )  # fmt: skip
     except (ValueError, OSError) as error:
