@@ -84,8 +84,9 @@ def main(
         f"{bundle.metadata.name} {bundle.metadata.version} on {len(tests)} digital necks (seed {seed}, styles "
         f"{', '.join(styles.patient_like)}; synthetic, nothing about patients), {passes} passes. usual: as in "
         "training. thick-slices: 5 mm (training: at most 3). noise: 80 HU (at most 45). weak-contrast: enhancement "
-        "times 0.4 (at least 0.58). child: 0.6 of the size (at least 0.67). another generator: as many crude "
-        "necks, whose anatomy, vessels, scanner and truth share nothing with training's (plain_necks.py)."
+        "times 0.4 (at least 0.58). child: 0.6 of the size (at least 0.67). rolled: by 45 degrees onto the left side "
+        "(rarely over 30). another generator: as many crude necks, whose anatomy, vessels, scanner and truth share "
+        "nothing with training's (plain_necks.py)."
     )
     print(write_table(output, "shifts", "Scans beyond what training drew", text, rows))
     if card:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -254,9 +255,25 @@ def test_a_child_is_the_same_picture_with_smaller_voxels_and_the_truth_in_the_sa
     assert child.facts()["in_plane_mm"] == pytest.approx(np.linalg.norm(scaled[:3, :3], axis=0).min(), rel=1e-3)
 
 
+def test_a_rolled_patient_lies_on_the_left_side_in_the_same_scan():
+    usual, rolled = (
+        Sample.draw(7, StandInStyles(), WEIGHTS, (120.0, 130.0), randomised=False, shift=shift)
+        for shift in (None, "rolled")
+    )
+    assert torch.equal(usual.scanner.gantry_to_lps, rolled.scanner.gantry_to_lps)
+    assert usual.scanner.mirrored == rolled.scanner.mirrored
+    to_gantry = torch.linalg.inv(usual.scanner.gantry_to_lps)
+    before, after = (protocol.transform(to_gantry, one.scanner.truth(one.neck).points_lps) for one in (usual, rolled))
+    across, turned = before[0] - before[1], after[0] - after[1]  # from the right bifurcation to the left one
+    assert turned.norm().item() == pytest.approx(across.norm().item())
+    assert torch.allclose(before[:, 2], after[:, 2]) and torch.allclose(before.norm(dim=1), after.norm(dim=1))
+    angle = math.degrees(math.atan2(turned[1], turned[0]) - math.atan2(across[1], across[0]))
+    assert angle == pytest.approx(45.0)  # the left one sinks to the back
+
+
 def test_an_unknown_shift_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(
-        ValueError, match="There is no shift 'fog'; use one of thick-slices, noise, weak-contrast, child"
+        ValueError, match="There is no shift 'fog'; use one of thick-slices, noise, weak-contrast, child, rolled"
     ):
         make(tmp_path / "cohort", shift="fog")
     assert not (tmp_path / "cohort").exists()
