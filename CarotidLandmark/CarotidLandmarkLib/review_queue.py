@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 
 Order = Literal["uncertain", "random", "doubtful"]
 
+# A landmark called missing that is there, or found that is not: as bad as a point this far off, in no doubt useless.
+MISTAKE_MM = 20.0
+
 
 def order_cases(dataset: Dataset, order: Order = "uncertain", seed: int = 0, annotator: str | None = None) -> list[str]:
     """The ids of all cases: those not reviewed yet (by ``annotator``, or by anybody if None) first.
 
-    ``uncertain``: a verdict that is not ``ok`` first, then the largest confidence region; ``doubtful``: a presence
-    probability nearest to one half first; both put cases without a prediction last. ``random``: an order that depends
-    on the seed and the ids only, so that it stays when cases are added. Raises DatasetError, and
-    ValueError on another order.
+    ``uncertain``: a verdict that is not ``ok`` first, then the scan whose landmarks are likely to be the most wrong, by
+    their confidence regions and presence; ``doubtful``: a presence probability nearest to one half first; both put
+    cases without a prediction last. ``random``: an order that depends on the seed and the ids only, so that it stays
+    when cases are added. Raises DatasetError, and ValueError on another order.
     """
     if order not in ("uncertain", "random", "doubtful"):
         raise ValueError(f"'{order}' is not an order; choose uncertain, random or doubtful.")
@@ -42,10 +45,20 @@ def order_cases(dataset: Dataset, order: Order = "uncertain", seed: int = 0, ann
 
 
 def _uncertainty(detection: Detection) -> tuple[float, ...]:
-    """Not ok before ok; then the radius (mm) of the sphere as large as the largest confidence region; then doubt."""
-    volumes = [mark.confidence.volume_mm3 for mark in detection.landmarks if mark.confidence is not None]
-    radius = float(np.cbrt(0.75 / np.pi * max(volumes, default=0.0)))
-    return float(detection.quality.verdict != "ok"), radius, _doubt(detection)
+    """Not ok before ok; then the landmarks' expected costs, mm, added up; then doubt.
+
+    A landmark costs its distance, or `MISTAKE_MM` where it was missed or found where there is none. Called missing it
+    counts half a mistake, for on scans of an unknown kind its presence probability is wrong first: patients rolled by
+    45 degrees had half of their landmarks called missing, most with a probability below 0.2.
+    """
+    cost = 0.0
+    for mark in detection.landmarks:
+        if mark.confidence is None:
+            cost += MISTAKE_MM / 2
+        else:
+            radius = float(np.cbrt(0.75 / np.pi * mark.confidence.volume_mm3))  # of the sphere as large as its region
+            cost += (1 - mark.presence) * MISTAKE_MM + radius
+    return float(detection.quality.verdict != "ok"), cost, _doubt(detection)
 
 
 def _doubt(detection: Detection) -> float:

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from CarotidLandmarkLib.review_queue import MISTAKE_MM
 from rich.table import Table
 
 from . import metrics
 from .predictions import Outcome
 
-# A landmark called missing that is there, or found that is not: as bad as a point this far off, in no doubt useless.
-MISTAKE_MM = 20.0
 RULE = (
     f"The mean cost decides: the distance in mm for each landmark that is in the scan and was found, {MISTAKE_MM:g} mm "
     "for each that was missed or found where there is none, 0 for each rightly called missing. A model whose mean cost "
