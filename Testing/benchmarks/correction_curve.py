@@ -33,7 +33,7 @@ from carotid_training.comparison import COST, MISTAKE_MM, RULE
 from carotid_training.evaluate import Settings, detect_cases
 from carotid_training.evaluation_figures import save
 from carotid_training.metrics import Estimate, bootstrap, error_statistics
-from carotid_training.predictions import Outcome
+from carotid_training.predictions import Outcome, outcomes_of
 from carotid_training.synthesize import ANNOTATOR as TRUTH
 from CarotidLandmarkLib.atomic import write_text
 from CarotidLandmarkLib.bundle import models_directory, open_bundle
@@ -172,15 +172,35 @@ def measure(
     found = {}
     for name, (dataset, ids) in sets.items():
         where = folder / name.replace(" ", "-")
-        outcomes = detect_cases(
-            detector, dataset, list(map(dataset.case, ids)), where, settings, lambda words, share: None
-        )
-        found[name] = {f"{outcome.case_id}/{outcome.landmark}": mark_of(outcome) for outcome in outcomes}
+        cases = list(map(dataset.case, ids))
+        found[name] = marks_of(detect_cases(detector, dataset, cases, where, settings, lambda words, share: None))
     return found
 
 
-def mark_of(outcome: Outcome) -> Mark:
-    return Mark(outcome.group, outcome.truth_lps is not None, outcome.found.status == "detected", outcome.error_mm)
+def predicted(dataset: Dataset, ids: Sequence[str]) -> Marks:
+    """What the first model finds in these cases: their predictions, by which the queue is ordered."""
+    cases = [(case, case.prediction()) for case in map(dataset.case, ids)]
+    return marks_of([row for case, prediction in cases if prediction for row in outcomes_of(dataset, case, prediction)])
+
+
+def cost_of_corrected(style: Dataset, queues: dict[str, list[str]], counts: Sequence[int]) -> str:
+    """In words: what the first model costs on the cases that are corrected, in every order."""
+
+    def cost(order: str, cases: int) -> str:
+        marks = predicted(style, queues[order][:cases])
+        return f"{np.mean([mark.cost_mm for mark in marks.values()]):.1f}"
+
+    words = [f"{' and '.join(cost(order, cases) for order in ORDERS)} mm on {cases} cases" for cases in counts]
+    return f"mean cost, most uncertain first and in random order: {', '.join(words)}"
+
+
+def marks_of(outcomes: Sequence[Outcome]) -> Marks:
+    return {
+        f"{outcome.case_id}/{outcome.landmark}": Mark(
+            outcome.group, outcome.truth_lps is not None, outcome.found.status == "detected", outcome.error_mm
+        )
+        for outcome in outcomes
+    }
 
 
 def kept_point(file: Path, make: Callable[[], Point]) -> Point:
@@ -370,23 +390,24 @@ def main(arguments: argparse.Namespace) -> None:
          "rehearse": arguments.rehearse, "steps": arguments.steps, "passes": arguments.passes, "seed": arguments.seed,
          "counts": arguments.counts, "unseen": arguments.unseen},
     )  # fmt: skip
-    where = ["--model", str(bundle.path), "--device", arguments.device]
-    predict = ["cohort", style.path, "--predict", "--passes", str(arguments.passes), *where]
-    subprocess.run([COMMANDS / "carotid-landmark", *predict], check=True)
+    where = ["--model", str(bundle.path), "--device", arguments.device, "--passes", str(arguments.passes)]
+    where += ["--seed", str(arguments.seed)]
+    subprocess.run([COMMANDS / "carotid-landmark", "cohort", style.path, "--predict", *where], check=True)
     unseen, queues = choose_cases(style, arguments.counts, arguments.unseen, arguments.seed)
     # All: one landmark that flips by 25 mm among 72 is 0.35 mm of their mean.
     sets = {STYLE: (style, unseen), ORIGINAL: (original, original.case_ids())}
     (output / "points").mkdir(exist_ok=True)
-    options = [*where, "--steps", str(arguments.steps), "--seed", str(arguments.seed), "--styles", arguments.rehearse]
+    options = [*where, "--steps", str(arguments.steps), "--styles", arguments.rehearse]
     options += ["--rendered", str(output / "necks")]
     options += [word for path in arguments.background for word in ("--background", str(path.resolve()))]
 
     def measured(order: str, cases: int) -> Point:
         name = f"{order}-{cases}"
-        new, listed = str(bundle.path), True
-        if cases:
-            corrected = correct(style, queues[order][:cases], output / "corrected" / name)
-            new, listed = finetune(corrected, output / "models" / name, options)
+        if not cases:
+            found = measure(str(bundle.path), {ORIGINAL: sets[ORIGINAL]}, output / "detections" / name, evaluation)
+            return Point(order, cases, True, {STYLE: predicted(style, unseen), **found})
+        corrected = correct(style, queues[order][:cases], output / "corrected" / name)
+        new, listed = finetune(corrected, output / "models" / name, options)
         return Point(order, cases, listed, measure(new, sets, output / "detections" / name, evaluation))
 
     def point(order: str, cases: int) -> Point:
@@ -394,6 +415,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     facts = {
         "first model": f"{bundle.metadata.name} {bundle.metadata.version}",
+        "first model on what is corrected": cost_of_corrected(style, queues, arguments.counts),
         "corrected style": f"{style.path.resolve().name}, {len(unseen)} unseen cases",
         "original styles": f"{original.path.resolve().name}, {len(original.case_ids())} cases",
         "fine-tuning": f"{arguments.steps} steps each, from the first model; rehearsed: {arguments.rehearse}",

@@ -242,6 +242,12 @@ def test_rows_differ_in_what_the_paper_says_and_begin_with_the_same_weights():
         assert all(torch.equal(a, b) for a, b in zip(steps.parameters(), other.parameters(), strict=True))
 
 
+def test_our_finer_nets_look_at_less_than_the_papers():
+    protocol = Protocol(cases=1, steps=1, chain_widths=(2, 4), our_widths=((2, 4), (2, 4)))
+    sizes = {key: module_of(key, protocol).architecture.patch_size for key in ("noise", "ours")}
+    assert sizes == {"noise": 56, "ours": 40}
+
+
 def test_the_protocols_that_come_with_the_program_can_be_read():
     whole, small = read_protocol("table1"), read_protocol("table1-small")
     assert whole.cases == 263 and whole.methods == tuple(METHODS) and whole.field_voxels == 224
@@ -257,6 +263,7 @@ def test_the_protocols_that_come_with_the_program_can_be_read():
         ("cases: 3\nsteps: 2\nminutes: 1", "one of the two"),
         ("cases: 3\nsteps: 2\nmethods: [magic]", "no method magic"),
         ("cases: 3\nsteps: 2\nfield_voxels: 100", "multiple of 16"),
+        ("cases: 3\nsteps: 2\nour_patch_size: 42", "our_patch_size must be a multiple of 8"),
         ("cases: 3\nsteps: two", "is not a protocol"),
         ("cases: 3\nstepps: 2", "is not a protocol"),
         ("cases: [", "is not a protocol"),

@@ -93,6 +93,23 @@ class TestCorrection:
         assert (tmp_path / "corrected/cases/case-03/annotations/simulated.json").read_bytes() == before
 
 
+def test_the_first_model_is_measured_on_the_style_by_the_predictions_that_order_the_queue(curve, style):
+    marks = curve.predicted(style, ["case-03", "case-11"])
+    assert {key: mark.error_mm for key, mark in marks.items()} == {
+        f"case-03/{LEFT}": 3.0, f"case-03/{RIGHT}": 0.0, f"case-11/{LEFT}": None, f"case-11/{RIGHT}": 0.0
+    }  # fmt: skip
+    false_alarm = marks[f"case-11/{LEFT}"]
+    assert false_alarm.found and not false_alarm.present and false_alarm.cost_mm == MISTAKE_MM
+    assert {mark.group for mark in marks.values()} == {"patient-3", "patient-11"}
+
+
+def test_the_curve_says_what_the_first_model_costs_on_the_cases_of_each_order(curve, style):
+    queues = {"uncertain": ["case-11", "case-04"], "random": ["case-02", "case-04"]}
+    assert curve.cost_of_corrected(style, queues, (1, 2)) == (
+        "mean cost, most uncertain first and in random order: 10.0 and 1.0 mm on 1 cases, 6.0 and 1.5 mm on 2 cases"
+    )
+
+
 def point(curve, order, cases, style_shift, original_shift, missed=()):
     """A model whose errors are 5 mm + shift on the style, 1 mm + shift on the original styles, spread between cases."""
 
