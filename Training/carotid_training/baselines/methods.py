@@ -52,7 +52,7 @@ def _module(key: str, protocol: Protocol) -> pl.LightningModule:
         architecture = paper_architecture(protocol, NOISE_MM)
     elif key == "ours":
         coarse, fine = protocol.our_widths
-        architecture = Architecture(LANDMARKS, widths=(coarse, fine, fine, fine), patch_size=protocol.patch_size)
+        architecture = Architecture(LANDMARKS, widths=(coarse, fine, fine, fine), patch_size=protocol.our_patch_size)
         objective, warmup = OURS, WARMUP_STEPS
     chain = kind(
         architecture,

@@ -27,6 +27,7 @@ class Protocol:
 
     field_voxels: side of the single-scale methods' field at 1 mm. single_widths (one level more than the
     chain), patch_widths, chain_widths (of each of the chain's nets; the paper's architecture), our_widths (ours).
+    patch_size, our_patch_size: voxels that a finer net sees per axis, in the paper's architecture and in ours.
     patch_voxels, patch_count: crops that the patch-based method is trained on. heatmap: what the centre of mass is
     taken of, in all rows that have one. augmentation: the same in all rows; null for none. batch_size: scans per step.
     bundle: the model of the row "shipped".
@@ -54,6 +55,7 @@ class Protocol:
     chain_widths: Widths = (16, 32, 64, 128)
     our_widths: tuple[Widths, Widths] = ((16, 32, 64, 96), (16, 32, 64, 64))
     patch_size: int = 56
+    our_patch_size: int = 40
     bundle: str = "carotid-small"
 
     def __post_init__(self) -> None:
@@ -65,7 +67,13 @@ class Protocol:
         unknown = [name for name in self.methods if name not in METHODS]
         if unknown or not self.methods:
             raise ValueError(f"There is no method {', '.join(unknown) or 'at all'}; choose of {', '.join(METHODS)}.")
-        for name, multiple in (("field_voxels", 2 ** (len(self.single_widths) - 1)), ("patch_voxels", 8)):
+        halved = {
+            "field_voxels": len(self.single_widths) - 1,
+            "patch_voxels": 3,
+            "patch_size": len(self.chain_widths) - 1,
+            "our_patch_size": len(self.our_widths[1]) - 1,
+        }
+        for name, multiple in ((name, 2**times) for name, times in halved.items()):
             if getattr(self, name) % multiple:
                 raise ValueError(f"{name} must be a multiple of {multiple}, for the net halves it so often.")
         if self.field_voxels % 8 or self.patch_voxels > self.field_voxels:
