@@ -1,6 +1,6 @@
 """Is a method of Table 1 built right? Then it learns five digital necks by heart, to under a millimetre.
 
-    python Testing/benchmarks/overfit.py heatmap single patches --steps 400
+    python Testing/benchmarks/overfit.py heatmap single patches
 
 The methods train as in Table 1, but without augmentation and validation, with the widths and the field of
 Training/configs/overfit.yaml, and are asked about the necks they were trained on. A table that is in --output keeps its
@@ -71,7 +71,7 @@ def measure(key: str, protocol: Protocol, dataset: Dataset, steps: int) -> Row:
 
 def main(
     methods: Annotated[list[str], typer.Argument(help=f"Of {', '.join(k for k, m in METHODS.items() if m.trained)}.")],
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each.")] = 400,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of each; default: the protocol's.")] = None,
     cohort: Annotated[Path, typer.Option(help="Folder of the necks: new, or made by this earlier.")] = Path(
         "runs/overfit"
     ),
@@ -98,7 +98,7 @@ def main(
         "without augmentation and asked about the same necks. Mean place: what a constant answer would get there."
     )
     for key in methods:
-        row = measure(key, how, dataset, steps)
+        row = measure(key, how, dataset, steps or how.steps)
         rows[METHODS[key].title] = row
         print(row, flush=True)
         write_table(output, "overfit", "Learning five necks by heart", text, list(rows.values()))
