@@ -269,3 +269,17 @@ def test_the_rows_are_those_of_the_paper_in_its_order():
     papers = [method.paper_mm[0] for method in METHODS.values() if method.paper_mm]
     assert papers == [6.45, 5.52, 4.35, 3.72, 3.61, 2.81]
     assert [landmark.name for landmark in LANDMARKS] == [LEFT, RIGHT]
+
+
+def test_methods_trained_alone_are_found_by_the_run_that_writes_the_table(cohort, run, tmp_path):
+    output = tmp_path / "table1"
+    assert table1.table1(cohort.path, output, PROTOCOL, device="cpu", only=("patches",)) == []
+    assert not (output / "table1.csv").exists() and not (output / "patches" / "test.csv").exists()
+    chosen = (output / "patches" / "checkpoints" / "best.ckpt").stat().st_mtime_ns
+    table1.table1(cohort.path, output, PROTOCOL, device="cpu")
+    assert (output / "patches" / "checkpoints" / "best.ckpt").stat().st_mtime_ns == chosen
+    assert [row["mean"] for row in rows_of(output / "table1.csv")] == [
+        row["mean"] for row in rows_of(run / "table1.csv")
+    ]
+    with pytest.raises(ValueError, match="no method unet"):
+        table1.table1(cohort.path, output, PROTOCOL, device="cpu", only=("unet",))

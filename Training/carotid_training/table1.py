@@ -51,17 +51,27 @@ def table1(
     name: str = "table1",
     device: str = "auto",
     styles: Styles | None = None,
+    only: Sequence[str] = (),
     say: Say = lambda words: None,
 ) -> list[Row]:
     """Make the cohort, train what is not trained, ask what has not been asked, and write the table into ``output``.
 
     ``cohort``: a new folder, one that this began earlier, or any dataset with the three splits, which is then taken
-    as it is. ``say`` is told what happens. Raises ValueError with a sentence, KeyboardInterrupt when stopped, OSError.
+    as it is. ``only``: train these methods and stop there, for processes side by side. ``say`` is told what happens.
+    Raises ValueError with a sentence, KeyboardInterrupt when stopped, OSError.
     """
+    if unknown := [key for key in only if key not in protocol.methods]:
+        raise ValueError(f"The protocol has no method {', '.join(unknown)}; choose of {', '.join(protocol.methods)}.")
     where = choose_device(device)
     dataset = _cohort(cohort, protocol, styles or Styles(), say)
     tests = annotated(dataset, "test")
     _claim(output, protocol, dataset)
+    for key in only:
+        if METHODS[key].trained:
+            say(f"{METHODS[key].title}: training")
+            train(key, protocol, dataset.path, output / key, where)
+    if only:
+        return []
     rows, calibrated = [], {}
     for key in protocol.methods:
         folder = output / key
@@ -169,16 +179,20 @@ def main(
     background: Annotated[
         list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
     ] = None,
+    only: Annotated[
+        str, typer.Option(help="Train these methods, separated by commas, and stop: for processes side by side.")
+    ] = "",
 ) -> None:
     """Rebuild Table 1 of the paper on digital necks: six methods and ours, trained and measured side by side."""
     console = Console(stderr=True)
+    chosen = tuple(name.strip() for name in only.split(",") if name.strip())
 
     def say(words: str, style: str | None = None) -> None:
         console.print(words, style=style, markup=False, highlight=False, soft_wrap=True)
 
     try:
         table1(
-            cohort, output, read_protocol(protocol), Path(protocol).stem, device, Styles(background or ()), say
+            cohort, output, read_protocol(protocol), Path(protocol).stem, device, Styles(background or ()), chosen, say
         )  # fmt: skip
     except (ValueError, OSError) as error:
         say(f"carotid-train table1: {error}", "red")
@@ -186,4 +200,4 @@ def main(
     except KeyboardInterrupt:
         say("carotid-train table1: stopped; the same command goes on from here.", "yellow")
         raise typer.Exit(3) from None
-    say(f"Wrote {output / 'table1.md'}")
+    say(f"Trained {', '.join(chosen)}" if chosen else f"Wrote {output / 'table1.md'}")
