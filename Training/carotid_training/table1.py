@@ -66,24 +66,22 @@ def table1(
     dataset = _cohort(cohort, protocol, styles or Styles(), say)
     tests = annotated(dataset, "test")
     _claim(output, protocol, dataset)
-    for key in only:
-        if METHODS[key].trained:
-            say(f"{METHODS[key].title}: training")
-            train(key, protocol, dataset.path, output / key, where)
-    if only:
-        return []
     rows, calibrated = [], {}
-    for key in protocol.methods:
+    for key in only or protocol.methods:
         folder = output / key
         trained = None
         if METHODS[key].trained:
             say(f"{METHODS[key].title}: training")
             trained = train(key, protocol, dataset.path, folder, where)
+        if only:
+            continue
         scans = _answers(key, protocol, dataset, "test", folder, where, say)
         rows.append(row_of(key, scans, trained, protocol.seed))
         if METHODS[key].passes > 1:
             checks = _answers(key, protocol, dataset, "validation", folder, where, say)
             calibrated[key] = (_outcomes(scans), _calibrated(key, _outcomes(checks)))
+    if only:
+        return []
     say("tables and figures")
     pairs = pairs_of(rows, protocol.seed)
     counts = {split: len(annotated(dataset, split)) for split in ("train", "validation", "test")}
