@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from carotid_training.augment import Augmentation
 from carotid_training.baselines.field import FieldBatches, FieldCases, augmented, cut_field, field_middles
-from carotid_training.baselines.methods import LANDMARKS, module_of
+from carotid_training.baselines.methods import LANDMARKS, WARMUP_STEPS, module_of
 from carotid_training.baselines.module import Crops, FieldModule
 from carotid_training.baselines.nets import (
     FIELD_MM,
@@ -65,7 +67,7 @@ def overfitted(net: nn.Module, cohort, steps: int, rate: float, crops: Crops | N
     """The module after so many steps on the five training scans, without augmentation; the last steps are smaller."""
     module = FieldModule(net, LANDMARKS, learning_rate=rate, crops=crops)
     kept = [case for case in FieldCases(batches(cohort))]
-    optimizer = module.configure_optimizers()
+    optimizer = torch.optim.Adam(module.parameters(), lr=rate)
     fade = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: min(1.0, 3.3 * (1 - done / steps)))
     for step in range(steps):
         random = torch.Generator().manual_seed(step)
@@ -240,6 +242,33 @@ def test_rows_differ_in_what_the_paper_says_and_begin_with_the_same_weights():
     )
     for other in (whole, noise):
         assert all(torch.equal(a, b) for a, b in zip(steps.parameters(), other.parameters(), strict=True))
+
+
+def rates(key: str, steps: int) -> np.ndarray:
+    """The learning rate at every step of a row's training, as a share of the protocol's."""
+    protocol = Protocol(cases=1, steps=steps, chain_widths=(2, 4), our_widths=((2, 4), (2, 4)))
+    module = module_of(key, protocol)
+    module.trainer = pl.Trainer(accelerator="cpu", max_steps=steps, logger=False, enable_checkpointing=False)
+    how = module.configure_optimizers()
+    found = []
+    for _ in range(steps):
+        found.append(how["optimizer"].param_groups[0]["lr"] / protocol.learning_rate)
+        how["optimizer"].step()
+        how["lr_scheduler"]["scheduler"].step()
+    return np.array(found)
+
+
+@pytest.mark.parametrize("key", ["heatmap", "single", "patches", "end_to_end", "noise", "ours"])
+def test_the_learning_rate_of_every_row_falls_to_a_hundredth(key):
+    found = rates(key, 400)
+    after_warmup = found[WARMUP_STEPS:]
+    assert found.max() > 0.8 and found[-1] == pytest.approx(0.01)
+    assert (np.diff(after_warmup) <= 0).all()
+
+
+def test_every_scale_that_is_trained_in_steps_has_a_learning_rate_that_falls():
+    quarters = rates("steps", 400).reshape(4, 100)
+    assert quarters[:, 0] == pytest.approx(1.0) and quarters[:, -1] == pytest.approx(0.01)
 
 
 def test_our_finer_nets_look_at_less_than_the_papers():

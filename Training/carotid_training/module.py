@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ from .view import BatchView
 GAIN_RATE = 5.0
 # Looks at a landmark of validation from near it, off by up to this share of a patch along every axis.
 NEAR_LOOKS, NEAR_SHARE = 2, 0.2
+
+
+def falling(share: float) -> float:
+    """The learning rate's factor when this share of a training is done: a cosine from 1 to 0.01."""
+    return max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
 
 class ChainModule(pl.LightningModule):
@@ -216,6 +222,10 @@ class ChainModule(pl.LightningModule):
             outputs.append(self.net.finer(scan, scale, scan.landmarks_lps[:, :, None] + off))
         return outputs
 
+    def share_of_decay(self, share: float) -> float:
+        """How far the learning rate has come along its cosine when this share of the steps is done."""
+        return share
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         # Gains and biases are of order 1, standardised weights of order 0.05: at the weights' rate they hardly moved.
         # One landmark in ten is absent, so the heads' gradients are mostly noise: after 700 steps all of them said 2.9.
@@ -229,8 +239,7 @@ class ChainModule(pl.LightningModule):
 
         def factor(step: int) -> float:
             warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
-            cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * min(1.0, step / steps))).item())
-            return warm * (max(0.01, cosine) if self.decay else 1.0)
+            return warm * (falling(self.share_of_decay(step / steps)) if self.decay else 1.0)
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

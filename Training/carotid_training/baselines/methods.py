@@ -60,7 +60,6 @@ def _module(key: str, protocol: Protocol) -> pl.LightningModule:
         protocol.augmentation,
         protocol.learning_rate,
         warmup_steps=warmup,
-        decay=key == "ours",
         epoch_steps=1,  # schedules move with every step
         seed=protocol.seed,
     )

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from ..augment import Augmentation
+from ..module import falling
 from ..stream import SampleBatch
 from ..view import BatchView
 from .field import augmented, field_middles
@@ -26,7 +28,7 @@ class Crops:
 
 
 class FieldModule(pl.LightningModule):
-    """Trains a `nets.FieldNet` with Adam at a constant rate, on whole fields or (``crops``) on parts of them."""
+    """Trains a `nets.FieldNet` with Adam and a falling rate, on whole fields or (``crops``) on parts of them."""
 
     def __init__(
         self,
@@ -93,5 +95,7 @@ class FieldModule(pl.LightningModule):
             self.log("val/error", errors.mean(), batch_size=len(errors), prog_bar=True)
             self.log("val/over_10mm", (errors > 10).float().mean(), batch_size=len(errors))
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer, steps = torch.optim.Adam(self.parameters(), lr=self.learning_rate), self.trainer.max_steps
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: falling(step / steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -22,6 +22,10 @@ class StagedChain(ChainModule):
         scales = len(self.net.nets)
         return min(scales - 1, int(self.progress * scales))
 
+    def share_of_decay(self, share: float) -> float:
+        """The learning rate falls within each part: the last net would else begin with a rate that has fallen."""
+        return share * len(self.net.nets) % 1.0
+
     def losses(self, batch: SampleBatch, random: torch.Generator) -> dict[str, Tensor]:
         view, stage = self.augmented(batch, random), self.stage
         guide = self.guide(view, random, teach=False)

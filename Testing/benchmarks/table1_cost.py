@@ -1,0 +1,83 @@
+"""What an answer costs by each method of Table 1, on scans that fill its field: seconds and memory, side by side.
+
+    python Testing/benchmarks/table1_cost.py
+
+The nets are those of Training/configs/table1.yaml, untrained: weights change neither. Every method is asked about
+the same scans, in a process of its own, and its quickest scan counts, for the first one pays for a cold start.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from carotid_training.baselines.methods import module_of
+from carotid_training.baselines.predict import Work, predict, read_predictions
+from carotid_training.baselines.protocol import Protocol, read_protocol
+from carotid_training.baselines.rows import METHODS
+from carotid_training.necks.styles import Styles
+from carotid_training.predictions import annotated
+from carotid_training.synthesize import synthesize
+from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.memory import keep_freed_memory
+from tables import Row, write_table
+
+REFERENCE = "single"
+CASES = 12  # of which some are test cases
+
+
+def measure(key: str, protocol: Protocol, dataset: Dataset, folder: Path) -> dict[str, float]:
+    """Seconds of one pass on the quickest scan, and of its noise passes; peak MB over the scans."""
+    checkpoint = None
+    if METHODS[key].trained:
+        checkpoint = folder / f"{key}.ckpt"
+        torch.save({"state_dict": module_of(key, protocol).state_dict()}, checkpoint)
+    work = Work(key, protocol, checkpoint, dataset.path, "test", "cpu", torch.get_num_threads())
+    answers = folder / f"{key}.csv"
+    predict(work, answers)
+    scans = read_predictions(answers)
+    resampling, net, passes = min((scan.seconds for scan in scans), key=lambda seconds: sum(seconds[:2]))
+    return {
+        "one pass s": resampling + net,
+        "of it resampling s": resampling,
+        "noise passes s": passes,
+        "peak MB": max(scan.peak_mb for scan in scans),
+    }
+
+
+def main(
+    cohort: Annotated[Path, typer.Option(help="Folder of the necks: new, or made by this earlier.")] = Path(
+        "runs/table1-cost"
+    ),
+    output: Annotated[Path, typer.Option(help="Folder of table1-cost.md and .csv.")] = Path("docs/benchmarks"),
+) -> None:
+    """Table of seconds and memory per method, and of the single-scale Loc-Net's multiples of them."""
+    protocol = replace(read_protocol("table1"), length_mm=(224.0, 224.0))
+    styles = Styles()
+    dataset = synthesize(
+        CASES, protocol.cohort_seed, cohort, styles, dict.fromkeys(styles.patient_like, 1.0), splits=("test",),
+        length_mm=protocol.length_mm,
+    )  # fmt: skip
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        costs = {key: measure(key, protocol, dataset, Path(folder)) for key in METHODS if key != "constant"}
+    against = costs[REFERENCE]
+    for key, cost in costs.items():
+        seconds, memory = against["one pass s"] / cost["one pass s"], against["peak MB"] / cost["peak MB"]
+        rows.append({"method": METHODS[key].title, **cost, "times faster": seconds, "times less memory": memory})
+        print(rows[-1], flush=True)
+    text = (
+        f"Untrained nets of configs/table1.yaml (the last row: the shipped model) on {len(annotated(dataset, 'test'))} "
+        f"digital necks of 224 mm. One pass: resampling the scan and the net. Peak: above the loaded program, the scan "
+        f'included. The last two columns: the cost of "{METHODS[REFERENCE].title}" over that of the row.'
+    )
+    write_table(output, "table1-cost", "What an answer costs by each method of Table 1", text, rows)
+
+
+if __name__ == "__main__":
+    keep_freed_memory()  # as the commands do
+    typer.run(main)
