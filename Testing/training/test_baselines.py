@@ -232,7 +232,9 @@ def test_end_to_end_the_finest_distance_teaches_the_coarser_nets_too():
 
 def test_rows_differ_in_what_the_paper_says_and_begin_with_the_same_weights():
     protocol = Protocol(cases=1, steps=1, chain_widths=(2, 4))
-    steps, whole, noise = (module_of(key, protocol) for key in ("steps", "end_to_end", "noise"))
+    steps, whole, noise, taught = (module_of(key, protocol) for key in ("steps", "end_to_end", "noise", "taught"))
+    assert noise.architecture == taught.architecture
+    assert noise.objective == replace(taught.objective, teacher_until=0.0) and taught.objective.teacher_until == 0.75
     assert replace(noise.architecture, noise_mm=0.0) == whole.architecture == steps.architecture
     assert noise.architecture.noise_mm == 5.0
     assert (whole.objective.schedule, whole.objective.distance, whole.objective.heatmap_weight) == (
@@ -240,7 +242,7 @@ def test_rows_differ_in_what_the_paper_says_and_begin_with_the_same_weights():
         "squared",
         0,
     )
-    for other in (whole, noise):
+    for other in (whole, noise, taught):
         assert all(torch.equal(a, b) for a, b in zip(steps.parameters(), other.parameters(), strict=True))
 
 

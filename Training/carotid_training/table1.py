@@ -181,7 +181,7 @@ def main(
         str, typer.Option(help="Train these methods, separated by commas, and stop: for processes side by side.")
     ] = "",
 ) -> None:
-    """Rebuild Table 1 of the paper on digital necks: six methods and ours, trained and measured side by side."""
+    """Rebuild Table 1 of the paper on digital necks: its six methods and ours, trained and measured side by side."""
     console = Console(stderr=True)
     chosen = tuple(name.strip() for name in only.split(",") if name.strip())
 
