@@ -44,7 +44,7 @@ def measure(key: str, protocol: Protocol, dataset: Dataset, folder: Path) -> dic
     return {
         "one pass s": resampling + net,
         "of it resampling s": resampling,
-        "noise passes s": passes,
+        "noise passes s": passes if METHODS[key].passes > 1 else 0.0,
         "peak MB": max(scan.peak_mb for scan in scans),
     }
 

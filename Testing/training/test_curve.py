@@ -31,6 +31,8 @@ def validation(error, gross=0.1):
         "val/4mm": error + 2,
         "val/4mm_painted": 9.0,
         "val/over_10mm": gross,
+        "val/near_0.5mm": error / 8,
+        "val/near_2mm": error / 2,
     }
 
 
@@ -67,9 +69,11 @@ def test_logs_of_one_second_are_read_in_the_order_in_which_they_were_begun(tmp_p
     assert [point.step for point in read_curve(tmp_path)] == [99, 199]
 
 
-def test_the_table_goes_from_the_chain_over_the_coarse_to_the_fine_net(interrupted):
+def test_the_table_goes_from_the_chain_over_the_coarse_to_the_fine_net_and_ends_near_the_truth(interrupted):
     rows = list(csv.DictReader(curve_csv(read_curve(interrupted)).splitlines()))
-    assert list(rows[0]) == ["step", "hours", "val/error", "val/4mm", "val/0.5mm", "val/over_10mm"]
+    chain = ["val/error", "val/4mm", "val/0.5mm", "val/over_10mm"]
+    assert list(rows[0]) == ["step", "hours", *chain, "val/near_2mm", "val/near_0.5mm"]
+    assert [float(row["val/near_2mm"]) for row in rows] == [4, 2, 0.75]
     assert [float(row["val/4mm"]) for row in rows] == [10, 6, 3.5]
 
 

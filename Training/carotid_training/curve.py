@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +25,8 @@ from .evaluation_figures import NEUTRAL, STYLE, save
 
 ERROR, GROSS = "val/error", "val/over_10mm"
 SCALE = re.compile(r"val/([\d.]+)mm$")
+# Of a finer net by itself, in patches that hold the landmark: in the table, not in the picture.
+NEAR = re.compile(r"val/near_([\d.]+)mm$")
 # What counts as found: the mean error that a learning curve has to reach.
 GOAL_MM = 2.0
 
@@ -67,7 +69,7 @@ def read_curve(run: Path) -> list[Point]:
         steps += sorted(hours.items())
         values: dict[int, dict[str, float]] = {}
         for tag, events in scalars.items():
-            if tag in (ERROR, GROSS) or SCALE.match(tag):
+            if tag in (ERROR, GROSS) or SCALE.match(tag) or NEAR.match(tag):
                 for event in events:
                     values.setdefault(event.step, {})[tag] = event.value
         points += [Point(step, hours[step], found) for step, found in sorted(values.items())]
@@ -79,15 +81,19 @@ def read_curve(run: Path) -> list[Point]:
 def tags(points: Sequence[Point]) -> list[str]:
     """What the points hold: the whole chain's error, each scale's from coarse to fine, the share of gross errors."""
     held = {tag for point in points for tag in point.values}
-    scales = sorted({float(scale[1]) for tag in held if (scale := SCALE.match(tag))}, reverse=True)
-    return [tag for tag in (ERROR, *(f"val/{scale:g}mm" for scale in scales), GROSS) if tag in held]
+    return [tag for tag in (ERROR, *_coarse_to_fine(held, SCALE), GROSS) if tag in held]
+
+
+def _coarse_to_fine(held: Iterable[str], kind: re.Pattern[str]) -> list[str]:
+    found = {tag: float(scale[1]) for tag in held if (scale := kind.match(tag))}
+    return sorted(found, key=lambda tag: -found[tag])
 
 
 def curve_csv(points: Sequence[Point]) -> str:
-    """step, hours, and a column per tag; empty where a validation lacks it."""
+    """step, hours, and a column per tag, those near the truth at the end; empty where a validation lacks it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = tags(points)
+    columns = [*tags(points), *_coarse_to_fine({tag for point in points for tag in point.values}, NEAR)]
     writer.writerow(["step", "hours", *columns])
     for point in points:
         values = (f"{point.values[tag]:.6g}" if tag in point.values else "" for tag in columns)

@@ -27,11 +27,11 @@ LANDMARKS = (
 NOISE_MM = 5.0
 # The paper's loss: squared distances with its schedule, nothing else.
 PAPER = Objective(distance="squared", schedule="paper", heatmap_weight=0.0, presence_weight=0.0, teacher_until=0.0)
-STAGED = Objective(distance="squared", schedule="constant", heatmap_weight=0.0, presence_weight=0.0, teacher_until=0.0)
-# The paper's, but as ours its finer nets see patches near the truth until the coarser ones have learnt where it is.
-TAUGHT = replace(PAPER, teacher_until=0.75)
+STAGED = replace(PAPER, schedule="constant")
 # As configs/small.yaml.
 OURS = Objective(heatmap_weight=3.0, teacher_until=0.75, tied_until=0.35)
+# The paper's, but for so long as in ours its finer nets see patches near the truth.
+TAUGHT = replace(PAPER, teacher_until=OURS.teacher_until)
 WARMUP_STEPS = 100
 
 

@@ -28,7 +28,7 @@ METHODS: dict[str, Method] = {
     "steps": Method("multi-scale Loc-Net, in steps", (3.72, 4.20)),
     "end_to_end": Method("multi-scale Loc-Net, end to end", (3.61, 3.17)),
     "noise": Method("multi-scale Loc-Net, end to end + noise", (2.81, 2.37), passes=PASSES),
-    "taught": Method("the same, crops near the truth at first", passes=PASSES),
+    "taught": Method("end to end + noise, crops near the truth at first", passes=PASSES),
     "ours": Method("ours, same cases and budget", passes=PASSES),
     "shipped": Method("ours, as shipped (other training)", trained=False, passes=PASSES),
 }
