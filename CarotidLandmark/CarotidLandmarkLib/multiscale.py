@@ -154,20 +154,20 @@ class MultiScaleLocNet(nn.Module):
         """Whether a scale between the coarsest and the last can look again, and there are modes to look at."""
         return len(self.nets) > 2 and self.architecture.mode_window_mm is not None
 
-    def search(self, view: View) -> tuple[list[ScaleOutput], ScaleOutput]:
+    def search(self, view: View, seen: Sequence[ScaleOutput] | None = None) -> tuple[list[ScaleOutput], ScaleOutput]:
         """All scales but the last, as they look at test; and every look of the last of them, one per pass.
 
         That scale begins at each of the coarsest heatmap's modes and at what the scales between found, looks again at
         what it found there, and its surest look wins: the coarsest net often takes a place for the landmark that looks
         alike at 4 mm and not at 1 mm, with the landmark as its second choice. Without a window around modes, as in the
-        paper, it is the plain chain.
+        paper, it is the plain chain. seen: what the plain chain has seen of this view, where it has looked already.
         """
         searching, window_mm = len(self.nets) - 2, self.architecture.mode_window_mm
+        depth = searching if self.searches else searching + 1
+        outputs = list(seen[:depth]) if seen else self(view, depth=depth)
         if not self.searches:
-            outputs = self(view, depth=searching + 1)
             return outputs, outputs[-1]
         assert window_mm is not None  # or it would not search
-        outputs = self(view, depth=searching)
         starts = [self.modes(outputs[0], window_mm), *(seen.position_lps for seen in outputs[1:])]
         looks = self.finer(view, searching, torch.cat(starts, dim=2))
         looks = self.finer(view, searching, looks.position_lps)

@@ -3,7 +3,7 @@
     python Testing/benchmarks/table1_cost.py
 
 The nets are those of Training/configs/table1.yaml, untrained: weights change neither. Every method is asked about
-the same scans, in a process of its own, and its quickest scan counts, for the first one pays for a cold start.
+the same scans, a few times, in processes of its own, and its quickest scan counts: the first ones pay for a cold start.
 """
 
 from __future__ import annotations
@@ -28,22 +28,26 @@ from tables import Row, write_table
 
 REFERENCE = "single"
 CASES = 12  # of which some are test cases
+ROUNDS = 3
 
 
 def measure(key: str, protocol: Protocol, dataset: Dataset, folder: Path) -> dict[str, float]:
-    """Seconds of one pass on the quickest scan, and of its noise passes; peak MB over the scans."""
+    """Seconds of one pass on the quickest scan, and of what follows it; peak MB over the scans."""
     checkpoint = None
     if METHODS[key].trained:
         checkpoint = folder / f"{key}.ckpt"
         torch.save({"state_dict": module_of(key, protocol).state_dict()}, checkpoint)
     work = Work(key, protocol, checkpoint, dataset.path, "test", "cpu", torch.get_num_threads())
-    answers = folder / f"{key}.csv"
-    predict(work, answers)
-    scans = read_predictions(answers)
-    resampling, net, passes = min((scan.seconds for scan in scans), key=lambda seconds: sum(seconds[:2]))
+    scans = []
+    for number in range(ROUNDS):
+        answers = folder / f"{key}-{number}.csv"
+        predict(work, answers)
+        scans += read_predictions(answers)
+    resampling, net, search, passes = min((scan.seconds for scan in scans), key=lambda seconds: sum(seconds[:2]))
     return {
         "one pass s": resampling + net,
         "of it resampling s": resampling,
+        "search s": round(search, 3),  # a chain that has none asks the clock twice in a row
         "noise passes s": passes if METHODS[key].passes > 1 else 0.0,
         "peak MB": max(scan.peak_mb for scan in scans),
     }
@@ -67,13 +71,19 @@ def main(
         costs = {key: measure(key, protocol, dataset, Path(folder)) for key in METHODS if key != "constant"}
     against = costs[REFERENCE]
     for key, cost in costs.items():
-        seconds, memory = against["one pass s"] / cost["one pass s"], against["peak MB"] / cost["peak MB"]
-        rows.append({"method": METHODS[key].title, **cost, "times faster": seconds, "times less memory": memory})
+        multiples = {
+            "times faster": against["one pass s"] / cost["one pass s"],
+            "with search": against["one pass s"] / (cost["one pass s"] + cost["search s"]),
+            "times less memory": against["peak MB"] / cost["peak MB"],
+        }
+        rows.append({"method": METHODS[key].title, **cost, **multiples})
         print(rows[-1], flush=True)
     text = (
         f"Untrained nets of configs/table1.yaml (the last row: the shipped model) on {len(annotated(dataset, 'test'))} "
-        f"digital necks of 224 mm. One pass: resampling the scan and the net. Peak: above the loaded program, the scan "
-        f'included. The last two columns: the cost of "{METHODS[REFERENCE].title}" over that of the row.'
+        f"digital necks of 224 mm. One pass: resampling the scan and every net once. Search: the further looks with "
+        "which ours makes sure of the place before the noise passes. Peak: of all that, noise passes included, above "
+        f'the loaded program, the scan included. The last three columns: the cost of "{METHODS[REFERENCE].title}" over '
+        "that of the row, in one pass, in one pass and the search, in memory."
     )
     write_table(output, "table1-cost", "What an answer costs by each method of Table 1", text, rows)
 

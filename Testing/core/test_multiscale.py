@@ -125,6 +125,18 @@ def test_the_modes_of_a_heatmap_come_strongest_first_and_in_patient_space_on_bot
     torch.testing.assert_close(modes, torch.stack(wanted)[None], atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("window_mm", [16.0, None])
+def test_a_search_goes_on_from_what_the_plain_chain_has_seen_without_looking_twice(window_mm, monkeypatch):
+    net = small_net(mode_window_mm=window_mm)
+    pyramid = Pyramid(textured_scan(), net.architecture.scales_mm)
+    with torch.no_grad():
+        plain, (outputs, looks) = net(pyramid), net.search(pyramid)
+        monkeypatch.delattr(net.__class__, "coarsest")
+        again, same = net.search(pyramid, plain)
+    for seen, before in zip([*again, same], [*outputs, looks], strict=True):
+        assert torch.equal(seen.position_lps, before.position_lps)
+
+
 def test_a_chain_of_two_scales_searches_with_its_coarsest_alone():
     net = small_net(scales_mm=(4.0, 2.0), widths=((4, 8, 8),) * 2)
     pyramid = Pyramid(textured_scan(), net.architecture.scales_mm)

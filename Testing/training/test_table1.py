@@ -18,7 +18,7 @@ from carotid_training import table1
 from carotid_training.baselines.figures import slices, violins
 from carotid_training.baselines.methods import LANDMARKS
 from carotid_training.baselines.module import FieldModule
-from carotid_training.baselines.predict import COLUMNS, Scan, read_predictions
+from carotid_training.baselines.predict import COLUMNS, Scan, forget_peak, read_predictions, resident_mb
 from carotid_training.baselines.protocol import Protocol
 from carotid_training.baselines.report import pair_of, row_of
 from carotid_training.baselines.rows import METHODS
@@ -97,6 +97,15 @@ def test_every_answer_is_of_a_test_scan_and_its_truth_is_the_annotators(run, coh
         assert float(row["seconds_net"]) > 0 and float(row["peak_mb"]) >= 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells and forgets peaks")
+def test_what_reading_a_scan_took_for_a_moment_is_not_the_methods_memory():
+    block = np.ones(40_000_000)
+    high = resident_mb("VmHWM")
+    del block
+    forget_peak()
+    assert resident_mb("VmHWM") < high - 250
+
+
 def test_a_run_that_is_done_trains_nothing_and_asks_nothing_again(run, cohort):
     kept = [run / "patches" / name for name in ("trained.json", "test.csv", "checkpoints/best.ckpt")]
     kept.append(run / "constant" / "test.csv")
@@ -164,8 +173,9 @@ def test_minutes_become_steps_by_what_a_step_takes(cohort, tmp_path):
 
 def scans(errors: list[tuple[float, float]]) -> list[Scan]:
     """One scan per pair of errors along x."""
+    seconds = [(1.0, 2.0 + n, 0.5, 3.0) for n in range(len(errors))]
     return [
-        Scan((outcome(f"c{n}", LEFT, (a, 0, 0)), outcome(f"c{n}", RIGHT, (b, 0, 0))), (1.0, 2.0 + n, 3.0), 100.0 + n)
+        Scan((outcome(f"c{n}", LEFT, (a, 0, 0)), outcome(f"c{n}", RIGHT, (b, 0, 0))), seconds[n], 100.0 + n)
         for n, (a, b) in enumerate(errors)
     ]
 
@@ -179,7 +189,7 @@ def test_a_method_that_is_better_on_every_patient_is_so_by_the_interval_and_the_
     back = pair_of(worse, better, 0)
     assert back.difference_mm.value == pytest.approx(1.75) and back.p == pytest.approx(pair.p)
     assert math.isnan(pair_of(better, better, 0).p)
-    assert (better.seconds_net, better.peak_mb) == (7.5, 111.0)
+    assert (better.seconds_net, better.seconds_search, better.seconds_passes, better.peak_mb) == (7.5, 0.5, 3.0, 111.0)
 
 
 def test_rows_of_other_landmarks_are_not_compared():
@@ -192,7 +202,7 @@ def test_a_place_that_is_not_a_number_counts_as_missed(tmp_path):
     row |= {"case": "a", "group": "p", "landmark": LEFT, "presence": "1"}
     row |= {f"{which}_{axis}_lps_mm": "1.5" for which in ("scan", "true") for axis in "xyz"}
     row |= {f"found_{axis}_lps_mm": "nan" for axis in "xyz"}
-    row |= {f"seconds_{what}": "0.1" for what in ("resampling", "net", "passes")} | {"peak_mb": "1"}
+    row |= {f"seconds_{what}": "0.1" for what in ("resampling", "net", "search", "passes")} | {"peak_mb": "1"}
     path = tmp_path / "test.csv"
     path.write_text(",".join(COLUMNS) + "\n" + ",".join(row[name] for name in COLUMNS) + "\n")
     (scan,) = read_predictions(path)

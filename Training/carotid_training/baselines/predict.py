@@ -9,6 +9,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,28 +40,32 @@ COLUMNS = (
     "case", "group", "landmark", *(f"scan_{a}_lps_mm" for a in AXES), *(f"true_{a}_lps_mm" for a in AXES),
     *(f"found_{a}_lps_mm" for a in AXES), "error_mm", "presence", *(f"std_{a}_mm" for a in AXES),
     *(f"covariance_{AXES[row]}{AXES[column]}_mm2" for row, column in UPPER), "seconds_resampling", "seconds_net",
-    "seconds_passes", "peak_mb",
+    "seconds_search", "seconds_passes", "peak_mb",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One scan: a result per landmark; seconds to resample the scan, of one pass, and of the noise passes.
+    """One scan: a result per landmark; seconds to resample the scan, of one pass through every net, of the search that
+    ours adds, and of the noise passes.
 
     maps: per landmark what the place was read from, [k, j, i] on an LPS-aligned lattice: values, spacing in mm, middle.
     """
 
     landmarks: tuple[LandmarkResult, ...]
-    seconds: tuple[float, float, float]
+    seconds: tuple[float, float, float, float]
     maps: tuple[tuple[np.ndarray, float, np.ndarray], ...]
 
 
 @dataclass(frozen=True)
 class Scan:
-    """The answers on one scan as they are on disk. peak_mb: the largest resident set above what it was before."""
+    """The answers on one scan as they are on disk.
+
+    peak_mb: the largest resident set while it was asked, above what it was before any scan was read.
+    """
 
     outcomes: tuple[Outcome, ...]
-    seconds: tuple[float, float, float]
+    seconds: tuple[float, float, float, float]
     peak_mb: float
 
 
@@ -71,7 +76,7 @@ def ask_field(net: FieldNet, voxels: int, volume: Volume, device: str) -> Answer
     cut = _now(device)
     answer = net.locate(values)
     places = (middle[:, None] + answer.offset_mm)[0].double().cpu().numpy()
-    seconds = (cut - begin, _now(device) - cut, 0.0)
+    seconds = (cut - begin, _now(device) - cut, 0.0, 0.0)
     centre = middle[0].double().cpu().numpy()
     maps = tuple((heatmap.float().cpu().numpy(), answer.spacing_mm, centre) for heatmap in answer.heatmap[0])
     found = (LandmarkResult(name, "detected", 1.0, tuple(p)) for name, p in zip(NAMES, places.tolist(), strict=True))
@@ -86,15 +91,17 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
     begin = _now(device)
     pyramid = Pyramid(volume, net.architecture.scales_mm, device)
     ready = _now(device)
-    outputs, looks = net.search(pyramid)
-    outputs.append(net.finer(pyramid, len(net.nets) - 1, outputs[-1].position_lps))
+    plain = net(pyramid)
+    once = _now(device)
+    outputs, looks = net.search(pyramid, plain)
+    outputs.append(net.finer(pyramid, len(net.nets) - 1, outputs[-1].position_lps) if net.searches else plain[-1])
     last = outputs[-1]
     samples = last.position_lps[0].double().cpu().numpy()
-    once = _now(device)
+    searched = _now(device)
     if passes > 1:
         last = _noise_passes(net, pyramid, outputs[-2].position_lps, passes, seed)
         samples = last.position_lps[0].double().cpu().numpy()
-    seconds = (ready - begin, once - ready, _now(device) - once)
+    seconds = (ready - begin, once - ready, searched - once, _now(device) - searched)
     presence = net.presence_logit(outputs).sigmoid()[0].tolist()
     within = last.covariance_mm2[0].double().cpu().numpy()
     places, peaks = (values[0].double().cpu().numpy() for values in (looks.position_lps, looks.peak))
@@ -133,7 +140,7 @@ def ask_constant(offsets_mm: np.ndarray, volume: Volume) -> Answers:
     """The scan's middle plus a fixed vector per landmark, [L, 3] LPS mm."""
     places = np.asarray(volume.centre_lps) + offsets_mm
     found = (LandmarkResult(name, "detected", 1.0, tuple(p)) for name, p in zip(NAMES, places.tolist(), strict=True))
-    return Answers(tuple(found), (0.0, 0.0, 0.0), ())
+    return Answers(tuple(found), (0.0, 0.0, 0.0, 0.0), ())
 
 
 def mean_offsets(dataset: Dataset) -> np.ndarray:
@@ -186,14 +193,15 @@ def _predicted(work: Work) -> str:
     torch.set_num_threads(work.threads)
     dataset = Dataset.open(work.dataset)
     ask = _asker(work, dataset)
-    start = _resident_mb("VmRSS")
+    start = resident_mb("VmRSS")
     rows = []
     cases = annotated(dataset, work.split)
     for case in cases:
         volume = case.read_volume()
+        forget_peak()  # reading a compressed scan needs more for a moment than a chain does
         with torch.inference_mode():
             answers = ask(volume)
-        peak = max(_resident_mb("VmHWM") - start, _gpu_mb())
+        peak = max(resident_mb("VmHWM") - start, _gpu_mb())
         rows += list(_rows(dataset, case, answers, peak))
     if work.maps is not None:  # after all else: its memory is not the method's
         with torch.inference_mode():
@@ -263,7 +271,7 @@ def _scan(rows: Sequence[dict[str, str]]) -> Scan:
         middle, truth = numbers(row, "scan", "lps_mm"), numbers(row, "true", "lps_mm")
         outcomes.append(Outcome(row["case"], row["group"], middle, row["landmark"], truth, found, "ok"))
     first = rows[0]
-    seconds = tuple(float(first[f"seconds_{name}"]) for name in ("resampling", "net", "passes"))
+    seconds = tuple(float(first[f"seconds_{name}"]) for name in ("resampling", "net", "search", "passes"))
     return Scan(tuple(outcomes), seconds, float(first["peak_mb"]))  # type: ignore[arg-type]
 
 
@@ -281,13 +289,19 @@ def _write_maps(path: Path, case_id: str, answers: Answers) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def _resident_mb(which: str) -> float:
+def resident_mb(which: str) -> float:
     """VmRSS or VmHWM of this process, MB; NaN where the system does not tell (only Linux does)."""
     status = Path("/proc/self/status")
     if not status.exists():
         return math.nan
     lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
     return int(lines[which].split()[0]) * 1024 / 1e6
+
+
+def forget_peak() -> None:
+    """Let VmHWM begin again at VmRSS (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _now(device: str) -> float:
