@@ -107,7 +107,7 @@ def _block_means(values: Tensor, dim: int, factor: int) -> tuple[Tensor, float]:
     total = blocks.select(dim + 1, 0).clone()
     for n in range(1, factor):
         total += blocks.select(dim + 1, n)
-    return total / factor, start + (factor - 1) / 2
+    return total.div_(factor), start + (factor - 1) / 2
 
 
 def _smoothed(values: Tensor, dim: int, sigma_voxels: float) -> Tensor:
@@ -119,7 +119,7 @@ def _smoothed(values: Tensor, dim: int, sigma_voxels: float) -> Tensor:
         for one, other in ((0, step), (step, 0)):
             out.narrow(dim, one, size - step).add_(values.narrow(dim, other, size - step), alpha=weight)
             total[one : one + size - step] += weight
-    return out / total.view([-1 if axis == dim else 1 for axis in range(3)])
+    return out.div_(total.view([-1 if axis == dim else 1 for axis in range(3)]))
 
 
 class Pyramid:
@@ -210,8 +210,9 @@ class Pyramid:
         return self.volume.array.shape[2], self.volume.array.shape[1], self.volume.array.shape[0]
 
     def _above_air(self, part: np.ndarray) -> Tensor:
-        values = torch.as_tensor(np.ascontiguousarray(part)).to(self.device, torch.float32)
-        return (values - AIR_HU).clamp_(min=0)  # not in place: a float scan shares its memory with the tensor
+        # A copy: a float scan shares its memory with the tensor.
+        values = torch.as_tensor(np.ascontiguousarray(part)).to(self.device, torch.float32, copy=True)
+        return values.sub_(AIR_HU).clamp_(min=0)
 
     def _region(self, centres_lps: Tensor, half_mm: float, scale_mm: float) -> Level:
         """The scan's own voxels around all centres, reduced to ``scale_mm``."""

@@ -22,6 +22,7 @@ from CarotidLandmarkLib.atomic import atomic_path, write_text
 from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.detection import LandmarkResult
 from CarotidLandmarkLib.detector import CPU_PASSES
+from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.multiscale import MultiScaleLocNet, ScaleOutput
 from CarotidLandmarkLib.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume
@@ -190,6 +191,7 @@ def predict(work: Work, output: Path, step: Callable[[str, float], None] = lambd
 
 def _predicted(work: Work) -> str:
     """The child process of `predict`: the text of the file."""
+    keep_freed_memory()  # as the commands do
     torch.set_num_threads(work.threads)
     dataset = Dataset.open(work.dataset)
     ask = _asker(work, dataset)
