@@ -351,9 +351,10 @@ def curve_figure(lines: Sequence[Line]) -> Figure:
         axes.set(xlabel="corrected cases", ylabel=f"{words}, 95 % interval", xticks=[0, *_counts(lines)])
         axes.spines[["top", "right"]].set_visible(False)
     left.set_ylim(bottom=0)
-    right.axhline(ALLOWED_LOSS_MM, color="#868e96", lw=1, ls="--", label=f"+{ALLOWED_LOSS_MM} mm")
-    for axes in (left, right):
-        axes.legend(frameon=False, fontsize=8)
+    right.axhline(ALLOWED_LOSS_MM, color="#868e96", lw=1, ls="--")
+    edge = {"transform": right.get_yaxis_transform(), "ha": "right", "va": "bottom", "color": "#868e96", "fontsize": 8}
+    right.text(1, ALLOWED_LOSS_MM, f"allowed: +{ALLOWED_LOSS_MM} mm", **edge)
+    left.legend(frameon=False, fontsize=8)
     return figure
 
 
