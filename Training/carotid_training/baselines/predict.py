@@ -303,7 +303,7 @@ def resident_mb(which: str) -> float:
 
 def forget_peak() -> None:
     """Let VmHWM begin again at what is in use (Linux): freed memory that was kept goes back to the system first."""
-    with suppress(OSError, AttributeError):  # no /proc, no glibc
+    with suppress(OSError, AttributeError, TypeError):  # no /proc, no glibc, Windows
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
 
