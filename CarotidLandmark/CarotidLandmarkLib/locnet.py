@@ -78,7 +78,7 @@ class _BinomialPool(torch.autograd.Function):
 class LocNet(nn.Module):
     """A fully convolutional 3-D U-Net: patch -> heatmap logits and features of the same size.
 
-    In: [N, 1, k, j, i], each a multiple of `multiple`. Out: [N, channels, k, j, i] float32, [N, widths[0], k, j, i].
+    In: [N, 1, k, j, i] of any size. Out: [N, channels, k, j, i] float32, [N, widths[0], k, j, i].
     pooling: "blur" or "max"; convolution: "standardised" (with a leaky rectifier) or "plain" (the paper's, with a plain
     one), KeyError on another; convolutions: how many per level going down.
     Skips are added, not concatenated: half the multiplications at the finest level for the same accuracy.
@@ -96,7 +96,6 @@ class LocNet(nn.Module):
         kinds = {"standardised": StandardisedConv3d, "plain": PlainConv3d}
         conv = kinds[convolution]
         self.standardised = conv is StandardisedConv3d
-        self.multiple = 2 ** (len(widths) - 1)
         self.pool = {"blur": AntiAliasedPool(), "max": nn.MaxPool3d(2)}[pooling]
         self.encoder = nn.ModuleList(
             nn.ModuleList(conv(before if n == 0 else width, width) for n in range(convolutions))
@@ -112,7 +111,7 @@ class LocNet(nn.Module):
             x = (x - TISSUE) / CONTRAST
         skips = []
         for level, pair in enumerate(self.encoder):
-            x = self.pool(x) if level else x
+            x = self.pool(_even(x)) if level else x
             for convolution in pair.children():
                 x = self._rectified(convolution(x))
             skips.append(x)
@@ -120,7 +119,8 @@ class LocNet(nn.Module):
             skips[-2::-1], list(self.lateral)[::-1], list(self.decoder)[::-1], strict=True
         ):
             x = F.interpolate(lateral(x), scale_factor=2, mode="trilinear", align_corners=False)
-            x = self._rectified(decoder(x + skip))
+            k, j, i = skip.shape[2:]
+            x = self._rectified(decoder(x[..., :k, :j, :i] + skip))
         with torch.autocast(x.device.type, enabled=False):  # bfloat16 logits would quantise the centre of mass
             # A 1 x 1 x 1 convolution, as a product over channels: conv3d took 5 times as long in float32 on a CPU.
             logits = torch.einsum("nckji,oc->nokji", x.float(), self.head.weight) + self.head.bias.view(-1, 1, 1, 1)
@@ -129,6 +129,12 @@ class LocNet(nn.Module):
     def _rectified(self, x: Tensor) -> Tensor:
         """In place: no gradient needs what a convolution put out, and training keeps half as much."""
         return F.leaky_relu(x, LEAK, inplace=True) if self.standardised else F.relu(x, inplace=True)
+
+
+def _even(x: Tensor) -> Tensor:
+    """An odd size made even by zeros at its end, as the convolutions pad."""
+    k, j, i = x.shape[2:]
+    return F.pad(x, (0, i % 2, 0, j % 2, 0, k % 2)) if k % 2 or j % 2 or i % 2 else x
 
 
 def heatmap_weights(logits: Tensor, heatmap: str) -> Tensor:

@@ -58,8 +58,8 @@ Guide = Callable[[int, Tensor], Tensor]
 class View(Protocol):
     """What the chain looks at: `pyramid.Pyramid` for one scan, or the boxes of a training batch. Air is 0."""
 
-    def whole(self, scale_mm: float, multiple: int) -> tuple[Tensor, Tensor]:
-        """[B, 1, k, j, i] on LPS-aligned lattices, sizes in multiples of ``multiple``; their middles [B, 3], LPS mm."""
+    def whole(self, scale_mm: float) -> tuple[Tensor, Tensor]:
+        """[B, 1, k, j, i] on LPS-aligned lattices around the whole scans; their middles [B, 3], LPS mm."""
         ...
 
     def patches(self, scale_mm: float, centres_lps: Tensor, size: int) -> Tensor:
@@ -190,7 +190,7 @@ class MultiScaleLocNet(nn.Module):
 
     def coarsest(self, view: View, landmarks: Sequence[int] | None = None) -> ScaleOutput:
         """The coarsest net over the whole scan, of any extent; for some of the landmarks (their indices) or all."""
-        values, centre = view.whole(self.architecture.scales_mm[0], 2 ** (len(self.architecture.widths[0]) - 1))
+        values, centre = view.whole(self.architecture.scales_mm[0])
         wanted = range(len(self.channel)) if landmarks is None else landmarks
         # As it is and, if a landmark is a mirror image, mirrored; in one batch: a CPU's float32 convolutions of small
         # volumes take six times as long in a batch of one (80 and 12 ms for 32 channels of 20 x 28 x 28).

@@ -84,11 +84,11 @@ class Level:
                 affine[:3, 3] += affine[:3, axis] * first
                 affine[:3, axis] *= factor
                 sigmas[axis] = math.sqrt(sigmas[axis] ** 2 + (factor**2 - 1) / 12 * spacing**2)
-                spacing *= factor
-            wanted = max(sigmas[axis], SIGMA_PER_SPACING * scale_mm)
+        for axis in axes:
+            spacing, wanted = float(affine[:3, axis].norm()), max(sigmas[axis], SIGMA_PER_SPACING * scale_mm)
             added = math.sqrt(wanted**2 - sigmas[axis] ** 2)
             if added >= 0.3 * spacing:  # A narrower Gaussian hardly touches its neighbours: 0.4 % at 0.3 voxels.
-                values, sigmas[axis] = _smoothed(values, dim, added / spacing), wanted
+                values, sigmas[axis] = _smoothed(values, 2 - axis, added / spacing), wanted
         return Level(values, affine, (sigmas[0], sigmas[1], sigmas[2]))
 
     def patches(self, centres_lps: Tensor, spacing_mm: float, shape: Sequence[int]) -> Tensor:
@@ -147,9 +147,11 @@ class Pyramid:
         for scale in whole:
             self.levels[scale] = base if scale == whole[-1] else base.reduced(scale)
 
-    def whole(self, scale_mm: float, multiple: int) -> tuple[Tensor, Tensor]:
-        """The scan on one LPS-aligned lattice: values [1, 1, k, j, i] (air = 0), sizes rounded up; its middle [1,
-        3]."""
+    def whole(self, scale_mm: float, multiple: int = 1) -> tuple[Tensor, Tensor]:
+        """The scan on one LPS-aligned lattice: values [1, 1, k, j, i] (air = 0) and its middle [1, 3].
+
+        Sizes are rounded up, to a ``multiple`` where batches want one.
+        """
         corners = torch.cartesian_prod(*(torch.tensor([-0.5, n - 0.5], dtype=torch.float64) for n in self.size_ijk))
         corners = corners @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
         low, high = corners.amin(dim=0), corners.amax(dim=0)
@@ -234,13 +236,22 @@ class Pyramid:
         return Level.of_scan(part, affine).reduced(scale_mm)
 
     def _whole_scan(self, scale_mm: float, progress: Callable[[float], None] | None) -> Level:
-        """All of the scan at ``scale_mm``: in-plane slab by slab (a float copy of all would not fit), then along k."""
-        slices, thickness = self.volume.array.shape[0], 8
-        slabs = []
+        """All of the scan at ``scale_mm``: in-plane slab by slab (a float copy of all would not fit), then along k.
+
+        Both into one buffer: a second one and joining the slabs took a third of the time, for 280 slices.
+        """
+        slices, thickness = self.volume.array.shape[0], 16
+        buffer = torch.empty(0)
         for k in range(0, slices, thickness):
-            slab = self._above_air(self.volume.array[k : k + thickness])
-            slabs.append(Level.of_scan(slab, self.affine_lps).reduced(scale_mm, axes=(1, 0)))
+            level = Level.of_scan(self._above_air(self.volume.array[k : k + thickness]), self.affine_lps)
+            level = level.reduced(scale_mm, axes=(1, 0))
+            if k == 0:
+                buffer, planar = level.values.new_empty(slices, *level.values.shape[1:]), level
+            buffer[k : k + thickness] = level.values
             if progress:
                 progress(min(1.0, (k + thickness) / slices))
-        joined = Level(torch.cat([slab.values for slab in slabs]), slabs[0].affine_lps, slabs[0].sigma_mm)
-        return joined.reduced(scale_mm, axes=(2,))
+        for j in range(0, buffer.shape[1], thickness):
+            level = replace(planar, values=buffer[:, j : j + thickness]).reduced(scale_mm, axes=(2,))
+            buffer[: len(level.values), j : j + thickness] = level.values
+        fewer = len(level.values) < slices
+        return replace(level, values=buffer[: len(level.values)].clone() if fewer else buffer)

@@ -112,7 +112,17 @@ def test_anti_aliased_pooling_is_more_shift_equivariant_than_max_pooling():
     assert shift_error("blur") < 0.5 * shift_error("max")
 
 
-def test_the_net_takes_any_extent_that_it_can_halve():
+@pytest.mark.parametrize("shape", [(16, 24, 40), (1, 9, 31), (13, 2, 5)])
+def test_the_net_takes_any_extent(shape):
     net = LocNet((4, 8, 8, 8), 2)
-    logits, features = net(torch.zeros(1, 1, 16, 24, 40))
-    assert logits.shape == (1, 2, 16, 24, 40) and features.shape == (1, 4, 16, 24, 40)
+    logits, features = net(torch.zeros(1, 1, *shape))
+    assert logits.shape == (1, 2, *shape) and features.shape == (1, 4, *shape)
+
+
+@pytest.mark.parametrize("pooling", ["blur", "max"])
+def test_an_odd_extent_changes_nothing_far_from_its_end(pooling):
+    torch.manual_seed(0)
+    net, x = LocNet((4, 8, 8), 1, pooling), torch.rand(1, 1, 8, 10, 72)
+    whole, odd = (net(part)[0][..., :30] for part in (x, x[..., :69]))
+    assert torch.allclose(whole, odd, atol=1e-5)
+    assert not torch.allclose(net(x)[0][..., :69], net(x[..., :69])[0], atol=1e-5)

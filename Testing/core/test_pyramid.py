@@ -115,14 +115,25 @@ def test_reduction_neither_shifts_nor_scales_what_it_sees():
     assert (reduced.values[5, 5] - 2 * x)[3:-3].abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("spacing", [(0.4, 0.5, 0.4), (0.9, 0.4, 1.1), (0.7, 0.7, 3.0)])
+def test_slabs_and_strips_add_up_to_the_scan_reduced_in_one_piece(spacing):
+    pyramid = Pyramid(blob_volume(rotation((10, -20, 15)), spacing, size=(75, 67, 53)), SCALES)
+    scan = torch.as_tensor(pyramid.volume.array).sub(AIR_HU).clamp(min=0)
+    wanted = Level.of_scan(scan, pyramid.affine_lps).reduced(2.0)
+    level = pyramid.levels[2.0]
+    assert torch.allclose(level.values, wanted.values, atol=0.01) and level.sigma_mm == pytest.approx(wanted.sigma_mm)
+    assert torch.allclose(level.affine_lps, wanted.affine_lps)
+
+
 def test_the_whole_scan_is_on_the_coarse_lattice_whatever_its_orientation():
     volume = blob_volume(rotation((10, -20, 15))[:, [2, 0, 1]])
-    values, centre = Pyramid(volume, SCALES).whole(4.0, 8)
-    assert all(n % 8 == 0 for n in values.shape[2:])
-    extent = np.array(values.shape[:1:-1]) * 4.0
-    corners = np.array([[i, j, k] for i in (0, 69) for j in (0, 63) for k in (0, 51)])
-    points = volume.to_lps(corners)
-    assert np.all(points <= centre.numpy() + extent / 2) and np.all(points >= centre.numpy() - extent / 2)
+    values, centre = Pyramid(volume, SCALES).whole(4.0)
+    size = np.array(values.shape[:1:-1])
+    corners = np.array([[i, j, k] for i in (-0.5, 69.5) for j in (-0.5, 63.5) for k in (-0.5, 51.5)])
+    beyond = size * 2.0 - np.abs(volume.to_lps(corners) - centre.numpy()).max(axis=0)
+    assert np.all(beyond >= -1e-3) and np.all(beyond < 2.0)
+    rounded, same = Pyramid(volume, SCALES).whole(4.0, multiple=8)
+    assert rounded.shape[:1:-1] == tuple(8 * -(-size // 8)) and torch.equal(centre, same)
 
 
 def test_a_scan_seen_through_a_transform_is_the_moved_scan():

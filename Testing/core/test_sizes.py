@@ -48,8 +48,8 @@ def lead(net, pyramid):
 def test_an_enlarged_scan_looks_like_the_scan_of_a_larger_patient(volume, pyramid, size):
     enlarged = pyramid.enlarged(size)
     larger = Pyramid(of_a_larger_patient(volume, size), SCALES)
-    seen, middle = enlarged.whole(4.0, 4)
-    wanted, wanted_middle = larger.whole(4.0, 4)
+    seen, middle = enlarged.whole(4.0)
+    wanted, wanted_middle = larger.whole(4.0)
     assert torch.allclose(middle, wanted_middle, atol=1e-3) and seen.shape == wanted.shape
     assert float((seen - wanted).abs().mean()) < 5.0  # HU; the middle is blurred a little more than it need be
     centres = middle[:, None, None] + torch.tensor([[[[8.0, -4.0, 6.0]], [[-10.0, 3.0, 0.0]]]])

@@ -21,7 +21,7 @@ def test_the_picture_is_where_the_moved_truth_says(seed):
         patches = view.patches(scale, moved.landmarks_lps[:, :, None], 7)[0, :, 0, 0] + AIR_HU
         assert patches[0, 3, 3, 3] == pytest.approx(bright, rel=0.1)
         assert patches[1, 3, 3, 3] == pytest.approx(dim, rel=0.1)
-    whole, middle = view.whole(4.0, 8)
+    whole, middle = view.whole(4.0)
     index = ((moved.landmarks_lps[0, 0] - middle[0]) / 4 + 27.5).round().long()
     assert whole[0, 0, index[2], index[1], index[0]] + AIR_HU == pytest.approx(bright, rel=0.3)
 

@@ -286,6 +286,12 @@ def test_the_protocols_that_come_with_the_program_can_be_read():
     assert [2 * width for width in small.single_widths] == list(whole.single_widths)
     assert small.minutes * sum(method.trained for method in METHODS.values()) / 60 < 3
     assert small.field_voxels >= max(small.length_mm)
+    rows = ("single", "steps", "end_to_end", "noise")
+    longer = replace(
+        small, methods=rows, minutes=30.0, validations=5, patch_widths=Protocol.patch_widths,
+        patch_voxels=Protocol.patch_voxels, our_widths=Protocol.our_widths,
+    )  # fmt: skip
+    assert read_protocol("table1-order") == longer
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def scan():
 
 
 def test_a_patch_shows_what_the_whole_scan_shows_there(scan):
-    whole, middle = scan.whole(4.0, 8)
+    whole, middle = scan.whole(4.0)
     k, j, i = (n // 2 for n in whole.shape[2:])
     # Both lattices have even sizes and the same middle, so their voxels coincide.
     patch = scan.patches(4.0, middle[:, None, None].expand(1, 2, 1, 3), 24)[0, 0, 0, 0]

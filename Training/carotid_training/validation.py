@@ -41,8 +41,8 @@ class UnseenScan:
             self, landmarks_lps=self.landmarks_lps.to(device), present=self.present.to(device), device=device
         )
 
-    def whole(self, scale_mm: float, multiple: int) -> tuple[Tensor, Tensor]:
-        values, middle = self.view.whole(scale_mm, multiple)
+    def whole(self, scale_mm: float) -> tuple[Tensor, Tensor]:
+        values, middle = self.view.whole(scale_mm)
         return values.to(self.device), middle.to(self.device)
 
     def patches(self, scale_mm: float, centres_lps: Tensor, size: int) -> Tensor:
@@ -61,11 +61,11 @@ class NeckView:
         grid = coarse_grid(low, high, high - low)
         return self._rendered([grid])[0][None, None], ((low + high) / 2).float()[None]
 
-    def whole(self, scale_mm: float, multiple: int) -> tuple[Tensor, Tensor]:
+    def whole(self, scale_mm: float) -> tuple[Tensor, Tensor]:
         """The scan at 4 mm, [1, 1, k, j, i], and its middle [1, 3]. Raises ValueError on another scale."""
         values, middle = self._coarse
-        if scale_mm != COARSE_MM or any(n % multiple for n in values.shape[2:]):
-            raise ValueError(f"Necks show the whole scan at {COARSE_MM:g} mm, in multiples that the net can halve.")
+        if scale_mm != COARSE_MM:
+            raise ValueError(f"Necks show the whole scan at {COARSE_MM:g} mm.")
         return values, middle
 
     def patches(self, scale_mm: float, centres_lps: Tensor, size: int) -> Tensor:

@@ -26,11 +26,11 @@ class BatchView:
         self.affines_lps = affines_lps
         self.window = window
 
-    def whole(self, scale_mm: float, multiple: int) -> tuple[Tensor, Tensor]:
+    def whole(self, scale_mm: float) -> tuple[Tensor, Tensor]:
         """The coarse views [B, 1, k, j, i], air = 0, and their middles [B, 3]. Raises ValueError on another scale."""
         coarse = self.batch.coarse
-        if scale_mm != COARSE_MM or any(n % multiple for n in coarse.shape[2:]):
-            raise ValueError(f"Batches hold the whole scan at {COARSE_MM:g} mm, in multiples that the net can halve.")
+        if scale_mm != COARSE_MM:
+            raise ValueError(f"Batches hold the whole scan at {COARSE_MM:g} mm.")
         if self.affines_lps is None and self.window is None:
             return above_air(coarse), self.coarse_middles()
         affine = _lattices(self.batch.coarse_origin_lps, scale_mm)

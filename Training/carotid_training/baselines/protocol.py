@@ -84,7 +84,7 @@ def read_protocol(name: str) -> Protocol:
     """A protocol by its file, or by the name of one that comes with the program. Raises ValueError with a sentence."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else configuration(name)
     if not path.is_file():
-        raise ValueError(f"There is no protocol {name}; give a YAML file, table1 or table1-small.")
+        raise ValueError(f"There is no protocol {name}; give a YAML file, table1, table1-small or table1-order.")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Protocol)
     try:

@@ -182,7 +182,7 @@ def table_markdown(
             [_cost(row) for row in rows],
         ),
         pairs=_table(
-            ["method", "minus the row before (mm)", "p", "minus ours (mm)", "p"],
+            ["method", "minus the row before (mm)", "p", f"minus {METHODS[reference].title} (mm)", "p"],
             [[row.title, *against(row.key, before[row.key]), *against(row.key, reference)] for row in rows],
         ),
         volumes={row.key: row.title for row in rows if METHODS[row.key].passes > 1},
