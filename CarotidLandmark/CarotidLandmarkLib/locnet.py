@@ -35,9 +35,10 @@ class StandardisedConv3d(nn.Conv3d):
 
     def standardised_weight(self) -> Tensor:
         """[outputs, inputs, n, n, n]: mean zero and variance 1 / fan-in per output, times the learnt gain."""
-        variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3, 4), keepdim=True, unbiased=False)
-        fan_in = self.weight[0].numel()
-        return (self.weight - mean) * torch.rsqrt(variance * fan_in + 1e-4) * self.gain
+        dims, fan_in = (1, 2, 3, 4), self.weight[0].numel()
+        centred = self.weight - self.weight.mean(dims, keepdim=True)
+        variance = centred.square().mean(dims, keepdim=True)  # var_mean took five times as long on a CPU
+        return centred * (torch.rsqrt(variance * fan_in + 1e-4) * self.gain)
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.bias is not None

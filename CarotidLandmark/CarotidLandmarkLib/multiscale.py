@@ -197,8 +197,11 @@ class MultiScaleLocNet(nn.Module):
         flips = sorted({self.flipped[n] for n in wanted})
         seen = self._run(0, torch.cat([values.flip(-1) if flip else values for flip in flips]))
         logits, features = (of_flips.unflatten(0, (len(flips), len(values))) for of_flips in seen)
-        logits = torch.stack([logits[flips.index(self.flipped[n]), :, self.channel[n]] for n in wanted], dim=1)
-        features = torch.stack([features[flips.index(self.flipped[n])] for n in wanted], dim=1)
+        order = [flips.index(self.flipped[n]) for n in wanted]
+        logits = torch.stack([logits[flip, :, self.channel[n]] for flip, n in zip(order, wanted, strict=True)], dim=1)
+        features = features.transpose(0, 1)
+        if order != list(range(len(flips))):  # copied only if need be: features are the largest there is
+            features = features[:, order]
         centres = centre[:, None, None].expand(-1, len(wanted), 1, 3)
         return self._locate(0, logits[:, :, None], features[:, :, None], centres, [self.flipped[n] for n in wanted])
 

@@ -276,7 +276,7 @@ def test_every_scale_that_is_trained_in_steps_has_a_learning_rate_that_falls():
 def test_our_finer_nets_look_at_less_than_the_papers():
     protocol = Protocol(cases=1, steps=1, chain_widths=(2, 4), our_widths=((2, 4), (2, 4)))
     sizes = {key: module_of(key, protocol).architecture.patch_size for key in ("noise", "ours")}
-    assert sizes == {"noise": 56, "ours": 40}
+    assert sizes == {"noise": 56, "ours": 32}
 
 
 def test_the_protocols_that_come_with_the_program_can_be_read():
@@ -286,12 +286,6 @@ def test_the_protocols_that_come_with_the_program_can_be_read():
     assert [2 * width for width in small.single_widths] == list(whole.single_widths)
     assert small.minutes * sum(method.trained for method in METHODS.values()) / 60 < 3
     assert small.field_voxels >= max(small.length_mm)
-    rows = ("single", "steps", "end_to_end", "noise")
-    longer = replace(
-        small, methods=rows, minutes=30.0, validations=5, patch_widths=Protocol.patch_widths,
-        patch_voxels=Protocol.patch_voxels, our_widths=Protocol.our_widths,
-    )  # fmt: skip
-    assert read_protocol("table1-order") == longer
 
 
 @pytest.mark.parametrize(

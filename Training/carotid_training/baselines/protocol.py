@@ -55,7 +55,7 @@ class Protocol:
     chain_widths: Widths = (16, 32, 64, 128)
     our_widths: tuple[Widths, Widths] = ((16, 32, 64, 96), (16, 32, 64, 64))
     patch_size: int = 56
-    our_patch_size: int = 40
+    our_patch_size: int = 32
     bundle: str = "carotid-small"
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ def read_protocol(name: str) -> Protocol:
     """A protocol by its file, or by the name of one that comes with the program. Raises ValueError with a sentence."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else configuration(name)
     if not path.is_file():
-        raise ValueError(f"There is no protocol {name}; give a YAML file, table1, table1-small or table1-order.")
+        raise ValueError(f"There is no protocol {name}; give a YAML file, table1 or table1-small.")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Protocol)
     try:
