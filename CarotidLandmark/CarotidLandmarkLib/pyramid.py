@@ -97,16 +97,16 @@ class Level:
 
 
 def _block_means(values: Tensor, dim: int, factor: int) -> tuple[Tensor, float]:
-    """Means of ``factor`` neighbours along one dimension, and where the first lies, in old voxels.
+    """Means of ``factor`` > 1 neighbours along one dimension, and where the first lies, in old voxels.
 
     What does not fill a block is left over at both ends.
     """
     count = values.shape[dim] // factor
     start = (values.shape[dim] - count * factor) // 2
-    blocks = values.narrow(dim, start, count * factor).unflatten(dim, (count, factor))
-    total = blocks.select(dim + 1, 0).clone()
-    for n in range(1, factor):
-        total += blocks.select(dim + 1, n)
+    first, second, *others = values.narrow(dim, start, count * factor).unflatten(dim, (count, factor)).unbind(dim + 1)
+    total = first + second
+    for neighbour in others:
+        total += neighbour
     return total.div_(factor), start + (factor - 1) / 2
 
 
