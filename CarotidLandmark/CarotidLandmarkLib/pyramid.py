@@ -1,8 +1,7 @@
 """A low-passed multi-resolution view of a volume, and the differentiable crop that cuts patches from it.
 
 Patches lie on lattices along the LPS axes whatever the image's direction matrix is, so orientation can not matter.
-Values
-are HU above air (air = 0): whatever lies outside the scan is then air by zero padding.
+Values are HU above air (air = 0): whatever lies outside the scan is then air by zero padding.
 """
 
 from __future__ import annotations
@@ -55,9 +54,8 @@ def sample_lattice(
 class Level:
     """One low-passed copy of a region.
 
-    values: [K, J, I] float32, HU above air. affine_lps: [4, 4] float64 on the CPU. sigma_mm: blur along i, j, k, where
-    a
-    voxel of the scan itself counts as `SIGMA_PER_SPACING` of its size.
+    values: [K, J, I] float32, HU above air. affine_lps: [4, 4] float64 on the CPU. sigma_mm: blur along i, j, k,
+    where a voxel of the scan itself counts as `SIGMA_PER_SPACING` of its size.
     """
 
     values: Tensor
@@ -125,9 +123,8 @@ def _smoothed(values: Tensor, dim: int, sigma_voxels: float) -> Tensor:
 class Pyramid:
     """A scan seen at several scales, for a `MultiScaleLocNet`: one volume, so every batch dimension is 1.
 
-    The two coarsest scales need the whole scan and are reduced once, slab by slab; the finer ones are cut from the
-    scan's
-    own voxels around the points that are asked for.
+    The two coarsest scales need the whole scan and are reduced once, slab by slab; the finer ones are cut from
+    the scan's own voxels around the points that are asked for.
     """
 
     def __init__(

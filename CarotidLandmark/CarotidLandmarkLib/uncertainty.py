@@ -64,9 +64,8 @@ def mahalanobis(error_lps: np.ndarray, covariance_mm2: np.ndarray) -> float:
 def conformal_factor(scores: Sequence[float], level: float) -> float:
     """Mahalanobis radius that covers ``level`` of new cases, by split conformal prediction (Vovk; Lei 2018).
 
-    The ceil((n + 1) level)-th smallest of the n calibration scores. Raises ValueError when n < ceil(1 / alpha) - 1:
-    then
-    no finite radius is valid.
+    The ceil((n + 1) level)-th smallest of the n calibration scores. Raises ValueError when n < ceil(1 / alpha) - 1: no
+    finite radius is then valid.
     """
     _check_level(level)
     n = len(scores)
