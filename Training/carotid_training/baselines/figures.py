@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -133,4 +134,6 @@ def _heatmap(
 
 
 def _wrapped(title: str) -> str:
-    return title.replace(", ", ",\n").replace(" (", "\n(").replace(" + ", "\n+ ")
+    """Lines as narrow as a violin, broken before brackets and after commas."""
+    parts = title.replace(", ", ",\n").replace(" (", "\n(").replace(" + ", "\n+ ").splitlines()
+    return "\n".join(line for part in parts for line in textwrap.wrap(part, 22, break_on_hyphens=False))

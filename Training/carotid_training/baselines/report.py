@@ -23,7 +23,8 @@ TEMPLATE = """\
 # Table 1, protocol {{ name }}
 
 Digital necks, not patients: {{ test }} test scans with {{ landmarks }} landmarks in them, {{ train }} for training,
-{{ validation }} for the choice of the checkpoint. Every method was trained for {{ budget }}{{ machine }}.
+{{ validation }} for the choice of the checkpoint. Every method was trained for {{ budget }}; asked on
+{{ machine }}.
 
 Error: Euclidean distance over the landmarks that are in the scan, mm. In brackets: 95 % intervals of a bootstrap over
 patients ({{ resamples }} resamples). The paper's column: Ma et al., ISBI 2020, Table 1, other scans (54 patients).
@@ -164,7 +165,7 @@ def table_markdown(
         **counts,
         landmarks=len(rows[0].errors_mm),
         budget=budget,
-        machine=f" on one machine ({machine})",
+        machine=machine,
         resamples=metrics.RESAMPLES,
         passes=METHODS["noise"].passes,
         reference=METHODS[reference].title,
