@@ -45,8 +45,6 @@ def test_a_scene_moves_by_the_amount_asked_whatever_the_lattice(shift, angle):
 class Brightness(torch.nn.Module):
     """A net without pooling: bright is likely. ``block``: a maximum over blocks of so many voxels first."""
 
-    multiple = 8
-
     def __init__(self, block):
         super().__init__()
         self.block = block

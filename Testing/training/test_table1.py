@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,9 @@ def test_the_tables_numbers_are_those_of_the_answers(run):
     page = (run / "table1.md").read_text()
     assert f"| {float(table['patches']['mean']):.2f} ± {float(table['patches']['sd']):.2f} |" in page
     assert "| 4.35 ± 4.33 |" in page  # the paper's, beside it
+    assert (
+        f"minus {METHODS['patches'].title} (mm)" in page
+    )  # without ours, the last row is what others are held against
     (pair,) = rows_of(run / "pairs.csv")
     difference = float(table["patches"]["mean"]) - float(table["constant"]["mean"])
     assert float(pair["difference_mm"]) == pytest.approx(difference)
@@ -222,6 +226,15 @@ def test_the_violins_show_every_error_and_the_papers_mean_where_there_is_one():
     assert [sorted(10 ** line.get_ydata()) for line in dots] == [pytest.approx([1, 2, 2, 3, 5, 9])] * 2
     (cross,) = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
     assert (cross.get_xdata()[0], 10 ** cross.get_ydata()[0]) == (1, pytest.approx(METHODS["single"].paper_mm[0]))
+
+
+def test_the_names_under_the_violins_do_not_overlap():
+    rows = [row_of(key, scans([(1, 2), (3, 9), (2, 5)]), None, 0) for key in METHODS]
+    figure = violins(rows)
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) == len(METHODS)
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_the_slices_show_a_heatmap_where_it_lies(tmp_path):

@@ -23,7 +23,7 @@ COARSE_MM = 4.0
 BOX_SIZES = {2.0: 96, 1.0: 96, 0.5: 88}
 JITTER_VOXELS = 3.0
 ABSENT_JITTER_MM = 25.0
-# The coarse lattice is a multiple of this many voxels: a U-Net with three poolings takes it as it is.
+# The coarse lattice is a multiple of this many voxels: necks of about the same size fit into one batch without padding.
 COARSE_MULTIPLE = 8
 
 
