@@ -15,8 +15,9 @@ Point = tuple[float, float, float]  # LPS millimetres
 # Scanners put their origin within metres of the patient: what is farther away is damage, not a place.
 FARTHEST_MM = 1e5
 SIDES = ("left", "right")
-# Legible on white paper, on black and on a grey scan; one for each landmark, in their order, round and round.
-PALETTE = ("#f76707", "#339af0", "#ae3ec9", "#37b24d", "#f03e3e", "#1098ad")
+# Legible on white paper, on black and on a grey scan, and no red of rendered vessels; one for each landmark, in their
+# order, round and round.
+PALETTE = ("#f59f00", "#339af0", "#ae3ec9", "#37b24d", "#f03e3e", "#1098ad")
 # Between the two of a pair, by what is left of their names without the side. In 52 published scans (Ma et al., ISBI
 # 2020) the bifurcations are 59 +- 10 mm apart, 38 to 89; 30 and 100 leave room for who is not among 52.
 USUAL_DISTANCE_MM = {"carotid_bifurcation": (30.0, 100.0)}

@@ -116,7 +116,8 @@ def queue(
     from ..dataset import Dataset, order_cases
 
     opened = Dataset.open(dataset)
-    _name_problems(opened)
+    for problem in opened.problems():
+        say(f"Left out: {problem}")
     table = Table("case", "verdict", "presence", "longest semi-axis (mm)", "reviewed by")
     for case_id in order_cases(opened, order, seed, annotator):
         case = opened.case(case_id)
@@ -148,7 +149,6 @@ def cohort(
     from ..dataset import Dataset, write_table
 
     opened = Dataset.open(dataset)
-    problems = _name_problems(opened)
     failed = _predict(opened, model, passes, level, device, seed) if predict else 0
     if table is not None:
         predictions, annotations = write_table(opened, table)
@@ -157,8 +157,11 @@ def cohort(
     predicted = sum(case.readable_prediction() is not None for case in cases)
     reviewed = sum(bool(case.annotators()) for case in cases)
     print(f"{len(cases)} cases, {predicted} predicted, {reviewed} reviewed")
-    if failed or problems:
-        raise InputError(f"{failed + problems} cases or files could not be used; the lines above say why.")
+    if failed:
+        raise InputError(f"{failed} cases could not be predicted; the lines above say why.")
+    problems = opened.problems()
+    if problems:
+        raise InputError(f"Left out: {' '.join(problems)}")
 
 
 def locate(
@@ -239,11 +242,3 @@ def _predict(dataset: Dataset, model: str | None, passes: int, level: float, dev
     for case_id, problem in failures.items():
         say(f"{case_id}: {problem}")
     return len(failures)
-
-
-def _name_problems(dataset: Dataset) -> int:
-    """Say on stderr what can not be read and is left out; returns how much that is."""
-    problems = dataset.problems()
-    for problem in problems:
-        say(f"Note: {problem}")
-    return len(problems)
