@@ -1,13 +1,15 @@
 """The detector on real (small, untrained) nets: determinism, progress, cancel, devices, verdicts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
-from CarotidLandmarkLib.detection import ConfidenceRegion, DetectionSettings, LandmarkResult
+from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import DetectionCancelled, Detector, DeviceError, choose_device
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
-from CarotidLandmarkLib.quality import Signals, judge, share_elsewhere
+from CarotidLandmarkLib.quality import share_elsewhere
 from CarotidLandmarkLib.volume import Volume, VolumeError
 
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
@@ -95,6 +97,21 @@ def test_a_landmark_that_the_model_does_not_see_is_missing_and_has_no_position(t
     assert detection.quality.verdict == "reject"
 
 
+@pytest.mark.parametrize(("presence", "status"), [(0.51, "detected"), (0.49, "missing")])
+def test_a_landmark_that_is_more_likely_there_than_not_is_detected(tmp_path, presence, status):
+    bundle = save_bundle(tmp_path, presence_bias=float(np.log(presence / (1 - presence))))
+    detection = Detector(bundle, "cpu").detect(scan(), DetectionSettings(passes=2))
+    assert {landmark.status for landmark in detection.landmarks} == {status}
+    assert detection[LEFT].presence == pytest.approx(presence, abs=1e-3)
+
+
+def test_a_note_of_reading_and_labels_of_the_bundle_travel_with_the_detection(detector):
+    noted = replace(scan(), note="The axes were taken as left, posterior, superior.")
+    detection = detector.detect(noted, DetectionSettings(passes=2))
+    assert detection.notes == ("The axes were taken as left, posterior, superior.",)
+    assert detection.labels == {LEFT: "L bifurcation", RIGHT: "R bifurcation"}
+
+
 def test_a_device_that_is_not_there_is_refused_in_a_sentence(tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="not available here"):
@@ -127,43 +144,3 @@ def test_only_places_far_from_the_one_taken_count_as_elsewhere():
     places = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 4.0], [0.0, 0.0, 20.0]])
     assert share_elsewhere(places, np.array([9.0, 9.0, 0.0])) < 1e-6
     assert share_elsewhere(places, np.array([9.0, 0.0, 9.0])) == pytest.approx(0.5)
-
-
-def found(name, position, presence=0.99, semi_axis=2.0):
-    region = ConfidenceRegion(0.9, 30.0, 20.0, (semi_axis, 1.5, 1.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
-    return LandmarkResult(name, "detected", presence, position, (0.5,) * 3, ((1.0, 0, 0),) * 3, region)
-
-
-SPECS = (LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT))
-GOOD = Signals(elsewhere=0.05, brightest_hu=350.0, inside=True)
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "signals", "verdict", "words"),
-    [
-        (found(LEFT, (30, 0, 0)), found(RIGHT, (-30, 0, 0)), GOOD, "ok", None),
-        (found(LEFT, (30, 0, 0), presence=0.7), found(RIGHT, (-30, 0, 0)), GOOD, "review", "may not be in this scan"),
-        (found(LEFT, (30, 0, 0), semi_axis=9.0), found(RIGHT, (-30, 0, 0)), GOOD, "review", "wide uncertainty"),
-        (LandmarkResult(LEFT, "missing", 0.1), found(RIGHT, (-30, 0, 0)), GOOD, "review", "not found"),
-        (found(LEFT, (-30, 0, 0)), found(RIGHT, (30, 0, 0)), GOOD, "reject", "to the right of the right"),
-        (found(LEFT, (5, 0, 0)), found(RIGHT, (-5, 0, 0)), GOOD, "review", "10 mm apart"),
-        (
-            found(LEFT, (30, 0, 0)),
-            found(RIGHT, (-30, 0, 0)),
-            Signals(0.05, 60.0, True),
-            "reject",
-            "no contrast agent",
-        ),
-        (
-            found(LEFT, (30, 0, 0)),
-            found(RIGHT, (-30, 0, 0)),
-            Signals(0.6, 350.0, True),
-            "review",
-            "second place",
-        ),
-    ],
-)
-def test_the_verdict_says_what_to_check(left, right, signals, verdict, words):
-    quality = judge(SPECS, [left, right], [signals, signals], constant=False)
-    assert quality.verdict == verdict
-    assert (quality.reasons == ()) if words is None else any(words in reason for reason in quality.reasons)
