@@ -27,7 +27,7 @@ ARROWS = {
     "landmarks": set(),
     "geometry": {"landmarks"},
     "detection": {"errors", "documents", "landmarks"},
-    "markups": {"errors", "files"},
+    "markups": {"errors", "files", "documents", "landmarks"},
     "bundle": {"errors", "files", "documents", "landmarks"},
     "uncertainty": {"errors", "detection"},
     "quality": {"detection", "landmarks", "uncertainty"},

@@ -8,7 +8,7 @@ import torch
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import DetectionCancelled, Detector, DeviceError, choose_device
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets import Architecture, MultiScaleLocNet, Pyramid
 from CarotidLandmarkLib.quality import share_elsewhere
 from CarotidLandmarkLib.volume import Volume, VolumeError
 
@@ -144,3 +144,23 @@ def test_only_places_far_from_the_one_taken_count_as_elsewhere():
     places = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 4.0], [0.0, 0.0, 20.0]])
     assert share_elsewhere(places, np.array([9.0, 9.0, 0.0])) < 1e-6
     assert share_elsewhere(places, np.array([9.0, 0.0, 9.0])) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("bright", "seen"), [(11, True), (9, False)])
+def test_contrast_is_what_a_tenth_of_the_voxels_within_6_mm_have(detector, monkeypatch, bright, seen):
+    radii = []
+
+    def statistics(pyramid, centre_lps, radius_mm):
+        radii.append(radius_mm)
+        return torch.tensor([400.0] * bright + [40.0] * (100 - bright))
+
+    monkeypatch.setattr(Pyramid, "statistics", statistics)
+    reasons = detector.detect(scan(), DetectionSettings(passes=2)).quality.reasons
+    assert set(radii) == {6.0}
+    assert any("no contrast agent" in reason for reason in reasons) != seen
+
+
+def test_a_place_counts_as_another_one_beyond_5_mm():
+    for distance, share in ((4.9, 0.0), (5.1, 0.5)):
+        places = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, distance]])
+        assert share_elsewhere(places, np.array([9.0, 9.0])) == pytest.approx(share)

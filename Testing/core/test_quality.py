@@ -55,6 +55,7 @@ def test_every_threshold_holds_on_both_sides(left, signal, expected):
         (LandmarkResult(LEFT, "missing", 0.1), found(RIGHT, -30), GOOD, "review", "not found"),
         (LandmarkResult(LEFT, "missing", 0.9), found(RIGHT, -30), replace(GOOD, inside=False), "review", "lie outside"),
         (found(LEFT, -30), found(RIGHT, 30), GOOD, "reject", "to the right of the right"),
+        (found(LEFT, 0), found(RIGHT, 0), GOOD, "reject", "to the right of the right"),
         (found(LEFT, 5), found(RIGHT, -5), GOOD, "review", "10 mm apart"),
         (found(LEFT, 30), found(RIGHT, -30), replace(GOOD, brightest_hu=60.0), "reject", "no contrast agent"),
         (found(LEFT, 30), found(RIGHT, -30), replace(GOOD, elsewhere=0.6), "review", "second place"),
