@@ -14,9 +14,7 @@ from . import uncertainty
 from .bundle import Bundle
 from .detection import Detection, DetectionSettings, LandmarkResult, ModelInfo, notes_of
 from .errors import UserError
-from .nets.chain import MultiScaleLocNet, ScaleOutput
-from .nets.pyramid import Pyramid
-from .nets.search import Sought, seek
+from .nets import MultiScaleLocNet, Pyramid, ScaleOutput, Sought, seek
 from .quality import Signals, judge, share_elsewhere
 from .volume import Volume, check_volume
 
