@@ -59,7 +59,7 @@ class Brightness(torch.nn.Module):
 def worst(block):
     """The largest deviation per scale of `Brightness` on one ball."""
     ball = (LandmarkSpec("ball", "B", "ball"),)
-    net = MultiScaleLocNet(Architecture(ball, scales_mm=(4.0, 1.0), widths=((4, 8, 8, 8),) * 2, patch_size=32))
+    net = MultiScaleLocNet(Architecture(ball, scales_mm=(4.0, 1.0), widths=((4, 8, 8, 8),) * 2, patch_sizes=(32,)))
     net.nets = torch.nn.ModuleList([Brightness(block), Brightness(block)])
     with torch.no_grad():
         for head in net.presence:

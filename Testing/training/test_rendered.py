@@ -2,11 +2,11 @@
 
 import torch
 from carotid_training.rendered import RenderedBatches
-from carotid_training.stream import COARSE_MM, NeckStream
+from carotid_training.stream import NeckStream
 
 
 def stream(**options):
-    return NeckStream(2, weights={"anatomical": 1.0}, scales=(COARSE_MM,), **options)
+    return NeckStream(2, weights={"anatomical": 1.0}, **options)
 
 
 def test_a_batch_read_back_is_the_batch_that_was_rendered(tmp_path):
@@ -30,8 +30,8 @@ def test_another_seed_split_or_style_has_files_of_its_own(tmp_path):
         stream(),
         stream(base_seed=1),
         stream(split="validation"),
-        NeckStream(2, weights={"sculpted": 1.0}, scales=(COARSE_MM,)),
-        NeckStream(2, weights={"anatomical": 1.0}, scales=(COARSE_MM, 2.0)),
-        NeckStream(1, weights={"anatomical": 1.0}, scales=(COARSE_MM,)),
+        NeckStream(2, weights={"sculpted": 1.0}),
+        NeckStream(2, weights={"anatomical": 1.0}, box_sizes={2.0: 16}),
+        NeckStream(1, weights={"anatomical": 1.0}),
     ]
     assert len({RenderedBatches(s, tmp_path).folder for s in streams}) == len(streams)

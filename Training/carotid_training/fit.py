@@ -72,7 +72,7 @@ class RunCheckpoint(ModelCheckpoint):
 
 class _Command(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.link_arguments("model", "data.landmarks", lambda model: model.architecture.landmarks, "instantiate")
+        parser.link_arguments("model", "data.architecture", lambda model: model.architecture, "instantiate")
 
 
 def configuration(name: str) -> Path:
