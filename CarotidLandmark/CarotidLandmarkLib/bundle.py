@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .staging import staged_folder
-from .user_directory import user_directory
+from .errors import UserError
+from .files import staged_folder, user_directory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "MODEL_CARD.md"
 
 
-class BundleError(ValueError):
+class BundleError(UserError):
     """The bundle can not be used. The message is one sentence for the user: what is wrong and what to do."""
 
 

@@ -22,7 +22,7 @@ from carotid_training.sample import Sample
 from carotid_training.seeds import neck_seed
 from carotid_training.stream import NeckStream, box_sizes_of
 from CarotidLandmarkLib.memory import keep_freed_memory
-from CarotidLandmarkLib.multiscale import Architecture
+from CarotidLandmarkLib.nets.chain import Architecture
 from tables import NO_GPU, Row, devices, write_table
 
 SCAN_VOXELS, SCAN_MM = 448, 0.5

@@ -6,7 +6,7 @@ import torch
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.detection import ConfidenceRegion, LandmarkResult
 from CarotidLandmarkLib.detector import DetectionCancelled, Detector, DeviceError, choose_device
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.quality import Signals, judge, share_elsewhere
 from CarotidLandmarkLib.volume import Volume, VolumeError
 

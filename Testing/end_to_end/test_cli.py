@@ -21,7 +21,7 @@ from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec, reso
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detection import CSV_COLUMNS, Detection
 from CarotidLandmarkLib.markups import read_markups
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume, write_volume
 
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"

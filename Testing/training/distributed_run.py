@@ -22,7 +22,7 @@ from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
 from carotid_training.stream import turns
 from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture
+from CarotidLandmarkLib.nets.chain import Architecture
 from torch.utils.data import DataLoader, IterableDataset
 
 SIDES = (LandmarkSpec("left_ball", "L", "right_ball"), LandmarkSpec("right_ball", "R", "left_ball"))

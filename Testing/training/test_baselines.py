@@ -26,7 +26,7 @@ from carotid_training.baselines.protocol import Protocol, read_protocol
 from carotid_training.baselines.rows import METHODS
 from carotid_training.baselines.staged import StagedChain
 from carotid_training.view import BatchView
-from CarotidLandmarkLib.locnet import centre_of_mass
+from CarotidLandmarkLib.nets.locnet import centre_of_mass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn

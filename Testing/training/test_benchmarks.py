@@ -10,7 +10,7 @@ import pytest
 import tables
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -7,9 +7,9 @@ import pytest
 from carotid_training.disk import CACHE_VARIABLE, CaseBatches
 from carotid_training.predictions import outcomes_of
 from carotid_training.validation import UnseenCases
-from CarotidLandmarkLib.agreement import consensus
-from CarotidLandmarkLib.agreement_report import readings_of
 from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.report.agreement import readings_of
 
 LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
 SAID = {

@@ -18,7 +18,7 @@ from carotid_training.evaluation_summary import ALL, landmarks_csv, lookup, meas
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.detector import Detector
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume
 from matplotlib.colors import to_rgb
 from typer.testing import CliRunner

@@ -22,10 +22,9 @@ from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
 from carotid_training.stream import NeckStream
 from CarotidLandmarkLib.bundle import Bundle, BundleError, BundleMetadata, available_bundles, open_bundle
-from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.dataset import Dataset, freeze_splits
 from CarotidLandmarkLib.detector import Detector
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
-from CarotidLandmarkLib.splits import freeze_splits
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume
 from typer.testing import CliRunner
 

@@ -11,7 +11,7 @@ from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
 from carotid_training.view import BatchView
 from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture
+from CarotidLandmarkLib.nets.chain import Architecture
 from torch.utils.data import DataLoader
 
 from .balls import BallStream, batch_of_balls

@@ -14,7 +14,7 @@ from carotid_training import cohort, protocol, seeds, synthesize
 from carotid_training.necks import sculpted
 from carotid_training.necks.styles import Styles
 from carotid_training.sample import Sample
-from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,7 +94,7 @@ def test_a_written_scan_is_bright_where_its_truth_says(tmp_path):
             checked += 1
     assert checked >= 6
     assert len(orientations) >= 4
-    assert dataset.check() == []
+    assert check_dataset(dataset) == []
 
 
 def test_the_table_of_facts_says_what_was_written(tmp_path):

@@ -6,7 +6,7 @@ from carotid_training.module import ChainModule
 from carotid_training.necks.styles import Styles
 from carotid_training.validation import UnseenNecks
 from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture
+from CarotidLandmarkLib.nets.chain import Architecture
 
 SIDES = (
     LandmarkSpec("left_carotid_bifurcation", "L", "right_carotid_bifurcation"),

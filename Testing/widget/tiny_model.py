@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from scene_cases import LEFT, RIGHT
 
 

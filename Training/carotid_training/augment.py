@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from CarotidLandmarkLib.pyramid import AIR_HU
+from CarotidLandmarkLib.nets.pyramid import AIR_HU
 from torch import Tensor
 
 from .stream import COARSE_MM, SampleBatch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from CarotidLandmarkLib.bundle import BundleMetadata
-from CarotidLandmarkLib.sizes import ENLARGEMENT
+from CarotidLandmarkLib.nets.search import ENLARGEMENT
 from jinja2 import Environment
 
 # ruff: noqa: E501 - Markdown tables are lines

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture
+from CarotidLandmarkLib.nets.chain import Architecture
 
 
 def last_checkpoint(run: Path) -> Path | None:

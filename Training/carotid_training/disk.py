@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from CarotidLandmarkLib.agreement import consensus
 from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
-from CarotidLandmarkLib.pyramid import AIR_HU, Pyramid
+from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume
 from torch import Tensor
 from torch.utils.data import IterableDataset

@@ -16,7 +16,7 @@ import typer
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
-from CarotidLandmarkLib.multiscale import Architecture
+from CarotidLandmarkLib.nets.chain import Architecture
 from CarotidLandmarkLib.uncertainty import calibrate
 from rich.console import Console
 from rich.progress import Progress as Bar

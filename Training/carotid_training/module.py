@@ -10,8 +10,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.bundle import METADATA_FILE, open_bundle
-from CarotidLandmarkLib.locnet import StandardisedConv3d
-from CarotidLandmarkLib.multiscale import Architecture, Guide, MultiScaleLocNet, ScaleOutput, View
+from CarotidLandmarkLib.nets.chain import Architecture, Guide, MultiScaleLocNet, ScaleOutput, View
+from CarotidLandmarkLib.nets.locnet import StandardisedConv3d
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import torch
-from CarotidLandmarkLib.atomic import atomic_path
+from CarotidLandmarkLib.files import atomic_path
 
 from .stream import NeckStream, SampleBatch
 

@@ -18,8 +18,8 @@ from typing import Annotated
 
 import torch
 import typer
-from CarotidLandmarkLib.atomic import write_text
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.volume import Volume
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

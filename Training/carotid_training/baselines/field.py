@@ -14,7 +14,7 @@ import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.dataset import Case
 from CarotidLandmarkLib.dataset import Dataset as CaseFolder
-from CarotidLandmarkLib.pyramid import AIR_HU, Pyramid
+from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
