@@ -15,7 +15,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.dataset import Dataset as CaseFolder
-from CarotidLandmarkLib.multiscale import Architecture
+from CarotidLandmarkLib.nets.chain import Architecture
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from .disk import CaseBatches
@@ -35,9 +35,9 @@ class Pool(IterableDataset):
 
     Rendering a neck costs a CPU several times a training step, so augmentation makes the difference between its uses.
     Every ``times``-th neck of the batches is a new one, and the others are drawn at random from the last ``size``:
-    necks come back far apart, and in other company. (Sixteen at a time, eight turns each, were learnt by heart: the loss
-    jumped at every fresh sixteen.) Batch n is a function of n alone. The pool is in memory, or in the folder ``kept`` on
-    disk, where the next run finds it.
+    necks come back far apart, and in other company. (Sixteen at a time, eight turns each, were learnt by heart: the
+    loss jumped at every fresh sixteen.) Batch n is a function of n alone. The pool is in memory, or in the folder
+    ``kept`` on disk, where the next run finds it.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ def pool_number(turn: int, times: int, size: int, first: int) -> int:
 class NecksData(pl.LightningDataModule):
     """Training batches as {"necks", "coarse", "cases"}, each when its batch size is above zero.
 
-    necks: digital necks at all scales of ``architecture``, or at the ``neck_depth`` coarsest of them; coarse: digital necks at 4 mm
-    only, for the coarsest net; cases: annotated cases of the training split of ``dataset``. The mix is the ratio of
-    the batch sizes. Validation: the dataset's validation cases if there is a dataset and no digital necks are asked
-    for, else ``validation_necks`` unseen necks. Every rendered neck is used ``reuse`` times, out of a pool of ``pool``
+    necks: digital necks at all scales of ``architecture``, or at the ``neck_depth`` coarsest of them; coarse: digital
+    necks at 4 mm only, for the coarsest net; cases: annotated cases of the training split of ``dataset``. The mix is
+    the ratio of the batch sizes. Validation: the dataset's validation cases if there is a dataset and no digital necks
+    are asked for, else ``validation_necks`` unseen necks. Every rendered neck is used ``reuse`` times, out of a pool of ``pool``
     necks that begins with ``pool_start``; ``rendered``: a folder that keeps them for later runs. ``styles``: style ->
     weight; ``backgrounds``: CT files for the styles that need real tissue. ``workers`` of each stream yield
     ``prefetch`` batches in advance; about ``reuse`` of them bridge the time in which a new one is rendered, where a GPU

@@ -9,7 +9,7 @@ from itertools import count
 
 import torch
 import torch.nn.functional as F
-from CarotidLandmarkLib.multiscale import Architecture
+from CarotidLandmarkLib.nets.chain import Architecture
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -21,7 +21,7 @@ from .scanner import AIR_HU
 
 COARSE_MM = 4.0
 # A box holds the patch and so many voxels around it on every side: as much as the patch's centre may be off. At 2 mm
-# that is 32 mm (the coarsest net alone was 7 mm off in the median), at 1 mm 16 mm, at 0.5 mm the noise of 5 mm and 3 mm.
+# that is 32 mm (the coarsest net alone was 7 mm off in the median), at 1 mm 16 mm, at 0.5 mm the noise of 5 and 3 mm.
 SLACK_VOXELS = 16
 JITTER_VOXELS = 3.0
 ABSENT_JITTER_MM = 25.0
@@ -83,9 +83,9 @@ class NeckStream(IterableDataset):
         rank: int = 0,
         world_size: int = 1,
     ):
-        """``weights``: style name -> how often (default: all available alike). ``box_sizes``: scale (mm) -> voxels along
-        a side of its boxes (`box_sizes_of`); without any the coarse view alone is rendered. Raises ValueError on a
-        style that is unknown or lacks its background."""
+        """``weights``: style name -> how often (default: all available alike). ``box_sizes``: scale (mm) -> voxels
+        along a side of its boxes (`box_sizes_of`); without any the coarse view alone is rendered. Raises ValueError on
+        a style that is unknown or lacks its background."""
         super().__init__()
         self.styles = Styles() if styles is None else styles
         self.weights = dict.fromkeys(self.styles.available, 1.0) if weights is None else dict(weights)
