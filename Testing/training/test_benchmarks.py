@@ -115,9 +115,9 @@ def test_a_machine_without_a_gpu_says_so_in_a_row_with_every_column(monkeypatch)
 
 
 def test_breadth_leaves_every_style_out_once_and_never_trains_alike_twice():
-    styles = ["anatomical", "sculpted", "painted", "recoloured"]
-    sets = breadth.style_sets(styles, styles[:3])
+    styles = ["sculpted", "painted", "recoloured"]
+    sets = breadth.style_sets(styles, styles[:2])
     assert len(set(map(frozenset, sets))) == len(sets)
-    lacking = [style for chosen in sets if len(chosen) == 3 for style in set(styles) - set(chosen)]
+    lacking = [style for chosen in sets if len(chosen) == 2 for style in set(styles) - set(chosen)]
     assert sorted(lacking) == sorted(styles)
-    assert {len(chosen) for chosen in sets} == {1, 2, 3, 4}
+    assert {len(chosen) for chosen in sets} == {1, 2, 3}

@@ -101,7 +101,7 @@ def dataset(tmp_path, sure) -> Dataset:
 def run(dataset, start, output, *options, steps=2):
     arguments = [
         dataset.path, "--model", start.path, "--output", output, "--steps", steps, "--device", "cpu",
-        "--styles", "anatomical", *options,
+        "--styles", "sculpted", *options,
     ]  # fmt: skip
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
@@ -181,7 +181,7 @@ def test_the_bar_tells_how_far_the_training_is(dataset, doubtful, tmp_path):
         yield lambda words, share: told.append((words, share))
 
     settings = Settings("cpu", passes=PASSES)
-    finetune.finetune(dataset.path, doubtful, tmp_path / "told", 2, settings, names=("anatomical",), bar=bar)
+    finetune.finetune(dataset.path, doubtful, tmp_path / "told", 2, settings, names=("sculpted",), bar=bar)
     training = [each for each in told if each[0].startswith("training")]
     assert training == [(f"training, step {n} of 2", n / 2) for n in range(3)]
     assert told.index(training[0]) > 0 and told[-1] not in training  # cases before and after

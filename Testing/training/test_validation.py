@@ -16,7 +16,7 @@ SIDES = (
 
 @pytest.fixture(scope="module")
 def scan():
-    return UnseenNecks(2, 0, Styles(), ["anatomical"])[1]
+    return UnseenNecks(2, 0, Styles(), ["sculpted"])[1]
 
 
 def test_a_patch_shows_what_the_whole_scan_shows_there(scan):
@@ -30,10 +30,10 @@ def test_a_patch_shows_what_the_whole_scan_shows_there(scan):
 
 def test_a_training_measures_itself_on_patients_like_those_of_a_cohort():
     class Every(Styles):
-        available = property(lambda self: ["anatomical", "recoloured"])
+        available = property(lambda self: ["sculpted", "recoloured"])
 
-    assert UnseenNecks(1, 0, Every(), ["recoloured", "anatomical"]).names == ["anatomical"]
-    necks = UnseenNecks(6, 0, Styles(), ["anatomical"])
+    assert UnseenNecks(1, 0, Every(), ["recoloured", "sculpted"]).names == ["sculpted"]
+    necks = UnseenNecks(6, 0, Styles(), ["sculpted"])
     assert not any(necks[n].view.sample.neck.facts["wild"] for n in range(6))
 
 

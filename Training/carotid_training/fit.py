@@ -19,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from .data import NecksData
 from .module import ChainModule
+from .seeds import GENERATOR
 
 
 class RunRecord(Callback):
@@ -41,6 +42,7 @@ class RunRecord(Callback):
             "processes": trainer.world_size,
             "command": " ".join(["carotid-train", "fit", *map(_without_folders, self.arguments)]),
             "start_from": module.origin,
+            "generator": GENERATOR,
             "seed": data.seed,
             "styles": data.weights,
             "dataset_sha256": data.dataset_hash(),

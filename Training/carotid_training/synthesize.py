@@ -100,6 +100,7 @@ def synthesize(
     todo = plan(cases, seed, splits)
     styles.open()
     recipe = {
+        "generator": seeds.GENERATOR,
         "seed": seed,
         "styles": dict(sorted(weights.items())),
         "randomised": randomised,
@@ -160,8 +161,8 @@ def _open(output: Path, recipe: dict) -> Dataset:
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(recipe)):
             raise DatasetError(
-                f"{output.name} holds a cohort of another seed, styles, mixture, shift or background; choose a new "
-                "folder."
+                f"{output.name} holds a cohort of another generator, seed, styles, mixture, shift or background; "
+                "choose a new folder."
             )
         return Dataset.open(output)
     dataset = Dataset.create(output, LANDMARKS)
