@@ -87,11 +87,10 @@ class NecksData(pl.LightningDataModule):
     necks: digital necks at all scales of ``architecture``, or at the ``neck_depth`` coarsest of them; coarse: digital
     necks at 4 mm only, for the coarsest net; cases: annotated cases of the training split of ``dataset``. The mix is
     the ratio of the batch sizes. Validation: the dataset's validation cases if there is a dataset and no digital necks
-    are asked for, else ``validation_necks`` unseen necks. Every rendered neck is used ``reuse`` times, out of a pool of ``pool``
-    necks that begins with ``pool_start``; ``rendered``: a folder that keeps them for later runs. ``styles``: style ->
-    weight; ``backgrounds``: CT files for the styles that need real tissue. ``workers`` of each stream yield
-    ``prefetch`` batches in advance; about ``reuse`` of them bridge the time in which a new one is rendered, where a GPU
-    waits. ``render_device``: cuda renders in the main process (then use workers: 0).
+    are asked for, else ``validation_necks`` unseen necks. Every rendered neck is used ``reuse`` times, out of a pool of
+    ``pool`` necks that begins with ``pool_start``; ``rendered``: a folder that keeps them for later runs. ``styles``:
+    style -> weight; ``backgrounds``: CT files, or folders of them, for the styles that need real tissue. Each of the
+    ``workers`` of a stream yields ``prefetch`` batches in advance, for a GPU that waits for none. ``render_device``: cuda renders in the main process (then use workers: 0).
     """
 
     def __init__(
@@ -204,6 +203,8 @@ class NecksData(pl.LightningDataModule):
             # 16, with workers that yield less, waited for data 0.5 % of the time, not 18, but trained 9 % slower.
             prefetch_factor=self.prefetch if workers else None,
             worker_init_fn=in_the_background if workers else None,
+            # A process that is forked after CUDA has begun can not make an optimiser, and placing vessels takes one.
+            multiprocessing_context="spawn" if workers and torch.cuda.is_available() else None,
         )
 
 
@@ -219,6 +220,7 @@ def dataset_sha256(dataset: CaseFolder) -> str:
 
 def in_the_background(worker: int) -> None:
     """One thread, and it yields: a training thread that waits for its neighbour spins (4.2 s a step instead of 1.6)."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(1)
     if hasattr(os, "nice"):
         os.nice(10)
