@@ -218,7 +218,7 @@ def measured(styles: Styles, style: str, count: int, seed: int) -> Measures:
 
 def main(
     background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for painted necks.")] = None,
-    necks: Annotated[int, typer.Option(min=1, help="Sculpted necks.")] = 200,
+    necks: Annotated[int, typer.Option(min=1, help="Sculpted necks.")] = 400,
     painted: Annotated[int, typer.Option(min=1, help="Painted necks, where there is a background.")] = 40,
     seed: int = 91,
     output: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("docs/benchmarks"),

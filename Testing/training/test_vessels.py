@@ -8,6 +8,7 @@ import torch
 from carotid_training.necks.neck import Grid
 from carotid_training.necks.render import Cones, Ellipsoids, Part, paint
 from carotid_training.necks.vessels import VesselTree
+from carotid_training.seeds import GENERATOR
 from scipy import ndimage
 
 UP = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
@@ -147,6 +148,12 @@ def test_the_same_seed_gives_the_same_voxels_and_another_seed_another_neck():
     )
     assert torch.equal(first, again)
     assert float((first != other).float().mean()) > 0.1
+
+
+def test_what_a_seed_stands_for_changes_only_with_the_generators_number():
+    """A change that moves this needs another number, and its own line here."""
+    forks = {2: [[25.8, -20.9, 34.4], [-25.4, -16.4, 35.3]]}[GENERATOR]
+    assert truths(3).numpy() == pytest.approx(np.array(forks), abs=0.2)
 
 
 def test_a_lumen_is_as_bright_as_the_contrast_and_the_distance_is_negative_there():
