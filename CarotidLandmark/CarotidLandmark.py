@@ -7,18 +7,19 @@ from pathlib import Path
 
 import slicer
 import vtk
-from CarotidLandmarkLib import scene, scene_display, scene_review
+from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.bundle import BundleError, resources_directory
-from CarotidLandmarkLib.dataset import Dataset, DatasetError
-from CarotidLandmarkLib.drafts import read_draft
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, read_draft
+from CarotidLandmarkLib.job import DetectionCancelled, DetectionFailed
 from CarotidLandmarkLib.markups import read_markups
-from CarotidLandmarkLib.module_case import CaseInScene
-from CarotidLandmarkLib.module_dataset import DatasetPanel
-from CarotidLandmarkLib.module_install import ensure_dependencies
-from CarotidLandmarkLib.module_job import DetectionCancelled, DetectionFailed
-from CarotidLandmarkLib.module_logic import CarotidLandmarkLogic, bundle_title
-from CarotidLandmarkLib.module_results import ResultsTable, advice_html, progress_words
-from CarotidLandmarkLib.module_review import ReviewPanel, keep_reviewed
+from CarotidLandmarkLib.panel.case import CaseInScene
+from CarotidLandmarkLib.panel.dataset import DatasetPanel
+from CarotidLandmarkLib.panel.install import ensure_dependencies
+from CarotidLandmarkLib.panel.logic import CarotidLandmarkLogic, bundle_title
+from CarotidLandmarkLib.panel.results import ResultsTable, advice_html, progress_words
+from CarotidLandmarkLib.panel.review import ReviewPanel, keep_reviewed
+from CarotidLandmarkLib.scene import display as scene_display
+from CarotidLandmarkLib.scene import review as scene_review
 from CarotidLandmarkLib.volume import read_volume
 from slicer.i18n import tr as _
 from slicer.i18n import translate

@@ -14,19 +14,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .staging import staged_folder
-from .user_directory import user_directory
+from .errors import UserError
+from .files import staged_folder, user_directory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 1
+# 2: patch_sizes, one for each scale but the coarsest, in place of one patch_size; weights in half precision.
+FORMAT_VERSION = 2
 METADATA_FILE = "metadata.json"
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "MODEL_CARD.md"
 
 
-class BundleError(ValueError):
+class BundleError(UserError):
     """The bundle can not be used. The message is one sentence for the user: what is wrong and what to do."""
 
 
@@ -43,16 +44,17 @@ class LandmarkSpec:
 class BundleMetadata:
     """What ``metadata.json`` says. Millimetres and HU throughout.
 
-    ``scales_mm`` runs from coarse to fine; ``widths`` has one list of channel counts per scale; ``architecture`` is
-    what the network's constructor needs; ``calibration`` maps a level ("0.9") to a factor per landmark with the
-    number of scans behind it. ``weights_sha256``, ``format_version`` are filled in by `Bundle.save`.
+    ``scales_mm`` runs from coarse to fine; ``widths`` has one list of channel counts per scale, ``patch_sizes`` the
+    voxels along an axis of every scale's patches but the coarsest's, which sees the whole scan; ``architecture`` is
+    what the network's constructor needs; ``calibration`` maps a level ("0.9") to a factor per landmark with the number
+    of scans behind it. ``weights_sha256``, ``format_version`` are filled in by `Bundle.save`.
     """
 
     name: str
     version: str
     landmarks: tuple[LandmarkSpec, ...]
     scales_mm: tuple[float, ...]
-    patch_size: int
+    patch_sizes: tuple[int, ...]
     widths: tuple[tuple[int, ...], ...]
     hu_window: tuple[float, float]
     noise_mm: float
@@ -79,7 +81,9 @@ class BundleMetadata:
             and list(self.scales_mm) == sorted(set(self.scales_mm), reverse=True),
             "widths are not one list of positive numbers per scale": len(self.widths) == len(self.scales_mm)
             and all(widths and min(widths) > 0 for widths in self.widths),
-            "patch_size is not positive": self.patch_size > 0,
+            "patch_sizes are not one positive number per scale but the coarsest": (
+                len(self.patch_sizes) == len(self.scales_mm) - 1 and all(size > 0 for size in self.patch_sizes)
+            ),
             "hu_window is not (low, high)": len(self.hu_window) == 2 and self.hu_window[0] < self.hu_window[1],
             "noise_mm is not a length": math.isfinite(self.noise_mm) and self.noise_mm >= 0,
         }
@@ -103,10 +107,13 @@ class BundleMetadata:
     def from_json(cls, text: str) -> BundleMetadata:
         """Read back what `to_json` wrote. Raises ValueError, KeyError or TypeError on anything else."""
         document = json.loads(text)
+        if document["format_version"] == 1:
+            document["patch_sizes"] = [document["patch_size"]] * (len(document["scales_mm"]) - 1)
         known = {field.name: document[field.name] for field in fields(cls)}
         for key in ("scales_mm", "hu_window"):
             known[key] = tuple(float(value) for value in known[key])
         known["landmarks"] = tuple(LandmarkSpec(**entry) for entry in known["landmarks"])
+        known["patch_sizes"] = tuple(int(size) for size in known["patch_sizes"])
         known["widths"] = tuple(tuple(int(width) for width in widths) for widths in known["widths"])
         return cls(**known)
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from . import uncertainty
 from .bundle import Bundle
 from .detection import Detection, LandmarkResult, ModelInfo
-from .multiscale import MultiScaleLocNet, ScaleOutput
-from .pyramid import Pyramid
+from .errors import UserError
+from .nets.chain import MultiScaleLocNet, ScaleOutput
+from .nets.pyramid import Pyramid
+from .nets.search import Sought, seek
 from .quality import Signals, judge, share_elsewhere
-from .sizes import Sought, seek
 from .volume import Volume, check_volume
 
 Progress = Callable[[str, float], None]
@@ -31,7 +32,7 @@ class DetectionCancelled(Exception):
     """The caller asked to stop; nothing was produced."""
 
 
-class DeviceError(ValueError):
+class DeviceError(UserError):
     """The device that was asked for is not there. One sentence for the user."""
 
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .atomic import write_text
+from .errors import UserError
+from .files import write_text
 
 Point = tuple[float, float, float]
 
@@ -19,7 +20,7 @@ _SCHEMA_FILE = "markups-schema-v1.0.3.json#"
 _ORIENTATION = [-1.0, -0.0, -0.0, -0.0, -1.0, -0.0, 0.0, 0.0, 1.0]
 
 
-class MarkupsError(ValueError):
+class MarkupsError(UserError):
     """The file is not a usable ``.mrk.json``. The message is one sentence for the user."""
 
 

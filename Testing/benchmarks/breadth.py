@@ -29,7 +29,7 @@ from shifted_scans import LENGTH_MM, PLAIN
 from short_training import short_training
 from tables import Row, write_table
 
-COLOURS = {"anatomical": "#1971c2", "sculpted": "#e8590c", "painted": "#2f9e44", PLAIN: "#212529"}
+COLOURS = {"sculpted": "#e8590c", "painted": "#2f9e44", PLAIN: "#212529"}
 
 
 def style_sets(available: list[str], patient_like: list[str]) -> list[tuple[str, ...]]:

@@ -35,12 +35,11 @@ from carotid_training.evaluation_figures import save
 from carotid_training.metrics import Estimate, bootstrap, error_statistics
 from carotid_training.predictions import Outcome, outcomes_of
 from carotid_training.synthesize import ANNOTATOR as TRUTH
-from CarotidLandmarkLib.atomic import write_text
 from CarotidLandmarkLib.bundle import models_directory, open_bundle
-from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, order_cases
 from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.memory import keep_freed_memory
-from CarotidLandmarkLib.review_queue import order_cases
 from matplotlib.figure import Figure
 
 ANNOTATOR = "simulated"

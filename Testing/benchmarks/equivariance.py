@@ -23,8 +23,8 @@ import torch
 import typer
 from carotid_training.checkpoint import read_run
 from CarotidLandmarkLib.bundle import METADATA_FILE, Bundle, default_bundle, resources_directory
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
-from CarotidLandmarkLib.pyramid import Pyramid
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume, read_volume
 from tables import Row, write_table
 from torch import Tensor

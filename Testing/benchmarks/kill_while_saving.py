@@ -22,7 +22,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from CarotidLandmarkLib.dataset import STALE_AFTER_S, Dataset
+from CarotidLandmarkLib.dataset import STALE_AFTER_S, Dataset, check_dataset
 from CarotidLandmarkLib.detection import ConfidenceRegion, Detection, LandmarkResult, ModelInfo, Quality, VolumeInfo
 from CarotidLandmarkLib.volume import from_array
 
@@ -70,7 +70,7 @@ def save_forever(path: Path) -> None:
 def losses(path: Path, saved: list[list[str]]) -> list[str]:
     """What is wrong after a kill, given what had been acknowledged."""
     dataset = Dataset.open(path)
-    wrong = [str(finding) for finding in dataset.check()]
+    wrong = [str(finding) for finding in check_dataset(dataset)]
     annotations, prediction = dataset.annotations(CASE), dataset.case(CASE).prediction()
     for kind, what in saved:
         if kind == "case":
@@ -113,7 +113,7 @@ def main(kills: int, seed: int) -> int:
             wrong += losses(path, saved)
             for leftover in dataset.temporary_files(older_than_s=-math.inf):
                 os.utime(leftover, (time.time() - 2 * STALE_AFTER_S,) * 2)
-            wrong += [str(finding) for finding in Dataset.open(path).check()]
+            wrong += [str(finding) for finding in check_dataset(Dataset.open(path))]
             if dataset.temporary_files(older_than_s=-math.inf):
                 wrong.append("a stale temporary file stays")
     print(json.dumps({"kills": kills, "kills_inside_a_save": inside, "saves": saves, "wrong": wrong}))

@@ -27,7 +27,7 @@ from carotid_training.predictions import annotated
 from carotid_training.synthesize import synthesize
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.memory import keep_freed_memory
-from CarotidLandmarkLib.multiscale import MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from tables import Row, write_table
 
 PROTOCOL = "overfit"

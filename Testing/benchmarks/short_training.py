@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from carotid_training.fit import prepared
-from CarotidLandmarkLib.atomic import write_text
+from CarotidLandmarkLib.files import write_text
 from lightning.pytorch.callbacks import WeightAveraging
 from torch.utils.data import Dataset
 

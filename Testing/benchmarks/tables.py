@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from CarotidLandmarkLib.atomic import write_text
+from CarotidLandmarkLib.files import write_text
 
 Row = Mapping[str, str | float | int]
 NO_GPU = "no GPU here"

@@ -5,7 +5,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 import torch
-from CarotidLandmarkLib.pyramid import Pyramid
+from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume, read_volume, write_volume
 
 from .test_detector import scan

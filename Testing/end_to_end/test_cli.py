@@ -21,7 +21,7 @@ from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec, reso
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detection import CSV_COLUMNS, Detection
 from CarotidLandmarkLib.markups import read_markups
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume, write_volume
 
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
@@ -35,7 +35,7 @@ def tiny_bundle(folder: Path, presence_bias: float) -> Bundle:
         version="0.0.1",
         landmarks=(LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT)),
         scales_mm=(4.0, 2.0, 1.0, 0.5),
-        patch_size=16,
+        patch_sizes=(16, 16, 16),
         widths=((4, 8),) * 4,
         hu_window=(-200.0, 1000.0),
         noise_mm=5.0,

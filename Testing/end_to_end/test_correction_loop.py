@@ -22,8 +22,8 @@ from carotid_training.data import dataset_sha256  # noqa: E402
 from carotid_training.stream import NeckStream  # noqa: E402
 from CarotidLandmarkLib import cli, scene  # noqa: E402
 from CarotidLandmarkLib.bundle import Bundle, open_bundle  # noqa: E402
-from CarotidLandmarkLib.dataset import Dataset  # noqa: E402
-from CarotidLandmarkLib.scene_pictures import quiet_vtk  # noqa: E402
+from CarotidLandmarkLib.dataset import Dataset, check_dataset  # noqa: E402
+from CarotidLandmarkLib.scene.offscreen import quiet_vtk  # noqa: E402
 from CarotidLandmarkLib.volume import Volume, write_volume  # noqa: E402
 from harness import launch  # noqa: E402
 from panel_steps import case_shown, cells, drag_left_point, nodes_shown, press, type_name  # noqa: E402
@@ -133,7 +133,7 @@ def test_a_correction_becomes_a_model_that_the_module_lists_and_detects_with(wid
         press(APPLICATION, Qt.Key.Key_S)
     assert widget.ui.statusLabel.text == "Saved. You have reviewed all 6 cases."
     assert len(dataset.case_ids()) == 6
-    assert {finding.level for finding in dataset.check()} == {"warning"}  # the two points are only 20 mm apart
+    assert {finding.level for finding in check_dataset(dataset)} == {"warning"}  # the two points are only 20 mm apart
     for case_id in dataset.case_ids():
         saved = dataset.case(case_id).annotation("anna")
         expected = {**PLACES, LEFT: dragged.get(case_id, PLACES[LEFT])}
@@ -144,7 +144,7 @@ def test_a_correction_becomes_a_model_that_the_module_lists_and_detects_with(wid
     # elsewhere, meanwhile: the command
     widget.exit()
     options = ["--model", "start", "--output", tmp_path / "runs" / "taught", "--steps", 2, "--device", "cpu"]
-    options += ["--styles", "anatomical"]
+    options += ["--styles", "sculpted"]
     done = CliRunner().invoke(finetune_app, [str(word) for word in (folder, *options)])
     assert done.exit_code == 0, done.output
     assert "Listed: taught" in done.output

@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
-from CarotidLandmarkLib.scene_pictures import quiet_vtk
+from CarotidLandmarkLib.scene.offscreen import quiet_vtk
 
 
 @pytest.fixture(autouse=True)

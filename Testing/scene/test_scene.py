@@ -7,7 +7,7 @@ import pytest
 import slicer
 import vtk
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.scene_pictures import Stage
+from CarotidLandmarkLib.scene.offscreen import Stage
 from CarotidLandmarkLib.volume import Volume
 from hypothesis import given, settings
 from hypothesis import strategies as st

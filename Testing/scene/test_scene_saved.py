@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from CarotidLandmarkLib import scene, scene_display, scene_pictures
-from CarotidLandmarkLib.scene_pictures import SliceView, Stage, View3D
+from CarotidLandmarkLib import scene
+from CarotidLandmarkLib.scene import display as scene_display
+from CarotidLandmarkLib.scene import offscreen as scene_pictures
+from CarotidLandmarkLib.scene.offscreen import SliceView, Stage, View3D
 from scene_cases import LEFT, LEFT_LPS, RIGHT, make_detection, neck_volume
 from vtk.util.numpy_support import vtk_to_numpy
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from carotid_training.augment import Augmentation, draw_affines, draw_window, move_truth, recolour
 from carotid_training.view import BatchView
-from CarotidLandmarkLib.pyramid import AIR_HU
+from CarotidLandmarkLib.nets.pyramid import AIR_HU
 
 from .balls import LEFT, RIGHT, SIZES, batch_of_balls
 

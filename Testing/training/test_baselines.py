@@ -26,7 +26,7 @@ from carotid_training.baselines.protocol import Protocol, read_protocol
 from carotid_training.baselines.rows import METHODS
 from carotid_training.baselines.staged import StagedChain
 from carotid_training.view import BatchView
-from CarotidLandmarkLib.locnet import centre_of_mass
+from CarotidLandmarkLib.nets.locnet import centre_of_mass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -275,8 +275,8 @@ def test_every_scale_that_is_trained_in_steps_has_a_learning_rate_that_falls():
 
 def test_our_finer_nets_look_at_less_than_the_papers():
     protocol = Protocol(cases=1, steps=1, chain_widths=(2, 4), our_widths=((2, 4), (2, 4)))
-    sizes = {key: module_of(key, protocol).architecture.patch_size for key in ("noise", "ours")}
-    assert sizes == {"noise": 56, "ours": 32}
+    sizes = {key: module_of(key, protocol).architecture.patch_sizes for key in ("noise", "ours")}
+    assert sizes == {"noise": (56,) * 3, "ours": (32,) * 3}
 
 
 def test_the_protocols_that_come_with_the_program_can_be_read():

@@ -10,7 +10,7 @@ import pytest
 import tables
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,7 +59,7 @@ class Brightness(torch.nn.Module):
 def worst(block):
     """The largest deviation per scale of `Brightness` on one ball."""
     ball = (LandmarkSpec("ball", "B", "ball"),)
-    net = MultiScaleLocNet(Architecture(ball, scales_mm=(4.0, 1.0), widths=((4, 8, 8, 8),) * 2, patch_size=32))
+    net = MultiScaleLocNet(Architecture(ball, scales_mm=(4.0, 1.0), widths=((4, 8, 8, 8),) * 2, patch_sizes=(32,)))
     net.nets = torch.nn.ModuleList([Brightness(block), Brightness(block)])
     with torch.no_grad():
         for head in net.presence:
@@ -115,9 +115,9 @@ def test_a_machine_without_a_gpu_says_so_in_a_row_with_every_column(monkeypatch)
 
 
 def test_breadth_leaves_every_style_out_once_and_never_trains_alike_twice():
-    styles = ["anatomical", "sculpted", "painted", "recoloured"]
-    sets = breadth.style_sets(styles, styles[:3])
+    styles = ["sculpted", "painted", "recoloured"]
+    sets = breadth.style_sets(styles, styles[:2])
     assert len(set(map(frozenset, sets))) == len(sets)
-    lacking = [style for chosen in sets if len(chosen) == 3 for style in set(styles) - set(chosen)]
+    lacking = [style for chosen in sets if len(chosen) == 2 for style in set(styles) - set(chosen)]
     assert sorted(lacking) == sorted(styles)
-    assert {len(chosen) for chosen in sets} == {1, 2, 3, 4}
+    assert {len(chosen) for chosen in sets} == {1, 2, 3}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from carotid_training.comparison import MISTAKE_MM
-from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_dataset
 
 LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
 
@@ -76,7 +76,7 @@ class TestCorrection:
     def test_the_annotator_corrects_to_the_truth_and_says_what_is_missing(self, curve, style, tmp_path):
         chosen = ["case-03", "case-11"]
         made = curve.correct(style, chosen, tmp_path / "corrected")
-        assert made.case_ids() == chosen and made.check() == []
+        assert made.case_ids() == chosen and check_dataset(made) == []
         for case_id in chosen:
             assert made.case(case_id).annotation("simulated").points == style.case(case_id).annotation("truth").points
             assert made.case(case_id).group == style.case(case_id).group and made.case(case_id).split is None

@@ -7,7 +7,7 @@ import pytest
 from carotid_training.card import model_card
 from carotid_training.export import metadata_of, pooled
 from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture
+from CarotidLandmarkLib.nets.chain import Architecture
 
 LANDMARKS = (LandmarkSpec("left", "L", "right"), LandmarkSpec("right", "R", "left"), LandmarkSpec("chin", "C", "chin"))
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from carotid_training.losses import distance_loss, heatmap_loss, presence_loss, schedule_weights
-from CarotidLandmarkLib.multiscale import ScaleOutput
+from CarotidLandmarkLib.nets.chain import ScaleOutput
 
 
 def output(position, logits=None, centre=(0.0, 0.0, 0.0), scale=1.0):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from carotid_training.presence import log_odds_of, platt, with_presence
 from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit

@@ -7,10 +7,10 @@ from carotid_training.necks.styles import Styles
 from carotid_training.presence_heads import CANDIDATES, Evidence, HeadNecks, LookedAt, fit, look, refitted, with_heads
 from carotid_training.seeds import split_of
 from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 
 SIDES = (LandmarkSpec("left", "L", "right"), LandmarkSpec("right", "R", "left"))
-SMALL = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_size=24)
+SMALL = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "scene")]
 
 import pytest  # noqa: E402
-from CarotidLandmarkLib.scene_pictures import quiet_vtk  # noqa: E402
+from CarotidLandmarkLib.scene.offscreen import quiet_vtk  # noqa: E402
 from harness import launch  # noqa: E402
 
 with quiet_vtk():

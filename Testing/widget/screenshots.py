@@ -19,9 +19,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "scene")]
 
 import numpy as np  # noqa: E402
 import slicer  # noqa: E402
-from CarotidLandmarkLib import scene, scene_pictures  # noqa: E402
+from CarotidLandmarkLib import scene  # noqa: E402
 from CarotidLandmarkLib.bundle import resources_directory  # noqa: E402
 from CarotidLandmarkLib.dataset import Dataset  # noqa: E402
+from CarotidLandmarkLib.scene import offscreen as scene_pictures  # noqa: E402
 from CarotidLandmarkLib.volume import Volume, read_volume  # noqa: E402
 from harness import Application, launch  # noqa: E402
 from panel_steps import drag, pixel_of  # noqa: E402

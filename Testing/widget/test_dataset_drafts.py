@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.scene_review import review_of
+from CarotidLandmarkLib.dataset import check_dataset
+from CarotidLandmarkLib.scene.review import review_of
 from panel_steps import case_shown, cells, drag_left_point, nodes_shown, press, type_name
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
@@ -236,7 +237,7 @@ def test_a_program_killed_right_after_a_drag_has_lost_nothing(widget, dataset, c
     child = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
     assert child.returncode == -9, child.stderr
     place = [float(word) for word in child.stdout.split()]
-    assert dataset.check() == []
+    assert check_dataset(dataset) == []
     application.answers = [qt.QMessageBox.Yes]
     type_name(widget, "anna")
     choose(dataset.path)

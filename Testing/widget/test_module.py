@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import slicer
-from CarotidLandmarkLib.module_install import ensure_dependencies
-from CarotidLandmarkLib.module_job import DetectionFailed
+from CarotidLandmarkLib.job import DetectionFailed
+from CarotidLandmarkLib.panel.install import ensure_dependencies
 from CarotidLandmarkLib.volume import read_volume
 from panel_steps import show
 

@@ -8,7 +8,7 @@ import types
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.dataset import Case, Dataset
+from CarotidLandmarkLib.dataset import Case, Dataset, check_dataset, order_cases
 from panel_steps import case_shown, cells, drag_left_point, nodes_shown, press, show, type_name
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
@@ -47,7 +47,7 @@ def test_save_and_next_by_one_key_writes_what_is_shown_and_opens_the_next_case(w
     red = application.layoutManager().slices["Red"].node.GetSliceToRAS()
     assert red.GetElement(2, 3) == pytest.approx(LEFT_LPS[2], abs=1e-3)
     assert widget.ui.caseLabel.text == "necks: case 2 of 3, 1 reviewed."
-    assert opened_dataset.check() == []
+    assert check_dataset(opened_dataset) == []
 
 
 def test_keys_pressed_while_a_case_is_read_do_nothing(widget, opened_dataset, application, monkeypatch):
@@ -120,7 +120,7 @@ def test_a_day_of_cases_leaves_only_the_present_one_in_the_scene(widget, opened_
 def test_the_order_can_be_changed_and_is_kept_with_the_scene(widget, opened_dataset, application):
     combo = widget.ui.orderComboBox
     combo.setCurrentIndex(2)
-    shuffled = opened_dataset.review_queue("random")
+    shuffled = order_cases(opened_dataset, "random")
     place = shuffled.index(ALARMED) + 1
     assert widget.ui.caseLabel.text == f"necks: case {place} of 3, 0 reviewed."
     assert widget.logic.getParameterNode().order == "random"
@@ -196,7 +196,7 @@ def test_an_empty_folder_becomes_a_dataset_after_a_question_and_scans_are_added_
     assert slicer.util.getNode("Jane Doe") is nodes.volume
     widget.ui.saveNextButton.click()
     assert Dataset.open(folder).case(case_id).annotation("anna").status == {LEFT: "corrected", RIGHT: "accepted"}
-    assert Dataset.open(folder).check() == []
+    assert check_dataset(Dataset.open(folder)) == []
 
 
 def test_scans_of_one_patient_are_added_as_such_by_dicom_or_by_a_typed_word(widget, choose, tmp_path, monkeypatch):

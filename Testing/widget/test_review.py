@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.module_review import keep_reviewed
-from CarotidLandmarkLib.scene_review import review_of
+from CarotidLandmarkLib.panel.review import keep_reviewed
+from CarotidLandmarkLib.scene.review import review_of
 from panel_steps import cells, drag, pixel_of, press, show
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest

@@ -14,9 +14,9 @@ import pytest
 import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.bundle import BundleError
-from CarotidLandmarkLib.module_job import DetectionCancelled, DetectionFailed, DetectionJob, JobProgress, JobSettings
-from CarotidLandmarkLib.module_results import progress_words
-from CarotidLandmarkLib.scene_review import review_of
+from CarotidLandmarkLib.job import DetectionCancelled, DetectionFailed, DetectionJob, JobProgress, JobSettings
+from CarotidLandmarkLib.panel.results import progress_words
+from CarotidLandmarkLib.scene.review import review_of
 from CarotidLandmarkLib.volume import Volume
 from panel_steps import cells, show
 from scene_cases import LEFT, RIGHT, neck_volume
@@ -42,7 +42,7 @@ def node_ids():
 
 
 def children():
-    return [child for child in psutil.Process().children() if "module_worker" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "job.worker" in " ".join(child.cmdline())]
 
 
 def job_folders():

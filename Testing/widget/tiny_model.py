@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from scene_cases import LEFT, RIGHT
 
 
@@ -35,7 +35,7 @@ def save_tiny_model(
         version="1.0",
         landmarks=landmarks,
         scales_mm=architecture.scales_mm,
-        patch_size=architecture.patch_size,
+        patch_sizes=architecture.patch_sizes,
         widths=widths,
         hu_window=architecture.hu_window,
         noise_mm=architecture.noise_mm,

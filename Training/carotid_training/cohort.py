@@ -159,7 +159,7 @@ def _views(sample: Sample) -> list[tuple[np.ndarray, tuple]]:
 
 
 def _views_of(volume: Volume) -> list[tuple[np.ndarray, tuple]]:
-    from CarotidLandmarkLib.pyramid import AIR_HU, sample_lattice
+    from CarotidLandmarkLib.nets.pyramid import AIR_HU, sample_lattice
 
     values = torch.as_tensor(volume.array.astype(np.float32))[None, None] - AIR_HU
     affine = torch.as_tensor(volume.affine_lps)[None]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from CarotidLandmarkLib.review_queue import MISTAKE_MM
+from CarotidLandmarkLib.dataset.queue import MISTAKE_MM
 from rich.table import Table
 
 from . import metrics

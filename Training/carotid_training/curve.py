@@ -12,7 +12,7 @@ from typing import Annotated
 
 import matplotlib
 import typer
-from CarotidLandmarkLib.atomic import write_text
+from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.report import COLOURS
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -15,11 +15,11 @@ from typing import Annotated, Any
 
 import CarotidLandmarkLib
 import typer
-from CarotidLandmarkLib.atomic import write_text
 from CarotidLandmarkLib.bundle import Bundle, open_bundle
 from CarotidLandmarkLib.dataset import SPLITS, Case, Dataset, DatasetError
 from CarotidLandmarkLib.detection import Detection
 from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.volume import VolumeError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib
 import numpy as np
-from CarotidLandmarkLib.atomic import atomic_path
+from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.report import COLOURS
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -19,12 +19,11 @@ from typing import Annotated
 
 import torch
 import typer
-from CarotidLandmarkLib.atomic import write_text
 from CarotidLandmarkLib.bundle import Bundle, models_directory, open_bundle, resources_directory
-from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
-from CarotidLandmarkLib.multiscale import Architecture
-from CarotidLandmarkLib.splits import freeze_splits
+from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.nets.chain import Architecture
 from CarotidLandmarkLib.uncertainty import calibrate, conformal_factor
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console

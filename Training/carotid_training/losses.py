@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from CarotidLandmarkLib.locnet import lattice_offsets
-from CarotidLandmarkLib.multiscale import ScaleOutput
+from CarotidLandmarkLib.nets.chain import ScaleOutput
+from CarotidLandmarkLib.nets.locnet import lattice_offsets
 from torch import Tensor
 
 

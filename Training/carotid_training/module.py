@@ -10,8 +10,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.bundle import METADATA_FILE, open_bundle
-from CarotidLandmarkLib.locnet import StandardisedConv3d
-from CarotidLandmarkLib.multiscale import Architecture, Guide, MultiScaleLocNet, ScaleOutput, View
+from CarotidLandmarkLib.nets.chain import Architecture, Guide, MultiScaleLocNet, ScaleOutput, View
+from CarotidLandmarkLib.nets.locnet import StandardisedConv3d
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -169,7 +169,7 @@ class ChainModule(pl.LightningModule):
 
         def centre(scale: int, proposed: Tensor) -> Tensor:
             spacing = architecture.scales_mm[scale]
-            slack = view.slack_mm(spacing, architecture.patch_size)
+            slack = view.slack_mm(spacing, architecture.patch_sizes[scale - 1])
             if scale == len(architecture.scales_mm) - 1:
                 slack -= architecture.noise_mm
             middle = view.box_middles(spacing)
@@ -218,7 +218,7 @@ class ChainModule(pl.LightningModule):
         outputs = []
         for scale, spacing in list(enumerate(self.architecture.scales_mm))[1:]:
             off = 2 * torch.rand((*scan.present.shape, NEAR_LOOKS, 3), generator=random) - 1
-            off = (off * NEAR_SHARE * spacing * self.architecture.patch_size).to(scan.landmarks_lps.device)
+            off = (off * NEAR_SHARE * spacing * self.architecture.patch_sizes[scale - 1]).to(scan.landmarks_lps.device)
             outputs.append(self.net.finer(scan, scale, scan.landmarks_lps[:, :, None] + off))
         return outputs
 

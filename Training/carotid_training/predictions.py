@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from CarotidLandmarkLib.agreement import consensus
 from CarotidLandmarkLib.dataset import Case, Dataset
+from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.detection import Detection, LandmarkResult
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.uncertainty import mahalanobis

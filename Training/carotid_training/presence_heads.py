@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from CarotidLandmarkLib.detector import bfloat16_is_fast
-from CarotidLandmarkLib.multiscale import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logit
 from torch import Tensor

@@ -18,8 +18,8 @@ from typing import Annotated
 
 import torch
 import typer
-from CarotidLandmarkLib.atomic import write_text
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.volume import Volume
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -101,6 +101,7 @@ def synthesize(
     todo = plan(cases, seed, splits)
     styles.open()
     recipe = {
+        "generator": seeds.GENERATOR,
         "seed": seed,
         "styles": dict(sorted(weights.items())),
         "randomised": randomised,
@@ -161,8 +162,8 @@ def _open(output: Path, recipe: dict) -> Dataset:
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(recipe)):
             raise DatasetError(
-                f"{output.name} holds a cohort of another seed, styles, mixture, shift or background; choose a new "
-                "folder."
+                f"{output.name} holds a cohort of another generator, seed, styles, mixture, shift or background; "
+                "choose a new folder."
             )
         return Dataset.open(output)
     dataset = Dataset.create(output, LANDMARKS)

@@ -17,9 +17,9 @@ from typing import Annotated
 import matplotlib
 import torch
 import typer
-from CarotidLandmarkLib.atomic import write_text
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.detector import choose_device
+from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.uncertainty import calibrate
 from rich.console import Console
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from CarotidLandmarkLib.multiscale import View
-from CarotidLandmarkLib.pyramid import AIR_HU
+from CarotidLandmarkLib.nets.chain import View
+from CarotidLandmarkLib.nets.pyramid import AIR_HU
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -25,7 +25,7 @@ from .stream import COARSE_MM, coarse_grid
 
 @dataclass(frozen=True)
 class UnseenScan:
-    """One scan with its truth; itself a `multiscale.View` that shows ``view`` on ``device``.
+    """One scan with its truth; itself a `chain.View` that shows ``view`` on ``device``.
 
     landmarks_lps: [1, L, 3] mm, NaN where absent; present: [1, L] bool.
     """
@@ -50,7 +50,7 @@ class UnseenScan:
 
 
 class NeckView:
-    """`multiscale.View` of one digital neck in its scanner: what the chain asks for is rendered when it asks."""
+    """`chain.View` of one digital neck in its scanner: what the chain asks for is rendered when it asks."""
 
     def __init__(self, sample: Sample, device: torch.device | str = "cpu"):
         self.sample, self.device = sample, device

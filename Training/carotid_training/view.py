@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from CarotidLandmarkLib.pyramid import AIR_HU, sample_lattice
+from CarotidLandmarkLib.nets.pyramid import AIR_HU, sample_lattice
 from torch import Tensor
 
 from .stream import COARSE_MM, SampleBatch
 
 
 class BatchView:
-    """`multiscale.View` of a `SampleBatch`, seen through one affine per sample (LPS mm to LPS mm; None: as it is).
+    """`chain.View` of a `SampleBatch`, seen through one affine per sample (LPS mm to LPS mm; None: as it is).
 
     Outside its boxes is air, so crops must stay within their slack. No voxel is resampled before the crop. ``window``:
     middles [B, 3] and shape (k, j, i) of the part of the coarse views to look at; None: all of them.

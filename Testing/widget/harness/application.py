@@ -13,7 +13,7 @@ from typing import Any
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import slicer
-from CarotidLandmarkLib.scene_pictures import Stage
+from CarotidLandmarkLib.scene.offscreen import Stage
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from . import parameters, pythonqt, widgets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import vtk
-from CarotidLandmarkLib.scene_pictures import SliceView, Stage, View3D
+from CarotidLandmarkLib.scene.offscreen import SliceView, Stage, View3D
 from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QImage, QPainter
 from PySide6.QtWidgets import QGridLayout, QSizePolicy, QWidget

@@ -14,7 +14,7 @@ import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.dataset import Case
 from CarotidLandmarkLib.dataset import Dataset as CaseFolder
-from CarotidLandmarkLib.pyramid import AIR_HU, Pyramid
+from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -41,7 +41,7 @@ class FieldBatches(CaseBatches):
 
     def __init__(self, voxels: int, dataset: CaseFolder, split: str, batch_size: int, names: Sequence[str], **how: int):
         """``how``: as in `CaseBatches`. Raises DatasetError where no case of the split is annotated."""
-        super().__init__(dataset, split, batch_size, names, **how)
+        super().__init__(dataset, split, batch_size, names, {FIELD_MM: voxels}, **how)
         self.voxels = voxels
 
     def batch(self, index: int) -> SampleBatch:

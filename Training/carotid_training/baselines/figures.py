@@ -8,8 +8,8 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from CarotidLandmarkLib.pictures import WINDOW_HU
 from CarotidLandmarkLib.report import COLOURS
+from CarotidLandmarkLib.report.pictures import WINDOW_HU
 from CarotidLandmarkLib.volume import Volume
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg

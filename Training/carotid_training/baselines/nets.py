@@ -13,9 +13,9 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from CarotidLandmarkLib.locnet import LocNet, centre_of_mass, heatmap_weights, lattice_offsets
-from CarotidLandmarkLib.multiscale import LOGIT_BOUND, strongest_mode
-from CarotidLandmarkLib.pyramid import AIR_HU
+from CarotidLandmarkLib.nets.chain import LOGIT_BOUND, strongest_mode
+from CarotidLandmarkLib.nets.locnet import LocNet, centre_of_mass, heatmap_weights, lattice_offsets
+from CarotidLandmarkLib.nets.pyramid import AIR_HU
 from torch import Tensor, nn
 
 FIELD_MM = 1.0
@@ -106,7 +106,7 @@ class HeatmapUNet(nn.Module):
 class SingleScaleLocNet(nn.Module):
     """One Loc-Net over the whole field, with one level more than those of the chain, and a centre of mass.
 
-    heatmap: "softmax" or "relu", as in `multiscale.Architecture`. Its loss is the squared distance, mm^2.
+    heatmap: "softmax" or "relu", as in `chain.Architecture`. Its loss is the squared distance, mm^2.
     """
 
     def __init__(self, widths: Sequence[int], landmarks: int, heatmap: str = "softmax"):

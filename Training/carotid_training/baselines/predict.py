@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 from CarotidLandmarkLib import uncertainty
-from CarotidLandmarkLib.agreement import consensus
-from CarotidLandmarkLib.atomic import atomic_path, write_text
 from CarotidLandmarkLib.dataset import Case, Dataset
+from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.detection import LandmarkResult
 from CarotidLandmarkLib.detector import CPU_PASSES
+from CarotidLandmarkLib.files import atomic_path, write_text
 from CarotidLandmarkLib.memory import keep_freed_memory
-from CarotidLandmarkLib.multiscale import MultiScaleLocNet, ScaleOutput
-from CarotidLandmarkLib.pyramid import Pyramid
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet, ScaleOutput
+from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume
 
 from ..predictions import Outcome, annotated

@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from CarotidLandmarkLib.atomic import write_text
+from CarotidLandmarkLib.files import write_text
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from ..fit import RunCheckpoint, quiet

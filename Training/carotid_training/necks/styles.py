@@ -14,7 +14,7 @@ from .neck import Neck
 from .patients import background_paths
 
 # Style -> whether it is made from a real, unenhanced CT.
-STYLES = {"anatomical": False, "sculpted": False, "painted": True, "recoloured": True}
+STYLES = {"sculpted": False, "painted": True, "recoloured": True}
 # Styles that are domain-randomised by nature: no patient looks like them.
 RANDOMISED = ("recoloured",)
 BACKGROUND_VARIABLE = "CAROTID_BACKGROUND_CT"

@@ -1,0 +1,5 @@
+"""``python -m CarotidLandmarkLib.cli``."""
+
+from .app import main
+
+main()

@@ -1,0 +1,67 @@
+"""The command ``carotid-landmark``. Exit codes: 0 done, 2 bad input or arguments, 3 cancelled, 1 a fault of ours.
+
+Nothing heavy is imported before the arguments are parsed, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from .. import __version__
+from ..memory import keep_freed_memory
+from . import datasets, detect
+from .common import BAD_INPUT, DONE, answers_for_its_errors, say
+
+app = typer.Typer(
+    name="carotid-landmark",
+    help="Find the left and right carotid bifurcation in a CT angiography of the neck. Not for clinical use.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    keep_freed_memory()
+    try:
+        code = app(arguments or ["--help"], prog_name="carotid-landmark", standalone_mode=False)
+    except Exception as error:  # typer's own errors say what is wrong with the arguments; the commands catch the rest
+        if not hasattr(error, "format_message"):
+            raise
+        say(f"{error.format_message().rstrip('.')}. See carotid-landmark --help.")
+        code = BAD_INPUT
+    sys.exit(code or DONE)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit(DONE)
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (
+    detect.detect,
+    detect.demo,
+    detect.info,
+    detect.report,
+    datasets.add,
+    datasets.check,
+    datasets.queue,
+    datasets.cohort,
+    datasets.agreement,
+):
+    app.command()(answers_for_its_errors(command))

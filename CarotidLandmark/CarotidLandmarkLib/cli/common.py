@@ -1,0 +1,105 @@
+"""What the commands of ``carotid-landmark`` share: exit codes, option types, progress, and sentences for errors."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .. import __version__
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
+
+DONE, FAULT, BAD_INPUT, CANCELLED = 0, 1, 2, 3
+
+
+class InputError(UserError):
+    """What was asked for can not be done. The message is one sentence for the user."""
+
+
+def answers_for_its_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Every way a command can end becomes an exit code and at most one line on stderr."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            say("Cancelled; nothing is left half-written.")
+            raise typer.Exit(CANCELLED) from None
+        except typer.Exit:
+            raise
+        except Exception as error:
+            if isinstance(error, UserError) or type(error).__name__ == "VolumeError":  # until `volume` has `errors`
+                say(str(error))
+            elif isinstance(error, OSError) and error.strerror and error.filename:
+                say(f"{error.filename} can not be used ({error.strerror}); check the path, permissions and disk.")
+            else:
+                say(f"A fault of this program, not yours ({type(error).__name__}); the details are in {_log(error)}.")
+                raise typer.Exit(FAULT) from None
+            raise typer.Exit(BAD_INPUT) from None
+
+    return run
+
+
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results; made if needed.")]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="BUNDLE", help="A model bundle's folder, or the name of a model that `info` lists."),
+]
+Passes = Annotated[int, typer.Option(min=2, max=10_000, help="Noise passes; more make the uncertainty steadier.")]
+Level = Annotated[float, typer.Option(help="Confidence level of the regions, between 0 and 1.")]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed gives the same result.")]
+Series = Annotated[str | None, typer.Option(metavar="UID|NUMBER", help="Which series of a DICOM folder.")]
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, float], None]]:
+    """A progress bar on stderr, when that is a terminal: yields ``step(words, fraction)``."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:<18}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda words, fraction: bar.update(task, description=words, completed=fraction)
+
+
+def check_level(bundle: Bundle, level: float) -> None:
+    from ..uncertainty import calibrated_radius
+
+    try:
+        for landmark in bundle.metadata.landmarks:
+            calibrated_radius(bundle.metadata.calibration, landmark.name, level)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def stdout_console() -> Console:
+    """For stdout; into a file or pipe lines are as wide as the tables need."""
+    return Console() if sys.stdout.isatty() else Console(width=120)
+
+
+def say(line: str) -> None:
+    print(" ".join(line.split()), file=sys.stderr)
+
+
+def _log(error: Exception) -> str:
+    """Write the traceback to a new file and return its path."""
+    handle, path = tempfile.mkstemp(prefix="carotid-landmark-", suffix=".log")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(f"CarotidLandmark {__version__}, Python {sys.version}, {sys.platform}\n")
+        traceback.print_exception(error, file=stream)
+    return path

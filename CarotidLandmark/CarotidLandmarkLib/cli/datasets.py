@@ -1,0 +1,203 @@
+"""The commands of ``carotid-landmark`` for datasets: add scans, check, predict, review, compare annotators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .common import (
+    Device,
+    InputError,
+    Level,
+    Model,
+    Output,
+    Passes,
+    Seed,
+    Series,
+    check_level,
+    progress,
+    say,
+    stdout_console,
+)
+
+if TYPE_CHECKING:
+    from ..dataset import Dataset
+
+DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset: the folder with dataset.json.")]
+
+
+def add(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset; a new or empty folder becomes one.")],
+    scans: Annotated[
+        list[Path], typer.Argument(metavar="SCAN...", help="NRRD, NIfTI or MetaImage files, or DICOM folders.")
+    ],
+    patient: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD", help="Whose scans these are: kept as a keyed hash. Left out: as DICOM says, or a new one."
+        ),
+    ] = None,
+    series: Series = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Leave the files where they are, and keep only size and sha256.")
+    ] = False,
+) -> None:
+    """Add scans to a dataset, without anything that names the patient; one that is in it already is left out."""
+    from ..bundle import default_bundle
+    from ..dataset import Dataset, DatasetError
+    from ..volume import VolumeError
+
+    new = not dataset.exists() or (dataset.is_dir() and not any(dataset.iterdir()))
+    if new:
+        names = tuple(landmark.name for landmark in default_bundle().metadata.landmarks)
+    opened = Dataset.create(dataset, names) if new else Dataset.open(dataset)
+    failed = 0
+    for scan in scans:
+        try:
+            print(_add(opened, scan, patient, series, reference), flush=True)
+        except (DatasetError, VolumeError) as error:
+            say(str(error))
+            failed += 1
+    if failed:
+        raise InputError(f"{failed} of {len(scans)} scans could not be added; the lines above say why.")
+
+
+def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, reference: bool) -> str:
+    """Add one scan, unless it is there; what to say of it."""
+    from ..dataset import case_of, patient_group
+    from ..volume import is_dicom, read_volume
+
+    volume = read_volume(scan, series)
+    if volume.note:
+        say(f"Note: {volume.note}")
+    known = case_of(dataset, volume)
+    if known is not None:
+        return f"{known}: {scan.name} was there already"
+    if patient is None and is_dicom(scan):
+        from ..dicom_series import patient_id
+
+        patient = patient_id(scan, series)
+    group = patient_group(patient or "")
+    case_id = dataset.add_case(scan if reference else volume, copy=not reference, group=group)
+    count = sum(dataset.case(other).group == group for other in dataset.case_ids())
+    return f"{case_id}: {scan.name}, {group}" + (f", scan {count} of this patient" if count > 1 else "")
+
+
+def check(dataset: DatasetFolder) -> None:
+    """Name everything in a dataset that does not fit together: lost images, points outside, swapped sides, ..."""
+    from ..dataset import Dataset, check_dataset
+
+    opened = Dataset.open(dataset)
+    with progress() as step:
+        findings = check_dataset(opened, lambda fraction: step("checking", fraction))
+    for finding in findings:
+        print(finding)
+    errors = sum(finding.level == "error" for finding in findings)
+    print(f"{len(opened.case_ids())} cases, {errors} errors, {len(findings) - errors} warnings")
+    if errors:
+        raise InputError(f"{dataset.name} has errors; mend them before you train on it.")
+
+
+def queue(
+    dataset: DatasetFolder,
+    order: Annotated[Literal["uncertain", "doubtful", "random"], typer.Option(help="What comes first.")] = "uncertain",
+    annotator: Annotated[str | None, typer.Option(help="Whose reviews count; left out: anybody's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random order.")] = 0,
+) -> None:
+    """List a dataset's cases in the order in which to review them, the most uncertain first."""
+    from rich.table import Table
+
+    from ..dataset import Dataset, order_cases
+
+    opened = Dataset.open(dataset)
+    table = Table("case", "verdict", "presence", "longest semi-axis (mm)", "reviewed by")
+    for case_id in order_cases(opened, order, seed, annotator):
+        case = opened.case(case_id)
+        prediction = case.prediction()
+        marks = prediction.landmarks if prediction else ()
+        table.add_row(
+            case_id,
+            prediction.quality.verdict if prediction else "not predicted",
+            ", ".join(f"{mark.presence:.0%}" for mark in marks),
+            ", ".join(f"{mark.confidence.semi_axes_mm[0]:.1f}" if mark.confidence else "–" for mark in marks),
+            ", ".join(case.annotators()),
+        )
+    stdout_console().print(table)
+
+
+def cohort(
+    dataset: DatasetFolder,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Detect in every case that has no such result yet.")
+    ] = False,
+    table: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all results as one table.")] = None,
+    model: Model = None,
+    passes: Passes = 50,
+    level: Level = 0.9,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Run over a whole dataset; interrupted, it goes on where it stopped."""
+    from ..dataset import Dataset
+
+    opened = Dataset.open(dataset)
+    failed = _predict(opened, model, passes, level, device, seed) if predict else 0
+    if table is not None:
+        from ..dataset import write_table
+
+        print(f"{table}: {write_table(opened, table)} cases")
+    cases = [opened.case(case_id) for case_id in opened.case_ids()]
+    predicted = sum((case.folder / "prediction.json").exists() for case in cases)
+    reviewed = sum(bool(case.annotators()) for case in cases)
+    print(f"{len(cases)} cases, {predicted} predicted, {reviewed} reviewed")
+    if failed:
+        raise InputError(f"{failed} cases could not be predicted; the lines above say why.")
+
+
+def agreement(
+    dataset: DatasetFolder,
+    output: Output = Path("agreement"),
+    annotators: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Compare only these, separated by commas; left out: all.")
+    ] = None,
+    limit_mm: Annotated[
+        float | None, typer.Option(metavar="MM", help="Discuss points farther apart; left out: mean + 1.96 sd.")
+    ] = None,
+) -> None:
+    """Compare annotators; write agreement.csv (per case), agreement.json and agreement.html."""
+    from ..dataset import Dataset
+    from ..report.agreement import write_agreement
+
+    who = None if annotators is None else [name.strip() for name in annotators.split(",") if name.strip()]
+    result = write_agreement(Dataset.open(dataset), output, who, limit_mm)
+    print(f"{result.compared} cases with two or more of {', '.join(result.annotators)}; {result.single} with one")
+    if result.limit_mm is None:
+        say("Note: too few distances for the usual limit, so only presence is looked at; give one with --limit-mm.")
+    for number, case in enumerate(result.discuss, start=1):
+        print(f"discuss {number}. {case.case_id}: {'; '.join(case.reasons)}")
+    print(output / "agreement.html")
+
+
+def _predict(dataset: Dataset, model: str | None, passes: int, level: float, device: str, seed: int) -> int:
+    """Predict what is left to do; returns how many cases could not be, each said on stderr."""
+    from ..bundle import open_bundle
+    from ..dataset import cases_to_predict, predict_cases
+    from ..detector import Detector
+
+    bundle = open_bundle(model)
+    check_level(bundle, level)
+    waiting = cases_to_predict(dataset, bundle, passes, level, seed)
+    failures = {}
+    if waiting:
+        detector = Detector(bundle, device)
+        with progress() as step:
+            for case_id, problem in predict_cases(dataset, waiting, detector, passes, level, seed, step):
+                if problem is not None:
+                    failures[case_id] = problem
+        for note in detector.notes:
+            say(f"Note: {note}")
+    for case_id, problem in failures.items():
+        say(f"{case_id}: {problem}")
+    return len(failures)

@@ -1,0 +1,231 @@
+"""The commands of ``carotid-landmark`` for one scan: detect, show, report; and what a model bundle is."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .common import (
+    Device,
+    InputError,
+    Level,
+    Model,
+    Output,
+    Passes,
+    Seed,
+    Series,
+    check_level,
+    progress,
+    say,
+    stdout_console,
+)
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
+    from ..detection import Detection
+    from ..markups import Point
+    from ..volume import Volume
+
+Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A NRRD, NIfTI or MetaImage file, or a DICOM folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print detection.json to stdout, and nothing else there.")]
+
+
+def detect(
+    scan: Input,
+    output: Output,
+    model: Model = None,
+    passes: Passes = 50,
+    level: Level = 0.9,
+    device: Device = "auto",
+    seed: Seed = 0,
+    series: Series = None,
+    json: Json = False,
+) -> None:
+    """Find the bifurcations in one scan; write landmarks.mrk.json, detection.json and report.html."""
+    from ..bundle import open_bundle
+
+    with _results_folder(output) as folder:
+        bundle = open_bundle(model)
+        volume, detection = _detect(scan, series, bundle, passes, level, device, seed)
+        from ..report import write_results
+
+        files = write_results(folder, volume, detection, bundle.metadata.labels)
+    if json:
+        print(detection.to_json(), end="")
+    else:
+        _show(detection, bundle, output, files)
+
+
+def demo(output: Output = Path("demo-output"), model: Model = None, device: Device = "auto", seed: Seed = 0) -> None:
+    """Run on the bundled sample scan and compare with its known truth."""
+    from ..bundle import open_bundle, resources_directory
+    from ..markups import read_markups
+    from ..report import write_results
+
+    samples = sorted((resources_directory() / "SampleData").glob("*.nrrd"))
+    if not samples:
+        raise InputError("No sample scan came with this installation; install CarotidLandmark again.")
+    with _results_folder(output) as folder:
+        bundle = open_bundle(model)
+        truth = read_markups(samples[0].with_name(f"{samples[0].stem}.truth.mrk.json"), bundle.metadata.labels)
+        volume, detection = _detect(samples[0], None, bundle, 50, 0.9, device, seed)
+        files = write_results(folder, volume, detection, bundle.metadata.labels, truth)
+        if importlib.util.find_spec("slicer") is None:
+            say("Note: slicer-core is not installed, so no Slicer scene was written (pip install slicer-core).")
+        else:
+            from ..scene import save_scene
+
+            files += [path.relative_to(folder).as_posix() for path in save_scene(volume, detection, folder)]
+    _show(detection, bundle, output, files, truth)
+
+
+def info(
+    bundle: Annotated[str | None, typer.Argument(metavar="BUNDLE", help="As --model; left out: the default.")] = None,
+) -> None:
+    """Say what a model bundle is: landmarks, training, accuracy, calibration, intended use, licence."""
+    from rich.table import Table
+
+    from ..bundle import available_bundles, open_bundle
+
+    opened = open_bundle(bundle)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in _described(opened).items():
+        table.add_row(key, value)
+    if bundle is None:
+        table.add_row("models here", ", ".join(each.path.name for each in available_bundles()))
+    stdout_console().print(table)
+
+
+def report(
+    scan: Input,
+    detection: Annotated[Path, typer.Argument(metavar="DETECTION", help="A detection.json made from this scan.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")] = Path(
+        "report.html"
+    ),
+    series: Series = None,
+) -> None:
+    """Write the report again from a scan and its detection.json."""
+    from ..detection import Detection
+    from ..report import write_report
+    from ..volume import read_volume
+
+    if output.is_dir():
+        raise InputError(f"{output} is a folder; give the name of a file, for example {output / 'report.html'}.")
+    text = detection.read_text(encoding="utf-8", errors="replace")
+    try:
+        found = Detection.from_json(text)
+    except ValueError as error:
+        raise InputError(f"{detection.name} can not be used: {error}") from error
+    print(write_report(output, read_volume(scan, series), found))
+
+
+def _detect(
+    scan: Path, series: str | None, bundle: Bundle, passes: int, level: float, device: str, seed: int
+) -> tuple[Volume, Detection]:
+    """Read and detect under a progress bar on stderr; what the user should know beside the result is said there too."""
+    with progress() as step:
+        from ..volume import read_volume
+
+        started = time.perf_counter()
+        volume = read_volume(scan, series, lambda fraction: step("reading", fraction))
+        load = time.perf_counter() - started
+        step("starting", 0.0)
+        from ..detector import Detector
+
+        check_level(bundle, level)
+        detector = Detector(bundle, device)
+        detection = detector.detect(volume, passes=passes, level=level, seed=seed, progress=step)
+    for note in filter(None, (volume.note, *detector.notes)):
+        say(f"Note: {note}")
+    timing = {**detection.timing_s, "load": round(load, 3), "total": round(detection.timing_s["total"] + load, 3)}
+    return volume, replace(detection, timing_s=timing)
+
+
+def _results_folder(output: Path) -> Any:
+    from ..files import staged_folder
+
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output} is a file; give the name of a folder for the results.")
+    return staged_folder(output)
+
+
+def _show(
+    detection: Detection, bundle: Bundle, output: Path, files: list[str], truth: dict[str, Point | None] | None = None
+) -> None:
+    """The result as a table on stdout, then where the files are."""
+    from math import dist
+
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    reach = f"± at {detection.level:.0%} (mm)" if detection.level else "± (mm)"
+    table = Table("landmark", "status", "LPS (mm)", reach, "region (mm³)", box=SIMPLE_HEAD, pad_edge=False)
+    if truth is not None:
+        table.add_column("error (mm)")
+    for landmark in detection.landmarks:
+        position, region = landmark.position_lps_mm, landmark.confidence
+        row = [
+            bundle.metadata.labels[landmark.name],
+            f"{landmark.status} {landmark.presence:.0%}",
+            _numbers(position),
+            _numbers(region.reach_mm if region else None),
+            f"{region.volume_mm3:.0f}" if region else "–",
+        ]
+        if truth is not None:
+            known = truth.get(landmark.name)
+            row.append(f"{dist(position, known):.1f}" if position and known else "–")
+        table.add_row(*row)
+    console = stdout_console()
+    console.print(table)
+    colour = {"ok": "green", "review": "yellow", "reject": "red"}[detection.quality.verdict]
+    console.print(f"Verdict: [bold {colour}]{detection.quality.verdict}[/]", highlight=False)
+    for reason in detection.quality.reasons:
+        console.print(f"  - {reason}", highlight=False, markup=False)
+    seconds = detection.timing_s["total"]
+    console.print(f"Computed on {detection.device} in {seconds:.1f} s.", highlight=False, markup=False)
+    for name in files:
+        print(output / name)
+
+
+def _numbers(values: tuple[float, ...] | None) -> str:
+    return "–" if values is None else ", ".join(f"{value:.1f}" for value in values)
+
+
+def _described(bundle: Bundle) -> dict[str, str]:
+    metadata = bundle.metadata
+    return {
+        "model": f"{metadata.name} {metadata.version}",
+        "landmarks": ", ".join(f"{landmark.label} ({landmark.name})" for landmark in metadata.landmarks),
+        "scales": ", ".join(f"{scale:g}" for scale in metadata.scales_mm) + " mm",
+        "patches": f"{', '.join(map(str, metadata.patch_sizes))} voxels along each axis",
+        "widths": "; ".join("-".join(map(str, widths)) for widths in metadata.widths),
+        "HU window": f"{metadata.hu_window[0]:g} to {metadata.hu_window[1]:g}",
+        "noise": f"± {metadata.noise_mm:g} mm",
+        "training": _words(metadata.training),
+        "accuracy": _words(metadata.accuracy),
+        "calibration": _words(metadata.calibration) or "none",
+        "intended use": metadata.intended_use,
+        "licence": metadata.licence,
+        "made with": f"torch {metadata.torch_version}, CarotidLandmark {metadata.lib_version}",
+        "weights sha256": metadata.weights_sha256,
+        "folder": str(bundle.path),
+    }
+
+
+def _words(value: Any) -> str:
+    """Nested metadata in one line."""
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{key}: ({_words(item)})" if isinstance(item, dict) else f"{key}: {_words(item)}"
+            for key, item in value.items()
+        )
+    if isinstance(value, list):
+        return " ".join(_words(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,60 @@
+"""What has to be known of a scan that becomes a case: whether it is one already, and whose it is, without a name.
+
+A dataset calls a patient a *group*. Whatever stands for the patient elsewhere (a DICOM Patient ID, a number of a list)
+becomes one by HMAC-SHA256 under a random key. The key stays in the user's own folder and never enters a dataset: who
+has the dataset alone can not find out by trying all possible words, as with a plain hash. What follows from that:
+another user's key makes another group of the same patient.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+
+import numpy as np
+
+from ..files import user_directory
+from ..volume import Volume, VolumeError
+from .cases import Dataset, DatasetError
+
+KEY_BYTES = 32
+
+
+def case_of(dataset: Dataset, volume: Volume) -> str | None:
+    """The id of the case that is this scan, by size, place and every voxel; None when there is none."""
+    for case in map(dataset.case, dataset.case_ids()):
+        if case.size == volume.size and np.allclose(case.affine_lps, volume.affine_lps, atol=1e-3):
+            try:
+                if np.array_equal(case.read_volume().array, volume.array):
+                    return case.id
+            except (DatasetError, VolumeError):  # its image is not here: `check` names it
+                pass
+    return None
+
+
+def patient_group(word: str) -> str:
+    """The group of the patient whom ``word`` stands for: always the same one for this user; a new one for "".
+
+    Raises DatasetError when the key is damaged, OSError.
+    """
+    word = word.strip()
+    if not word:
+        return f"patient-{secrets.token_hex(5)}"
+    return f"patient-{hmac.new(_key(), word.encode(), hashlib.sha256).hexdigest()[:10]}"
+
+
+def _key() -> bytes:
+    """This user's key, made when it is first needed; readable by nobody else."""
+    path = user_directory() / "patient-key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(secrets.token_bytes(KEY_BYTES))
+    except FileExistsError:
+        pass
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise DatasetError(f"{path} is damaged; restore it, or delete it: then scans to come make new patients.")
+    return key

@@ -1,0 +1,49 @@
+"""Which patients a model learns from, and which are kept to calibrate and to measure it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+from .cases import Case, Dataset, DatasetError
+
+# In the order in which a dataset that grows from nothing gets its first patient of each.
+SHARES = {"train": 0.6, "test": 0.2, "validation": 0.2}
+
+
+def freeze_splits(dataset: Dataset) -> Counter[str]:
+    """Give every annotated patient without a split one, on the disk and for good; split -> annotated patients.
+
+    A patient is a case's ``group``, and all cases of a patient are in one split. New patients go, in the order of a
+    hash of their group, where a split is shortest of its share: ten are split 6, 2, 2, and a split that is there
+    stays. A kill half-way changes nothing: the next call does the rest. Raises DatasetError, OSError.
+    """
+    patients: dict[str, list[Case]] = {}
+    for case in map(dataset.case, dataset.case_ids()):
+        patients.setdefault(case.group, []).append(case)
+    annotated = {group for group, cases in patients.items() if any(case.annotators() for case in cases)}
+    known = {group: split for group, cases in patients.items() if (split := _split_of(group, cases)) is not None}
+    counts = Counter(known[group] for group in annotated if group in known)
+    for group in sorted(annotated - known.keys(), key=lambda group: hashlib.sha256(group.encode()).hexdigest()):
+        total = counts.total() + 1
+        known[group] = max(SHARES, key=lambda split: SHARES[split] * total - counts[split])
+        counts[known[group]] += 1
+        _write(dataset, patients[group], known[group])
+    for group, split in known.items():  # scans that a patient of a known split has got since
+        _write(dataset, patients[group], split)
+    return counts
+
+
+def _split_of(group: str, cases: list[Case]) -> str | None:
+    splits = {case.split for case in cases} - {None}
+    if len(splits) > 1:
+        raise DatasetError(
+            f"Patient {group} is in the splits {' and '.join(sorted(map(str, splits)))}; give all its cases one split."
+        )
+    return next(iter(splits), None)
+
+
+def _write(dataset: Dataset, cases: list[Case], split: str) -> None:
+    for case in cases:
+        if dataset.case(case.id).split is None:
+            dataset.set_split(case.id, split)

@@ -1,0 +1,109 @@
+"""Files and folders that appear whole or not at all, and where the program keeps what belongs to this user."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the path of a temporary file beside ``path``; move it onto ``path`` when the block ends without an error.
+
+    The temporary name ends in the name of ``path``, so that writers which choose a format by extension choose the same
+    one. An error in the block removes the temporary file; a killed process leaves one that begins with ``.tmp-``, and
+    ``path`` is as it was. Raises OSError.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8 text to ``path`` atomically. Raises OSError."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def sync(path: Path) -> None:
+    """Return when a file, or the names in a folder, are on the disk. Raises OSError."""
+    if path.is_dir() and os.name != "posix":
+        return  # Windows can not open a folder for this
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def staged_folder(destination: str | os.PathLike[str], replace: bool = False) -> Iterator[Path]:
+    """A temporary folder by ``destination``; what is in it moves there when the block ends without an exception.
+
+    Files of the same name in ``destination`` are replaced one by one and others stay; with ``replace`` the whole folder
+    is exchanged. After an exception (Ctrl-C too) nothing in ``destination`` has changed, and a folder that is new is
+    not there. Raises OSError; NotADirectoryError when ``destination`` is a file.
+    """
+    destination = Path(destination).absolute()
+    if destination.exists() and not destination.is_dir():
+        raise NotADirectoryError(f"{destination} is a file, not a folder")
+    new_parents = [parent for parent in destination.parents if not parent.exists()]
+    # An existing folder may be a mount of its own, and files move whole only inside one file system.
+    parent = destination if destination.exists() and not replace else destination.parent
+    staging = parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{destination.name}"
+    try:
+        try:
+            staging.mkdir(parents=True)
+        except OSError as error:  # name the folder that was asked for, not ours
+            raise OSError(error.errno, error.strerror, str(destination)) from error
+        yield staging
+        if not destination.exists():
+            os.replace(staging, destination)
+        elif replace:
+            _exchange(staging, destination)
+        else:
+            _move_into(staging, destination)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        with suppress(OSError):  # one that somebody else has put something into stays
+            for parent in new_parents:
+                parent.rmdir()
+        raise
+
+
+def _move_into(staging: Path, destination: Path) -> None:
+    for source in sorted(staging.rglob("*")):
+        target = destination / source.relative_to(staging)
+        if source.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            os.replace(source, target)
+    shutil.rmtree(staging)
+
+
+def _exchange(staging: Path, destination: Path) -> None:
+    retired = staging.with_name(f"{staging.name}-old")
+    os.replace(destination, retired)
+    os.replace(staging, destination)
+    shutil.rmtree(retired)
+
+
+def user_directory() -> Path:
+    """$CAROTID_LANDMARK_HOME, else ``.carotid-landmark`` in the home folder. It need not exist.
+
+    There: where referenced images lie, the key of patients, models of the user's own.
+    """
+    return Path(os.environ.get("CAROTID_LANDMARK_HOME", Path.home() / ".carotid-landmark"))

@@ -1,0 +1,191 @@
+"""A detection in a child process, seen from the application: started, polled from a timer, cancelled at once.
+
+Knows neither Qt nor Slicer. No call takes longer than writing `SLAB_BYTES` to a temporary file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..detection import Detection
+from ..errors import UserError
+
+SLAB_BYTES = 32 << 20
+# Below this share of the work the remaining time is a guess that jumps about.
+_ENOUGH_TO_ESTIMATE = 0.1
+
+
+class DetectionFailed(UserError):
+    """The detection ended without a result. The message is one sentence for the user."""
+
+
+class DetectionCancelled(Exception):
+    """Somebody asked to stop, or the volume went away; nothing was produced."""
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """How to detect: see `detector.Detector`."""
+
+    bundle: Path
+    passes: int = 50
+    level: float = 0.9
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """``step`` as the detector names it, ``fraction`` of the work done, seconds left (None: not known yet)."""
+
+    step: str
+    fraction: float
+    remaining_s: float | None
+
+
+class DetectionJob:
+    """One detection. Call `poll` often until it returns a Detection; call `cancel` to stop at any time.
+
+    ``voxels`` [k, j, i] is read while the job starts and not kept after; ``affine_lps`` [4, 4] maps (i, j, k, 1) to LPS
+    millimetres. ``python`` is the interpreter to run.
+    """
+
+    def __init__(
+        self,
+        voxels: np.ndarray,
+        affine_lps: np.ndarray,
+        name: str,
+        settings: JobSettings,
+        python: str = sys.executable,
+    ) -> None:
+        self.progress = JobProgress("reading", 0.0, None)
+        self.notes: list[str] = []
+        self._python = python
+        self._folder = Path(tempfile.mkdtemp(prefix="carotid-landmark-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._told = 0
+        self._began: float | None = None
+        self._slabs: Iterator[None] | None = self._write_voxels(voxels)
+        job = {
+            "name": name,
+            "affine_lps": np.asarray(affine_lps, dtype=float).tolist(),
+            "bundle": str(settings.bundle),
+            "passes": settings.passes,
+            "level": settings.level,
+            "seed": settings.seed,
+            "device": settings.device,
+        }
+        (self._folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+
+    def poll(self) -> Detection | None:
+        """Go on by a little and return the result, or None while there is none.
+
+        Raises DetectionFailed with a sentence for the user, OSError when the temporary files can not be written. The
+        job is over then, and after it has returned a result.
+        """
+        try:
+            if self._slabs is not None:
+                if next(self._slabs, self) is self:
+                    self._slabs = None
+                    self._start()
+                return None
+            assert self._process is not None
+            ended = self._process.poll() is not None
+            detection = self._listen()
+            if detection is None and ended:
+                raise DetectionFailed(self._why_it_ended())
+        except BaseException:
+            self.cancel()
+            raise
+        if detection is not None:
+            self.cancel()
+        return detection
+
+    def cancel(self) -> None:
+        """Stop, whatever it is doing, and remove the temporary files. Safe to call twice."""
+        self._slabs = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _write_voxels(self, voxels: np.ndarray) -> Iterator[None]:
+        """``voxels.npy``, a slab at a time, so that the application's event loop turns in between."""
+        height = max(1, SLAB_BYTES // max(1, voxels[:1].nbytes))
+        with (self._folder / "voxels.npy").open("wb") as stream:
+            header = {
+                "descr": np.lib.format.dtype_to_descr(voxels.dtype),
+                "fortran_order": False,
+                "shape": voxels.shape,
+            }
+            np.lib.format.write_array_header_2_0(stream, header)
+            for first in range(0, len(voxels), height):
+                stream.write(np.ascontiguousarray(voxels[first : first + height]).data)
+                yield
+
+    def _start(self) -> None:
+        library = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(part for part in (library, os.environ.get("PYTHONPATH")) if part)
+        with (self._folder / "out").open("wb") as out, (self._folder / "err").open("wb") as err:
+            self._process = subprocess.Popen(
+                [self._python, "-m", f"{__package__}.worker", str(self._folder)],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=err,
+                env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+
+    def _listen(self) -> Detection | None:
+        """What the child has said since the last time, whole lines only."""
+        with (self._folder / "out").open("rb") as stream:
+            stream.seek(self._told)
+            text = stream.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._told += len(whole)
+        for line in whole.splitlines():
+            said = json.loads(line)
+            if "error" in said:
+                raise DetectionFailed(said["error"])
+            if "detection" in said:
+                self.notes = said["notes"]
+                return Detection.from_json(said["detection"])
+            self.progress = JobProgress(said["step"], said["fraction"], self._remaining(said["fraction"]))
+        return None
+
+    def _remaining(self, fraction: float) -> float | None:
+        now = time.monotonic()
+        if fraction <= 0.0 or self._began is None:
+            self._began = now
+        if fraction < _ENOUGH_TO_ESTIMATE:
+            return None
+        return (now - self._began) * (1 - fraction) / fraction
+
+    def _why_it_ended(self) -> str:
+        assert self._process is not None
+        complaint = (self._folder / "err").read_text(encoding="utf-8", errors="replace").strip()
+        logging.getLogger(__name__).error(
+            "The detection process ended with %s.\n%s", self._process.returncode, complaint
+        )
+        if self._process.returncode in (-9, 137) or "MemoryError" in complaint:
+            return "The detection was ended for lack of memory; close other programs, or crop the scan to the neck."
+        if "No module named 'torch'" in complaint or "No module named 'safetensors'" in complaint:
+            return (
+                "PyTorch or safetensors is not installed in this Python; press Detect again and agree to install them."
+            )
+        last = complaint.splitlines()[-1] if complaint else f"exit status {self._process.returncode}"
+        return f"The detection failed ({last}); the application log has the details."

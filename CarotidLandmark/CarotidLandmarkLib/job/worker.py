@@ -1,0 +1,70 @@
+"""The child process of the Slicer module: one detection, told about in JSON lines on stdout.
+
+It runs apart from the application because Python threads there stand still whenever the event loop has the lock, and
+because ending a process is a Cancel that always works and lack of memory here does not take the application along.
+
+    python -m CarotidLandmarkLib.job.worker FOLDER
+
+FOLDER holds ``job.json`` and ``voxels.npy`` as `job` wrote them. Lines: ``{"step", "fraction"}``, then one of
+``{"detection", "notes"}`` and ``{"error"}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def run(folder: Path) -> None:
+    """Read the job, detect, print. What the user can mend becomes an ``error`` line; anything else is raised."""
+    tell(step="starting", fraction=0.0)
+    from ..bundle import Bundle, BundleError
+    from ..detector import Detector, DeviceError
+    from ..memory import keep_freed_memory
+    from ..volume import VolumeError, from_array
+
+    keep_freed_memory()
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    try:
+        tell(step="reading", fraction=0.0)
+        voxels = np.load(folder / "voxels.npy", mmap_mode="r")
+        volume = from_array(voxels, np.array(job["affine_lps"]), job["name"])
+        detector = Detector(Bundle.load(job["bundle"]), job["device"])
+        detection = detector.detect(
+            volume,
+            passes=job["passes"],
+            level=job["level"],
+            seed=job["seed"],
+            progress=lambda step, fraction: tell(step=step, fraction=fraction),
+        )
+    except (VolumeError, BundleError, DeviceError, ValueError) as error:
+        tell(error=str(error))
+    else:
+        tell(detection=detection.to_json(), notes=detector.notes)
+
+
+def tell(**line: Any) -> None:
+    """One JSON line on stdout, now."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def end_with_parent() -> None:
+    """End this process when the other end of stdin closes: nobody is left to hear the answer."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os._exit(3)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    run(Path(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""The module's panel (Qt): widgets, and what they do to scene, job and dataset."""

@@ -1,0 +1,30 @@
+"""What a detection needs and the application does not have: asked for at the first Detect, never before."""
+
+import importlib.util
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..job import DetectionFailed
+
+
+def ensure_dependencies():
+    """Have what a detection needs, asking the user before anything is installed. Raises DetectionFailed if not."""
+    sorry = _("Detect needs {name}, which was not installed. Everything else works without it.")
+    testing = slicer.app.testingEnabled()
+    if importlib.util.find_spec("torch") is None:
+        try:
+            import PyTorchUtils
+        except ModuleNotFoundError:
+            raise DetectionFailed(
+                _("Detect needs the extension PyTorch; install it in the Extensions Manager and start Slicer again.")
+            ) from None
+        logic = PyTorchUtils.PyTorchUtilsLogic()
+        if testing or logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.4") is None:
+            raise DetectionFailed(sorry.format(name="PyTorch"))
+    if importlib.util.find_spec("safetensors") is None:
+        question = _("Detect needs the small Python package safetensors. Install it now?")
+        if testing or not slicer.util.confirmOkCancelDisplay(question, _("Carotid Landmark")):
+            raise DetectionFailed(sorry.format(name="safetensors"))
+        install = slicer.packaging.pip_install if hasattr(slicer, "packaging") else slicer.util.pip_install
+        install("safetensors>=0.4.3")

@@ -1,0 +1,198 @@
+"""The module's logic: detections for the panel and for Python callers, their place in the scene, their parameters."""
+
+import shutil
+import sys
+import time
+from typing import Annotated, Any
+
+import qt
+import slicer
+from slicer import vtkMRMLScalarVolumeNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+from slicer.util import VTKObservationMixin
+
+from .. import scene
+from ..bundle import BundleError, available_bundles
+from ..job import DetectionCancelled, DetectionFailed, DetectionJob, JobSettings
+from ..scene import review as scene_review
+from .results import at_level
+
+POLL_MS = 50
+
+
+@parameterNodeWrapper
+class CarotidLandmarkParameterNode:
+    """What the panel is set to; saved with the scene. ``model`` is a bundle's name and version."""
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    model: str
+    device: str = "auto"
+    passes: Annotated[int, WithinRange(2, 500)] = 50
+    level: Annotated[float, WithinRange(0.5, 0.99)] = 0.9
+    seed: Annotated[int, WithinRange(0, 2147483647)] = 0
+    opacity: Annotated[float, WithinRange(0, 1)] = 0.5
+    annotator: str
+    datasetFolder: str
+    order: str = "uncertain"
+
+
+class CarotidLandmarkLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
+    """Detections for the panel and for Python: one at a time, in a child process; results in the scene.
+
+    ``progress`` is how far the running one is. From Python: ``CarotidLandmarkLogic().detect(volumeNode)``.
+    """
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        VTKObservationMixin.__init__(self)
+        self.findModels()
+        self.progress = None
+        self._job: Any = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._poll)
+
+    def getParameterNode(self):
+        return CarotidLandmarkParameterNode(super().getParameterNode())  # type: ignore[call-arg]
+
+    def findModels(self):
+        """Look again for the models that are here: ``bundles``."""
+        self.bundles = available_bundles()
+
+    @property
+    def running(self):
+        return self._job is not None
+
+    def volumes(self):
+        """The scans in the scene (``stepCase`` goes through them), in the scene's order."""
+        nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        return [node for node in nodes if not node.IsA("vtkMRMLLabelMapVolumeNode") and not node.GetHideFromEditors()]
+
+    def settings(self, model="", passes=50, level=0.9, seed=0, device="auto"):
+        """Settings for `start`; ``model`` is a bundle's title, empty for the first. Raises BundleError."""
+        for bundle in self.bundles:
+            if model in ("", bundle_title(bundle)):
+                return JobSettings(bundle.path, passes, level, seed, device)
+        raise BundleError(_("There is no model '{name}'; choose one of the list.").format(name=model))
+
+    def detect(self, volumeNode, model="", passes=50, level=0.9, seed=0, device="auto", keepReviewed=True):
+        """Detect, put the result into the scene and return the Detection when it is there; the window stays alive.
+
+        Raises SceneError, VolumeError or BundleError for input that can not be used, DetectionFailed with a sentence,
+        DetectionCancelled. Points that somebody has reviewed stay as they are unless ``keepReviewed`` is False.
+        """
+        outcome = []
+        settings = self.settings(model, passes, level, seed, device)
+        self.start(volumeNode, settings, keepReviewed, None, lambda *end: outcome.append(end))
+        while not outcome:
+            slicer.app.processEvents()
+            time.sleep(0.01)
+        nodes, message = outcome[0]
+        if nodes is None:
+            raise (DetectionFailed(message) if message != cancelledText() else DetectionCancelled())
+        return nodes.detection
+
+    def start(self, volumeNode, settings, keepReviewed, onProgress, onEnd):
+        """Begin a detection and return. ``onProgress(JobProgress)``; ``onEnd(nodes or None, sentence)`` exactly once.
+
+        Raises SceneError for a node that can not be used and DetectionFailed while another detection runs.
+        """
+        if self.running:
+            raise DetectionFailed(_("A detection is running already; wait for it or cancel it first."))
+        voxels, affine, name = scene.voxels_from_node(volumeNode)
+        self._job = DetectionJob(voxels, affine, name, settings, pythonExecutable())
+        self._volume, self._keep, self._onProgress, self._onEnd = volumeNode, keepReviewed, onProgress, onEnd
+        self.progress = self._job.progress
+        self._timer.start()
+
+    def cancel(self):
+        """Stop the running detection, if any; the scene is as it was before it began."""
+        if self.running:
+            self._end(None, cancelledText())
+
+    def _poll(self):
+        if not self.running:
+            return
+        if self._volume.GetScene() is None:
+            self._end(None, _("The scan was removed from the scene; the detection was stopped."))
+            return
+        try:
+            detection = self._job.poll()
+        except (DetectionFailed, OSError) as error:
+            self._end(None, str(error))
+            return
+        if detection is not None:
+            message = " ".join(self._job.notes) or _("Done.")
+            self._end(self.show(self._volume, detection, self._keep), message)
+        elif self._job.progress != self.progress:
+            self.progress = self._job.progress
+            if self._onProgress:
+                self._onProgress(self.progress)
+
+    def _end(self, nodes, message):
+        self._timer.stop()
+        job, self._job = self._job, None
+        job.cancel()
+        onEnd, self._onEnd, self._onProgress, self._volume = self._onEnd, None, None, None
+        onEnd(nodes, message)
+
+    def show(self, volumeNode, detection, keepReviewed=True):
+        """Put ``detection`` into the scene, in place of an older one of the same scan. Returns the nodes."""
+        nodes = scene.find_detection(volumeNode)
+        if nodes is not None and set(nodes.ellipsoids) != {landmark.name for landmark in detection.landmarks}:
+            scene.remove_detection(nodes)
+            nodes = None
+        if nodes is None:
+            nodes = scene.add_detection(volumeNode, detection)
+            scene_review.write_review(nodes, scene_review.review_of(nodes))
+        else:
+            keep = scene_review.review_of(nodes).reviewed if keepReviewed else ()
+            scene_review.replace_detection(nodes, detection, keep)
+        self.adopt(nodes)
+        return nodes
+
+    def adopt(self, nodes):
+        """Keep points and ellipsoids under the transform of their volume from now on; let Undo cover the points."""
+        scene_review.enable_undo(nodes)
+        scene.follow_volume(nodes)
+        event = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+        if not self.hasObserver(nodes.volume, event, self._onVolumeMoved):
+            self.addObserver(nodes.volume, event, self._onVolumeMoved)
+
+    def _onVolumeMoved(self, caller, event):
+        nodes = scene.find_detection(caller)
+        if nodes is not None:
+            scene.follow_volume(nodes)
+
+    def setLevel(self, nodes, level):
+        """Redraw the regions for another confidence level, without detecting again. Returns a sentence, or nothing."""
+        detection = nodes.detection
+        regions = [mark.confidence for mark in detection.landmarks if mark.confidence is not None]
+        if all(abs(region.level - level) < 1e-6 for region in regions):
+            return ""
+        for bundle in self.bundles:
+            if bundle.metadata.weights_sha256 == detection.model.sha256:
+                try:
+                    scene.show_detection(nodes, at_level(detection, level, bundle))
+                except ValueError as error:
+                    return str(error)
+                scene_review.write_review(nodes, scene_review.review_of(nodes))
+                return ""
+        return _("The model {name} is not installed here, so the ellipsoids keep their level.").format(
+            name=detection.model.name
+        )
+
+
+def cancelledText():
+    return _("Cancelled. The scene is as it was.")
+
+
+def pythonExecutable():
+    """The interpreter of the child process: PythonSlicer in the application."""
+    return shutil.which("PythonSlicer") or sys.executable
+
+
+def bundle_title(bundle):
+    return f"{bundle.metadata.name} {bundle.metadata.version}"

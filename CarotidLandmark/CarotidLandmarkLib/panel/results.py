@@ -1,0 +1,176 @@
+"""Part of the module's panel: the table of results and the sentences around it (Qt)."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import qt
+from slicer.i18n import tr as _
+
+from ..bundle import Bundle
+from ..detection import Detection, LandmarkResult
+from ..job import JobProgress
+from ..scene import DetectionNodes, position_lps, to_ras
+from ..scene.review import Review, moved_mm, review_of
+from ..uncertainty import confidence_region
+
+VERDICT_COLOURS = {"ok": "#2e7d32", "review": "#b26a00", "reject": "#b3261e"}
+
+
+def at_level(detection: Detection, level: float, bundle: Bundle) -> Detection:
+    """The same detection with regions for another level. Raises ValueError above what ``bundle`` is calibrated for."""
+
+    def moved(landmark: LandmarkResult) -> LandmarkResult:
+        if landmark.confidence is None:
+            return landmark
+        covariance, std = np.array(landmark.covariance_mm2), np.array(landmark.std_mm)
+        region = confidence_region(covariance, std, landmark.name, level, bundle.metadata.calibration)
+        return replace(landmark, confidence=region)
+
+    return replace(detection, landmarks=tuple(moved(landmark) for landmark in detection.landmarks))
+
+
+def verdict_word(verdict: str) -> str:
+    return {"ok": _("ok"), "review": _("review"), "reject": _("reject")}[verdict]
+
+
+def status_word(status: str) -> str:
+    words = {
+        "predicted": _("predicted"),
+        "corrected": _("corrected"),
+        "accepted": _("accepted"),
+        "missing": _("missing"),
+        "not found": _("not found"),
+    }
+    return words[status]
+
+
+def landmark_verdict(detection: Detection, label: str) -> str:
+    """The verdict on one landmark: the detection's, unless its reasons are all about other landmarks."""
+    quality = detection.quality
+    mine = [reason for reason in quality.reasons if reason.startswith(label) or ":" not in reason]
+    return "ok" if quality.verdict == "review" and not mine else quality.verdict
+
+
+def advice(detection: Detection) -> str:
+    """One line for the radiologist: what to do with these points."""
+    if detection.quality.verdict == "ok":
+        return _("No sign of trouble. Look at the points before you use them.")
+    return " ".join(detection.quality.reasons)
+
+
+def advice_html(detection: Detection) -> str:
+    """`advice` behind the verdict, a word on its colour; then which model it was, if any."""
+    verdict, model = detection.quality.verdict, detection.model
+    badge = f"background-color: {VERDICT_COLOURS[verdict]}; color: #ffffff"
+    words = advice(detection)
+    if model.sha256:
+        words += " " + _("Model: {name} {version}.").format(name=model.name, version=model.version)
+    return f'<b style="{badge}">&nbsp;{verdict_word(verdict)}&nbsp;</b> {html.escape(words)}'
+
+
+def progress_words(progress: JobProgress) -> str:
+    """What the detector is doing, and how long it will be."""
+    names = {
+        "starting": _("starting"),
+        "reading": _("reading"),
+        "pyramid": _("resampling"),
+        "coarse": _("coarse"),
+        "enlarged": _("enlarged"),
+        "done": _("done"),
+    }
+    words = names.get(progress.step, progress.step)
+    if progress.step.startswith("pass "):
+        number, total = progress.step.split()[1::2]
+        words = _("pass {number} of {total}").format(number=number, total=total)
+    if progress.remaining_s is None:
+        return words
+    return _("{step}, about {seconds} s left").format(step=words, seconds=max(1, round(progress.remaining_s)))
+
+
+class ResultsTable:
+    """Fills a ``QTableWidget`` with one row per landmark and says which row the user selects."""
+
+    def __init__(self, table: Any, selected: Callable[[int], None]) -> None:
+        self._table = table
+        self._selected = selected
+        self._filling = False
+        table.verticalHeader().setVisible(False)
+        table.itemSelectionChanged.connect(self._tell)
+
+    def show(self, nodes: DetectionNodes | None) -> None:
+        """Show what is in the scene now; nothing for None. The selected row stays selected."""
+        row = self.row()
+        self._filling = True
+        try:
+            detection = None if nodes is None else nodes.detection
+            level = (None if detection is None else detection.level) or 0.9
+            titles = [
+                _("Name"),
+                _("Side"),
+                _("Status"),
+                _("R A S (mm)"),
+                _("+- R A S at {level:.0%} (mm)").format(level=level),
+                _("{level:.0%} volume (mm3)").format(level=level),
+                _("Presence"),
+                _("Verdict"),
+            ]
+            self._table.setColumnCount(len(titles))
+            self._table.setHorizontalHeaderLabels(titles)
+            self._table.setRowCount(0 if detection is None else len(detection.landmarks))
+            if nodes is not None and detection is not None:
+                review = review_of(nodes)
+                for index, landmark in enumerate(detection.landmarks):
+                    self._fill(index, nodes, detection, landmark, review)
+            self._table.resizeColumnsToContents()
+            if 0 <= row < self._table.rowCount:
+                self._table.selectRow(row)
+        finally:
+            self._filling = False
+
+    def row(self) -> int:
+        """The selected row, -1 without one."""
+        return self._table.currentRow()
+
+    def select(self, row: int) -> None:
+        """Select a row as the user would."""
+        self._table.selectRow(row)
+
+    def _fill(self, row: int, nodes: DetectionNodes, detection: Detection, landmark: LandmarkResult, review: Review):
+        label = review.labels[landmark.name]
+        place = position_lps(nodes, row)
+        status = review.status[landmark.name]
+        if place is None and status == "predicted":
+            status = "not found"
+        shown = status_word(status)
+        distance = moved_mm(nodes, row)
+        if distance is not None and status in ("corrected", "accepted") and distance >= 0.05:
+            shown = _("{status}, moved {distance:.1f} mm").format(status=shown, distance=distance)
+        verdict = landmark_verdict(detection, label)
+        side = {"left": _("left"), "right": _("right")}.get(landmark.name.split("_", 1)[0], "")
+        region = landmark.confidence
+        cells = [
+            label,
+            side,
+            shown,
+            "" if place is None else "{:.1f}  {:.1f}  {:.1f}".format(*to_ras(place)),
+            "" if region is None else "{:.1f}  {:.1f}  {:.1f}".format(*region.reach_mm),
+            "" if region is None else f"{region.volume_mm3:.0f}",
+            f"{landmark.presence:.0%}" if detection.passes else "",
+            verdict_word(verdict),
+        ]
+        for column, text in enumerate(cells):
+            item = qt.QTableWidgetItem(text)
+            if column == len(cells) - 1:
+                item.setBackground(qt.QBrush(qt.QColor(VERDICT_COLOURS[verdict])))
+                item.setForeground(qt.QBrush(qt.QColor("#ffffff")))
+                item.setToolTip(advice(detection))
+            self._table.setItem(row, column, item)
+
+    def _tell(self) -> None:
+        if not self._filling and self.row() >= 0:
+            self._selected(self.row())

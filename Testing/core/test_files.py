@@ -1,0 +1,77 @@
+"""Result folders: whole or not at all, on one file system, other people's files left alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from CarotidLandmarkLib.files import staged_folder
+
+
+def fill(folder: Path, text: str) -> None:
+    (folder / "a.txt").write_text(text)
+    (folder / "deep").mkdir()
+    (folder / "deep" / "b.txt").write_text(text)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_new_folder_appears_with_everything_in_it(tmp_path):
+    with staged_folder(tmp_path / "x" / "results") as folder:
+        fill(folder, "new")
+        assert not (tmp_path / "x" / "results").exists()
+    assert contents(tmp_path) == {"x/results/a.txt": "new", "x/results/deep/b.txt": "new"}
+
+
+def test_an_existing_folder_gets_the_files_and_keeps_its_own(tmp_path):
+    fill(tmp_path, "old")
+    (tmp_path / "notes.txt").write_text("mine")
+    with staged_folder(tmp_path) as folder:
+        fill(folder, "new")
+        assert (tmp_path / "a.txt").read_text() == "old"
+    assert contents(tmp_path) == {"a.txt": "new", "deep/b.txt": "new", "notes.txt": "mine"}
+
+
+def test_an_existing_folder_may_be_a_mount_files_never_leave_it(tmp_path, monkeypatch):
+    destination = tmp_path / "mounted"
+    destination.mkdir()
+    moves = []
+    monkeypatch.setattr(
+        os, "replace", lambda source, target, move=os.replace: (moves.append(source), move(source, target))
+    )
+    with staged_folder(destination) as folder:
+        fill(folder, "new")
+    assert len(moves) == 2
+    assert all(Path(source).is_relative_to(destination) for source in moves)
+
+
+def test_replacing_exchanges_the_whole_folder(tmp_path):
+    destination = tmp_path / "model"
+    destination.mkdir()
+    (destination / "stale.txt").write_text("old")
+    with staged_folder(destination, replace=True) as folder:
+        fill(folder, "new")
+    assert contents(tmp_path) == {"model/a.txt": "new", "model/deep/b.txt": "new"}
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_or_ctrl_c_changes_nothing(tmp_path, error, replace):
+    fill(tmp_path, "old")
+    for destination in (tmp_path, tmp_path / "new" / "results"):
+        with pytest.raises(error), staged_folder(destination, replace) as folder:
+            fill(folder, "half")
+            raise error
+    assert contents(tmp_path) == {"a.txt": "old", "deep/b.txt": "old"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "deep"]
+    assert not [path for path in tmp_path.parent.iterdir() if path.name.startswith(".tmp-")]
+
+
+def test_a_file_is_not_a_folder(tmp_path):
+    (tmp_path / "results").write_text("mine")
+    with pytest.raises(NotADirectoryError), staged_folder(tmp_path / "results"):
+        pass
+    assert contents(tmp_path) == {"results": "mine"}

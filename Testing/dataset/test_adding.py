@@ -1,0 +1,59 @@
+"""What is known of a scan before it becomes a case: whether it is one already, and whose it is."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+
+import pytest
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, case_of, patient_group
+from CarotidLandmarkLib.dicom_series import patient_id
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_one_word_is_one_patient_and_no_word_is_a_new_one():
+    assert patient_group("p07") == patient_group(" p07 ")
+    assert len({patient_group(word) for word in ("p07", "p08", "P07", "Müller, Jane")}) == 4
+    assert patient_group("") != patient_group("")
+
+
+def test_the_group_depends_on_a_key_that_only_this_user_can_read(home, monkeypatch, tmp_path):
+    mine = patient_group("4711")
+    assert stat.S_IMODE((home / "patient-key").stat().st_mode) == 0o600
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "another"))
+    assert patient_group("4711") != mine
+
+
+def test_a_damaged_key_is_named_and_not_replaced(home):
+    patient_group("4711")
+    (home / "patient-key").write_bytes(b"short")
+    with pytest.raises(DatasetError, match="patient-key is damaged; restore it"):
+        patient_group("4711")
+    assert (home / "patient-key").read_bytes() == b"short"
+
+
+def test_a_scan_is_known_by_every_voxel_and_its_place(tmp_path, case_volume):
+    dataset = Dataset.create(tmp_path / "set", ("left", "right"))
+    dataset.add_case(case_volume, "gone")
+    dataset.add_case(case_volume, "first")
+    (dataset.case("gone").folder / "image.nrrd").unlink()
+    assert case_of(dataset, replace(case_volume, name="another name")) == "first"
+    array = case_volume.array.copy()
+    array[3, 4, 5] += 1
+    assert case_of(dataset, replace(case_volume, array=array)) is None
+    moved = case_volume.affine_lps.copy()
+    moved[0, 3] += 1.0
+    assert case_of(dataset, replace(case_volume, affine_lps=moved)) is None
+
+
+def test_the_patient_of_a_folder_is_that_of_the_series_that_is_read(tmp_path, make_volume, write_dicom):
+    write_dicom(make_volume(), tmp_path / "cd", PatientID="small ", SeriesNumber=1)
+    write_dicom(make_volume(size=(24, 20, 30)), tmp_path / "cd", PatientID="large", SeriesNumber=2)
+    assert patient_id(tmp_path / "cd") == "large"
+    assert patient_id(tmp_path / "cd", "1") == "small"
+    assert patient_id(write_dicom(make_volume(), tmp_path / "nobody", PatientID="")) == ""

@@ -1,0 +1,229 @@
+"""Nothing in a dataset identifies a patient: DICOM files full of identifiers go in, every byte on disk is searched."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import re
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+import pytest
+import SimpleITK as sitk
+from CarotidLandmarkLib import cli
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_dataset, write_draft
+from CarotidLandmarkLib.report.agreement import write_agreement
+from CarotidLandmarkLib.volume import write_volume
+from pydicom.datadict import DicomDictionary
+from pydicom.sequence import Sequence
+
+LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
+
+# What each kind of text element is filled with; every one of these is searched for.
+TEXT, PERSON, ROOT = "ZX9LEAK", "ZX9LEAK^Jane", "1.2.826.99.4711"
+DATE, TIME, WEIGHT = "19551231", "031415.926535", "81.4711"
+FILLING = {
+    **dict.fromkeys(("AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"), TEXT),
+    "PN": PERSON,
+    "DA": DATE,
+    "TM": TIME,
+    "DT": DATE + TIME,
+    "UI": f"{ROOT}.1",
+}
+IDENTIFIERS = (TEXT, ROOT, DATE, TIME, WEIGHT)
+# How the voxels are stored: to fill these with words would make another image, or none.
+NEEDED = {"SOPClassUID", "SOPInstanceUID", "SpecificCharacterSet", "Modality", "ImageType", "PhotometricInterpretation"}
+FAMILY = "ZX9LEAK^Jane_19551231"
+
+
+def fill(path: Path) -> int:
+    """Write identifiers into every text element that a DICOM file can have; returns how many elements that are."""
+    dataset = pydicom.dcmread(path)
+    filled = 0
+    for tag, (kind, _, _, _, keyword) in DicomDictionary.items():
+        if kind in FILLING and keyword and keyword not in NEEDED and tag >> 16 not in (0x0000, 0x0002, 0x0004):
+            dataset.add_new(tag, kind, FILLING[kind])
+            filled += 1
+    dataset.PatientWeight = WEIGHT
+    private = dataset.private_block(0x0009, "ZX9LEAK CREATOR", create=True)
+    private.add_new(0x01, "LO", TEXT)
+    private.add_new(0x02, "UN", TEXT.encode())
+    nested = pydicom.Dataset()
+    nested.PatientID, nested.ReferringPhysicianName, nested.StudyInstanceUID = TEXT, PERSON, f"{ROOT}.2"
+    dataset.RequestAttributesSequence = dataset.OtherPatientIDsSequence = Sequence([nested])
+    dataset.file_meta.SourceApplicationEntityTitle = TEXT
+    dataset.preamble = TEXT.encode().ljust(128, b" ")
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = (
+        f"{ROOT}.9.{dataset.get('InstanceNumber', 1)}"
+    )
+    dataset.save_as(path, enforce_file_format=True)
+    return filled
+
+
+def leaks(folder: Path) -> Iterator[str]:
+    """Every place below ``folder`` where an identifier stands: names, bytes, and what is packed in them."""
+    for path in sorted(folder.rglob("*")):
+        texts = {"its name": path.name.encode()}
+        if path.is_file():
+            texts["its bytes"] = raw = path.read_bytes()
+            texts |= dict(unpacked(raw))
+        for where, text in texts.items():
+            for identifier in IDENTIFIERS:
+                forms = (identifier.encode(encoding).lower() for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
+                if any(form in text.lower() for form in forms):
+                    yield f"{identifier} in {where}: {path.relative_to(folder)}"
+
+
+def unpacked(raw: bytes) -> Iterator[tuple[str, bytes]]:
+    """Every gzip stream and every run of base64 in a file."""
+    for found in re.finditer(rb"\x1f\x8b\x08", raw):
+        with suppress(zlib.error):  # three bytes that only look like gzip
+            yield f"gzip at {found.start()}", zlib.decompressobj(wbits=31).decompress(raw[found.start() :])
+    for found in re.finditer(rb"[A-Za-z0-9+/]{12,}", raw):
+        whole = found[0][: len(found[0]) // 4 * 4]
+        yield f"base64 at {found.start()}", base64.b64decode(whole)
+
+
+def run(*arguments: object) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    assert left.value.code == 0
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def series(tmp_path, make_volume, write_dicom) -> Path:
+    """A folder of slices in a folder, both named after the patient as are the files."""
+    folder = write_dicom(make_volume(), tmp_path / FAMILY / f"{ROOT}.5")
+    for path in sorted(folder.iterdir()):
+        assert fill(path) > 1500
+        path.rename(path.with_name(f"{TEXT}-{path.name}"))
+    return folder
+
+
+@pytest.fixture
+def frames(tmp_path, make_volume, write_enhanced_dicom) -> Path:
+    """One multi-frame file: the DICOM that can be referred to instead of copied."""
+    (tmp_path / FAMILY).mkdir(exist_ok=True)
+    path = write_enhanced_dicom(make_volume(), tmp_path / FAMILY / f"{TEXT}.dcm")
+    fill(path)
+    return path
+
+
+@pytest.mark.parametrize("what", ["name", "text", "UTF-16", "base64", "compressed", "folder"])
+def test_the_search_finds_an_identifier_wherever_it_stands(tmp_path, what):
+    plant = {
+        "text": b"... zx9leak ...",
+        "UTF-16": "... 19551231 ...".encode("utf-16"),
+        "base64": base64.b64encode(b"name: " + PERSON.encode()),
+        "compressed": b"NRRD0004\n\n" + gzip.compress(b"voxels 1.2.826.99.4711.3 voxels"),
+    }
+    if what == "folder":
+        (tmp_path / FAMILY).mkdir()
+    (tmp_path / ("ZX9LEAK.nrrd" if what == "name" else "image.nrrd")).write_bytes(plant.get(what, b"nothing"))
+    assert list(leaks(tmp_path))
+
+
+def test_the_files_that_go_in_are_full_of_identifiers(series, frames):
+    """Or the tests below would pass on anything."""
+    for path in (next(series.iterdir()), frames):
+        raw = path.read_bytes()
+        for identifier in IDENTIFIERS:
+            assert identifier.encode() in raw, identifier
+
+
+@pytest.mark.parametrize("kind", ["series, copied", "multi-frame, copied", "multi-frame, referred to"])
+def test_no_byte_of_a_dataset_identifies_the_patient(kind, request, tmp_path, make_volume, make_detection, capsys):
+    source = request.getfixturevalue("series" if kind.startswith("series") else "frames")
+    dataset = Dataset.create(tmp_path / "set", NAMES)
+    case_id = dataset.add_case(source, copy=kind.endswith("copied"))
+    assert dataset.case(case_id).read_volume().array.shape == make_volume().array.shape  # it is the scan that came in
+    found = make_detection(path=str(source))
+    dataset.save_prediction(case_id, replace(found, volume=replace(found.volume, path=str(source))))
+    points = {LEFT: (12.0, -20.0, 40.0), RIGHT: None}
+    for who in ("anna", "ben"):
+        dataset.save_annotation(case_id, who, points, {LEFT: "corrected", RIGHT: "missing"})
+    write_draft(dataset.case(case_id), "cleo", {LEFT: ("corrected", (12.0, -20.0, 40.0))}, "")
+    run("queue", dataset.path)
+    run("cohort", dataset.path, "--csv", dataset.path / "cohort.csv")
+    write_agreement(dataset, dataset.path / "agreement", limit_mm=1.0)
+    printed = capsys.readouterr()
+    (tmp_path / "printed").mkdir()
+    (tmp_path / "printed" / "text").write_text(printed.out + printed.err)
+    findings = "\n".join(map(str, check_dataset(dataset)))
+    (tmp_path / "printed" / "check").write_text(findings)
+    assert case_id in printed.out
+    assert list(leaks(dataset.path)) == []
+    assert list(leaks(tmp_path / "printed")) == []
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_the_header_and_the_name_of_a_file_are_not_kept(copy, tmp_path, make_volume):
+    volume = make_volume()
+    write_volume(volume, tmp_path / "plain.nrrd")
+    image = sitk.ReadImage(str(tmp_path / "plain.nrrd"))
+    image.SetMetaData("PatientName", PERSON)
+    (tmp_path / FAMILY).mkdir()
+    source = tmp_path / FAMILY / f"{TEXT}.nrrd"
+    sitk.WriteImage(image, str(source))
+    assert PERSON.encode() in source.read_bytes()
+    dataset = Dataset.create(tmp_path / "set", NAMES)
+    case_id = dataset.add_case(source, copy=copy)
+    assert (dataset.case(case_id).read_volume().array == volume.array).all()
+    assert list(leaks(dataset.path)) == []
+
+
+def test_two_scans_of_a_dicom_patient_share_a_group_that_nobody_without_the_key_can_make(
+    series, tmp_path, home, monkeypatch
+):
+    again = shutil.copytree(series, tmp_path / "again")
+    top = max(again.iterdir(), key=lambda path: pydicom.dcmread(path).InstanceNumber)
+    top.unlink()  # one slice less: another scan
+    groups = {}
+    for user in ("anna", "ben"):
+        monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(home / user))
+        run("add", tmp_path / user, series)
+        run("add", tmp_path / user, again)
+        dataset = Dataset.open(tmp_path / user)
+        groups[user] = [dataset.case(case_id).group for case_id in dataset.case_ids()]
+        assert len(groups[user]) == 2 and len(set(groups[user])) == 1
+        assert list(leaks(dataset.path)) == [] and list(leaks(home)) == []
+    assert groups["anna"] != groups["ben"]
+
+
+def test_a_source_that_is_gone_is_not_named(frames, tmp_path):
+    dataset = Dataset.create(tmp_path / "set", NAMES)
+    case_id = dataset.add_case(frames, copy=False)
+    frames.unlink()
+    with pytest.raises(DatasetError) as error:
+        dataset.case(case_id).read_volume()
+    assert TEXT not in str(error.value) and [TEXT in str(finding) for finding in check_dataset(dataset)] == [False]
+
+
+def test_a_series_that_can_not_be_referred_to_leaves_nothing(series, tmp_path):
+    dataset = Dataset.create(tmp_path / "set", NAMES)
+    with pytest.raises(DatasetError, match="copy this one instead"):
+        dataset.add_case(series, copy=False)
+    assert dataset.case_ids() == [] and list(leaks(dataset.path)) == []
+
+
+def test_a_broken_series_leaves_nothing(series, tmp_path):
+    for path in sorted(series.iterdir())[3:5]:
+        path.unlink()
+    dataset = Dataset.create(tmp_path / "set", NAMES)
+    with pytest.raises(ValueError, match="slices"):
+        dataset.add_case(series)
+    assert list((dataset.path / "cases").iterdir()) == []
+    shutil.rmtree(series)
+    assert list(leaks(dataset.path)) == []

@@ -1,0 +1,119 @@
+"""The search in a scan as it is and enlarged: the clearer one is kept, and all answers are in patient millimetres."""
+
+import numpy as np
+import pytest
+import torch
+from CarotidLandmarkLib.nets import search as sizes
+from CarotidLandmarkLib.nets.pyramid import Pyramid
+from CarotidLandmarkLib.volume import Volume
+
+from .untrained import small_net, textured_scan
+
+SCALES = (4.0, 2.0, 1.0, 0.5)
+CENTRE_LPS = (12.0, -25.0, 90.0)  # enlarged about the origin instead, everything would be elsewhere
+
+
+@pytest.fixture
+def volume():
+    return textured_scan(centre_lps=CENTRE_LPS)
+
+
+@pytest.fixture
+def pyramid(volume):
+    return Pyramid(volume, SCALES)
+
+
+def of_a_larger_patient(volume, size):
+    """The same voxels, ``size`` times as large, about the middle of the scan."""
+    affine = volume.affine_lps.copy()
+    affine[:3] *= size
+    affine[:3, 3] += (1 - size) * volume.centre_lps
+    return Volume(volume.array, affine)
+
+
+def sought(net, pyramid, step=lambda words, share: None):
+    with torch.no_grad():
+        return sizes.seek(net, pyramid, step)
+
+
+def lead(net, pyramid):
+    """By how much the peaks of the enlarged scan are higher, averaged over the landmarks."""
+    with torch.no_grad():
+        (*_, enlarged), _ = net.search(pyramid.enlarged(sizes.ENLARGEMENT))
+        (*_, plain), _ = net.search(pyramid)
+    return float((enlarged.peak - plain.peak).mean())
+
+
+@pytest.mark.parametrize("size", [1.25, 1.5])
+def test_an_enlarged_scan_looks_like_the_scan_of_a_larger_patient(volume, pyramid, size):
+    enlarged = pyramid.enlarged(size)
+    larger = Pyramid(of_a_larger_patient(volume, size), SCALES)
+    seen, middle = enlarged.whole(4.0)
+    wanted, wanted_middle = larger.whole(4.0)
+    assert torch.allclose(middle, wanted_middle, atol=1e-3) and seen.shape == wanted.shape
+    assert float((seen - wanted).abs().mean()) < 5.0  # HU; the middle is blurred a little more than it need be
+    centres = middle[:, None, None] + torch.tensor([[[[8.0, -4.0, 6.0]], [[-10.0, 3.0, 0.0]]]])
+    for scale in (1.0, 0.5):
+        ours, theirs = (view.patches(scale, centres, 24) for view in (enlarged, larger))
+        assert torch.allclose(ours, theirs, rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("above", [True, False], ids=["clearer", "not clearer"])
+def test_the_enlarged_scan_is_taken_where_its_peaks_lead_by_enough(monkeypatch, pyramid, above):
+    net = small_net()
+    monkeypatch.setattr(sizes, "LEAD", lead(net, pyramid) + (-1e-3 if above else 1e-3))
+    found = sought(net, pyramid)
+    assert found.size == (sizes.ENLARGEMENT if above else 1.0)
+    with torch.no_grad():
+        outputs, looks = net.search(pyramid.enlarged(sizes.ENLARGEMENT) if above else pyramid)
+    assert torch.equal(found.outputs[-1].position_lps, outputs[-1].position_lps)
+    assert torch.equal(found.looks.position_lps, looks.position_lps)
+
+
+def test_what_is_found_enlarged_is_told_where_it_is_in_the_patient(monkeypatch, volume, pyramid):
+    """A voxel of the scan keeps its index, however large the scan is taken to be."""
+    monkeypatch.setattr(sizes, "LEAD", -1e9)
+    found = sought(small_net(), pyramid)
+    larger = of_a_larger_patient(volume, sizes.ENLARGEMENT)
+    places = found.looks.position_lps[0]
+    ours = volume.to_voxels(found.in_patient(places).numpy())
+    assert np.allclose(ours, larger.to_voxels(places.numpy()), atol=1e-3)
+
+
+def test_a_spread_is_told_in_millimetres_of_the_patient(monkeypatch, pyramid):
+    monkeypatch.setattr(sizes, "LEAD", -1e9)
+    found = sought(small_net(), pyramid)
+    points = torch.randn((500, 3), generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 2.0, 3.0])
+    shrunk = torch.cov(found.in_patient(points).T)
+    assert torch.allclose(found.covariance_in_patient(torch.cov(points.T)), shrunk, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"mode_window_mm": None}, {"scales_mm": (4.0, 2.0), "widths": ((4, 8, 8),) * 2}],
+    ids=["paper", "two scales"],
+)
+def test_a_net_that_does_not_search_sees_the_scan_as_it_is(monkeypatch, volume, options):
+    monkeypatch.setattr(sizes, "LEAD", -1e9)
+    net = small_net(**options)
+    assert sought(net, Pyramid(volume, net.architecture.scales_mm)).size == 1.0
+
+
+def test_a_scan_that_would_be_too_large_is_not_enlarged(monkeypatch, pyramid):
+    monkeypatch.setattr(sizes, "LEAD", -1e9)
+    voxels = 1.5**3 * (60 * 64 * 72) * 2**3 / 4**3
+    monkeypatch.setattr(sizes, "LARGEST_LATTICE", voxels - 1)
+    assert sought(small_net(), pyramid).size == 1.0
+    monkeypatch.setattr(sizes, "LARGEST_LATTICE", voxels + 1)
+    assert sought(small_net(), pyramid).size == sizes.ENLARGEMENT
+
+
+def test_the_caller_is_told_before_every_search(pyramid):
+    told = []
+    sought(
+        small_net(),
+        pyramid,
+        lambda words, share: told.append((words, share)),
+    )
+    assert [words for words, _ in told] == ["coarse", "enlarged"]
+    assert 0 == told[0][1] < told[1][1] < 1

@@ -1,0 +1,191 @@
+"""The library's rooms: which may import which, what may be imported before torch or Slicer exist, how large a room is.
+
+What does not hold yet is listed by name. A list may only become shorter: an entry that is no longer needed fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIB = ROOT / "CarotidLandmark" / "CarotidLandmarkLib"
+
+# room or file -> the rooms and files of the library that it may import; what is not named here may not exist
+ARROWS = {
+    "errors": set(),
+    "files": set(),
+    "memory": set(),
+    "detection": {"errors"},
+    "markups": {"errors", "files"},
+    "bundle": {"errors", "files"},
+    "uncertainty": {"errors", "detection"},
+    "quality": {"detection", "uncertainty"},
+    "volume": {"errors", "files", "detection"},
+    "nets": {"bundle", "volume"},
+    "detector": {"errors", "bundle", "detection", "nets", "quality", "uncertainty", "volume"},
+    "dataset": {"errors", "files", "detection", "markups", "volume", "bundle"},
+    "report": {"errors", "files", "detection", "markups", "volume", "dataset"},
+    "job": {"errors", "detection"},
+    "job.worker": {"errors", "bundle", "detector", "memory", "volume"},  # the child process: there, torch is at home
+    "scene": {"errors", "files", "detection", "volume"},
+    "panel": {"errors", "bundle", "dataset", "detection", "job", "scene", "uncertainty", "volume"},
+    "cli": {
+        "errors", "files", "memory", "bundle", "dataset", "detection", "detector", "markups", "report", "scene",
+        "uncertainty", "volume",
+    },
+}  # fmt: skip
+SAME_ROOM = {"atomic": "volume", "dicom_series": "volume"}  # goes when volume is a folder
+
+BEFORE_TORCH_AND_SLICER = ("errors", "files", "bundle", "detection", "markups", "uncertainty", "quality", "volume",
+                           "dataset", "report", "job", "cli")  # fmt: skip
+NOT_THERE = ("torch", "safetensors", "lightning", "slicer", "vtk", "qt", "SimpleITK", "matplotlib", "jinja2")
+
+# Packages that one can do without: looked for where they are needed.
+OPTIONAL = ("PyTorchUtils", "SimpleITK", "jinja2", "matplotlib", "safetensors")
+LATE_IMPORTS = {"volume.py: .dicom_series", "panel/dataset.py: .logic", *(
+    f"job/worker.py: ..{name}" for name in ("bundle", "detector", "memory", "volume")
+)}  # fmt: skip
+LONG_FILES = {"dataset/cases.py"}
+LARGEST_ROOM, LONGEST_FILE = 12, 400
+
+
+class Import(NamedTuple):
+    importer: str  # dotted, inside the library: "dataset.check"
+    text: str  # as it is written: "..volume"
+    imported: str | None  # dotted, inside the library; None for another package
+    late: bool  # inside a function
+
+
+def modules() -> list[Path]:
+    return sorted(LIB.rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(LIB).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[Import]:
+    """Every import of a file but those for type checkers."""
+    package = [] if path.parent == LIB else list(path.relative_to(LIB).parent.parts)
+
+    def walk(node: ast.AST, late: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and getattr(child.test, "id", "") == "TYPE_CHECKING":
+                continue
+            if isinstance(child, ast.Import):
+                yield from (Import(dotted(path), alias.name, None, late) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                yield from of(child, late)
+            yield from walk(child, late or isinstance(child, (ast.FunctionDef, ast.Lambda)))
+
+    def of(node: ast.ImportFrom, late: bool) -> Iterator[Import]:
+        if not node.level:
+            yield Import(dotted(path), node.module or "", None, late)
+            return
+        base = package[: len(package) - node.level + 1] + (node.module or "").split(".") * bool(node.module)
+        text = "." * node.level + (node.module or "")
+        for alias in node.names:
+            inner = ".".join([*base, alias.name])
+            is_module = (LIB / Path(*inner.split("."))).is_dir() or (LIB / f"{inner.replace('.', '/')}.py").is_file()
+            if base or is_module:  # `from . import __version__` is no arrow
+                yield Import(dotted(path), text or alias.name, inner if is_module else ".".join(base), late)
+
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), False)
+
+
+def room(module: str) -> str:
+    first = module.split(".")[0]
+    return module if module in ARROWS else SAME_ROOM.get(first, first)
+
+
+def all_imports() -> list[Import]:
+    return [each for path in modules() for each in imports(path)]
+
+
+def test_rooms_import_only_what_the_plan_allows():
+    wrong = {
+        f"{each.importer} imports {each.imported}"
+        for each in all_imports()
+        if each.imported
+        and room(each.imported).split(".")[0] != room(each.importer).split(".")[0]
+        and room(each.imported) not in ARROWS[room(each.importer)]
+    }
+    assert wrong == set()
+
+
+def test_every_module_is_in_the_plan_and_the_plan_names_nothing_else():
+    assert {room(dotted(path)) for path in modules() if dotted(path)} == set(ARROWS)
+
+
+def test_the_arrows_of_the_plan_run_one_way():
+    TopologicalSorter(ARROWS).prepare()  # raises CycleError
+
+
+def test_no_two_modules_import_each_other_round_any_corner():
+    graph: dict[str, set[str]] = {}
+    packages = {dotted(path) for path in modules() if path.name == "__init__.py"}
+    for each in all_imports():
+        # inside its own room a module imports siblings: the room's door does not count
+        inside = each.imported in packages and each.importer.startswith(f"{each.imported}.")
+        late = f"{each.importer.replace('.', '/')}.py: {each.text}" in LATE_IMPORTS
+        if each.imported and not inside and not late:
+            graph.setdefault(each.importer, set()).add(each.imported)
+    TopologicalSorter(graph).prepare()
+
+
+def test_imports_stand_at_the_top_but_in_the_commands_and_for_optional_packages():
+    late = {
+        f"{each.importer.replace('.', '/')}.py: {each.text}"
+        for each in all_imports()
+        if each.late and not each.importer.startswith("cli") and each.text.split(".")[0] not in OPTIONAL
+    }
+    assert late == LATE_IMPORTS
+
+
+@pytest.mark.parametrize("name", BEFORE_TORCH_AND_SLICER)
+def test_a_room_can_be_entered_where_neither_torch_nor_slicer_is_installed(name):
+    program = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {NOT_THERE}: raise ModuleNotFoundError(f'No module named {{name!r}}')\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        f"import CarotidLandmarkLib.{name}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=LIB.parent)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["scene"])
+def test_a_room_of_slicer_s_can_be_entered_where_torch_is_not_installed(name):
+    pytest.importorskip("slicer")
+    program = f"import sys; sys.modules['torch'] = None; sys.modules['qt'] = None; import CarotidLandmarkLib.{name}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=LIB.parent)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_room_holds_twelve_modules_at_most():
+    folders = {path.parent for path in modules()}
+    held = {
+        folder.name: len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) for folder in folders
+    }
+    held[LIB.name] -= len(SAME_ROOM)
+    assert {name: count for name, count in held.items() if count > LARGEST_ROOM} == {}
+
+
+def test_no_file_is_longer_than_four_hundred_lines():
+    long = {
+        path.relative_to(LIB).as_posix()
+        for path in modules()
+        if len(path.read_text(encoding="utf-8").splitlines()) > LONGEST_FILE
+    }
+    assert long == LONG_FILES
