@@ -22,11 +22,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from .test_painted import LEVEL_MM, ORIGIN, SPACING, synthetic_ct
+from .test_painted import LEVEL_MM, ORIGIN, SPACING, UP, is_plain, synthetic_ct
 
 TOP_MM = 105.0  # the scan's upper end above C4
 KEPT = f"pt_{UNSEEN_PATIENTS[0]}"
-UNUSABLE = (89, 143, 318)  # of open-kbp: the crop leaves no neck
+UNUSABLE = (89, 143, 203, 318, 340)  # of open-kbp: the crop leaves no neck
 
 
 def rescanned(
@@ -143,7 +143,7 @@ def test_a_scan_that_ends_below_the_skull_is_placed_by_its_chin():
 
 def test_what_shows_no_whole_neck_at_c4_is_refused_in_a_sentence():
     for scan in ({"width_mm": 55.0}, {"lowest_mm": 25.0}):
-        with pytest.raises(VolumeError, match=r"whole (cross-section of a )?neck") as caught:
+        with pytest.raises(VolumeError, match=r"whole neck") as caught:
             Background.prepare(rescanned(**scan))
         assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
@@ -160,16 +160,20 @@ def test_slices_that_show_only_the_spine_are_not_taken_for_the_neck(coarse):
     assert np.abs(background.levels - coarse.levels).max() < 4
 
 
-def test_lumens_are_as_sharp_in_coarse_tissue_as_in_fine(coarse):
-    fine = Background.prepare(synthetic_ct())
-    slopes = []
-    for background in (fine, coarse):
-        neck = painted.draw(11, [background], False)
-        point = neck.bifurcations(torch.tensor([0.0, 0, 1], dtype=torch.float64))[0]
-        below = point - torch.tensor([0.0, 0.0, 12.0])
-        hu = neck.render([Grid.aligned(below, 0.5, (1, 81, 81))])[0][0]
-        slopes.append(float(torch.maximum(hu.diff(dim=0).abs().max(), hu.diff(dim=1).abs().max())))
-    assert slopes[1] > 0.7 * slopes[0]
+def test_lumens_keep_sharp_edges_in_coarse_tissue(coarse):
+    measured = 0
+    for seed in range(12):
+        neck = painted.draw(seed, [coarse], False)
+        if not is_plain(neck, 0):
+            continue
+        tube = next(tube for tube in neck.tree.tubes if tube.name == "left_common_carotid")
+        split = neck.bifurcations(UP)[0]
+        below = tube.points[np.argmin(np.abs(tube.points[:, 2] - float(split[2]) + 12.0))]
+        hu = neck.render([Grid.aligned(torch.from_numpy(below), 0.5, (1, 25, 25))])[0][0]
+        slope = max(float(hu.diff(dim=axis).abs().max()) for axis in (0, 1))
+        assert slope > 0.25 * (tube.hu - 60.0)  # voxels of 4 mm alone: at most an eighth
+        measured += 1
+    assert measured >= 4
 
 
 def test_a_coarse_patient_takes_little_room_on_disk_and_keeps_its_own_texture(coarse, tmp_path):

@@ -31,6 +31,9 @@ class StandInStyles:
     def check(self, names, randomised=True):
         assert set(names) <= set(self.available)
 
+    def check_splits(self, splits):
+        pass
+
     def open(self):
         pass
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,6 +78,7 @@ class Background:
         canal_cells, enclosure = spine.canal(smooth, step)
         lower, upper = spine.whole_neck(smooth, canal_cells, step)
         foramen = spine.foramen_magnum(smooth, canal_cells, enclosure, lower, step)
+        spine.check_spine(smooth, canal_cells, step, lower, foramen)
         last = int(np.clip(round(foramen - 8.0 / step[2]), 0, len(smooth) - 1))  # beyond, the path is lost in the skull
         canal_cells[last:, :2] = canal_cells[last, :2]
         canal = corner + canal_cells * step
@@ -112,7 +114,8 @@ class Background:
     def load(cls, path: Path | str) -> Background:
         """Read what `save` wrote. Raises VolumeError when the file is something else or damaged."""
         with _stored(Path(path)) as stored:
-            return cls(**{name: stored[name] for name in _STORED})
+            arrays: dict[str, Any] = {name: stored[name] for name in _STORED}
+            return cls(**arrays)
 
     @classmethod
     def check(cls, path: Path | str) -> None:

@@ -12,6 +12,8 @@ from CarotidLandmarkLib.volume import VolumeError
 from scipy import ndimage
 
 _BELOW_FORAMEN_MM = (6.0, 26.0, 40.5, 55.0, 69.5, 84.0, 99.0)  # C1..C7 centres below the foramen magnum, adult neck
+_NECK_MM = (42.0, 48.0)  # half widths across and along the sagittal plane of the least that is a neck
+_SHORTEST_MM = 60.0
 _CHIN_BELOW_FORAMEN_MM = 48.0  # its lower edge
 _CHIN_MM2 = 150.0  # of its bone in a slice: no tooth
 
@@ -64,21 +66,37 @@ def canal(smooth: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def whole_neck(smooth: np.ndarray, canal: np.ndarray, step: np.ndarray) -> tuple[int, int]:
-    """First and last slice of the longest run that shows the whole neck: tissue all around canal and airway."""
+    """First and last slice of the longest run that shows the whole neck: tissue all around canal and airway.
+
+    Planning CTs may be cut to what was planned: a block of neck, and the canal's surroundings below it.
+    """
     j, i = np.indices(smooth.shape[1:])
     whole = np.zeros(len(smooth), dtype=bool)
+    full = np.pi * _NECK_MM[0] * _NECK_MM[1] / (step[0] * step[1])
     for k, (x, y, _) in enumerate(canal):
-        neck = np.hypot((i - x) * step[0] / 42.0, ((j - y) * step[1] + 22.0) / 48.0) < 1  # half widths, mm
-        full = np.pi * 42.0 * 48.0 / (step[0] * step[1])
+        neck = np.hypot((i - x) * step[0] / _NECK_MM[0], ((j - y) * step[1] + 22.0) / _NECK_MM[1]) < 1
         tissue = ndimage.binary_fill_holes(ndimage.binary_closing(smooth[k] > -300, iterations=2))
         whole[k] = tissue[neck].sum() > 0.7 * full
     runs, count = ndimage.label(ndimage.binary_closing(whole, iterations=2) | whole)
-    if not count:
+    longest = np.bincount(runs[runs > 0])[1:] if count else np.zeros(1)
+    if longest.max() * step[2] < _SHORTEST_MM:
         raise VolumeError(
-            "The background CT shows no whole cross-section of a neck; give one with a wider field of view."
+            f"The background CT shows less than {_SHORTEST_MM:.0f} mm of a whole neck, skin to skin; give one with a "
+            "wider field of view."
         )
-    run = np.flatnonzero(runs == 1 + int(np.argmax(np.bincount(runs[runs > 0])[1:])))
+    run = np.flatnonzero(runs == 1 + int(np.argmax(longest)))
     return int(run[0]), int(run[-1])
+
+
+def check_spine(smooth: np.ndarray, canal: np.ndarray, step: np.ndarray, lower: int, foramen: float) -> None:
+    """Raises VolumeError where the spine was cut out of slices ``lower`` to the skull base, as in some planning CTs."""
+    j, i = np.indices(smooth.shape[1:])
+    air = []
+    for k in range(lower, max(lower + 1, min(round(foramen - 18.0 / step[2]), len(smooth)))):  # up to C2
+        spine = (np.abs(i - canal[k, 0]) * step[0] < 8.0) & (np.abs((j - canal[k, 1]) * step[1] + 10.0) < 12.0)
+        air.append((smooth[k] < -300)[spine].mean())
+    if np.mean(air) > 0.1:
+        raise VolumeError("The background CT has holes where the spine should be; give one that is not cropped.")
 
 
 def foramen_magnum(smooth: np.ndarray, canal: np.ndarray, enclosure: np.ndarray, lower: int, step: np.ndarray) -> float:
@@ -89,10 +107,10 @@ def foramen_magnum(smooth: np.ndarray, canal: np.ndarray, enclosure: np.ndarray,
     """
     window = round(15.0 / step[2])
     sums = np.concatenate([[0.0], np.cumsum(_brain_behind(smooth, canal, step))])
-    k = np.arange(len(smooth))
-    above = (sums[np.minimum(k + window, len(k))] - sums[k]) / window
-    below = (sums[k] - sums[np.maximum(k - window, 0)]) / window
-    rise = np.where((above >= 0.75) & (k >= lower + round(20.0 / step[2])), above - below, 0.0)
+    cells = np.arange(len(smooth))
+    above = (sums[np.minimum(cells + window, len(cells))] - sums[cells]) / window
+    below = (sums[cells] - sums[np.maximum(cells - window, 0)]) / window
+    rise = np.where((above >= 0.75) & (cells >= lower + round(20.0 / step[2])), above - below, 0.0)
     peaks = (rise >= 0.2) & (rise == ndimage.maximum_filter1d(rise, 11))
     if peaks.any():
         return float(np.argmax(peaks))
