@@ -21,7 +21,8 @@ from .landmarks import LandmarkSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 1
+# 2: patch_sizes, one for each scale but the coarsest, in place of one patch_size; weights in half precision.
+FORMAT_VERSION = 2
 METADATA_FILE = "metadata.json"
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "MODEL_CARD.md"
@@ -35,16 +36,17 @@ class BundleError(UserError):
 class BundleMetadata:
     """What ``metadata.json`` says. Millimetres and HU throughout.
 
-    ``scales_mm`` runs from coarse to fine; ``widths`` has one list of channel counts per scale; ``architecture`` is
-    what the network's constructor needs; ``calibration`` maps a level ("0.9") to a factor per landmark with the
-    number of scans behind it. ``weights_sha256``, ``format_version`` are filled in by `Bundle.save`.
+    ``scales_mm`` runs from coarse to fine; ``widths`` has one list of channel counts per scale, ``patch_sizes`` the
+    voxels along an axis of every scale's patches but the coarsest's, which sees the whole scan; ``architecture`` is
+    what the network's constructor needs; ``calibration`` maps a level ("0.9") to a factor per landmark with the number
+    of scans behind it. ``weights_sha256``, ``format_version`` are filled in by `Bundle.save`.
     """
 
     name: str
     version: str
     landmarks: tuple[LandmarkSpec, ...]
     scales_mm: tuple[float, ...]
-    patch_size: int
+    patch_sizes: tuple[int, ...]
     widths: tuple[tuple[int, ...], ...]
     hu_window: tuple[float, float]
     noise_mm: float
@@ -71,7 +73,9 @@ class BundleMetadata:
             and list(self.scales_mm) == sorted(set(self.scales_mm), reverse=True),
             "widths are not one list of positive numbers per scale": len(self.widths) == len(self.scales_mm)
             and all(widths and min(widths) > 0 for widths in self.widths),
-            "patch_size is not positive": self.patch_size > 0,
+            "patch_sizes are not one positive number per scale but the coarsest": (
+                len(self.patch_sizes) == len(self.scales_mm) - 1 and all(size > 0 for size in self.patch_sizes)
+            ),
             "hu_window is not (low, high)": len(self.hu_window) == 2 and self.hu_window[0] < self.hu_window[1],
             "format_version is not positive": self.format_version > 0,
             "noise_mm is not a length": math.isfinite(self.noise_mm) and self.noise_mm >= 0,
@@ -93,8 +97,17 @@ class BundleMetadata:
 
     @classmethod
     def from_json(cls, text: str) -> BundleMetadata:
-        """Read back what `to_json` wrote. Raises DocumentError on anything else."""
-        return build(cls, {"format_version": None, "weights_sha256": None, **parse(text)})
+        """Read back what `to_json` wrote, of any version up to ours. Raises DocumentError on anything else."""
+        document = {"format_version": None, "weights_sha256": None, **parse(text)}
+        if document["format_version"] == 1:  # one patch_size for all scales but the coarsest
+            finer = max(0, len(build(_Scales, document).scales_mm) - 1)
+            document["patch_sizes"] = [document.get("patch_size")] * finer
+        return build(cls, document)
+
+
+@dataclass(frozen=True)
+class _Scales:
+    scales_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True)

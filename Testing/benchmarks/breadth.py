@@ -1,15 +1,20 @@
-"""What the styles of necks teach about necks that training never saw: every style left out, and fewer of them.
+"""What the styles of necks teach about necks that training never saw: every style left out, and fewer of them; and what
+the real tissue of many patients teaches that one patient's does not.
 
-    python Testing/benchmarks/breadth.py Training/configs/small.yaml --steps 800 --background SOME-UNENHANCED-CT
+    python Testing/benchmarks/breadth.py Training/configs/small.yaml --background UNENHANCED-CTS \
+        --unseen-patients OPEN-KBP
 
-Short trainings from nothing, alike but for their styles. Each is measured as the program detects (whole scans, search,
-noise passes) on patient-like necks of every style, seen and unseen, and on those of another generator. Trainings,
-cohorts and detections are kept in --runs: stopped, the same command goes on where it was.
+Short trainings from nothing, alike but for their styles and patients. Each is measured as the program detects (whole
+scans, search, noise passes) on patient-like necks of every style, seen and unseen, in the tissue of patients that no
+training sees, and on those of another generator. Trainings, cohorts and detections are kept in --runs: stopped, the
+same command goes on where it was.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,17 +24,46 @@ from carotid_training.checkpoint import read_run
 from carotid_training.evaluate import Settings
 from carotid_training.evaluation_figures import save
 from carotid_training.metrics import swapped_pairs
-from carotid_training.necks.styles import Styles
+from carotid_training.necks.styles import STYLES, Styles
 from carotid_training.synthesize import plan, synthesize
 from CarotidLandmarkLib.memory import keep_freed_memory
 from detected import columns, found_by, mean_error
 from matplotlib.figure import Figure
 from plain_necks import plain_cohort
-from shifted_scans import LENGTH_MM, PLAIN
+from shifted_scans import LENGTH_MM, PLAIN, UNSEEN_TISSUE, unseen_tissue_cohort
 from short_training import short_training
 from tables import Row, write_table
 
-COLOURS = {"anatomical": "#1971c2", "sculpted": "#e8590c", "painted": "#2f9e44", PLAIN: "#212529"}
+COLOURS = {"sculpted": "#e8590c", "painted": "#2f9e44", UNSEEN_TISSUE: "#1971c2", PLAIN: "#212529"}
+
+
+@dataclass(frozen=True)
+class Breadth:
+    """What one of the trainings sees: styles of necks, and the patients of whose tissue some are made."""
+
+    styles: tuple[str, ...]
+    patients: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """Of its folder: the styles, and how many patients."""
+        return "-".join([*self.styles, *([str(len(self.patients))] if self.patients else [])])
+
+    def sees(self, kind: str, everyone: Sequence[Path]) -> bool:
+        """Whether it is trained on necks of a kind, made of everyone's tissue where that is real."""
+        return kind in self.styles and (not STYLES[kind] or set(self.patients) == set(everyone))
+
+
+def trainings(available: list[str], patient_like: list[str], patients: Sequence[Path]) -> list[Breadth]:
+    """Every set of styles with all patients; and, where there are several, all styles with the first patient alone."""
+    everyone = tuple(patients)
+    chosen = [
+        Breadth(styles, everyone if any(STYLES[style] for style in styles) else ())
+        for styles in style_sets(available, patient_like)
+    ]
+    if len(everyone) > 1:
+        chosen.insert(1, Breadth(tuple(available), everyone[:1]))
+    return chosen
 
 
 def style_sets(available: list[str], patient_like: list[str]) -> list[tuple[str, ...]]:
@@ -61,7 +95,10 @@ def figure(means: dict[tuple[int, str], list[float]]) -> Figure:
 def main(
     config: Annotated[Path, typer.Argument(help="Training configuration.")],
     steps: Annotated[int, typer.Option(min=1, help="Steps of every training.")] = 800,
-    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for the styles of real tissue.")] = None,
+    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT, or folder of them.")] = None,
+    unseen_patients: Annotated[
+        Path | None, typer.Option(help="Folder of open-kbp's patients: necks of those that no training sees, too.")
+    ] = None,
     cases: Annotated[int, typer.Option(help="Of each style's cohort, whose test split is used: one in five.")] = 59,
     seed: int = 90,
     passes: int = 10,
@@ -79,35 +116,43 @@ def main(
         )
         for style in styles.patient_like
     }  # fmt: skip
+    if unseen_patients:
+        cohorts[UNSEEN_TISSUE] = unseen_tissue_cohort(
+            cases, runs / f"necks-{UNSEEN_TISSUE}", seed, unseen_patients, processes,
+            lambda done, total: print(f"{UNSEEN_TISSUE}: neck {done} of {total}", flush=True),
+        )  # fmt: skip
     count = len(plan(cases, seed, ("test",)))
     cohorts[PLAIN] = plain_cohort(
         count, runs / "necks-plain", seed, lambda done, total: print(f"{PLAIN}: neck {done} of {total}", flush=True)
     )
     rows: list[Row] = []
     means: dict[tuple[int, str], list[float]] = {}
-    for chosen in style_sets(styles.available, styles.patient_like):
-        run = runs / f"{'-'.join(chosen)}-{steps}"
-        weights = json.dumps(dict.fromkeys(chosen, 1.0))
+    everyone = tuple(styles.paths)
+    for training in trainings(styles.available, styles.patient_like, everyone):
+        run = runs / f"{training.name}-{steps}"
+        weights = json.dumps(dict.fromkeys(training.styles, 1.0))
         options = (f"--data.styles={weights}", "--data.validation_necks=2")  # measured below, as the program detects
-        short_training(config, options, steps, background or [], run)
+        short_training(config, options, steps, training.patients, run)
         mirrors = {landmark.name: landmark.mirror for landmark in read_run(run)[0].landmarks}
         for style, cohort in cohorts.items():
             outcomes = found_by(run, cohort, "test", run / "detections" / style, Settings(passes=passes))
-            seen = style in chosen
+            seen = training.sees(style, everyone)
             rows.append(
                 {
-                    "trained on": ", ".join(chosen), "measured on": style, "unseen": "no" if seen else "yes",
+                    "trained on": ", ".join(training.styles), "patients": len(training.patients),
+                    "measured on": style, "unseen": "no" if seen else "yes",
                     **columns(outcomes), "swapped": swapped_pairs(outcomes, mirrors),
                 }
             )  # fmt: skip
-            if not seen:
-                means.setdefault((len(chosen), style), []).append(mean_error(outcomes).value)
+            if not seen and training.patients in ((), everyone):
+                means.setdefault((len(training.styles), style), []).append(mean_error(outcomes).value)
         print(*rows[-len(cohorts) :], sep="\n", flush=True)
         text = (
-            f"{config.name} for {steps} steps from nothing with some styles of necks, measured on "
-            f"{count} digital necks of each kind (seed {seed}; synthetic, nothing "
+            f"{config.name} for {steps} steps from nothing with some styles of necks (patients: of whose real tissue), "
+            f"measured on {count} digital necks of each kind (seed {seed}; synthetic, nothing "
             f"about patients), {passes} passes. Short trainings: they show what a style teaches about the others, not "
-            "how well the shipped model does. another generator: plain_necks.py, unseen by all.\n\n"
+            "how well the shipped model does. unseen-tissue: painted into patients of open-kbp that no training sees. "
+            "another generator: plain_necks.py, unseen by all.\n\n"
             "![Mean error on unseen necks](breadth.png)"
         )
         written = write_table(output, "breadth", "What breadth of the generator is worth", text, rows)

@@ -173,7 +173,7 @@ def _metadata() -> BundleMetadata:
         version="0.1",
         landmarks=(LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT)),
         scales_mm=(4.0, 1.0),
-        patch_size=16,
+        patch_sizes=(16,),
         widths=((4, 8), (4, 8)),
         hu_window=(-200.0, 1000.0),
         noise_mm=5.0,

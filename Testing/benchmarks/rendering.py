@@ -20,19 +20,20 @@ import typer
 from carotid_training.necks.styles import Styles
 from carotid_training.sample import Sample
 from carotid_training.seeds import neck_seed
-from carotid_training.stream import BOX_SIZES, COARSE_MM, NeckStream
+from carotid_training.stream import NeckStream, box_sizes_of
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets.chain import Architecture
 from tables import NO_GPU, Row, devices, write_table
 
 SCAN_VOXELS, SCAN_MM = 448, 0.5
 USES = 12  # data.reuse of configs/small.yaml
-PATCH = Architecture(()).patch_size
-# Column -> scales and boxes of a sample.
-SAMPLES: dict[str, tuple[tuple[float, ...], dict[float, int]]] = {
-    "scan at 4 mm (s)": ((COARSE_MM,), BOX_SIZES),
-    "for one look (s)": ((COARSE_MM, *BOX_SIZES), dict.fromkeys(BOX_SIZES, PATCH)),
-    "as kept (s)": ((COARSE_MM, *BOX_SIZES), BOX_SIZES),
+OURS = Architecture(())
+PATCHES = dict(zip(OURS.scales_mm[1:], OURS.patch_sizes, strict=True))
+# Column -> boxes of a sample beside the coarse view.
+SAMPLES: dict[str, dict[float, int]] = {
+    "scan at 4 mm (s)": {},
+    "for one look (s)": PATCHES,
+    "as kept (s)": box_sizes_of(OURS),
 }
 
 
@@ -76,19 +77,22 @@ def main(
         for style in styles.available:
             row: dict[str, str | float | int] = {"style": style, "device": device}
             torch.set_num_threads(1 if device == "cpu" else threads)
-            for column, (scales, boxes) in SAMPLES.items():
-                stream = NeckStream(1, 0, "train", styles, {style: 1.0}, scales, boxes, device)
+            for column, boxes in SAMPLES.items():
+                stream = NeckStream(1, 0, "train", styles, {style: 1.0}, boxes, device)
                 row[column] = per_sample(stream, samples, device)
             row[f"as kept, per use of {USES} (s)"] = float(row["as kept (s)"]) / USES
             torch.set_num_threads(threads)
             row[f"scan of {SCAN_VOXELS}³ voxels (s)"] = whole_scan(styles, style, device)
             rows.append(row)
             print(row, flush=True)
-    boxes = ", ".join(f"{size}³ at {scale:g} mm" for scale, size in BOX_SIZES.items())
+    patches, kept = (
+        ", ".join(f"{size}³ voxels at {scale:g} mm" for scale, size in sizes.items())
+        for sizes in (PATCHES, box_sizes_of(OURS))
+    )
     text = (
         f"Mean of {samples} samples: seconds of the processor with one thread (on a GPU, of the clock). For one look: "
-        f"the scan at 4 mm, and patches of {PATCH}³ voxels at 2, 1 and 0.5 mm at both landmarks, off the "
-        f"middle by chance. As kept: boxes of {boxes}, in which a training looks {USES} times, differently each time. "
+        f"the scan at 4 mm, and patches of {patches} at both landmarks, off the "
+        f"middle by chance. As kept: boxes of {kept}, in which a training looks {USES} times, differently each time. "
         "Scan: one, by the clock, with all threads."
     )
     print(write_table(output, "rendering", "Seconds of a digital neck", text, rows).read_text())

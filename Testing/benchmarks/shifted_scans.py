@@ -1,7 +1,7 @@
-"""How a model does on scans beyond what its training drew: the same necks in a usual scanner and under each shift, and
-necks of another generator.
+"""How a model does on scans beyond what its training drew: the same necks in a usual scanner and under each shift,
+necks in the tissue of patients that no training sees, and necks of another generator.
 
-    python Testing/benchmarks/shifted_scans.py --background SOME-UNENHANCED-CT
+    python Testing/benchmarks/shifted_scans.py --background UNENHANCED-CTS --unseen-patients OPEN-KBP
 
 The necks are patient-like and of a seed of their own; scans are 120 to 180 mm long. Cohorts and detections are kept in
 --runs: stopped, the same command goes on where it was.
@@ -9,6 +9,7 @@ The necks are patient-like and of a seed of their own; scans are 120 to 180 mm l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -24,14 +25,25 @@ from carotid_training.predictions import Outcome, annotated
 from carotid_training.shifts import SHIFTS
 from carotid_training.synthesize import plan, synthesize
 from CarotidLandmarkLib.bundle import Bundle, default_bundle, open_bundle
+from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.memory import keep_freed_memory
 from detected import columns
 from plain_necks import plain_cohort
 from tables import Row, shown, write_table
 
-USUAL, PLAIN = "usual", "another generator"
+USUAL, UNSEEN_TISSUE, PLAIN = "usual", "unseen-tissue", "another generator"
 LENGTH_MM = (120.0, 180.0)
+
+
+def unseen_tissue_cohort(
+    cases: int, output: Path, seed: int, patients: Path, processes: int, say: Callable[[int, int], None]
+) -> Dataset:
+    """Test necks painted into the patients of a folder that no training sees. Raises ValueError, VolumeError."""
+    styles = Styles([patients], unseen=True)
+    return synthesize(
+        cases, seed, output, styles, {"painted": 1.0}, processes, splits=("test",), length_mm=LENGTH_MM, on_case=say
+    )
 
 
 def row(shift: str, outcomes: list[Outcome], mirrors: dict[str, str]) -> Row:
@@ -46,7 +58,10 @@ def row(shift: str, outcomes: list[Outcome], mirrors: dict[str, str]) -> Row:
 
 
 def main(
-    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for the style of real tissue.")] = None,
+    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT, or folder of them.")] = None,
+    unseen_patients: Annotated[
+        Path | None, typer.Option(help="Folder of open-kbp's patients: those that no training sees are a row.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A bundle's folder or name; default: the shipped one.")] = None,
     cases: Annotated[int, typer.Option(help="Of a cohort, whose test split is used: one in five.")] = 59,
     seed: int = 90,
@@ -62,13 +77,15 @@ def main(
     detector = Detector(bundle)
     mirrors = {landmark.name: landmark.mirror for landmark in bundle.metadata.landmarks}
     rows = []
-    for name in (USUAL, *SHIFTS, PLAIN):
+    for name in (USUAL, *SHIFTS, *([UNSEEN_TISSUE] if unseen_patients else []), PLAIN):
 
         def say(done: int, total: int, name: str = name) -> None:
             print(f"{name}: neck {done} of {total}", flush=True)
 
         if name == PLAIN:
             dataset = plain_cohort(len(plan(cases, seed, ("test",))), runs / "plain", seed, say)
+        elif name == UNSEEN_TISSUE and unseen_patients:
+            dataset = unseen_tissue_cohort(cases, runs / name, seed, unseen_patients, processes, say)
         else:
             dataset = synthesize(
                 cases, seed, runs / name, styles, dict.fromkeys(styles.patient_like, 1.0), processes, splits=("test",),
@@ -85,7 +102,8 @@ def main(
         f"{', '.join(styles.patient_like)}; synthetic, nothing about patients), {passes} passes. usual: as in "
         "training. thick-slices: 5 mm (training: at most 3). noise: 80 HU (at most 45). weak-contrast: enhancement "
         "times 0.4 (at least 0.58). child: 0.6 of the size (at least 0.67). rolled: by 45 degrees onto the left side "
-        "(rarely over 30). another generator: as many crude necks, whose anatomy, vessels, scanner and truth share "
+        "(rarely over 30). unseen-tissue: as usual, painted into patients of open-kbp that no training sees. another "
+        "generator: as many crude necks, whose anatomy, vessels, scanner and truth share "
         "nothing with training's (plain_necks.py)."
     )
     print(write_table(output, "shifts", "Scans beyond what training drew", text, rows))

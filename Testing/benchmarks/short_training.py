@@ -39,7 +39,7 @@ def short_training(
             callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
             callbacks[:] = [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]
         data = cli.datamodule
-        necks = data.validation_necks, data.seed, *data.weights
+        necks = data.validation_necks, data.seed, *data.weights, *data.styles.fingerprint()
         data.unseen = _UNSEEN.get(necks)
         begin = time.perf_counter()
         cli.trainer.fit(cli.model, data)

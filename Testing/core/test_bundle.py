@@ -26,7 +26,7 @@ METADATA = BundleMetadata(
     version="1.2.0",
     landmarks=(LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT)),
     scales_mm=(4.0, 2.0, 1.0, 0.5),
-    patch_size=56,
+    patch_sizes=(40, 40, 32),
     widths=((8, 16, 32), (8, 16, 32), (8, 16, 32), (8, 16, 32)),
     hu_window=(-200.0, 800.0),
     noise_mm=5.0,
@@ -82,9 +82,17 @@ def test_weights_that_were_exchanged_are_refused(saved):
         Bundle.load(saved.path)
 
 
+def test_a_bundle_of_the_first_format_has_one_patch_size_for_every_finer_scale(saved):
+    document = json.loads((saved.path / "metadata.json").read_text())
+    del document["patch_sizes"]
+    document |= {"format_version": 1, "patch_size": 56}
+    (saved.path / "metadata.json").write_text(json.dumps(document))
+    assert Bundle.load(saved.path).metadata.patch_sizes == (56, 56, 56)
+
+
 def test_a_bundle_newer_than_the_code_is_refused_even_when_its_fields_changed(saved):
-    (saved.path / "metadata.json").write_text(json.dumps({"format_version": 2, "nets": []}))
-    with pytest.raises(BundleError, match="format version 2, newer than this program"):
+    (saved.path / "metadata.json").write_text(json.dumps({"format_version": 3, "nets": []}))
+    with pytest.raises(BundleError, match="format version 3, newer than this program"):
         Bundle.load(saved.path)
 
 
@@ -109,7 +117,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         ({"landmarks": [{"name": "a", "label": "A", "mirror": "b"}]}, "mirror"),
         ({"landmarks": [{"name": "a"}]}, "damaged"),
         ({"landmarks": 3}, "damaged"),
-        ({"patch_size": "56"}, "damaged"),
+        ({"patch_sizes": [40, "big", 32]}, "damaged"),
         ({"format_version": None}, "format_version"),
     ],
 )

@@ -19,13 +19,14 @@ WIDTHS = ((4, 8, 8),) * 4
 
 def save_bundle(folder, presence_bias=4.0, calibration=None):
     torch.manual_seed(0)
-    net = MultiScaleLocNet(Architecture(SIDES, widths=WIDTHS, patch_size=24))
+    net = MultiScaleLocNet(Architecture(SIDES, widths=WIDTHS, patch_sizes=(24, 24, 24)))
     with torch.no_grad():
         for head in net.presence:
             head.weight.zero_()
             head.bias.fill_(presence_bias / len(net.presence))
     metadata = BundleMetadata(
-        name="tiny", version="0.0.1", landmarks=SIDES, scales_mm=(4.0, 2.0, 1.0, 0.5), patch_size=24, widths=WIDTHS,
+        name="tiny", version="0.0.1", landmarks=SIDES, scales_mm=(4.0, 2.0, 1.0, 0.5),
+        patch_sizes=(24, 24, 24), widths=WIDTHS,
         hu_window=(-200.0, 1000.0), noise_mm=5.0, architecture={}, torch_version=torch.__version__, lib_version="0",
         training={}, accuracy={}, calibration=calibration or {}, intended_use="tests", licence="Apache-2.0",
     )  # fmt: skip

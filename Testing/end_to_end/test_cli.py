@@ -36,7 +36,7 @@ def tiny_bundle(folder: Path, presence_bias: float) -> Bundle:
         version="0.0.1",
         landmarks=(LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT)),
         scales_mm=(4.0, 2.0, 1.0, 0.5),
-        patch_size=16,
+        patch_sizes=(16, 16, 16),
         widths=((4, 8),) * 4,
         hu_window=(-200.0, 1000.0),
         noise_mm=5.0,

@@ -144,7 +144,7 @@ def test_a_correction_becomes_a_model_that_the_module_lists_and_detects_with(wid
     # elsewhere, meanwhile: the command
     widget.exit()
     options = ["--model", "start", "--output", tmp_path / "runs" / "taught", "--steps", 2, "--device", "cpu"]
-    options += ["--styles", "anatomical"]
+    options += ["--styles", "sculpted"]
     done = CliRunner().invoke(finetune_app, [str(word) for word in (folder, *options)])
     assert done.exit_code == 0, done.output
     assert "Listed: taught" in done.output

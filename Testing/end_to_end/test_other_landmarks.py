@@ -34,7 +34,7 @@ def made(tmp_path_factory) -> Path:
     from scene_cases import neck_volume
 
     torch.manual_seed(3)
-    net = MultiScaleLocNet(Architecture(SPECS, widths=((4, 8),) * 4, patch_size=16))
+    net = MultiScaleLocNet(Architecture(SPECS, widths=((4, 8),) * 4, patch_sizes=(16, 16, 16)))
     with torch.no_grad():
         for head in net.presence:
             head.weight.zero_()
@@ -44,7 +44,7 @@ def made(tmp_path_factory) -> Path:
         version="1.0",
         landmarks=SPECS,
         scales_mm=(4.0, 2.0, 1.0, 0.5),
-        patch_size=16,
+        patch_sizes=(16, 16, 16),
         widths=((4, 8),) * 4,
         hu_window=(-200.0, 1000.0),
         noise_mm=5.0,

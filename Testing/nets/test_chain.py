@@ -72,7 +72,7 @@ def test_noise_moves_the_last_crop_only():
 def test_landmarks_are_data():
     three = (LandmarkSpec("hyoid", "H", "hyoid"), *SIDES)
     torch.manual_seed(0)
-    net = MultiScaleLocNet(Architecture(three, widths=((4, 8, 8),) * 4, patch_size=24))
+    net = MultiScaleLocNet(Architecture(three, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24)))
     assert net.channel == [0, 1, 1] and net.flipped == [False, False, True]
     outputs = net(Pyramid(textured_scan(), net.architecture.scales_mm))
     assert outputs[-1].position_lps.shape == (1, 3, 1, 3)
@@ -138,7 +138,7 @@ def test_a_search_goes_on_from_what_the_plain_chain_has_seen_without_looking_twi
 
 
 def test_a_chain_of_two_scales_searches_with_its_coarsest_alone():
-    net = small_net(scales_mm=(4.0, 2.0), widths=((4, 8, 8),) * 2)
+    net = small_net(scales_mm=(4.0, 2.0), widths=((4, 8, 8),) * 2, patch_sizes=(24,))
     pyramid = Pyramid(textured_scan(), net.architecture.scales_mm)
     with torch.no_grad():
         outputs, looks = net.search(pyramid)

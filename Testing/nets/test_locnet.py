@@ -6,7 +6,10 @@ from CarotidLandmarkLib.nets.locnet import (
     AntiAliasedPool,
     LocNet,
     StandardisedConv3d,
+    _Doubling,
+    _halved,
     centre_of_mass,
+    doubled,
     heatmap_covariance,
     heatmap_weights,
 )
@@ -126,3 +129,13 @@ def test_an_odd_extent_changes_nothing_far_from_its_end(pooling):
     whole, odd = (net(part)[0][..., :30] for part in (x, x[..., :69]))
     assert torch.allclose(whole, odd, atol=1e-5)
     assert not torch.allclose(net(x)[0][..., :69], net(x[..., :69])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 6, 8), (1, 1, 2, 2, 2)])
+def test_what_a_gpu_adds_up_is_the_pooling_and_the_up_sampling_of_a_cpu(shape):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(_halved(x, zeros_around=True), AntiAliasedPool()(x))
+    torch.testing.assert_close(_Doubling.apply(x), doubled(x))
+    assert torch.autograd.gradcheck(_Doubling.apply, x)
+    assert torch.autograd.gradcheck(AntiAliasedPool(), x)

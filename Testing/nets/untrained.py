@@ -12,7 +12,7 @@ SIDES = (LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifu
 
 def small_net(seed=0, **options):
     torch.manual_seed(seed)
-    options = {"widths": ((4, 8, 8),) * 4, "patch_size": 24, **options}
+    options = {"widths": ((4, 8, 8),) * 4, "patch_sizes": (24,) * 3, **options}
     return MultiScaleLocNet(Architecture(SIDES, **options)).eval()
 
 

@@ -73,7 +73,7 @@ class FirstGradients(pl.Callback):
 def main(processes: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    architecture = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_size=24, noise_mm=2.0)
+    architecture = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24), noise_mm=2.0)
     # The presence head without weight, as in the paper, and nets tied for a part of the run, as in ours.
     objective = Objective(tied_until=0.5, presence_weight=0.0)
     module = ChainModule(

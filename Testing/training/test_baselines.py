@@ -275,8 +275,8 @@ def test_every_scale_that_is_trained_in_steps_has_a_learning_rate_that_falls():
 
 def test_our_finer_nets_look_at_less_than_the_papers():
     protocol = Protocol(cases=1, steps=1, chain_widths=(2, 4), our_widths=((2, 4), (2, 4)))
-    sizes = {key: module_of(key, protocol).architecture.patch_size for key in ("noise", "ours")}
-    assert sizes == {"noise": 56, "ours": 32}
+    sizes = {key: module_of(key, protocol).architecture.patch_sizes for key in ("noise", "ours")}
+    assert sizes == {"noise": (56,) * 3, "ours": (32,) * 3}
 
 
 def test_the_protocols_that_come_with_the_program_can_be_read():

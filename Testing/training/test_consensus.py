@@ -36,7 +36,7 @@ def test_training_evaluation_and_the_report_use_the_same_consensus(dataset, make
     assert consensus(list(reading.said.values()), NAMES) == expected
     outcomes = outcomes_of(dataset, dataset.case("c1"), make_detection())
     assert {outcome.landmark: outcome.truth_lps for outcome in outcomes} == expected
-    scan = UnseenCases(CaseBatches(dataset, "train", 1, NAMES))[0]
+    scan = UnseenCases(CaseBatches(dataset, "train", 1, NAMES, {}))[0]
     assert scan.present.tolist() == [[True, False]]
     assert scan.landmarks_lps[0, 0].tolist() == pytest.approx(expected[LEFT])
     assert np.isnan(scan.landmarks_lps[0, 1].numpy()).all()

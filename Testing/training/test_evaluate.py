@@ -39,7 +39,7 @@ def few_resamples(monkeypatch):
 def bundle(tmp_path_factory) -> Bundle:
     """A chain of small untrained nets that calls both landmarks present."""
     metadata = BundleMetadata(
-        name="tiny", version="0.1", landmarks=LANDMARKS, scales_mm=(4.0, 2.0, 1.0, 0.5), patch_size=16,
+        name="tiny", version="0.1", landmarks=LANDMARKS, scales_mm=(4.0, 2.0, 1.0, 0.5), patch_sizes=(16, 16, 16),
         widths=((2, 4),) * 4, hu_window=(-200.0, 1000.0), noise_mm=5.0,
         architecture={"mirrored": True, "mode_window_mm": None}, torch_version=torch.__version__,
         lib_version="0.1.0", training={}, accuracy={}, calibration=calibration(**{"0.5": 1.6, "0.8": 2.4}),

@@ -56,7 +56,7 @@ def user(tmp_path, monkeypatch):
 def save_start(folder, presence: float) -> Bundle:
     """Small untrained nets, the same ones always; ``presence`` is the log-odds that they give to every landmark."""
     metadata = BundleMetadata(
-        name=folder.name, version="0.1", landmarks=LANDMARKS, scales_mm=(4.0, 2.0, 1.0, 0.5), patch_size=16,
+        name=folder.name, version="0.1", landmarks=LANDMARKS, scales_mm=(4.0, 2.0, 1.0, 0.5), patch_sizes=(16, 16, 16),
         widths=((2, 4),) * 4, hu_window=(-200.0, 1000.0), noise_mm=5.0, architecture={"mirrored": True},
         torch_version=torch.__version__, lib_version="0.1.0", training={}, accuracy={}, calibration={},
         intended_use="Tests.", licence="Apache-2.0",
@@ -102,7 +102,7 @@ def dataset(tmp_path, sure) -> Dataset:
 def run(dataset, start, output, *options, steps=2):
     arguments = [
         dataset.path, "--model", start.path, "--output", output, "--steps", steps, "--device", "cpu",
-        "--styles", "anatomical", *options,
+        "--styles", "sculpted", *options,
     ]  # fmt: skip
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
@@ -182,7 +182,7 @@ def test_the_bar_tells_how_far_the_training_is(dataset, doubtful, tmp_path):
         yield lambda words, share: told.append((words, share))
 
     settings = Settings("cpu", passes=PASSES)
-    finetune.finetune(dataset.path, doubtful, tmp_path / "told", 2, settings, names=("anatomical",), bar=bar)
+    finetune.finetune(dataset.path, doubtful, tmp_path / "told", 2, settings, names=("sculpted",), bar=bar)
     training = [each for each in told if each[0].startswith("training")]
     assert training == [(f"training, step {n} of 2", n / 2) for n in range(3)]
     assert told.index(training[0]) > 0 and told[-1] not in training  # cases before and after
@@ -329,8 +329,8 @@ class TestStartingFromAModel:
         assert ChainModule(Architecture.of(sure.metadata), start_from=sure.path).architecture == module.architecture
 
     def test_another_architecture_is_refused_by_what_differs(self, sure):
-        other = replace(Architecture.of(sure.metadata), patch_size=24, noise_mm=2.0)
-        with pytest.raises(ValueError, match="The model sure differs in patch_size, noise_mm;"):
+        other = replace(Architecture.of(sure.metadata), patch_sizes=(24, 24, 24), noise_mm=2.0)
+        with pytest.raises(ValueError, match="The model sure differs in patch_sizes, noise_mm;"):
             ChainModule(other, start_from=sure.path)
 
     def test_nets_that_have_learnt_apart_are_not_tied(self, sure):
@@ -351,7 +351,7 @@ def test_a_case_is_cut_where_its_annotation_is_and_seen_whole(tmp_path):
     affine[:3, 3] = -63.0
     made = Dataset.create(tmp_path / "balls", [LEFT, RIGHT])
     annotate(made, made.add_case(Volume((array - 1000).astype(np.int16), affine, "balls"), split="train"), points)
-    batch = CaseBatches(made, "train", 1, [LEFT, RIGHT], seed=3).batch(5)
+    batch = CaseBatches(made, "train", 1, [LEFT, RIGHT], {2.0: 72, 1.0: 72, 0.5: 64}, seed=3).batch(5)
     assert batch.landmarks_lps[0].tolist() == [pytest.approx(points[LEFT]), pytest.approx(points[RIGHT])]
 
     def brightest(values: torch.Tensor, origin: torch.Tensor, spacing: float) -> list[float]:

@@ -20,7 +20,7 @@ SIDES = (LandmarkSpec("left_ball", "L", "right_ball"), LandmarkSpec("right_ball"
 
 
 def module(**objective):
-    architecture = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_size=24, noise_mm=2.0)
+    architecture = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24), noise_mm=2.0)
     objective = Objective(**objective)
     return ChainModule(architecture, objective, learning_rate=5e-3, warmup_steps=1, decay=False, epoch_steps=1)
 
@@ -108,7 +108,7 @@ def test_gains_learn_faster_than_weights_and_a_plain_net_at_one_rate():
 def test_a_run_says_what_it_trained(tmp_path):
     trainer(tmp_path, 1, callbacks=[saving(tmp_path / "checkpoints")]).fit(module(), BallData())
     architecture, state, training = read_run(tmp_path)
-    assert architecture.patch_size == 24 and architecture.landmarks == SIDES
+    assert architecture.patch_sizes == (24, 24, 24) and architecture.landmarks == SIDES
     assert training["steps"] == 1
     module().net.load_state_dict(state)
 

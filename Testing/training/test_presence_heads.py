@@ -10,7 +10,7 @@ from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 
 SIDES = (LandmarkSpec("left", "L", "right"), LandmarkSpec("right", "R", "left"))
-SMALL = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_size=24)
+SMALL = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24))
 
 
 @pytest.fixture(scope="module")

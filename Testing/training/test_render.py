@@ -113,28 +113,6 @@ def test_later_parts_cover_earlier_ones_even_when_the_earlier_fill_whole_blocks(
     assert bool((turned[r < 24] == 300).all())
 
 
-def test_bone_has_a_cortex_of_the_given_thickness_over_its_marrow():
-    grid = Grid.aligned(torch.zeros(3), 0.5, (80, 80, 80))
-    bone = [Part("bone", 1200.0, core_hu=250.0, shell_mm=2.0)]
-    hu = paint([air(grid)], [grid], Cones.empty(), ball((0, 0, 0), 15.0), bone)[0]
-    r = grid.points().norm(dim=-1)
-    assert bool((hu[r < 12.4] == 250).all())
-    assert bool((hu[(r > 13.6) & (r < 14.4)] == 1200).all())
-
-
-def test_blending_fills_the_notch_between_two_shapes_of_one_part_and_nothing_far_away():
-    grid = Grid.aligned(torch.zeros(3), 0.5, (40, 40, 60))
-    two = ball((-5.5, 0, 0), 5.0).concat(ball((5.5, 0, 0), 5.0))
-    sharp, round_ = (
-        paint([air(grid)], [grid], Cones.empty(), two, [Part("p", 0.0, blend_mm=b)])[0] for b in (0.0, 6.0)
-    )
-    points = grid.points()
-    notch = points.norm(dim=-1) < 0.5
-    assert bool((sharp[notch] == -1000).all()) and bool((round_[notch] > -600).all())
-    far = points[..., 0].abs() > 9.5
-    assert float((sharp - round_)[far].abs().max()) < 250
-
-
 def test_the_same_scene_on_two_grids_in_one_call_is_the_same_as_in_two_calls():
     cones, ellipsoids = scene(3)
     grids = [oblique(1, 0.8, (30, 33, 29)), Grid.aligned(torch.tensor([4.0, 0, 2]), 2.0, (25, 17, 40))]

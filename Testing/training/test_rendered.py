@@ -1,12 +1,13 @@
 """Rendered batches on disk: the same as rendered anew, found by the next run, and never mixed up."""
 
 import torch
+from carotid_training.necks.styles import Styles
 from carotid_training.rendered import RenderedBatches
-from carotid_training.stream import COARSE_MM, NeckStream
+from carotid_training.stream import NeckStream
 
 
 def stream(**options):
-    return NeckStream(2, weights={"anatomical": 1.0}, scales=(COARSE_MM,), **options)
+    return NeckStream(2, weights={"sculpted": 1.0}, **options)
 
 
 def test_a_batch_read_back_is_the_batch_that_was_rendered(tmp_path):
@@ -26,12 +27,16 @@ def test_the_next_run_finds_what_this_one_rendered(tmp_path, monkeypatch):
 
 
 def test_another_seed_split_or_style_has_files_of_its_own(tmp_path):
+    background = tmp_path / "ct.npz"
+    background.touch()
+    tissue = {"styles": Styles([background])}
     streams = [
         stream(),
         stream(base_seed=1),
         stream(split="validation"),
-        NeckStream(2, weights={"sculpted": 1.0}, scales=(COARSE_MM,)),
-        NeckStream(2, weights={"anatomical": 1.0}, scales=(COARSE_MM, 2.0)),
-        NeckStream(1, weights={"anatomical": 1.0}, scales=(COARSE_MM,)),
+        NeckStream(2, weights={"painted": 1.0}, **tissue),
+        NeckStream(2, weights={"recoloured": 1.0}, **tissue),
+        NeckStream(2, weights={"sculpted": 1.0}, box_sizes={2.0: 16}),
+        NeckStream(1, weights={"sculpted": 1.0}),
     ]
     assert len({RenderedBatches(s, tmp_path).folder for s in streams}) == len(streams)

@@ -66,7 +66,7 @@ def test_the_truth_is_on_its_marker_at_every_scale():
 def test_a_box_is_around_its_landmark_and_not_exactly_centred():
     shifts = []
     for index in range(3):
-        batch = stream(scales=(4.0, 1.0)).batch(index)
+        batch = stream(box_sizes={1.0: SMALL[1.0]}).batch(index)
         middle = batch.box_origins_lps[1.0] + (SMALL[1.0] - 1) / 2
         shifts.append((batch.landmarks_lps - middle)[batch.present])
     shifts = torch.cat(shifts)
@@ -77,7 +77,7 @@ def test_a_box_is_around_its_landmark_and_not_exactly_centred():
 def test_absent_landmarks_have_no_place_but_a_box_inside_the_scan():
     seen = set()
     for index in range(12):
-        batch = stream(scales=(4.0, 2.0)).batch(index)
+        batch = stream(box_sizes={2.0: SMALL[2.0]}).batch(index)
         assert torch.equal(batch.present, ~batch.landmarks_lps.isnan().any(dim=-1))
         for neck, side in itertools.product(range(4), range(2)):
             reason = batch.absent_because[neck][side]
@@ -97,19 +97,19 @@ def test_the_same_number_gives_the_same_batch_and_another_one_does_not():
 
 
 def test_the_coarse_view_is_the_same_when_rendered_alone():
-    assert torch.equal(stream(scales=(4.0,)).batch(2).coarse, stream().batch(2).coarse)
+    assert torch.equal(stream(box_sizes={}).batch(2).coarse, stream().batch(2).coarse)
 
 
 def test_workers_and_processes_together_give_every_batch_once_from_the_start():
     indices = []
     for rank in range(2):
-        loader = DataLoader(stream(scales=(4.0,), start=10, rank=rank, world_size=2), batch_size=None, num_workers=2)
+        loader = DataLoader(stream(box_sizes={}, start=10, rank=rank, world_size=2), batch_size=None, num_workers=2)
         indices += [batch.index for batch in itertools.islice(loader, 4)]
     assert sorted(indices) == list(range(10, 18))
 
 
 def test_outside_the_scan_is_air_and_the_lattice_suits_three_poolings():
-    batch = stream(scales=(4.0,)).batch(0)
+    batch = stream(box_sizes={}).batch(0)
     assert all(n % 8 == 0 for n in batch.coarse.shape[2:])
     assert batch.coarse.dtype == torch.float16
     assert batch.coarse.min() == AIR_HU

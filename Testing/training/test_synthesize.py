@@ -31,6 +31,9 @@ class StandInStyles:
     def check(self, names, randomised=True):
         assert set(names) <= set(self.available)
 
+    def check_splits(self, splits):
+        pass
+
     def open(self):
         pass
 
@@ -137,7 +140,7 @@ def test_an_interrupted_cohort_goes_on_to_the_same_result(tmp_path):
 
 def test_another_cohort_is_not_mixed_in(tmp_path):
     make(tmp_path / "cohort", cases=1, seed=1)
-    with pytest.raises(DatasetError, match="another seed"):
+    with pytest.raises(DatasetError, match="another generator, seed"):
         make(tmp_path / "cohort", cases=1, seed=2)
 
 
@@ -186,21 +189,34 @@ def test_a_wrong_request_ends_with_one_sentence(tmp_path, capsys):
 def test_the_recipe_is_kept_with_the_cohort(tmp_path):
     make(tmp_path / "cohort", cases=1, seed=3)
     recipe = json.loads((tmp_path / "cohort" / "cohort.json").read_text())
-    assert recipe == {"seed": 3, "styles": {"stand-in": 1.0}, "randomised": False, "tissue": []}
-    with pytest.raises(DatasetError, match="another seed, styles, mixture"):
+    own = {"generator": seeds.GENERATOR, "seed": 3, "styles": {"stand-in": 1.0}, "randomised": False, "tissue": []}
+    assert recipe == own
+    with pytest.raises(DatasetError, match="another generator, seed, styles, mixture"):
         make(tmp_path / "cohort", cases=1, seed=3, randomised=True)
     with pytest.raises(DatasetError, match="shift"):
         make(tmp_path / "cohort", cases=1, seed=3, shift="noise")
 
 
+def test_a_cohort_of_another_generator_is_not_gone_on_with(tmp_path):
+    make(tmp_path / "cohort", cases=1)
+    path = tmp_path / "cohort" / "cohort.json"
+    recipe = json.loads(path.read_text())
+    for earlier in ({"generator": seeds.GENERATOR - 1}, {"generator": None}):
+        # The first generator did not write its number.
+        path.write_text(json.dumps({name: value for name, value in (recipe | earlier).items() if value is not None}))
+        with pytest.raises(DatasetError, match="another generator"):
+            make(tmp_path / "cohort", cases=2)
+    assert len(Dataset.open(tmp_path / "cohort").case_ids()) == 1
+
+
 def test_a_cohort_is_of_patients_unless_randomised_necks_are_asked_for():
-    patients, mixture = (cohort.draw_cohort(8, 1, Styles(), {"anatomical": 1.0}, wilder) for wilder in (False, True))
+    patients, mixture = (cohort.draw_cohort(8, 1, Styles(), {"sculpted": 1.0}, wilder) for wilder in (False, True))
     assert not any(row["neck_wild"] for row in patients)
     assert any(row["neck_wild"] for row in mixture)
     # The dice stay in step: where the mixture holds a patient, the cohort holds one with the same scan and disease.
     for alone, mixed in zip(patients, mixture, strict=True):
         assert alone["in_plane_mm"] == mixed["in_plane_mm"]
-        keys = ("neck_age", "neck_arterial_hu", "neck_left_disease", "neck_right_disease")
+        keys = ("neck_fat_mm", "neck_arterial_hu", "neck_left_disease", "neck_right_disease")
         assert mixed["neck_wild"] or all(alone[key] == mixed[key] for key in keys)
     assert sculpted.draw(3).facts["randomised"] and not sculpted.draw(3, randomised=False).facts["randomised"]
 
@@ -215,7 +231,7 @@ def test_a_cohort_of_patients_has_no_phantoms_and_no_style_that_is_randomised_by
     background = tmp_path / "ct.npz"
     background.touch()
     styles = Styles([background])
-    assert styles.patient_like == ["anatomical", "sculpted", "painted"]
+    assert styles.patient_like == ["sculpted", "painted"]
     with pytest.raises(ValueError, match="--randomised"):
         synthesize.synthesize(1, 1, tmp_path / "cohort", styles, {"recoloured": 1.0})
     assert not (tmp_path / "cohort").exists()

@@ -16,7 +16,7 @@ SIDES = (
 
 @pytest.fixture(scope="module")
 def scan():
-    return UnseenNecks(2, 0, Styles(), ["anatomical"])[1]
+    return UnseenNecks(2, 0, Styles(), ["sculpted"])[1]
 
 
 def test_a_patch_shows_what_the_whole_scan_shows_there(scan):
@@ -30,15 +30,15 @@ def test_a_patch_shows_what_the_whole_scan_shows_there(scan):
 
 def test_a_training_measures_itself_on_patients_like_those_of_a_cohort():
     class Every(Styles):
-        available = property(lambda self: ["anatomical", "recoloured"])
+        available = property(lambda self: ["sculpted", "recoloured"])
 
-    assert UnseenNecks(1, 0, Every(), ["recoloured", "anatomical"]).names == ["anatomical"]
-    necks = UnseenNecks(6, 0, Styles(), ["anatomical"])
+    assert UnseenNecks(1, 0, Every(), ["recoloured", "sculpted"]).names == ["sculpted"]
+    necks = UnseenNecks(6, 0, Styles(), ["sculpted"])
     assert not any(necks[n].view.sample.neck.facts["wild"] for n in range(6))
 
 
 def test_the_chain_looks_where_it_points_and_is_not_led_back_to_the_truth(scan):
-    chain = ChainModule(Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_size=24), seed=3)
+    chain = ChainModule(Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24)), seed=3)
     with torch.no_grad():
         outputs, presence = chain.predict(scan)
     assert presence.shape == (1, 2)
@@ -52,7 +52,7 @@ def test_the_chain_looks_where_it_points_and_is_not_led_back_to_the_truth(scan):
 
 
 def test_every_finer_net_is_measured_where_its_patch_holds_the_landmark(scan):
-    chain = ChainModule(Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_size=24), seed=3)
+    chain = ChainModule(Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24)), seed=3)
     with torch.no_grad():
         near, again = chain.near_truth(scan), chain.near_truth(scan)
     assert [output.scale_mm for output in near] == [2.0, 1.0, 0.5]

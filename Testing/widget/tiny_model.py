@@ -35,7 +35,7 @@ def save_tiny_model(
         version="1.0",
         landmarks=landmarks,
         scales_mm=architecture.scales_mm,
-        patch_size=architecture.patch_size,
+        patch_sizes=architecture.patch_sizes,
         widths=widths,
         hu_window=architecture.hu_window,
         noise_mm=architecture.noise_mm,

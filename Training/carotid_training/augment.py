@@ -20,7 +20,8 @@ class Augmentation:
 
     rotation_degrees per axis, scale and shear as shares, shift_mm, mirror_share; gain and offset_hu of everything above
     fat, noise_hu (sd at 0.5 mm; coarser views average it). coarse_window: voxels (k, j, i) of the coarse view
-    that a step sees, somewhere around the landmarks: the arch-to-vertex scan whole would cost seven times as much.
+    that a step sees at most, somewhere around the landmarks (the arch-to-vertex scan whole would cost seven times as
+    much), and at least half as many along the body, for short scans are scans, too.
     """
 
     rotation_degrees: float = 12.0
@@ -85,7 +86,8 @@ def draw_window(
     middles_lps [B, 3] and shape (k, j, i): the whole views. The window holds every landmark (truth_lps [B, L, 3],
     NaN if absent) and lies inside the view where that is possible.
     """
-    k, j, i = (min(size, limit) for size, limit in zip(shape, how.coarse_window, strict=True))
+    length = how.coarse_window[0] - 8 * int(torch.randint(how.coarse_window[0] // 16 + 1, (), generator=generator))
+    k, j, i = (min(size, limit) for size, limit in zip(shape, (length, *how.coarse_window[1:]), strict=True))
     half = torch.tensor([i, j, k], device=middles_lps.device) * COARSE_MM / 2
     room = torch.tensor([shape[2] - i, shape[1] - j, shape[0] - k], device=middles_lps.device) * COARSE_MM / 2
     u = (2 * torch.rand(middles_lps.shape, generator=generator) - 1).to(middles_lps.device)

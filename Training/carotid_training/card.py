@@ -26,7 +26,7 @@ has become two separate lumens, the midpoint of the wall between them.
 
 ## How it works
 
-A chain of Loc-Nets at {{ m.scales_mm | join(", ") }} mm (Ma, Gupta, Sabuncu, ISBI 2020); patches of {{ m.patch_size }} voxels a
+A chain of Loc-Nets at {{ m.scales_mm | join(", ") }} mm (Ma, Gupta, Sabuncu, ISBI 2020); patches of {{ m.patch_sizes | join(", ") }} voxels a
 side, HU window {{ m.hu_window[0] }} to {{ m.hu_window[1] }}, noise of up to {{ m.noise_mm }} mm per axis at the last scale.
 At test the scale before the last looks from several places, twice: from the strongest modes of the coarsest heatmap and from
 what the scales between found. The look with the highest peak is taken; the odds of the others are in its region. All that is

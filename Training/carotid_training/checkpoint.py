@@ -21,8 +21,7 @@ def read_run(run: Path) -> tuple[Architecture, dict[str, torch.Tensor], dict[str
     file = run if run.is_file() else last_checkpoint(run)
     if file is None:
         raise ValueError(f"{run} holds no checkpoint last.ckpt; give the run directory of carotid-train fit.")
-    # Our own checkpoint, written by our own trainer: the file holds configuration objects beside tensors.
-    checkpoint = torch.load(file, map_location="cpu", weights_only=False)
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     state = {
         key.removeprefix("net."): value.float()
         for key, value in checkpoint["state_dict"].items()

@@ -14,6 +14,7 @@ USAGE = """carotid-train: digital necks, training, evaluation and export of Caro
   carotid-train evaluate BUNDLE DATASET                      error, calibration and presence on annotated cases
   carotid-train export RUN --calibrate DATASET               a model bundle from a training run
   carotid-train synthesize --cases N --seed S --output DIR   a cohort of digital necks on disk
+  carotid-train backgrounds FOLDER --output DIR              unenhanced CTs analysed once, for necks of real tissue
   carotid-train table1 COHORT --output DIR                   Table 1 of the paper, all methods trained side by side
 """
 
@@ -26,7 +27,7 @@ def main() -> None:
         from .fit import fit
 
         fit(arguments)
-    elif command in ("finetune", "curve", "evaluate", "export", "synthesize", "table1"):
+    elif command in ("finetune", "curve", "evaluate", "export", "synthesize", "backgrounds", "table1"):
         from importlib import import_module
 
         import typer

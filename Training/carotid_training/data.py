@@ -14,37 +14,46 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.dataset import Dataset as CaseFolder
+from CarotidLandmarkLib.nets.chain import Architecture
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from .disk import CaseBatches
 from .necks.styles import Styles
 from .rendered import RenderedBatches
-from .stream import BOX_SIZES, COARSE_MM, NeckStream, SampleBatch
+from .stream import NeckStream, SampleBatch, box_sizes_of, joined
 from .validation import UnseenCases, UnseenNecks, UnseenScan
 
-# Rendered batches that a worker keeps for another turn: 9 MB each with boxes, so 3.5 GB where memory holds them.
-POOL = 384
+# Rendered necks that a worker keeps for another turn: 4 MB each with boxes, so 3 GB where memory holds them.
+POOL = 768
 # It starts with so many, rendered when they are first drawn: the first steps see necks as various as the last.
 POOL_START = 63
 
 
 class Pool(IterableDataset):
-    """A stream whose every batch is used ``times`` times on average, for augmentation to make the difference.
+    """Batches of ``batch_size`` necks out of a pool in which every neck is used ``times`` times on average.
 
-    Rendering a neck costs a CPU several times a training step. Every ``times`` steps a new batch joins the pool of the
-    last ``size``, and the steps between draw from it at random: necks come back far apart. (Sixteen at a time, eight
-    turns each, were learnt by heart: the loss jumped at every fresh sixteen.) Batch n is a function of n alone.
-    The pool is in memory, or in the folder ``kept`` on disk, where the next run finds it.
+    Rendering a neck costs a CPU several times a training step, so augmentation makes the difference between its uses.
+    Every ``times``-th neck of the batches is a new one, and the others are drawn at random from the last ``size``:
+    necks come back far apart, and in other company. (Sixteen at a time, eight turns each, were learnt by heart: the
+    loss jumped at every fresh sixteen.) Batch n is a function of n alone. The pool is in memory, or in the folder
+    ``kept`` on disk, where the next run finds it.
     """
 
     def __init__(
-        self, stream: NeckStream, times: int, size: int = POOL, first: int = POOL_START, kept: Path | None = None
+        self,
+        stream: NeckStream,
+        batch_size: int,
+        times: int,
+        size: int = POOL,
+        first: int = POOL_START,
+        kept: Path | None = None,
     ):
-        """``first``: how many batches the pool begins with."""
+        """``stream``: of single necks. ``first``: how many necks the pool begins with."""
         super().__init__()
-        self.stream, self.times, self.size, self.first, self.kept = stream, times, size, first, kept
+        assert stream.batch_size == 1
+        self.stream, self.batch_size, self.times, self.size, self.first = stream, batch_size, times, size, first
+        self.kept = kept
 
     def __iter__(self) -> Iterator[SampleBatch]:
         stream, worker = self.stream, get_worker_info()
@@ -56,13 +65,14 @@ class Pool(IterableDataset):
             rendered = lru_cache(maxsize=self.size)(stream.batch)
         # start, rank and world size count training steps; each worker of each process has a pool of its own.
         for step in count(stream.start // stream.world_size + worker_id, workers):
-            number = pool_number(step // workers, self.times, self.size, self.first)
-            own = (number * workers + worker_id) * stream.world_size + stream.rank
-            yield replace(rendered(own), index=step)
+            uses = range(step // workers * self.batch_size, (step // workers + 1) * self.batch_size)
+            numbers = [pool_number(use, self.times, self.size, self.first) for use in uses]
+            own = [(number * workers + worker_id) * stream.world_size + stream.rank for number in numbers]
+            yield joined([rendered(number) for number in own], step)
 
 
 def pool_number(turn: int, times: int, size: int, first: int) -> int:
-    """Which batch of a worker's pool its ``turn``-th step uses."""
+    """Which neck of a worker's pool the ``turn``-th place in its batches is filled with."""
     if times == 1:
         return turn
     newest = turn // times + first
@@ -74,20 +84,20 @@ def pool_number(turn: int, times: int, size: int, first: int) -> int:
 class NecksData(pl.LightningDataModule):
     """Training batches as {"necks", "coarse", "cases"}, each when its batch size is above zero.
 
-    necks: digital necks at all scales or at ``neck_scales``, the coarsest of them all; coarse: digital necks at 4 mm
-    only, for the coarsest net; cases: annotated cases of the training split of ``dataset``. The mix is the ratio of
-    the batch sizes. Validation: the dataset's validation cases if there is a dataset and no digital necks are asked
-    for, else ``validation_necks`` unseen necks. Every rendered batch is used ``reuse`` times, out of a pool of ``pool``
-    batches that begins with ``pool_start``; ``rendered``: a folder that keeps them for later runs. ``styles``: style ->
-    weight; ``backgrounds``: CT files for the styles that need real tissue; ``render_device``: cuda renders in the main
-    process (then use workers: 0).
+    necks: digital necks at all scales of ``architecture``, or at the ``neck_depth`` coarsest of them; coarse: digital
+    necks at 4 mm only, for the coarsest net; cases: annotated cases of the training split of ``dataset``. The mix is
+    the ratio of the batch sizes. Validation: the dataset's validation cases if there is a dataset and no digital necks
+    are asked for, else ``validation_necks`` unseen necks. Every rendered neck is used ``reuse`` times, out of a pool of
+    ``pool`` necks that begins with ``pool_start``; ``rendered``: a folder that keeps them for later runs. ``styles``:
+    style -> weight; ``backgrounds``: CT files, or folders of them, for the styles that need real tissue. Each of the
+    ``workers`` of a stream yields ``prefetch`` batches in advance, for a GPU that waits for none. ``render_device``: cuda renders in the main process (then use workers: 0).
     """
 
     def __init__(
         self,
-        landmarks: tuple[LandmarkSpec, ...],
+        architecture: Architecture,
         necks_per_step: int = 4,
-        neck_scales: tuple[float, ...] = (COARSE_MM, *BOX_SIZES),
+        neck_depth: int | None = None,
         coarse_per_step: int = 0,
         cases_per_step: int = 0,
         dataset: Path | None = None,
@@ -99,6 +109,7 @@ class NecksData(pl.LightningDataModule):
         pool_start: int = POOL_START,
         rendered: Path | None = None,
         workers: int = 1,
+        prefetch: int = 2,
         render_device: str = "cpu",
         validation_necks: int = 32,
     ):
@@ -107,12 +118,12 @@ class NecksData(pl.LightningDataModule):
             raise ValueError("cases_per_step is above zero but no dataset is given; set data.dataset to its folder.")
         if not necks_per_step + coarse_per_step + cases_per_step:
             raise ValueError("Nothing to train on; set necks_per_step, coarse_per_step or cases_per_step above zero.")
-        self.landmarks = landmarks
+        self.landmarks, self.box_sizes = architecture.landmarks, box_sizes_of(architecture)
         self.necks_per_step, self.coarse_per_step, self.cases_per_step = necks_per_step, coarse_per_step, cases_per_step
         self.dataset, self.seed = dataset, seed
         self.reuse: dict[str, Any] = {"times": reuse, "size": pool, "first": pool_start, "kept": rendered}
-        self.workers, self.render_device = workers, render_device
-        self.neck_scales = neck_scales
+        self.workers, self.prefetch, self.render_device = workers, prefetch, render_device
+        self.neck_depth = neck_depth
         self.styles = Styles([str(path) for path in backgrounds or ()])
         self.weights = styles or dict.fromkeys(self.styles.available, 1.0)
         self.styles.check(list(self.weights))
@@ -135,12 +146,15 @@ class NecksData(pl.LightningDataModule):
         }
         loaders: dict[str, DataLoader] = {}
         if self.necks_per_step:
-            necks = NeckStream(self.necks_per_step, **neck, **every, scales=self.neck_scales)
-            loaders["necks"] = self._loader(Pool(necks, **self.reuse))
+            depth = None if self.neck_depth is None else self.neck_depth - 1
+            boxes = dict(list(self.box_sizes.items())[:depth])
+            necks = NeckStream(1, **neck, **every, box_sizes=boxes)
+            loaders["necks"] = self._loader(Pool(necks, self.necks_per_step, **self.reuse))
         if self.coarse_per_step:
             # Other necks than the full stream's: the seed space of the base seed after this one.
-            coarse = {**neck, "base_seed": (self.seed + 1) % 256, "scales": (COARSE_MM,)}
-            loaders["coarse"] = self._loader(Pool(NeckStream(self.coarse_per_step, **coarse, **every), **self.reuse))
+            coarse = {**neck, "base_seed": (self.seed + 1) % 256}
+            necks = NeckStream(1, **coarse, **every)
+            loaders["coarse"] = self._loader(Pool(necks, self.coarse_per_step, **self.reuse))
         if self.cases_per_step:
             loaders["cases"] = self._loader(self._cases("train", **every))
         return loaders
@@ -176,7 +190,8 @@ class NecksData(pl.LightningDataModule):
     def _cases(self, split: str, **every: int) -> CaseBatches:
         assert self.dataset is not None
         names = [landmark.name for landmark in self.landmarks]
-        return CaseBatches(CaseFolder.open(self.dataset), split, max(1, self.cases_per_step), names, self.seed, **every)
+        dataset, size = CaseFolder.open(self.dataset), max(1, self.cases_per_step)
+        return CaseBatches(dataset, split, size, names, self.box_sizes, self.seed, **every)
 
     def _loader(self, source: Iterable) -> DataLoader:
         workers = 0 if self.render_device != "cpu" else self.workers
@@ -186,8 +201,10 @@ class NecksData(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=False,
             # 16, with workers that yield less, waited for data 0.5 % of the time, not 18, but trained 9 % slower.
-            prefetch_factor=2 if workers else None,
+            prefetch_factor=self.prefetch if workers else None,
             worker_init_fn=in_the_background if workers else None,
+            # A process that is forked after CUDA has begun can not make an optimiser, and placing vessels takes one.
+            multiprocessing_context="spawn" if workers and torch.cuda.is_available() else None,
         )
 
 
@@ -203,6 +220,7 @@ def dataset_sha256(dataset: CaseFolder) -> str:
 
 def in_the_background(worker: int) -> None:
     """One thread, and it yields: a training thread that waits for its neighbour spins (4.2 s a step instead of 1.6)."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(1)
     if hasattr(os, "nice"):
         os.nice(10)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from .protocol import uniform
-from .stream import ABSENT_JITTER_MM, BOX_SIZES, COARSE_MM, COARSE_MULTIPLE, JITTER_VOXELS, SampleBatch, turns
+from .stream import ABSENT_JITTER_MM, COARSE_MM, COARSE_MULTIPLE, JITTER_VOXELS, SampleBatch, joined, turns
 
 CACHE_VARIABLE = "CAROTID_CACHE"
 
@@ -36,18 +36,21 @@ class CaseBatches(IterableDataset):
         split: str,
         batch_size: int,
         names: Sequence[str],
+        box_sizes: Mapping[float, int],
         seed: int = 0,
         start: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ):
-        """``names``: the landmarks, in the net's order. Raises DatasetError where no case of the split is annotated."""
+        """``names``: the landmarks, in the net's order; ``box_sizes``: scale (mm) -> voxels along a side of its boxes
+        (`stream.box_sizes_of`). Raises DatasetError where no case of the split is annotated."""
         super().__init__()
         cases = (dataset.case(case_id) for case_id in dataset.case_ids())
         self.cases = [case for case in cases if case.split == split and case.annotators()]
         if not self.cases:
             raise DatasetError(f"{dataset.path.name} has no annotated case in the split '{split}'; annotate one.")
         self.names, self.batch_size, self.seed = tuple(names), batch_size, seed
+        self.box_sizes = dict(box_sizes)
         self.start, self.rank, self.world_size = start, rank, world_size
 
     def __iter__(self) -> Iterator[SampleBatch]:
@@ -63,7 +66,7 @@ class CaseBatches(IterableDataset):
         order = torch.randperm(len(self.cases), generator=torch.Generator().manual_seed(self.seed + turn))
         return self.cases[int(order[place])]
 
-    def sample(self, case: Case, number: int) -> _Sample:
+    def sample(self, case: Case, number: int) -> SampleBatch:
         """The whole scan at 4 mm and boxes around its landmarks, off their middles as a function of (seed, number).
 
         Raises DatasetError, VolumeError.
@@ -74,48 +77,31 @@ class CaseBatches(IterableDataset):
         places = torch.where(present[:, None], truth, middle)
         u = uniform(torch.Generator().manual_seed(self.seed * 1_000_003 + number))
         boxes, origins = {}, {}
-        for scale, size in BOX_SIZES.items():
+        for scale, size in self.box_sizes.items():
             reach = torch.where(present, JITTER_VOXELS * scale, ABSENT_JITTER_MM)[:, None]
             shift = reach * torch.tensor([[u(-1, 1) for _ in range(3)] for _ in self.names], dtype=torch.float64)
             centres = (places + shift).float()
-            boxes[scale] = pyramid.patches(scale, centres[None, :, None], size)[0, :, 0] + AIR_HU
-            origins[scale] = centres - (size - 1) / 2 * scale
+            boxes[scale] = (pyramid.patches(scale, centres[None, :, None], size)[:, :, 0] + AIR_HU).half()
+            origins[scale] = (centres - (size - 1) / 2 * scale)[None]
         coarse, centre = pyramid.whole(COARSE_MM, COARSE_MULTIPLE)
         last = torch.tensor([n - 1 for n in coarse.shape[:1:-1]])
-        return _Sample(coarse[0] + AIR_HU, centre[0] - last * COARSE_MM / 2, boxes, origins, truth.float(), present)
+        return SampleBatch(
+            index=number,
+            coarse=(coarse + AIR_HU).half(),
+            coarse_origin_lps=centre - last * COARSE_MM / 2,
+            boxes=boxes,
+            box_origins_lps=origins,
+            landmarks_lps=truth.float()[None],
+            present=present[None],
+            seeds=(number,),
+            styles=("case",),
+            absent_because=(("",) * len(self.names),),
+        )
 
     def truth(self, case: Case) -> Tensor:
         """The annotators' consensus: [L, 3] float64 LPS mm, NaN where missing."""
         points = consensus([case.annotation(annotator).points for annotator in case.annotators()], self.names)
         return torch.tensor([points[name] or (math.nan,) * 3 for name in self.names], dtype=torch.float64)
-
-
-class _Sample:
-    def __init__(self, coarse, coarse_origin, boxes, origins, truth, present):
-        self.coarse, self.coarse_origin, self.boxes, self.origins = coarse, coarse_origin, boxes, origins
-        self.truth, self.present = truth, present
-
-
-def joined(samples: Sequence[_Sample], index: int) -> SampleBatch:
-    """One batch; coarse views are padded with air at their far ends to the largest one."""
-    shape = [max(s.coarse.shape[n] for s in samples) for n in (1, 2, 3)]
-    padded = []
-    for s in samples:
-        grown = torch.full((1, *shape), AIR_HU)
-        grown[:, : s.coarse.shape[1], : s.coarse.shape[2], : s.coarse.shape[3]] = s.coarse
-        padded.append(grown)
-    return SampleBatch(
-        index=index,
-        coarse=torch.stack(padded).half(),
-        coarse_origin_lps=torch.stack([s.coarse_origin for s in samples]),
-        boxes={scale: torch.stack([s.boxes[scale] for s in samples]).half() for scale in BOX_SIZES},
-        box_origins_lps={scale: torch.stack([s.origins[scale] for s in samples]) for scale in BOX_SIZES},
-        landmarks_lps=torch.stack([s.truth for s in samples]),
-        present=torch.stack([s.present for s in samples]),
-        seeds=(index,) * len(samples),
-        styles=("case",) * len(samples),
-        absent_because=(("", ""),) * len(samples),
-    )
 
 
 @lru_cache(maxsize=16)
@@ -132,7 +118,7 @@ def _pyramid(digest: str, image: Path) -> Pyramid:
             np.save(temporary, values)
             temporary.replace(file)
     volume = Volume(np.load(array_file, mmap_mode="r"), np.load(affine_file), digest)
-    return Pyramid(volume, (COARSE_MM, *BOX_SIZES))
+    return Pyramid(volume, (COARSE_MM, COARSE_MM / 2))  # what is finer is cut from the scan itself
 
 
 def cached_pyramid(case: Case) -> Pyramid:

@@ -137,7 +137,7 @@ def pooled(scores: Mapping[str, Sequence[float]], architecture: Architecture) ->
 def metadata_of(architecture: Architecture, name: str, version: str, training: dict[str, Any]) -> BundleMetadata:
     """Metadata of a bundle, not calibrated or measured yet."""
     plain = asdict(architecture)
-    known = {key: plain.pop(key) for key in ("scales_mm", "widths", "patch_size", "hu_window", "noise_mm")}
+    known = {key: plain.pop(key) for key in ("scales_mm", "widths", "patch_sizes", "hu_window", "noise_mm")}
     plain.pop("landmarks")
     return BundleMetadata(
         name=name,

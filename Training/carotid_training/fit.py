@@ -19,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from .data import NecksData
 from .module import ChainModule
+from .seeds import GENERATOR
 
 
 class RunRecord(Callback):
@@ -41,6 +42,7 @@ class RunRecord(Callback):
             "processes": trainer.world_size,
             "command": " ".join(["carotid-train", "fit", *map(_without_folders, self.arguments)]),
             "start_from": module.origin,
+            "generator": GENERATOR,
             "seed": data.seed,
             "styles": data.weights,
             "dataset_sha256": data.dataset_hash(),
@@ -72,7 +74,7 @@ class RunCheckpoint(ModelCheckpoint):
 
 class _Command(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.link_arguments("model", "data.landmarks", lambda model: model.architecture.landmarks, "instantiate")
+        parser.link_arguments("model", "data.architecture", lambda model: model.architecture, "instantiate")
 
 
 def configuration(name: str) -> Path:

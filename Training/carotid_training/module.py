@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ class ChainModule(pl.LightningModule):
     A source trains the scales that its batches hold boxes of. Without any (the coarse stream) that is the coarsest net
     alone: it is a seventh of the cost and decides the gross errors. The streams are endless, so the trainer counts
     steps (``max_steps``); ``epoch_steps`` of them are what the paper's schedule calls an epoch. The learning rate is
-    warmed up and, if ``decay``, lowered along a cosine.
+    warmed up and, if ``decay``, lowered along a cosine. With ``hours`` the schedules follow the time of training instead
+    and end with it, however often it is interrupted: on a machine that does other work nobody knows the steps.
 
     Several processes (``trainer.devices``, ``trainer.num_nodes``) take the step that one process takes when it
     accumulates their batches. Each batch is averaged over its own present landmarks first, so a landmark of a batch
@@ -58,6 +60,7 @@ class ChainModule(pl.LightningModule):
         warmup_steps: int = 200,
         decay: bool = True,
         epoch_steps: int = 10,
+        hours: float | None = None,
         seed: int = 0,
         start_from: Path | None = None,
     ):
@@ -66,7 +69,9 @@ class ChainModule(pl.LightningModule):
         torch.manual_seed(seed)
         self.objective, self.augmentation = objective or Objective(), augmentation
         self.learning_rate, self.warmup_steps, self.decay, self.seed = learning_rate, warmup_steps, decay, seed
-        self.epoch_steps = epoch_steps
+        self.epoch_steps, self.hours = epoch_steps, hours
+        self.trained_s = 0.0
+        self._clock: float | None = None
         net, self.origin = _first_net(architecture, start_from)
         self.net, self.architecture = net, net.architecture
         if start_from is not None and self.objective.tied_until:
@@ -78,10 +83,33 @@ class ChainModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["architecture"] = asdict(self.architecture)
+        checkpoint["trained_s"] = self.trained_s
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.trained_s = checkpoint["trained_s"]
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        if self._clock is None:  # the first batch of necks is rendered before any training
+            self._clock = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        assert self._clock is not None
+        now = time.perf_counter()
+        self.trained_s, self._clock = self.trained_s + now - self._clock, now
+        if self.hours is not None and self.share >= 1:
+            self.trainer.should_stop = True
+
+    @property
+    def share(self) -> float:
+        """How much of the training's ``hours`` is over, 0 to 1."""
+        assert self.hours is not None
+        return min(1.0, self.trained_s / (3600 * self.hours))
 
     @property
     def progress(self) -> float:
         """How much of the training is done, 0 to 1; constant within an epoch, as the paper's schedule is."""
+        if self.hours is not None:
+            return self.share
         epochs = max(2, self.trainer.max_steps // self.epoch_steps)
         return min(1.0, self.global_step // self.epoch_steps / (epochs - 1))
 
@@ -169,7 +197,7 @@ class ChainModule(pl.LightningModule):
 
         def centre(scale: int, proposed: Tensor) -> Tensor:
             spacing = architecture.scales_mm[scale]
-            slack = view.slack_mm(spacing, architecture.patch_size)
+            slack = view.slack_mm(spacing, architecture.patch_sizes[scale - 1])
             if scale == len(architecture.scales_mm) - 1:
                 slack -= architecture.noise_mm
             middle = view.box_middles(spacing)
@@ -218,7 +246,7 @@ class ChainModule(pl.LightningModule):
         outputs = []
         for scale, spacing in list(enumerate(self.architecture.scales_mm))[1:]:
             off = 2 * torch.rand((*scan.present.shape, NEAR_LOOKS, 3), generator=random) - 1
-            off = (off * NEAR_SHARE * spacing * self.architecture.patch_size).to(scan.landmarks_lps.device)
+            off = (off * NEAR_SHARE * spacing * self.architecture.patch_sizes[scale - 1]).to(scan.landmarks_lps.device)
             outputs.append(self.net.finer(scan, scale, scan.landmarks_lps[:, :, None] + off))
         return outputs
 
@@ -235,11 +263,11 @@ class ChainModule(pl.LightningModule):
         others = [parameter for parameter in self.parameters() if not any(parameter is scale for scale in scales)]
         fast: dict[str, Any] = {"params": scales, "lr": GAIN_RATE * self.learning_rate}
         optimizer = torch.optim.Adam([{"params": others}, fast], lr=self.learning_rate)
-        steps = self.trainer.max_steps
 
         def factor(step: int) -> float:
             warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
-            return warm * (falling(self.share_of_decay(step / steps)) if self.decay else 1.0)
+            done = step / self.trainer.max_steps if self.hours is None else self.share
+            return warm * (falling(self.share_of_decay(done)) if self.decay else 1.0)
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -11,7 +11,7 @@ from CarotidLandmarkLib.files import atomic_path
 from .stream import NeckStream, SampleBatch
 
 # What a batch depends on beside the necks themselves.
-GENERATOR = ("imaging", "protocol", "sample", "scanner", "seeds", "stream")
+SOURCES = ("imaging", "protocol", "sample", "scanner", "seeds", "stream")
 # How a stream is gone through, which changes no batch.
 TRAVERSAL = ("styles", "device", "start", "rank", "world_size")
 
@@ -44,6 +44,6 @@ def _key(stream: NeckStream) -> str:
     for background in stream.styles.fingerprint():
         digest.update(background.encode())
     here = Path(__file__).parent
-    for source in sorted([*here.glob("necks/*.py"), *(here / f"{name}.py" for name in GENERATOR)]):
+    for source in sorted([*here.glob("necks/*.py"), *(here / f"{name}.py" for name in SOURCES)]):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

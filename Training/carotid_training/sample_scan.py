@@ -35,7 +35,7 @@ def main(
     styles = Styles()
     for index in range(first, first + 200):
         seed = seeds.neck_seed("test", BASE_SEED, index)
-        sample = Sample.draw(seed, styles, {"anatomical": 1.0}, LENGTH_MM, randomised=True)
+        sample = Sample.draw(seed, styles, {"sculpted": 1.0}, LENGTH_MM, randomised=True)
         plain = not sample.neck.facts.get("wild") and sample.scanner.protocol.noise_hu < 14
         if bool(sample.truth.present.all()) and plain and 1.0 <= sample.scanner.protocol.slice_mm <= 1.5:
             break

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import count
 
 import torch
+import torch.nn.functional as F
+from CarotidLandmarkLib.nets.chain import Architecture
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -15,12 +17,12 @@ from . import protocol, seeds
 from .necks.neck import Grid
 from .necks.styles import Styles
 from .sample import Sample, draw_length
+from .scanner import AIR_HU
 
 COARSE_MM = 4.0
-# Scale (mm) -> voxels along a side of a box: the patch of 56 voxels, and as much around it as its centre may be off.
-# At 2 mm that is 40 mm: the coarsest net alone was 11 mm off on average (on necks), often more. At 1 mm 20 mm: of the
-# errors that the chain of 12 mm left, most were 10 to 20 mm along the artery.
-BOX_SIZES = {2.0: 96, 1.0: 96, 0.5: 88}
+# A box holds the patch and so many voxels around it on every side: as much as the patch's centre may be off. At 2 mm
+# that is 32 mm (the coarsest net alone was 7 mm off in the median), at 1 mm 16 mm, at 0.5 mm the noise of 5 and 3 mm.
+SLACK_VOXELS = 16
 JITTER_VOXELS = 3.0
 ABSENT_JITTER_MM = 25.0
 # The coarse lattice is a multiple of this many voxels: necks of about the same size fit into one batch without padding.
@@ -48,6 +50,12 @@ class SampleBatch:
     absent_because: tuple[tuple[str, str], ...]
 
 
+def box_sizes_of(architecture: Architecture) -> dict[float, int]:
+    """Scale (mm) -> voxels along a side of its boxes, for every scale that looks at patches."""
+    scales, sizes = architecture.scales_mm[1:], architecture.patch_sizes
+    return {scale: size + 2 * SLACK_VOXELS for scale, size in zip(scales, sizes, strict=True)}
+
+
 def turns(start: int, rank: int, world_size: int) -> Iterator[int]:
     """The batch numbers of this worker of this process: together they take every number once, from ``start`` on."""
     worker = get_worker_info()
@@ -69,27 +77,23 @@ class NeckStream(IterableDataset):
         split: str = "train",
         styles: Styles | None = None,
         weights: Mapping[str, float] | None = None,
-        scales: Sequence[float] = (COARSE_MM, 2.0, 1.0, 0.5),
-        box_sizes: Mapping[float, int] = BOX_SIZES,
+        box_sizes: Mapping[float, int] | None = None,
         device: torch.device | str = "cpu",
         start: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ):
-        """``weights``: style name -> how often (default: all available alike). ``scales``: (4,) renders the coarse view
-        alone. Raises ValueError on a style that is unknown or lacks its background, or a scale without a box size."""
+        """``weights``: style name -> how often (default: all available alike). ``box_sizes``: scale (mm) -> voxels
+        along a side of its boxes (`box_sizes_of`); without any the coarse view alone is rendered. Raises ValueError on
+        a style that is unknown or lacks its background."""
         super().__init__()
         self.styles = Styles() if styles is None else styles
         self.weights = dict.fromkeys(self.styles.available, 1.0) if weights is None else dict(weights)
         self.styles.check(list(self.weights))
         if not self.weights or min(self.weights.values()) < 0 or sum(self.weights.values()) <= 0:
             raise ValueError("Style weights must not be negative, and one must be above zero.")
-        self.box_scales = tuple(s for s in scales if s != COARSE_MM)
-        for scale in self.box_scales:
-            if scale not in box_sizes:
-                raise ValueError(f"There is no box size for the scale of {scale} mm; give one in box_sizes.")
         self.batch_size, self.base_seed, self.split = batch_size, base_seed, split
-        self.box_sizes, self.device = dict(box_sizes), torch.device(device)
+        self.box_sizes, self.device = dict(box_sizes or {}), torch.device(device)
         self.start, self.rank, self.world_size = start, rank, world_size
 
     def __iter__(self) -> Iterator[SampleBatch]:
@@ -109,7 +113,7 @@ class NeckStream(IterableDataset):
             own.extend(self._boxes(sample))
         images = [s.scanner.view(s.neck, g, self.device) for s, g in zip(samples, grids, strict=True)]
         boxes, box_origins = {}, {}
-        for n, scale in enumerate(self.box_scales):
+        for n, scale in enumerate(self.box_sizes):
             pair = slice(1 + 2 * n, 3 + 2 * n)
             boxes[scale] = torch.stack([torch.stack(i[pair]) for i in images])[:, :, None].half()
             box_origins[scale] = torch.stack([_origins(g[pair]) for g in grids]).to(self.device)
@@ -131,7 +135,7 @@ class NeckStream(IterableDataset):
         """Boxes around the left and right landmark at every fine scale; an absent one: around where it might be."""
         uniform = protocol.uniform(sample.generator)
         grids = []
-        for scale in self.box_scales:
+        for scale, size in self.box_sizes.items():
             for side in range(2):
                 seen = bool(sample.truth.present[side])
                 jitter = JITTER_VOXELS * scale if seen else ABSENT_JITTER_MM
@@ -139,8 +143,34 @@ class NeckStream(IterableDataset):
                 middle = sample.truth.points_lps[side] + shift
                 if not seen:
                     middle = sample.scanner.nearest_inside(middle[None])[0]
-                grids.append(Grid.aligned(middle, scale, (self.box_sizes[scale],) * 3))
+                grids.append(Grid.aligned(middle, scale, (size,) * 3))
         return grids
+
+
+def joined(batches: Sequence[SampleBatch], index: int) -> SampleBatch:
+    """Several batches of boxes of the same sizes as one; coarse views are padded with air at their far ends."""
+    largest = [max(batch.coarse.shape[dim] for batch in batches) for dim in (2, 3, 4)]
+
+    def grown(coarse: Tensor) -> Tensor:
+        k, j, i = (large - size for large, size in zip(largest, coarse.shape[2:], strict=True))
+        return F.pad(coarse, (0, i, 0, j, 0, k), value=AIR_HU) if i or j or k else coarse
+
+    def along(name: str) -> dict[float, Tensor]:
+        parts = [getattr(batch, name) for batch in batches]
+        return {scale: torch.cat([part[scale] for part in parts]) for scale in parts[0]}
+
+    return SampleBatch(
+        index=index,
+        coarse=torch.cat([grown(batch.coarse) for batch in batches]),
+        coarse_origin_lps=torch.cat([batch.coarse_origin_lps for batch in batches]),
+        boxes=along("boxes"),
+        box_origins_lps=along("box_origins_lps"),
+        landmarks_lps=torch.cat([batch.landmarks_lps for batch in batches]),
+        present=torch.cat([batch.present for batch in batches]),
+        seeds=tuple(seed for batch in batches for seed in batch.seeds),
+        styles=tuple(style for batch in batches for style in batch.styles),
+        absent_because=tuple(reasons for batch in batches for reasons in batch.absent_because),
+    )
 
 
 def coarse_grid(low_lps: Tensor, high_lps: Tensor, size_mm: Tensor) -> Grid:

@@ -97,9 +97,11 @@ def synthesize(
     styles.check(list(weights), randomised)
     if shift is not None:
         check_shift(shift)
+    styles.check_splits(splits)
     todo = plan(cases, seed, splits)
     styles.open()
     recipe = {
+        "generator": seeds.GENERATOR,
         "seed": seed,
         "styles": dict(sorted(weights.items())),
         "randomised": randomised,
@@ -160,8 +162,8 @@ def _open(output: Path, recipe: dict) -> Dataset:
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(recipe)):
             raise DatasetError(
-                f"{output.name} holds a cohort of another seed, styles, mixture, shift or background; choose a new "
-                "folder."
+                f"{output.name} holds a cohort of another generator, seed, styles, mixture, shift or background; "
+                "choose a new folder."
             )
         return Dataset.open(output)
     dataset = Dataset.create(output, LANDMARKS)
@@ -192,8 +194,12 @@ def main(
     seed: Annotated[int, typer.Option(help="0 to 255; other seeds are other necks.")] = 0,
     styles: Annotated[str, typer.Option(help="Styles, separated by commas; default: all available.")] = "",
     background: Annotated[
-        list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="Unenhanced CT, or folder of such, for the styles of real tissue; repeatable."),
     ] = None,
+    unseen_patients: Annotated[
+        bool, typer.Option("--unseen-patients", help="Only of patients that no training may see; for --splits test.")
+    ] = False,
     randomised: Annotated[
         bool, typer.Option("--randomised", help="Also necks that are wilder than any patient, as in training.")
     ] = False,
@@ -210,7 +216,7 @@ def main(
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     try:
-        available = Styles(background or ())
+        available = Styles(background or (), unseen_patients)
         names = [name.strip() for name in styles.split(",") if name.strip()]
         names = names or (available.available if randomised else available.patient_like)
         with Progress(*columns, console=console) as progress:

@@ -206,7 +206,7 @@ def _described(bundle: Bundle) -> dict[str, str]:
         "model": f"{metadata.name} {metadata.version}",
         "landmarks": ", ".join(f"{landmark.label} ({landmark.name})" for landmark in metadata.landmarks),
         "scales": ", ".join(f"{scale:g}" for scale in metadata.scales_mm) + " mm",
-        "patch": f"{metadata.patch_size} voxels along each axis",
+        "patches": f"{', '.join(map(str, metadata.patch_sizes))} voxels along each axis",
         "widths": "; ".join("-".join(map(str, widths)) for widths in metadata.widths),
         "HU window": f"{metadata.hu_window[0]:g} to {metadata.hu_window[1]:g}",
         "noise": f"± {metadata.noise_mm:g} mm",

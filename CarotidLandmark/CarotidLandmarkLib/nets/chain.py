@@ -28,7 +28,7 @@ class Architecture:
     landmarks: tuple[LandmarkSpec, ...]
     scales_mm: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5)
     widths: tuple[tuple[int, ...], ...] = ((32, 64, 96, 128), (16, 32, 64, 96), (16, 32, 64, 96), (16, 32, 64, 96))
-    patch_size: int = 56
+    patch_sizes: tuple[int, ...] = (40, 40, 32)  # voxels along an axis at every scale but the coarsest, which sees all
     hu_window: tuple[float, float] = (-200.0, 1000.0)
     noise_mm: float = 5.0
     mirrored: bool = True
@@ -38,6 +38,13 @@ class Architecture:
     heatmap: str = "softmax"
     mode_window_mm: float | None = 16.0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where the scales, widths and patches do not belong to each other."""
+        if not len(self.scales_mm) == len(self.widths) == len(self.patch_sizes) + 1:
+            raise ValueError(
+                "Give widths for every scale of scales_mm, and patch_sizes for every one but the coarsest."
+            )
+
     @classmethod
     def of(cls, metadata: BundleMetadata) -> Architecture:
         """The architecture that a bundle's metadata describe. Raises TypeError where they name an unknown option."""
@@ -45,7 +52,7 @@ class Architecture:
             landmarks=metadata.landmarks,
             scales_mm=metadata.scales_mm,
             widths=metadata.widths,
-            patch_size=metadata.patch_size,
+            patch_sizes=metadata.patch_sizes,
             hu_window=metadata.hu_window,
             noise_mm=metadata.noise_mm,
             **metadata.architecture,
@@ -207,7 +214,8 @@ class MultiScaleLocNet(nn.Module):
 
     def finer(self, view: View, scale: int, centre_lps: Tensor) -> ScaleOutput:
         """One finer net (index ``scale``) on patches around ``centre_lps`` [B, L, P, 3]."""
-        patches = view.patches(self.architecture.scales_mm[scale], centre_lps, self.architecture.patch_size)
+        spacing, size = self.architecture.scales_mm[scale], self.architecture.patch_sizes[scale - 1]
+        patches = view.patches(spacing, centre_lps, size)
         patches = torch.stack([p.flip(-1) if f else p for p, f in zip(patches.unbind(1), self.flipped, strict=True)], 1)
         logits, features = self._run(scale, patches.flatten(0, 2))
         logits, features = (t.unflatten(0, patches.shape[:3]) for t in (logits, features))

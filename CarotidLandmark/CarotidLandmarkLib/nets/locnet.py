@@ -64,6 +64,8 @@ class _BinomialPool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        if x.is_cuda:
+            return _halved(x, zeros_around=True)
         tap = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device, dtype=x.dtype) / 8
         kernel = tap[:, None, None] * tap[:, None] * tap
         # One depthwise convolution: avg_pool3d took 10 times as long on a CPU in bfloat16.
@@ -73,7 +75,50 @@ class _BinomialPool(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         # The taps' transpose is linear interpolation, an eighth of it; the zeros around stand for the padding.
         around = F.pad(grad / 8, (1,) * 6).contiguous(memory_format=torch.channels_last_3d)
-        return F.interpolate(around, scale_factor=2, mode="trilinear", align_corners=False)[..., 2:-2, 2:-2, 2:-2]
+        return doubled(around)[..., 2:-2, 2:-2, 2:-2]
+
+
+class _Doubling(torch.autograd.Function):
+    """Trilinear up-sampling by two on a GPU, as sums of shifted halves along one axis after the other.
+
+    On an H100 torch's depthwise convolutions and trilinear kernels took half of a training step's 94 ms on the GPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.movedim(1, -1)  # channels are last in memory, and stay there
+        for dim in (3, 2, 1):
+            size = x.shape[dim]
+            before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, size - 1)], dim)
+            after = torch.cat([x.narrow(dim, 1, size - 1), x.narrow(dim, size - 1, 1)], dim)
+            x = torch.stack([torch.lerp(x, before, 0.25), torch.lerp(x, after, 0.25)], dim + 1).flatten(dim, dim + 1)
+        return x.movedim(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return 8 * _halved(grad, zeros_around=False)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Trilinear up-sampling of [N, C, k, j, i] by two along every axis."""
+    if x.is_cuda:
+        return _Doubling.apply(x)
+    return F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
+
+
+def _halved(x: Tensor, zeros_around: bool) -> Tensor:
+    """Every axis (of even size) through [1, 3, 3, 1] / 8 and down by two; around are zeros or the outermost values."""
+    x = x.movedim(1, -1)
+    for dim in (1, 2, 3):
+        even, odd = x.unflatten(dim, (-1, 2)).unbind(dim + 1)
+        size = even.shape[dim]
+        first, last = even.narrow(dim, 0, 1), odd.narrow(dim, size - 1, 1)
+        if zeros_around:
+            first, last = torch.zeros_like(first), torch.zeros_like(last)
+        before = torch.cat([first, odd.narrow(dim, 0, size - 1)], dim)
+        after = torch.cat([even.narrow(dim, 1, size - 1), last], dim)
+        x = torch.add(before.add_(after), even + odd, alpha=3).mul_(1 / 8)
+    return x.movedim(-1, 1)
 
 
 class LocNet(nn.Module):
@@ -119,7 +164,7 @@ class LocNet(nn.Module):
         for skip, lateral, decoder in zip(
             skips[-2::-1], list(self.lateral)[::-1], list(self.decoder)[::-1], strict=True
         ):
-            x = F.interpolate(lateral(x), scale_factor=2, mode="trilinear", align_corners=False)
+            x = doubled(lateral(x))
             k, j, i = skip.shape[2:]
             x = self._rectified(decoder(x[..., :k, :j, :i] + skip))
         with torch.autocast(x.device.type, enabled=False):  # bfloat16 logits would quantise the centre of mass

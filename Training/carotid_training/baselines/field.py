@@ -41,7 +41,7 @@ class FieldBatches(CaseBatches):
 
     def __init__(self, voxels: int, dataset: CaseFolder, split: str, batch_size: int, names: Sequence[str], **how: int):
         """``how``: as in `CaseBatches`. Raises DatasetError where no case of the split is annotated."""
-        super().__init__(dataset, split, batch_size, names, **how)
+        super().__init__(dataset, split, batch_size, names, {FIELD_MM: voxels}, **how)
         self.voxels = voxels
 
     def batch(self, index: int) -> SampleBatch:

@@ -56,7 +56,9 @@ def _module(key: str, protocol: Protocol) -> pl.LightningModule:
         objective = TAUGHT if key == "taught" else PAPER
     elif key == "ours":
         coarse, fine = protocol.our_widths
-        architecture = Architecture(LANDMARKS, widths=(coarse, fine, fine, fine), patch_size=protocol.our_patch_size)
+        architecture = Architecture(
+            LANDMARKS, widths=(coarse, fine, fine, fine), patch_sizes=(protocol.our_patch_size,) * 3
+        )
         objective, warmup = OURS, WARMUP_STEPS
     chain = kind(
         architecture,
@@ -77,7 +79,7 @@ def paper_architecture(protocol: Protocol, noise_mm: float) -> Architecture:
     return Architecture(
         LANDMARKS,
         widths=(protocol.chain_widths,) * 4,
-        patch_size=protocol.patch_size,
+        patch_sizes=(protocol.patch_size,) * 3,
         noise_mm=noise_mm,
         mirrored=False,
         pooling="max",
@@ -102,7 +104,8 @@ def data_of(key: str, protocol: Protocol, dataset: Path) -> pl.LightningDataModu
     seed, workers, size = protocol.seed, protocol.workers, protocol.batch_size
     if key in ("heatmap", "single", "patches"):
         return FieldData(LANDMARKS, dataset, protocol.field_voxels, size, seed, workers)
-    return NecksData(LANDMARKS, necks_per_step=0, cases_per_step=size, dataset=dataset, seed=seed, workers=workers)
+    architecture = module_of(key, protocol).architecture
+    return NecksData(architecture, necks_per_step=0, cases_per_step=size, dataset=dataset, seed=seed, workers=workers)
 
 
 def net_of(key: str, protocol: Protocol, checkpoint: Path | None) -> nn.Module:
@@ -111,8 +114,7 @@ def net_of(key: str, protocol: Protocol, checkpoint: Path | None) -> nn.Module:
         return MultiScaleLocNet.of(open_bundle(protocol.bundle)).eval()
     assert checkpoint is not None
     module = module_of(key, protocol)
-    # Our own checkpoint, written by our own trainer.
-    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
+    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     net = module.net
     assert isinstance(net, nn.Module)
     return net.eval()

@@ -12,6 +12,7 @@ from .layout import Layout
 from .vessel_paths import Dice, Place, Points, Tube, arc_length, curve, with_loop
 
 SIDES = {"left": 1, "right": -1}
+_ROUND_MM = 5.0  # how far below and above the flow divider the angle of a fork is taken
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,18 @@ def draw_carotid(
     ``wild`` and ``randomised``: see `vessels.VesselTree.draw`.
     """
     sign = SIDES[side]
-    size = layout.size * dice.normal(1.0, 0.08, 0.75, 1.3)
-    r_common = dice.normal(3.3, 0.4 * (1 + wild), 2.2, 5.0) * size
-    r_bulb = max(r_common * 1.02, dice.normal(4.1, 0.6 * (1 + wild), 2.6, 6.5) * size)
-    r_internal = dice.normal(2.5, 0.3 * (1 + wild), 1.5, 3.6) * size
-    r_external = dice.normal(2.15, 0.3 * (1 + wild), 1.2, 3.4) * size
+    size = layout.size * dice.normal(1.0, 0.05, 0.75, 1.3)
+    r_common = dice.normal(3.2, 0.2 * (1 + 2 * wild), 2.2, 5.0) * size
+    r_internal = dice.normal(2.68, 0.5 * (1 + 0.5 * wild), 1.5, 4.0) * size
+    r_bulb = max(r_common * 1.02, r_internal * 1.1, dice.normal(4.1, 0.55 * (1 + wild), 2.6, 6.5) * size)
+    r_external = dice.normal(2.25, 0.42 * (1 + 0.5 * wild), 1.2, 3.6) * size
     azimuth = np.deg2rad(dice.normal(48, 32)) if dice.chance(0.9) else np.deg2rad(dice.uniform(90, 250))
     towards = np.array([sign * np.cos(azimuth), np.sin(azimuth), 0.0])  # 0: internal lateral; 90 degrees: behind
-    angle = np.deg2rad(dice.normal(50, 15 * (1 + wild), 28, 84))
-    # The axes part as apart * (1 - exp(-(s / length)^2)): slowly at first; by ``angle`` where the lumens separate.
-    ratio = dice.uniform(1.5, 2.3)
+    angle = dice.normal(29, 15, 11, 56) if not wild else dice.uniform(8, 75)
+    # The axes part as apart * (1 - exp(-(s / length)^2)); beyond the flow divider most run on wall to wall.
+    ratio = dice.uniform(1.11, 1.2) if dice.chance(0.85) and angle < 40 else dice.uniform(1.2, 2.0)
     apart, where = (r_bulb + r_external) * ratio, np.sqrt(-np.log(1 - 1 / ratio))
-    apex = float(np.clip(2 * apart * where**2 * (1 - 1 / ratio) / np.tan(angle), 5.0, 22.0))
+    apex = _apex(np.deg2rad(angle), apart, where)
     length = apex / where
     share = dice.uniform(0.25, 0.7)
 
@@ -70,7 +71,7 @@ def draw_carotid(
         moved[:, 0] -= wave[0](np.array([z])) * np.exp(-(((h - z) / 30) ** 2)) * window
         return moved
 
-    junction = layout.at(lateral / layout.width, dice.normal(-18, 3.5 * (1 + wild)), z, sign)
+    junction = layout.at(lateral / layout.width, dice.normal(-18, 5.0 * (1 + 0.8 * wild)), z, sign)
     junction[:2] += (0.5 - share) * (r_bulb + r_external) * towards[:2]
     low: list[Place] = [(7, -38, -128), (13, -32, -106), (18, -28, -82), (21, -25, -58), (23, -22, -38)]
     if side == "right":
@@ -78,7 +79,7 @@ def draw_carotid(
     below = [layout.at(*place, sign) for place in low if place[2] < z - 22]
     rise = np.array([sign * dice.normal(0.04, 0.08), dice.normal(0.08, 0.12), 1.0])
     rise /= np.linalg.norm(rise)
-    steps = length * np.array([0.0, 0.4, 0.8, 1.2, 1.6, 2.1])
+    steps = length * np.array([0.0, 0.4, 0.8, 1.2, 1.6, 2.1, 2.1 + dice.uniform(2, 18) / length])
     steps = steps[z + steps / layout.size < 57]
     end = z + steps[-1] / layout.size
     spread = apart * (1 - np.exp(-((steps / length) ** 2)))
@@ -132,6 +133,14 @@ def draw_carotid(
         apex,
         shift,
     )
+
+
+def _apex(angle: float, apart: float, where: float) -> float:
+    """The mm from junction to flow divider with which the axes make about ``angle`` (radians) around the divider."""
+    apex = np.linspace(4.5, 16.0, 47)
+    below, above = (apart * (1 - np.exp(-((where * (apex + mm) / apex) ** 2))) for mm in (-_ROUND_MM, _ROUND_MM))
+    off = 2 * np.arctan((above - below) / (4 * _ROUND_MM)) - angle
+    return float(apex[np.argmin(np.abs(off))])
 
 
 def _medial_course(dice: Dice, z: float, wild: float, randomised: bool) -> Callable[[Points], Points]:

@@ -1,28 +1,37 @@
 """An unenhanced CT, analysed once, so that necks can be built in it: its spine, airway, skin, bone and metal.
 
 The landmarks are found by classical image analysis (thresholds, ring templates, dynamic programming); what can not
-be found is an error with a sentence, never a guess.
+be found is an error with a sentence. An adult's mean stands in for two: an airway too small for the voxels, and a skull
+base beyond the scan's end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from CarotidLandmarkLib.atomic import atomic_path
 from CarotidLandmarkLib.volume import Volume, VolumeError
 from scipy import ndimage
 from torch import Tensor
+
+from . import spine
 
 OUTSIDE, AIR, FAT, SOFT, BONE = range(5)  # air outside the body, and within
 LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7")
 METAL_HU = 2300.0
 _FORMAT = 1
 _COARSE_MM = 1.5  # the lattice on which landmarks are sought
+_MARGIN_MM = 16.0  # of air kept around the body
 _FINEST_MM = 0.7  # finer scans are brought to this: a background needs no more
-_BELOW_FORAMEN_MM = (6.0, 26.0, 40.5, 55.0, 69.5, 84.0, 99.0)  # C1..C7 centres below the foramen magnum, adult neck
+_AIRWAY_AHEAD_MM = 25.0  # before the middles of the vertebral bodies
+_COARSE_SCAN_MM = 1.5  # in plane; what coarser scans show no longer: thin walls, tubes, noise
 _REACH_MM = (130.0, 130.0, (-230.0, 170.0))  # what is kept around C4: x, y half widths and the range of z
 
 
@@ -55,9 +64,9 @@ class Background:
 
     @classmethod
     def prepare(cls, volume: Volume) -> Background:
-        """Analyse an unenhanced CT that shows the neck and the skull base, in any orientation.
+        """Analyse an unenhanced CT that shows the neck with the skull base or the chin, in any orientation.
 
-        Raises VolumeError when no body, spine or skull base can be found.
+        Raises VolumeError when no body, spine, skull base or chin can be found, or no whole neck around C4.
         """
         hu, spacing, origin = _upright(volume)
         body, hu, origin = _body(hu, spacing, origin)
@@ -66,46 +75,54 @@ class Background:
         step = spacing * np.array(hu.shape[::-1]) / np.array(small.shape[::-1])
         corner = origin + (step - spacing) / 2
         smooth = ndimage.gaussian_filter(small, 0.7)
-        canal_cells, enclosure = _canal(smooth, step)
-        foramen = _foramen_magnum(enclosure, step[2])
-        last = round(foramen - 8.0 / step[2])  # beyond, the path is lost in the skull
+        canal_cells, enclosure = spine.canal(smooth, step)
+        lower, upper = spine.whole_neck(smooth, canal_cells, step)
+        foramen = spine.foramen_magnum(smooth, canal_cells, enclosure, lower, step)
+        spine.check_spine(smooth, canal_cells, step, lower, foramen)
+        last = int(np.clip(round(foramen - 8.0 / step[2]), 0, len(smooth) - 1))  # beyond, the path is lost in the skull
         canal_cells[last:, :2] = canal_cells[last, :2]
         canal = corner + canal_cells * step
-        levels = _levels(smooth, canal_cells, foramen, step) * step + corner
-        foramina = corner + _foramina(smooth, canal_cells, foramen, step) * step
+        levels = spine.levels(smooth, canal_cells, foramen, step) * step + corner
+        foramina = corner + spine.foramina(smooth, canal_cells, foramen, step) * step
+        middle = levels[LEVELS.index("C4")]
+        start, stop = (round(edge * step[2] / spacing[2]) for edge in (lower, upper + 1))
+        body, hu, origin = body[start:stop], hu[start:stop], origin + np.array([0, 0, start * spacing[2]])
+        if not origin[2] < middle[2] < origin[2] + spacing[2] * len(hu):
+            raise VolumeError("The background CT shows no whole neck at C4; give one that reaches further down.")
         classes, metal = _classes(hu, body, spacing, origin)
-        top = corner[2] + foramen * step[2]
         tube = _tube(hu, classes, spacing, round((levels[1, 2] - origin[2]) / spacing[2]))
         clearance = _clearance(classes, tube, body, spacing)
-        airway = _airway(classes, canal[canal[:, 2] < top], levels, spacing, origin)
-        middle = levels[LEVELS.index("C4")]
-        if not origin[2] < middle[2] < origin[2] + spacing[2] * hu.shape[0]:
-            raise VolumeError("The background CT ends above C4; give one that reaches further down the neck.")
+        canal = canal[canal[:, 2] < corner[2] + foramen * step[2]]
+        airway = _airway(classes, canal, levels, spacing, origin)
         arrays = {"hu": hu, "classes": classes, "clearance": clearance, "tube": tube}
         arrays, origin = _trimmed(arrays, origin, spacing, middle)
         arrays["neck_below"] = _neck_below(arrays["classes"][0], airway[0], spacing, origin)[None]
-        points = {"canal": canal[canal[:, 2] < top], "levels": levels, "foramina": foramina, "airway": airway}
+        points = {"canal": canal, "levels": levels, "foramina": foramina, "airway": airway}
         moved = {name: (value - middle).astype(np.float32) for name, value in points.items()}
         metal[:, :3] -= middle
         return cls(**arrays, **moved, origin=origin - middle, spacing=spacing, metal=metal.astype(np.float32))
 
     def save(self, path: Path | str) -> None:
-        """Write everything to a compressed .npz, so that training machines need neither the scan nor SimpleITK."""
-        with Path(path).open("wb") as stream:
+        """Write everything to a compressed .npz, so that training machines need neither the scan nor SimpleITK.
+
+        The file appears whole or not at all. Raises OSError.
+        """
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, format=_FORMAT, **{name: getattr(self, name) for name in _STORED})
 
     @classmethod
     def load(cls, path: Path | str) -> Background:
         """Read what `save` wrote. Raises VolumeError when the file is something else or damaged."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                if int(stored["format"]) != _FORMAT:
-                    raise VolumeError(f"{Path(path).name} is a background of another version; prepare it again.")
-                return cls(**{name: stored[name] for name in _STORED})
-        except VolumeError:
-            raise
-        except Exception as error:
-            raise VolumeError(f"{Path(path).name} is not a prepared background; prepare it again.") from error
+        with _stored(Path(path)) as stored:
+            arrays: dict[str, Any] = {name: stored[name] for name in _STORED}
+            return cls(**arrays)
+
+    @classmethod
+    def check(cls, path: Path | str) -> None:
+        """Raises VolumeError where `load` would, but for damaged voxels; reads next to nothing."""
+        with _stored(Path(path)) as stored:
+            if not set(_STORED) <= set(stored.files):
+                raise ValueError("an array is missing")
 
     @property
     def lower(self) -> float:
@@ -116,6 +133,11 @@ class Background:
     def upper(self) -> float:
         """z of the upper end of the scan, mm."""
         return float(self.lower + self.spacing[2] * self.hu.shape[0])
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the voxels are too large in plane to show noise and thin walls."""
+        return bool(self.spacing[:2].max() > _COARSE_SCAN_MM)
 
     def normalised(self, points: Tensor) -> Tensor:
         """Points [..., 3] LPS mm in `grid_sample`'s cube: -1..1 from edge to edge of the lattice."""
@@ -136,7 +158,7 @@ class Background:
         return self._cache[key]
 
     def _quiet(self) -> np.ndarray:
-        return ndimage.median_filter(self.hu, (1, 3, 3))
+        return self.hu if self.coarse else ndimage.median_filter(self.hu, (1, 3, 3))
 
     def _fatness(self) -> np.ndarray:
         smooth = ndimage.gaussian_filter(np.clip(self.hu, -110, 70).astype(np.float32), 1.5 / self.spacing[::-1])
@@ -161,7 +183,26 @@ class Background:
         )
 
 
+def pooling(spacing: np.ndarray, target_mm: float) -> np.ndarray:
+    """Voxels along x, y, z that are averaged, so that nothing aliases at ``target_mm``: 1, 2 or 4 each, [3] int."""
+    return 2 ** np.clip(np.round(np.log2(target_mm / spacing)), 0, 2).astype(int)
+
+
 _STORED = [f.name for f in fields(Background) if not f.name.startswith("_")]
+
+
+@contextmanager
+def _stored(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """An open prepared background. What goes wrong with it in the block is a VolumeError."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if int(stored["format"]) != _FORMAT:
+                raise VolumeError(f"{path.name} is a background of another version; prepare it again.")
+            yield stored
+    except VolumeError:
+        raise
+    except Exception as error:
+        raise VolumeError(f"{path.name} is not a prepared background; prepare it again.") from error
 
 
 def _upright(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -198,9 +239,12 @@ def _body(hu: np.ndarray, spacing: np.ndarray, origin: np.ndarray) -> tuple[np.n
         raise VolumeError("The background CT shows no body; give an unenhanced CT of the neck in HU.")
     largest = labels == 1 + int(np.argmax(ndimage.sum_labels(tissue, labels, range(1, count + 1))))
     body = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(s, disc)) for s in largest])
-    kept = np.flatnonzero(body.mean(axis=(1, 2)) > 0.005)
-    span = slice(kept[0], kept[-1] + 1)
-    return body[span], hu[span], origin + np.array([0, 0, spacing[2] * kept[0]])
+    box = []
+    for axis, margin in enumerate(np.ceil(_MARGIN_MM / spacing).astype(int)[::-1]):
+        filled = np.flatnonzero(body.any(axis=tuple(other for other in range(3) if other != axis)))
+        beyond = 0 if axis == 0 else margin
+        box.append(slice(max(0, filled[0] - beyond), filled[-1] + 1 + beyond))
+    return body[tuple(box)], hu[tuple(box)], origin + spacing * [b.start for b in box[::-1]]
 
 
 def _disc(radius: float, spacing: np.ndarray) -> np.ndarray:
@@ -209,112 +253,11 @@ def _disc(radius: float, spacing: np.ndarray) -> np.ndarray:
     return np.hypot(j[:, None] / j[-1], i / i[-1]) <= 1
 
 
-def _ring_scores(inside: np.ndarray, wall: np.ndarray, spacing: np.ndarray, radii: tuple[float, float, float]):
-    """Per slice: the share of ``inside`` in a disc of radii[0] mm and of ``wall`` in the ring radii[1]..radii[2] mm."""
-    reach = np.ceil(radii[2] / spacing[:2]).astype(int)
-    x = np.arange(-reach[0], reach[0] + 1) * spacing[0]
-    y = np.arange(-reach[1], reach[1] + 1)[:, None] * spacing[1]
-    distance = np.hypot(x, y)
-    disc, ring = distance <= radii[0], (distance >= radii[1]) & (distance <= radii[2])
-    scores = []
-    for mask, kernel in ((inside, disc), (wall, ring)):
-        volume = torch.from_numpy(mask.astype(np.float32))[:, None]
-        weight = torch.from_numpy((kernel / kernel.sum()).astype(np.float32))[None, None]
-        scores.append(F.conv2d(volume, weight, padding=(int(reach[1]), int(reach[0])))[:, 0].numpy())
-    return scores
-
-
-def _track(score: np.ndarray, bend: float = 0.15) -> np.ndarray:
-    """The path of one (j, i) per slice with the largest total score, moving at most one cell per slice: [k, 2] ints."""
-    shifts = [(0, 0)] + [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
-    total, came = score[0], []
-    for level in score[1:]:
-        padded = np.pad(total, 1, constant_values=-np.inf)
-        rows, columns = total.shape
-        options = np.stack(
-            [padded[1 + a : 1 + a + rows, 1 + b : 1 + b + columns] - bend * np.hypot(a, b) for a, b in shifts]
-        )
-        came.append(np.argmax(options, axis=0))
-        total = level + options.max(axis=0)
-    path = [np.unravel_index(int(np.argmax(total)), total.shape)]
-    for back in came[::-1]:
-        a, b = shifts[back[path[-1]]]
-        path.append((path[-1][0] + a, path[-1][1] + b))
-    return np.array(path[::-1])
-
-
-def _canal(smooth: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Middle of the spinal canal per slice, [k, 3] cells (i, j, k), and how much bone surrounds it, [k] 0..1."""
-    soft, bone = _ring_scores((smooth > -30) & (smooth < 130), smooth > 180, step, (5.5, 8.0, 14.0))
-    score = np.clip(soft - 0.5, 0, None) * 2 * bone
-    path = _track(score)
-    k = np.arange(len(path))
-    enclosure = ndimage.gaussian_filter1d(score[k, path[:, 0], path[:, 1]], 2.0 / step[2])
-    if np.percentile(enclosure, 75) < 0.2:
-        raise VolumeError("No spinal canal was found in the background CT; give an unenhanced CT of the neck in HU.")
-    centre = ndimage.gaussian_filter1d(path[:, ::-1].astype(float), 6.0 / step[2], axis=0)
-    return np.column_stack([centre, k]), enclosure
-
-
-def _foramen_magnum(enclosure: np.ndarray, step: float) -> float:
-    """The slice at which, going up, the bone around the canal gives way to the posterior fossa for good."""
-    window, typical = round(20.0 / step), np.percentile(enclosure, 75)
-    for k in range(window, len(enclosure) - window):
-        if enclosure[k] < 0.35 * typical and enclosure[k : k + window].max() < 0.65 * typical:
-            return float(k)
-    raise VolumeError("The background CT does not reach the skull base; give one that shows it and the neck below.")
-
-
-def _levels(smooth: np.ndarray, canal: np.ndarray, foramen: float, step: np.ndarray) -> np.ndarray:
-    """Middles of the bodies C1..C7, [7, 3] cells: an adult's ladder, fitted so that its rungs miss the discs."""
-    ahead = 16.0 / step[1]
-    profile = np.array(
-        [
-            smooth[k, max(0, int(j - ahead) - 3) : int(j - ahead) + 4, int(i) - 3 : int(i) + 4].mean()
-            for i, j, k in canal.astype(int)
-        ]
-    )
-    profile = profile - ndimage.gaussian_filter1d(profile, 12.0 / step[2])
-    ladder, best = np.array(_BELOW_FORAMEN_MM), (-np.inf, 1.0, 0.0)
-    for scale in np.linspace(0.85, 1.25, 41):
-        for shift in np.linspace(-7, 7, 29):
-            rungs = foramen - (ladder * scale + shift) / step[2]
-            discs = (rungs[1:-1] + rungs[2:]) / 2
-            seen = np.array([profile[round(k)] for k in discs if 0 <= k < len(profile) - 0.5])
-            bodies = np.array([profile[round(k)] for k in rungs[2:] if 0 <= k < len(profile) - 0.5])
-            if len(seen) >= 2 and len(bodies) >= 2:
-                value = bodies.mean() - seen.mean() - 300 * (scale - 1) ** 2 - 0.3 * abs(shift)
-                best = max(best, (value, scale, shift))
-    rungs = foramen - (ladder * best[1] + best[2]) / step[2]
-    slope = np.polyfit(canal[: max(4, round(30 / step[2])), 2], canal[: max(4, round(30 / step[2])), :2], 1)
-    inside = np.column_stack([np.interp(rungs, canal[:, 2], canal[:, axis]) for axis in (0, 1)])
-    below = slope[0] * rungs[:, None] + slope[1]
-    centre = np.where((rungs < 0)[:, None], below, inside) - np.array([0, 15.0 / step[1]])
-    return np.column_stack([centre, rungs])
-
-
-def _foramina(smooth: np.ndarray, canal: np.ndarray, foramen: float, step: np.ndarray) -> np.ndarray:
-    """Left and right vertebral artery's way through the transverse foramina, [2, m, 3] cells from below upwards."""
-    count = max(8, int(foramen - 22.0 / step[2]))  # up to C2; above it the artery leaves the column sideways
-    hole, ring = _ring_scores(smooth[:count] < 160, smooth[:count] > 180, step, (2.0, 3.0, 5.5))
-    score = hole * ring
-    j, i = np.indices(smooth.shape[1:])
-    paths = []
-    for side in (1, -1):
-        dx = side * (i - canal[:count, 0, None, None]) * step[0]
-        dy = (j - canal[:count, 1, None, None]) * step[1]
-        likely = np.exp(-0.5 * (((dx - 15.5) / 3.0) ** 2 + ((dy + 7.0) / 4.0) ** 2))
-        path = _track(score * likely * (dx > 0), bend=0.02)
-        middle = ndimage.gaussian_filter1d(path[:, ::-1].astype(float), 4.0 / step[2], axis=0)
-        paths.append(np.column_stack([middle, np.arange(count)]))
-    return np.stack(paths)
-
-
 def _classes(
     hu: np.ndarray, body: np.ndarray, spacing: np.ndarray, origin: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tissue classes [k, j, i] uint8 and dental metal [n, 4] (centre and radius, mm)."""
-    smooth = ndimage.gaussian_filter(hu, 0.6)
+    smooth = ndimage.gaussian_filter(hu, np.minimum(0.6, 0.9 / spacing[::-1]))
     classes = 1 + np.digitize(smooth, (-350.0, -25.0, 180.0)).astype(np.uint8)
     classes[(classes <= FAT) & ~body] = OUTSIDE
     labels, _ = ndimage.label(hu > METAL_HU)
@@ -332,6 +275,8 @@ def _classes(
 def _tube(hu: np.ndarray, classes: np.ndarray, spacing: np.ndarray, top: int) -> np.ndarray:
     """Walls of breathing tubes below slice ``top``, uint8: dense rings of at most 16 mm around air."""
     walls = np.zeros(classes.shape, dtype=np.uint8)
+    if spacing[:2].max() > _COARSE_SCAN_MM:
+        return walls
     thick = _disc(2.5, spacing)
     for k in range(min(top, len(classes))):
         dense = ndimage.binary_closing(hu[k] > 120, np.ones((3, 3)))
@@ -345,10 +290,11 @@ def _tube(hu: np.ndarray, classes: np.ndarray, spacing: np.ndarray, top: int) ->
 def _clearance(classes: np.ndarray, tube: np.ndarray, body: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """Signed distance (mm, float16, +-20) to bone, what bone encloses in a slice, air and the outside of the body."""
     disc = _disc(4.0, spacing)
-    bone = ndimage.binary_opening((classes == BONE) & (tube == 0), np.ones((1, 2, 2)))
+    speck = np.ones((1, 1, 1) if spacing[:2].max() > _COARSE_SCAN_MM else (1, 2, 2))
+    bone = ndimage.binary_opening((classes == BONE) & (tube == 0), speck)
     ringed = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(s, disc)) & ~s for s in bone])
     ringed = ndimage.binary_opening(ringed, disc[None])
-    air = ndimage.binary_opening((classes <= AIR) | (tube > 0), np.ones((1, 2, 2)))
+    air = ndimage.binary_opening((classes <= AIR) | (tube > 0), speck)
     barred = bone | ringed | air | ~body
     free = ndimage.distance_transform_edt(~barred, sampling=spacing[::-1])
     deep = ndimage.distance_transform_edt(barred, sampling=spacing[::-1])
@@ -356,7 +302,10 @@ def _clearance(classes: np.ndarray, tube: np.ndarray, body: np.ndarray, spacing:
 
 
 def _airway(classes, canal, levels, spacing, origin) -> np.ndarray:
-    """Middle of the air before the spine per slice below C1, [n, 3] mm; straight between slices without any."""
+    """Middle of the air before the spine per slice below C1, [n, 3] mm; straight between slices without any.
+
+    Where next to none is seen (swallowing, coarse voxels): an adult's mean distance before the vertebral bodies.
+    """
     points = []
     y, x = (origin[a] + spacing[a] * np.arange(classes.shape[2 - a]) for a in (1, 0))
     for middle in canal[canal[:, 2] < levels[0, 2]]:
@@ -367,9 +316,7 @@ def _airway(classes, canal, levels, spacing, origin) -> np.ndarray:
             j, i = np.nonzero(air)
             points.append([x[i].mean(), y[j].mean(), middle[2]])
     if len(points) < 4:
-        raise VolumeError(
-            "No airway was found before the spine of the background CT; give an unenhanced CT of the neck."
-        )
+        return levels[:0:-1] - [0.0, _AIRWAY_AHEAD_MM, 0.0]
     middles = np.array(points)
     return np.column_stack([ndimage.gaussian_filter1d(middles[:, a], 3.0) for a in (0, 1)] + [middles[:, 2]])
 
@@ -379,18 +326,20 @@ def _neck_below(classes: np.ndarray, airway: np.ndarray, spacing: np.ndarray, or
     tissue = ndimage.binary_fill_holes(classes != OUTSIDE)
     tissue[: max(0, int((airway[1] - 26.0 - origin[1]) / spacing[1]))] = False
     labels, count = ndimage.label(ndimage.binary_opening(tissue, _disc(3.0, spacing)))
+    if not count:
+        return tissue.astype(np.uint8)
     sizes = ndimage.sum_labels(tissue, labels, range(1, count + 1))
     return ndimage.binary_dilation(labels == 1 + int(np.argmax(sizes)), iterations=2).astype(np.uint8)
 
 
 def _trimmed(arrays: dict[str, np.ndarray], origin: np.ndarray, spacing: np.ndarray, middle: np.ndarray):
-    """Cut to the surroundings of C4 and to multiples of four voxels (for pooling); the new origin."""
+    """Cut to the surroundings of C4 and to whole blocks of the voxels that 4 mm pools; the new origin."""
     lows = middle + np.array([-_REACH_MM[0], -_REACH_MM[1], _REACH_MM[2][0]])
     highs = middle + np.array([_REACH_MM[0], _REACH_MM[1], _REACH_MM[2][1]])
     size = np.array(arrays["hu"].shape[::-1])
     start = np.clip(np.floor((lows - origin) / spacing), 0, size).astype(int)
     stop = np.clip(np.ceil((highs - origin) / spacing), 0, size).astype(int)
-    stop -= (stop - start) % 4  # loses at most three slices of the head
+    stop -= (stop - start) % pooling(spacing, 4.0)  # loses at most three slices of the head
     box = tuple(slice(a, b) for a, b in zip(start[::-1], stop[::-1], strict=True))
     cut = {name: np.ascontiguousarray(value[box]) for name, value in arrays.items()}
     cut["hu"] = np.round(cut["hu"]).astype(np.int16)

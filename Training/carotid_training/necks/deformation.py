@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .background import Background
+from .background import Background, pooling
 from .neck import Grid
 
 _LOW = (-180.0, -180.0, -260.0)  # the box of the displacement lattice, LPS mm
@@ -56,8 +56,11 @@ class Lattice:
         """The field at points [..., 3] (LPS mm): [channels, ...]."""
         low, high = (torch.tensor(corner, device=points.device) for corner in (self.low, self.high))
         at = ((points - low) * (2 / (high - low)) - 1).reshape(1, -1, 1, 1, 3)
+        channels = self.values.shape[1]
+        if not points.numel():
+            return points.new_zeros(channels, *points.shape[:-1])
         found = F.grid_sample(self.values.to(points.device), at, padding_mode="border", align_corners=True)
-        return found.reshape(-1, *points.shape[:-1])
+        return found.reshape(channels, *points.shape[:-1])
 
     def steepest(self) -> float:
         """The largest norm of the field's Jacobian on the nodes, per mm."""
@@ -182,7 +185,7 @@ class DeformedTissue:
 
     def _level(self, spacing: float, device: torch.device | str) -> Tensor:
         """The volume plus 1000 HU, averaged over blocks of about the target's voxel size, so that nothing aliases."""
-        factors = tuple(min(4, 2 ** max(0, round(math.log2(spacing / s)))) for s in self.background.spacing[::-1])
+        factors = tuple(pooling(self.background.spacing, spacing)[::-1].tolist())
         key = (factors, str(device))
         if key not in self._pooled:
             plain = ((1, 1, 1), str(device))

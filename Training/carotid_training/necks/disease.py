@@ -144,7 +144,7 @@ def _calcium(dice: Dice, name: str, path: Points, radii: Points, kind: str, burd
         frames(path) if len(path) > 2 else (None, np.eye(3)[:1].repeat(2, 0), np.eye(3)[1:2].repeat(2, 0))
     )
     count = 2 + int(dice.uniform(0, 5 + 9 * burden) * (1.0 if kind == "calcified" else 0.6))
-    hu = dice.uniform(450, 1400)
+    hu = dice.uniform(420, 760) if dice.chance(0.8) else dice.uniform(760, 1500)
     deposits = []
     for n in range(count):
         middle = int(dice.uniform(0, len(path)))

@@ -101,7 +101,7 @@ class Colouring:
         self.regions = uniform(-1, 1, 1, 3, 9, 12, 12)
         self.own = float(uniform(-0.3, 1.0)) * chance(0.7)  # how much of the tissue's own structure shows
         self.grain = uniform(-1, 1, 1, 1, 36, 60, 60) * uniform(0, 40)
-        self.blurred = chance(0.4)
+        self.blurred = chance(0.4) and not background.coarse
 
     def __call__(self, device: torch.device | str) -> Tensor:
         """HU [1, 1, k, j, i] on the background's lattice."""

@@ -24,17 +24,10 @@ _PAIRS_PER_CHUNK = {"cpu": 768, "cuda": 32768}  # CPU: what stays in the cache; 
 
 @dataclass(frozen=True)
 class Part:
-    """What the shapes that share a part index are made of.
-
-    ``hu`` fills the part, or, where ``core_hu`` is given, its outer ``shell_mm``, over a core of ``core_hu`` (bone).
-    ``blend_mm`` rounds the joints between the part's own shapes; two coinciding surfaces then swell by a quarter of it.
-    """
+    """What the shapes that share a part index are made of."""
 
     name: str
     hu: float
-    core_hu: float | None = None
-    shell_mm: float = 0.0
-    blend_mm: float = 0.0
 
 
 def paint(
@@ -55,13 +48,13 @@ def paint(
         return [h.clone() for h in hu]
     device = hu[0].device
     lattice = _Lattice.of(grids, device)
-    materials = _Materials.of(parts, device)
+    materials = torch.tensor([part.hu for part in parts], dtype=torch.float32, device=device)
     every: tuple[ConeKernel | EllipsoidKernel, ...]
     every = (ConeKernel.of(cones.to(device)), EllipsoidKernel.of(ellipsoids, device))
     kinds = [kind for kind in every if len(kind.part)]
 
     filled = torch.full((len(lattice.blocks.grid),), -1, device=device)
-    pairs = [_near_pairs(kind, lattice, materials, filled) for kind in kinds]
+    pairs = [_near_pairs(kind, lattice, filled) for kind in kinds]
     canvas = torch.cat([*(h.reshape(-1) for h in hu), hu[0].new_zeros(1)])  # the last entry takes what lies outside
     _fill(canvas, lattice, materials, filled)
     pairs = [
@@ -70,24 +63,6 @@ def paint(
     _composite(canvas, lattice, materials, kinds, pairs)
     flat = canvas[:-1].split([h.numel() for h in hu])
     return [piece.reshape(h.shape) for piece, h in zip(flat, hu, strict=True)]
-
-
-@dataclass(frozen=True)
-class _Materials:
-    hu: Tensor
-    core_hu: Tensor  # equals hu where there is no core
-    has_core: Tensor
-    shell: Tensor
-    blend: Tensor
-
-    @classmethod
-    def of(cls, parts: Sequence[Part], device: torch.device) -> _Materials:
-        rows = [
-            (p.hu, p.hu if p.core_hu is None else p.core_hu, p.core_hu is not None, p.shell_mm, p.blend_mm)
-            for p in parts
-        ]
-        hu, core, has, shell, blend = torch.tensor(rows, dtype=torch.float32).T.to(device).unbind()
-        return cls(hu, core, has > 0, shell * has, blend)
 
 
 @dataclass(frozen=True)
@@ -163,11 +138,9 @@ class _Lattice:
         return place.masked_fill_(outside, self.end)
 
 
-def _near_pairs(kind, lattice: _Lattice, materials: _Materials, filled: Tensor) -> tuple[Tensor, Tensor]:
+def _near_pairs(kind, lattice: _Lattice, filled: Tensor) -> tuple[Tensor, Tensor]:
     """Blocks and shapes that may meet, [n] and [n]; raises ``filled`` [blocks] to the last part that covers a block."""
     reach = lattice.spacing.sum(-1) / 2  # half the widest shadow of a voxel: beyond it a voxel is all in or all out
-    blend = materials.blend[kind.part]
-    shell = materials.shell[kind.part]
     every = torch.arange(len(kind.part), device=filled.device)
     groups = lattice.cubes[0]
     limit = groups.radius + reach[groups.grid]
@@ -175,7 +148,7 @@ def _near_pairs(kind, lattice: _Lattice, materials: _Materials, filled: Tensor) 
     step = max(1, TESTS_PER_CHUNK // len(kind.part))
     for start in range(0, len(groups.grid), step):
         bound = kind.bound(groups.centre[start : start + step, None], every)
-        cube, shape = (bound < limit[start : start + step, None] + blend).nonzero(as_tuple=True)
+        cube, shape = (bound < limit[start : start + step, None]).nonzero(as_tuple=True)
         found.append((cube + start, shape))
     eight = torch.arange(8, device=filled.device)
     for cubes in lattice.cubes[1:]:
@@ -184,23 +157,23 @@ def _near_pairs(kind, lattice: _Lattice, materials: _Materials, filled: Tensor) 
         for cube, shape in zip(*(column.split(TESTS_PER_CHUNK // 8) for column in pairs), strict=True):
             cube, shape = cube[:, None] * 8 + eight, shape[:, None]
             bound = kind.bound(cubes.centre[cube], shape)
-            near = cubes.real[cube] & (bound < limit[cube] + blend[shape])
+            near = cubes.real[cube] & (bound < limit[cube])
             if cubes is lattice.blocks:
-                inside = near & (bound < -limit[cube] - shell[shape])
+                inside = near & (bound < -limit[cube])
                 filled.scatter_reduce_(0, cube[inside], kind.part[shape.expand_as(cube)[inside]], "amax")
             found.append((cube[near], shape.expand_as(cube)[near]))
     block, shape = (torch.cat(column) for column in zip(*found, strict=True))
     # The sphere around a block is much larger than the block: from here on its own extent counts.
     grid = lattice.blocks.grid[block]
     half = lattice.matrix[grid] * ((SIDE - 1) / 2)
-    meets = kind.gap(lattice.blocks.centre[block], half, shape) < reach[grid] + blend[shape]
+    meets = kind.gap(lattice.blocks.centre[block], half, shape) < reach[grid]
     return block[meets], shape[meets]
 
 
-def _fill(canvas: Tensor, lattice: _Lattice, materials: _Materials, filled: Tensor) -> None:
+def _fill(canvas: Tensor, lattice: _Lattice, materials: Tensor, filled: Tensor) -> None:
     """Write the value of the last part that covers each block as a whole."""
     block = (filled >= 0).nonzero(as_tuple=True)[0]
-    value = materials.core_hu[filled[block]]
+    value = materials[filled[block]]
     for some, one in zip(block.split(8192), value.split(8192), strict=True):
         canvas.index_put_((lattice.addresses(some).reshape(-1),), one.repeat_interleave(SIDE**3))
 
@@ -213,8 +186,8 @@ def _sorted(block: Tensor, shape: Tensor, part: Tensor, filled: Tensor, parts: i
     return key, shape[order]
 
 
-def _composite(canvas: Tensor, lattice: _Lattice, materials: _Materials, kinds: list, pairs: list) -> None:
-    parts = len(materials.hu)
+def _composite(canvas: Tensor, lattice: _Lattice, materials: Tensor, kinds: list, pairs: list) -> None:
+    parts = len(materials)
     keys = torch.cat([key for key, _ in pairs]).sort().values
     if not len(keys):
         return
@@ -251,39 +224,21 @@ def _composite(canvas: Tensor, lattice: _Lattice, materials: _Materials, kinds: 
         blocks = block[begin[0] : block_end]
         slot_of_block = torch.searchsorted(blocks, slot_block[begin[1] : slot_end])
         grid = lattice.blocks.grid[blocks]
-        distance = _part_distance(mine, part, slot_of_block, lattice, blocks, materials)
+        distance = _part_distance(mine, len(part), slot_of_block, lattice, blocks)
         _blend_in(
             canvas, lattice, materials, distance, part, slot_of_block, rank[begin[1] : slot_end], blocks, grid, ranks
         )
         begin = ends
 
 
-def _part_distance(mine: list, part, slot_of_block, lattice: _Lattice, blocks, materials: _Materials) -> Tensor:
+def _part_distance(mine: list, slots: int, slot_of_block: Tensor, lattice: _Lattice, blocks: Tensor) -> Tensor:
     """Signed distance of one part in one block: [slots, 8, 8, 8]."""
-    slots = len(part)
-    rounding = materials.blend[part] * (0.25 / math.log(2.0))  # so that two equal distances swell by blend_mm / 4
-    smooth = rounding > 0
     nearest = lattice.matrix.new_full((slots, SIDE**3), math.inf)
-    total = None
     centre, grid = lattice.blocks.centre[blocks], lattice.blocks.grid[blocks]
     for kind, slot, shape in mine:
         owner = slot_of_block[slot]
-        value = kind.on_block(centre[owner], lattice.matrix[grid[owner]], lattice.spacing[grid[owner]], shape).flatten(
-            1
-        )
-        blended = smooth[slot]
-        plain = (~blended).nonzero(as_tuple=True)[0]
-        if len(plain) == len(slot):
-            nearest.scatter_reduce_(0, slot[:, None].expand_as(value), value, "amin")
-            continue
-        nearest.scatter_reduce_(0, slot[plain, None].expand(-1, SIDE**3), value[plain], "amin")
-        blended = blended.nonzero(as_tuple=True)[0]
-        total = torch.zeros_like(nearest) if total is None else total
-        power = (value[blended] / -rounding[slot[blended], None]).clamp_(-80.0, 80.0).exp_()
-        total.index_add_(0, slot[blended], power)
-    if total is not None:
-        rounded = total.log_().mul_(-rounding[:, None])
-        nearest = torch.where(smooth[:, None], rounded, nearest)
+        value = kind.on_block(centre[owner], lattice.matrix[grid[owner]], lattice.spacing[grid[owner]], shape)
+        nearest.scatter_reduce_(0, slot[:, None].expand(-1, SIDE**3), value.flatten(1), "amin")
     return nearest.view(slots, SIDE, SIDE, SIDE)
 
 
@@ -295,13 +250,7 @@ def _blend_in(canvas, lattice, materials, distance, part, slot_of_block, rank, b
     least, most = spacing.amin(-1), spacing.norm(dim=-1)  # first-order distances can be steep deep inside
     width = width.clamp(least[:, None, None, None], most[:, None, None, None])
     share = (0.5 - distance / width).clamp_(0.0, 1.0)
-    outer, core = materials.hu[part], materials.core_hu[part]
-    value = outer[:, None, None, None].expand_as(share).clone()
-    hollow = materials.has_core[part].nonzero(as_tuple=True)[0]
-    inner = (0.5 - (distance[hollow] + materials.shell[part[hollow], None, None, None]) / width[hollow]).clamp_(
-        0.0, 1.0
-    )
-    value.index_add_(0, hollow, inner.mul_((core - outer)[hollow, None, None, None]))
+    value = materials[part, None, None, None]
     address = lattice.addresses(blocks)
     picture = canvas[address]
     for level in range(ranks):

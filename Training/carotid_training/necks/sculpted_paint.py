@@ -51,7 +51,7 @@ class Palette:
         cells = torch.zeros(7)
         cells[MUSCLE], cells[FAT] = muscle, dice.normal(-105, 9)
         cells[PAROTID], cells[SUBMANDIBULAR] = dice.uniform(-40, 60), muscle + dice.uniform(5, 45)
-        cells[THYROID], cells[NODE] = dice.uniform(70, 230), muscle + dice.uniform(-10, 40)
+        cells[THYROID], cells[NODE] = dice.uniform(70, 210), muscle + dice.uniform(-10, 40)
         cells[MUCOSA] = muscle + dice.uniform(-5, 30)
         numbers = dict(
             skin=dice.uniform(0, 70),

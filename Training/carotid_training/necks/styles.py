@@ -7,17 +7,14 @@ import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from CarotidLandmarkLib.volume import read_volume
-
+from .. import seeds
+from .backgrounds import Backgrounds
 from .neck import Neck
-
-if TYPE_CHECKING:
-    from .background import Background
+from .patients import background_paths
 
 # Style -> whether it is made from a real, unenhanced CT.
-STYLES = {"anatomical": False, "sculpted": False, "painted": True, "recoloured": True}
+STYLES = {"sculpted": False, "painted": True, "recoloured": True}
 # Styles that are domain-randomised by nature: no patient looks like them.
 RANDOMISED = ("recoloured",)
 BACKGROUND_VARIABLE = "CAROTID_BACKGROUND_CT"
@@ -26,17 +23,18 @@ BACKGROUND_VARIABLE = "CAROTID_BACKGROUND_CT"
 class Styles:
     """Draws necks of any available style."""
 
-    def __init__(self, backgrounds: Sequence[Path | str] = ()):
-        """``backgrounds``: unenhanced CTs (or prepared ones, .npz) for the styles made of real tissue; else the file
-        that $CAROTID_BACKGROUND_CT names, else none. Raises ValueError where a file does not exist."""
-        paths = [Path(b) for b in backgrounds]
-        if not paths and os.environ.get(BACKGROUND_VARIABLE):
-            paths = [Path(os.environ[BACKGROUND_VARIABLE])]
-        for path in paths:
-            if not path.exists():
-                raise ValueError(f"The background CT {path.name} does not exist; give a file that does.")
-        self.paths = paths
-        self._backgrounds: list[Background] = []
+    def __init__(self, backgrounds: Sequence[Path | str] = (), unseen: bool = False):
+        """``backgrounds``: unenhanced CTs (or prepared ones, .npz; or folders of them) for the styles made of real
+        tissue; else what $CAROTID_BACKGROUND_CT names, else none. ``unseen``: only of patients that no training may
+        see, and only for the split test; else without them. Raises ValueError: see `background_paths`."""
+        given = list(backgrounds)
+        if not given and os.environ.get(BACKGROUND_VARIABLE):
+            given = [os.environ[BACKGROUND_VARIABLE]]
+        if unseen and not given:
+            raise ValueError("Tissue of patients that no training sees is asked for, but no folder of them is given.")
+        self.unseen = unseen
+        self.paths = background_paths(given, unseen)
+        self._backgrounds = Backgrounds(self.paths)
 
     @property
     def available(self) -> list[str]:
@@ -62,18 +60,17 @@ class Styles:
             if name in RANDOMISED and not randomised:
                 raise ValueError(f"The style {name!r} looks like no patient: leave it out, or ask for --randomised.")
 
+    def check_splits(self, splits: Sequence[str]) -> None:
+        """Raises ValueError where necks of a split may not be made of this tissue."""
+        if self.unseen and set(splits) != {"test"}:
+            raise ValueError("Patients that no training may see are for the split test alone; ask for --splits test.")
+
     def open(self) -> None:
-        """Read and analyse the backgrounds now (seconds each), before processes are started that would each do it.
+        """Analyse the CTs now (seconds each), before processes are started that would each do it.
 
         Raises VolumeError where one can not be used.
         """
-        if not self._backgrounds:
-            from .background import Background
-
-            self._backgrounds = [
-                Background.load(path) if path.suffix == ".npz" else Background.prepare(read_volume(path))
-                for path in self.paths
-            ]
+        self._backgrounds.open()
 
     def fingerprint(self) -> list[str]:
         """What tells the backgrounds apart: the sha256 of each file (of its name, where it is a DICOM folder)."""
@@ -83,13 +80,14 @@ class Styles:
     def draw(self, style: str, seed: int, randomised: bool) -> Neck:
         """The neck of a style and seed: as in patients, or, where ``randomised``, for a share of the seeds far wilder.
 
-        Raises ValueError like `check`, VolumeError like `open`.
+        Raises ValueError like `check` and `check_splits`, VolumeError like `open`.
         """
         self.check([style], randomised)
         module = importlib.import_module(f".{style}", __package__)
         if not STYLES[style]:
             return module.draw(seed, randomised)
-        self.open()
+        if self.unseen:
+            self.check_splits([seeds.split_of(seed)])
         if style in RANDOMISED:
             return module.draw(seed, self._backgrounds)
         return module.draw(seed, self._backgrounds, randomised)

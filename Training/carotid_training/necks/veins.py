@@ -14,8 +14,8 @@ from .vessel_paths import Dice, Place, Points, Tube, curve
 def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_hu: float, wild: float) -> list[Tube]:
     """Jugular, facial, retromandibular, vertebral, subclavian and brachiocephalic veins, and the superior vena cava."""
     blood = dice.uniform(35, 60)
-    phase = dice.pick(arterial=0.42, early=0.23, mixed=0.2, venous=0.15)
-    typical = {"arterial": (0, 0.1), "early": (0.1, 0.45), "mixed": (0.2, 0.9), "venous": (0.7, 1.05)}[phase]
+    phase = dice.pick(arterial=0.12, early=0.15, mixed=0.53, venous=0.2)
+    typical = {"arterial": (0, 0.1), "early": (0.1, 0.45), "mixed": (0.4, 0.85), "venous": (0.7, 1.05)}[phase]
     injected = dice.pick(right=0.55, left=0.3, none=0.15)
     dense = dice.uniform(600, 2800) if dice.chance(0.6) else artery_hu * dice.uniform(0.2, 1.0)
     tubes: list[Tube] = []
@@ -49,7 +49,7 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
 
         radius = dice.normal(5.2, 1.5 * (1 + wild), 1.5, 11) * (1 - sign * right_larger)
         jugular = _beside(dice, layout, carotid, sign, radius)
-        top, low = fill * dice.uniform(0.85, 1.1), fill * dice.uniform(0.5, 1.1)
+        top, low = fill * dice.uniform(0.85, 1.1), fill * dice.uniform(0.6, 1.1)
         # Most jugular veins are oval: two tubes side by side, along the carotid or across it.
         turn, flat = dice.uniform(0, 2 * np.pi), dice.uniform(0.0, 0.75) if dice.chance(0.75) else 0.0
         aside = flat * radius * np.array([np.cos(turn), 0.7 * np.sin(turn), 0.0])
