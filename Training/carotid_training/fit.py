@@ -58,14 +58,25 @@ def _without_folders(argument: str) -> str:
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Keeps RUN/checkpoints/last.ckpt: every ``every_n_train_steps`` steps, and at the end whatever its number."""
+    """Keeps RUN/checkpoints/last.ckpt: every ``every_n_train_steps`` steps, and at the end whatever its number.
+
+    With ``--ckpt_path last`` a run goes on from there, or begins where there is none.
+    """
 
     def __init__(self, every_n_train_steps: int = 100):
-        super().__init__(save_last=True, every_n_train_steps=every_n_train_steps)
+        super().__init__(save_last=True, save_top_k=0, every_n_train_steps=every_n_train_steps)
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+        self.dirpath = self._folder(trainer)
         super().setup(trainer, pl_module, stage)
+
+    def _find_last_checkpoints(self, trainer: lightning.Trainer) -> set[str]:
+        self.dirpath = self._folder(trainer)  # lightning looks for the last checkpoint before it sets callbacks up
+        return super()._find_last_checkpoints(trainer)
+
+    @staticmethod
+    def _folder(trainer: lightning.Trainer) -> str:
+        return str(Path(trainer.default_root_dir) / "checkpoints")
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self._last_global_step_saved != trainer.global_step:
