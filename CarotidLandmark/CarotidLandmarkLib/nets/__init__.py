@@ -3,5 +3,3 @@
 from .chain import Architecture, MultiScaleLocNet, ScaleOutput
 from .pyramid import Pyramid
 from .search import Sought, seek
-
-__all__ = ["Architecture", "MultiScaleLocNet", "Pyramid", "ScaleOutput", "Sought", "seek"]
