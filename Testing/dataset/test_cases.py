@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -321,6 +322,15 @@ class TestRepair:
         ]
         assert not twin.exists() and Dataset.open(dataset.path).version() == 2
         assert check_dataset(dataset) == [] and repair_dataset(dataset) == []
+
+    def test_a_twin_of_the_save_before_a_kill_of_version_1_is_no_error_and_goes(self, dataset):
+        twin = write_markups(dataset.path / "cases/c1/annotations/anna.mrk.json", {**POINTS, LEFT: (20.0, 0.0, 0.0)})
+        annotation = dataset.path / "cases/c1/annotations/anna.json"
+        digest = hashlib.sha256(twin.read_bytes()).hexdigest()
+        annotation.write_text(json.dumps({**json.loads(annotation.read_text()), "replaces_markups_sha256": digest}))
+        assert check_dataset(dataset) == []
+        assert len(repair_dataset(dataset)) == 1 and not twin.exists()
+        assert dataset.annotations("c1")["anna"].points == POINTS
 
     @pytest.mark.parametrize("annotator", ["anna", "ben"])
     def test_points_that_no_annotation_repeats_are_not_removed(self, dataset, annotator):
