@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .documents import DocumentError, build, parse, write
 from .errors import UserError
 from .files import staged_folder, user_directory
+from .landmarks import LandmarkSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,15 +30,6 @@ CARD_FILE = "MODEL_CARD.md"
 
 class BundleError(UserError):
     """The bundle can not be used. The message is one sentence for the user: what is wrong and what to do."""
-
-
-@dataclass(frozen=True)
-class LandmarkSpec:
-    """A landmark that the model finds. ``mirror`` names its counterpart on the other side (itself, on the midline)."""
-
-    name: str
-    label: str
-    mirror: str
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,9 @@ class BundleMetadata:
                 len(self.patch_sizes) == len(self.scales_mm) - 1 and all(size > 0 for size in self.patch_sizes)
             ),
             "hu_window is not (low, high)": len(self.hu_window) == 2 and self.hu_window[0] < self.hu_window[1],
+            "format_version is not positive": self.format_version > 0,
             "noise_mm is not a length": math.isfinite(self.noise_mm) and self.noise_mm >= 0,
+            "calibration has no factor for a level and landmark": _is_calibration(self.calibration),
         }
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:
@@ -99,23 +93,21 @@ class BundleMetadata:
     def to_json(self) -> str:
         """The text of ``metadata.json``."""
         document = asdict(self)
-        return (
-            json.dumps({"format_version": document.pop("format_version"), **document}, indent=2, allow_nan=False) + "\n"
-        )
+        return write({"format_version": document.pop("format_version"), **document})
 
     @classmethod
     def from_json(cls, text: str) -> BundleMetadata:
-        """Read back what `to_json` wrote. Raises ValueError, KeyError or TypeError on anything else."""
-        document = json.loads(text)
-        if document["format_version"] == 1:
-            document["patch_sizes"] = [document["patch_size"]] * (len(document["scales_mm"]) - 1)
-        known = {field.name: document[field.name] for field in fields(cls)}
-        for key in ("scales_mm", "hu_window"):
-            known[key] = tuple(float(value) for value in known[key])
-        known["landmarks"] = tuple(LandmarkSpec(**entry) for entry in known["landmarks"])
-        known["patch_sizes"] = tuple(int(size) for size in known["patch_sizes"])
-        known["widths"] = tuple(tuple(int(width) for width in widths) for widths in known["widths"])
-        return cls(**known)
+        """Read back what `to_json` wrote, of any version up to ours. Raises DocumentError on anything else."""
+        document = {"format_version": None, "weights_sha256": None, **parse(text)}
+        if document["format_version"] == 1:  # one patch_size for all scales but the coarsest
+            finer = max(0, len(build(_Scales, document).scales_mm) - 1)
+            document["patch_sizes"] = [document.get("patch_size")] * finer
+        return build(cls, document)
+
+
+@dataclass(frozen=True)
+class _Scales:
+    scales_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -256,28 +248,30 @@ def _bundle_paths(root: str | os.PathLike[str]) -> list[Path]:
 
 
 def _read_metadata(path: Path) -> BundleMetadata:
+    what = f"{METADATA_FILE} of model bundle {path.name}"
     try:
         text = (path / METADATA_FILE).read_text(encoding="utf-8")
-        version = json.loads(text)["format_version"]
-        if not isinstance(version, int) or version < 1:
-            raise ValueError("format_version is not a positive whole number")
-        if version > FORMAT_VERSION:
+        version = parse(text).get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
             raise BundleError(
                 f"The model bundle {path.name} has format version {version}, newer than this program reads "
                 f"({FORMAT_VERSION}); update CarotidLandmark."
             )
         return BundleMetadata.from_json(text)
-    except BundleError:
-        raise
-    except KeyError as error:
-        raise BundleError(
-            f"{METADATA_FILE} of model bundle {path.name} lacks {error}; get the bundle again."
-        ) from error
-    except (ValueError, TypeError, AttributeError) as error:
-        reason = "it is not JSON" if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)) else str(error)
-        raise BundleError(
-            f"{METADATA_FILE} of model bundle {path.name} is damaged ({reason}); get the bundle again."
-        ) from error
+    except (DocumentError, UnicodeDecodeError) as error:
+        reason = error if isinstance(error, DocumentError) else "it is not JSON"
+        raise BundleError(f"{what} is damaged ({reason}); get the bundle again.") from error
+
+
+def _is_calibration(calibration: Mapping[str, Any]) -> bool:
+    """Whether it maps levels between 0 and 1, as text, to a positive factor for each landmark."""
+    try:
+        return all(
+            0 < float(level) < 1 and all(0 < float(entry["factor"]) < math.inf for entry in row.values())
+            for level, row in calibration.items()
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def _sha256(content: bytes) -> str:

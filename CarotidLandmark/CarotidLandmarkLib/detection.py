@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from . import landmarks as names
+from .documents import DocumentError, build, parse, write
+from .errors import UserError
+from .landmarks import FARTHEST_MM, is_place
 
 SCHEMA_VERSION = 1
 
@@ -30,6 +34,30 @@ CSV_COLUMNS = (
 
 Verdict = Literal["ok", "review", "reject"]
 Status = Literal["detected", "missing"]
+Triple = tuple[float, float, float]
+Matrix = tuple[Triple, Triple, Triple]
+
+
+class SettingsError(UserError):
+    """Nothing can be detected so. One sentence for the user."""
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """How to detect: noise passes, confidence level of the regions, seed of the noise."""
+
+    passes: int = 50
+    level: float = 0.9
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError."""
+        if self.passes < 2:
+            raise SettingsError(f"At least 2 passes are needed to measure uncertainty, not {self.passes}.")
+        if not 0 < self.level < 1:
+            raise SettingsError(f"A confidence level lies between 0 and 1, for example 0.9; not at {self.level:g}.")
+        if self.seed < 0:
+            raise SettingsError(f"A seed is zero or more, not {self.seed}.")
 
 
 @dataclass(frozen=True)
@@ -44,8 +72,21 @@ class ConfidenceRegion:
     level: float
     volume_mm3: float
     paper_volume_mm3: float
-    semi_axes_mm: tuple[float, float, float]
-    axes_lps: tuple[tuple[float, float, float], ...]
+    semi_axes_mm: Triple
+    axes_lps: Matrix
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where this is no ellipsoid."""
+        if not 0 < self.level < 1:
+            raise ValueError("level is not between 0 and 1")
+        if not 0 < min(self.semi_axes_mm) <= max(self.semi_axes_mm) <= FARTHEST_MM:
+            raise ValueError("semi_axes_mm are not three lengths")
+        if not (0 <= self.volume_mm3 < math.inf and 0 <= self.paper_volume_mm3 < math.inf):
+            raise ValueError("volume_mm3 or paper_volume_mm3 is not a volume")
+        for n, axis in enumerate(self.axes_lps):
+            products = [sum(a * b for a, b in zip(axis, other, strict=True)) for other in self.axes_lps]
+            if any(abs(product - (n == m)) > 1e-3 for m, product in enumerate(products)):
+                raise ValueError("axes_lps are not three unit vectors at right angles")
 
     @property
     def reach_mm(self) -> tuple[float, float, float]:
@@ -59,15 +100,31 @@ class ConfidenceRegion:
 
 @dataclass(frozen=True)
 class LandmarkResult:
-    """One landmark. A missing one has a presence probability and nothing else."""
+    """One landmark. A missing one has a presence probability and nothing else. ``label`` is what is shown for it."""
 
     name: str
     status: Status
     presence: float
-    position_lps_mm: tuple[float, float, float] | None = None
-    std_mm: tuple[float, float, float] | None = None
-    covariance_mm2: tuple[tuple[float, float, float], ...] | None = None
+    position_lps_mm: Triple | None = None
+    std_mm: Triple | None = None
+    covariance_mm2: Matrix | None = None
     confidence: ConfidenceRegion | None = None
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        """A label from the name where none is given. Raises ValueError on values that contradict each other."""
+        if not self.label:
+            object.__setattr__(self, "label", names.label(self.name))
+        if not self.name:
+            raise ValueError("name is empty")
+        if not 0 <= self.presence <= 1:
+            raise ValueError("presence is not a probability")
+        if (self.position_lps_mm is None) != (self.status == "missing"):
+            raise ValueError("position_lps_mm does not fit the status")
+        if self.position_lps_mm is None and self.confidence is not None:
+            raise ValueError("confidence is there without a position")
+        if self.position_lps_mm is not None and not is_place(self.position_lps_mm):
+            raise ValueError("position_lps_mm is not a place in a scanner")
 
 
 @dataclass(frozen=True)
@@ -76,8 +133,13 @@ class VolumeInfo:
 
     path: str
     size: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
+    spacing_mm: Triple
     orientation: str
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        if min(self.size) < 1 or min(self.spacing_mm) <= 0:
+            raise ValueError("size or spacing_mm is not positive")
 
 
 @dataclass(frozen=True)
@@ -89,15 +151,34 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Quality:
-    """``ok``: use it; ``review``: look first; ``reject``: do not use it. Reasons are sentences for a radiologist."""
+    """``ok``: use it; ``review``: look first; ``reject``: do not use it. Reasons are sentences for a radiologist.
+
+    ``about`` has for each reason the names of the landmarks that it speaks of; none where it speaks of the whole scan.
+    """
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
+    about: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Reasons that say nothing of landmarks are about all. Raises ValueError."""
+        if not self.about:
+            object.__setattr__(self, "about", ((),) * len(self.reasons))
+        if len(self.about) != len(self.reasons):
+            raise ValueError("about does not have one entry for each reason")
+
+    def verdict_on(self, name: str) -> Verdict:
+        """The verdict on one landmark: that on the scan, unless it is to review for other landmarks alone."""
+        concerned = any(not those or name in those for those in self.about)
+        return "ok" if self.verdict == "review" and not concerned else self.verdict
 
 
 @dataclass(frozen=True)
 class Detection:
-    """One run of the detector on one volume. ``timing_s`` in seconds: load, pyramid, coarse, passes, total."""
+    """One run of the detector on one volume. ``timing_s`` in seconds: load, pyramid, coarse, passes, total.
+
+    ``notes`` are sentences about what the program decided for the user: which series, a tilted gantry, another device.
+    """
 
     volume: VolumeInfo
     model: ModelInfo
@@ -107,7 +188,14 @@ class Detection:
     timing_s: dict[str, float]
     landmarks: tuple[LandmarkResult, ...]
     quality: Quality
+    notes: tuple[str, ...] = ()
     schema_version: int = field(default=SCHEMA_VERSION)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where a landmark is there twice."""
+        found = [landmark.name for landmark in self.landmarks]
+        if len(set(found)) != len(found):
+            raise ValueError("landmarks has one twice")
 
     def __getitem__(self, name: str) -> LandmarkResult:
         """The landmark of that name. Raises KeyError."""
@@ -125,9 +213,12 @@ class Detection:
     def to_json(self) -> str:
         """The text of ``detection.json``."""
         document = asdict(self)
-        return (
-            json.dumps({"schema_version": document.pop("schema_version"), **document}, indent=2, allow_nan=False) + "\n"
-        )
+        return write({"schema_version": document.pop("schema_version"), **document})
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Name -> what is shown."""
+        return {landmark.name: landmark.label for landmark in self.landmarks}
 
     def to_csv_rows(self) -> list[dict[str, Any]]:
         """One row per landmark with the columns `CSV_COLUMNS`; what a missing landmark lacks is an empty cell."""
@@ -151,37 +242,17 @@ class Detection:
 
     @classmethod
     def from_json(cls, text: str) -> Detection:
-        """Read back what `to_json` wrote. Raises ValueError on another schema version or damaged text."""
+        """Read back what `to_json` wrote. Raises DocumentError, one sentence, on another version or damaged text."""
         try:
-            document: dict[str, Any] = json.loads(text)
-            if document["schema_version"] != SCHEMA_VERSION:
-                raise ValueError(
-                    f"It has schema version {document['schema_version']}; this program reads {SCHEMA_VERSION}."
-                )
-            return cls(
-                volume=VolumeInfo(**_tuples(document["volume"])),
-                model=ModelInfo(**document["model"]),
-                passes=document["passes"],
-                seed=document["seed"],
-                device=document["device"],
-                timing_s=document["timing_s"],
-                landmarks=tuple(_landmark(entry) for entry in document["landmarks"]),
-                quality=Quality(**_tuples(document["quality"])),
-            )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"This is not a detection.json: {error}.") from error
+            document = parse(text)
+            if document.get("schema_version") not in (SCHEMA_VERSION, None):
+                raise DocumentError(f"its schema version is not {SCHEMA_VERSION}, which this program reads")
+            return build(cls, {"schema_version": None, **document})
+        except DocumentError as error:
+            raise DocumentError(f"This is not a detection.json: {error}.") from error
 
 
-def _landmark(entry: dict[str, Any]) -> LandmarkResult:
-    values = _tuples(entry)
-    region = values.pop("confidence", None)
-    return LandmarkResult(**values, confidence=None if region is None else ConfidenceRegion(**region))
-
-
-def _tuples(value: Any) -> Any:
-    """Lists (JSON has no tuples) become tuples, at any depth."""
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return value
+def notes_of(volume: Any) -> tuple[str, ...]:
+    """What reading a scan decided, in sentences: `Volume.notes`; a Volume of one ``note`` until it has several."""
+    note = getattr(volume, "note", "")
+    return tuple(getattr(volume, "notes", ())) or ((note,) if note else ())

@@ -12,16 +12,15 @@ from torch import Tensor
 
 from . import uncertainty
 from .bundle import Bundle
-from .detection import Detection, LandmarkResult, ModelInfo
+from .detection import Detection, DetectionSettings, LandmarkResult, ModelInfo, notes_of
 from .errors import UserError
-from .nets.chain import MultiScaleLocNet, ScaleOutput
-from .nets.pyramid import Pyramid
-from .nets.search import Sought, seek
+from .nets import MultiScaleLocNet, Pyramid, ScaleOutput, Sought, seek
 from .quality import Signals, judge, share_elsewhere
 from .volume import Volume, check_volume
 
 Progress = Callable[[str, float], None]
 
+DEFAULTS = DetectionSettings()
 PRESENCE_THRESHOLD = 0.5
 CONTRAST_RADIUS_MM = 6.0
 # Passes per batch: few enough that Cancel answers within a second on two cores.
@@ -76,22 +75,18 @@ class Detector:
     def detect(
         self,
         volume: Volume,
-        passes: int = 50,
-        level: float = 0.9,
-        seed: int = 0,
+        settings: DetectionSettings = DEFAULTS,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Detection:
         """Find every landmark of the bundle in one scan.
 
         ``progress(step, fraction)`` is called between steps and ``cancelled()`` asked. The same scan, bundle, seed and
-        device give the same answer. Raises VolumeError for a scan that can not be used, ValueError for passes or a
-        level out of range, DetectionCancelled.
+        device give the same answer. Raises VolumeError for a scan that can not be used, LevelError for a level above
+        those that the bundle is calibrated for, DetectionCancelled.
         """
-        if passes < 2:
-            raise ValueError(f"At least 2 passes are needed to measure uncertainty, not {passes}.")
-        for landmark in self.architecture.landmarks:
-            uncertainty.calibrated_radius(self.bundle.metadata.calibration, landmark.name, level)
+        names = [landmark.name for landmark in self.architecture.landmarks]
+        uncertainty.check_level(self.bundle.metadata.calibration, names, settings.level)
         check_volume(volume)
 
         def step(words: str, fraction: float) -> None:
@@ -100,33 +95,35 @@ class Detector:
             if progress is not None:
                 progress(words, fraction)
 
-        started = time.perf_counter()
+        started, told = time.perf_counter(), len(self.notes)
         try:
-            chain = self._run(volume, passes, seed, step)
+            chain = self._run(volume, settings, step)
         except (torch.OutOfMemoryError, NotImplementedError, RuntimeError) as error:
             if self._device.type == "cpu":
                 raise
             self.notes.append(f"{self._device} failed ({_first_line(error)}); the CPU took over.")
             self._move(torch.device("cpu"))
-            chain = self._run(volume, passes, seed, step)
-        landmarks, signals = self._results(chain, volume, level)
+            chain = self._run(volume, settings, step)
+        landmarks, signals = self._results(chain, volume, settings.level)
         timing = {"load": 0.0, **chain.timing_s, "total": time.perf_counter() - started}
         metadata = self.bundle.metadata
+        constant = bool(volume.array.min() == volume.array.max())
         step("done", 1.0)
         return Detection(
             volume=volume.info,
             model=ModelInfo(metadata.name, metadata.version, metadata.weights_sha256),
-            passes=passes,
-            seed=seed,
+            passes=settings.passes,
+            seed=settings.seed,
             device=self.device,
             timing_s={name: round(seconds, 3) for name, seconds in timing.items()},
             landmarks=landmarks,
-            quality=judge(landmarks, signals, constant=bool(volume.array.min() == volume.array.max())),
+            quality=judge(self.architecture.landmarks, landmarks, signals, constant),
+            notes=(*notes_of(volume), *self.notes[told:]),
         )
 
     @torch.inference_mode()
-    def _run(self, volume: Volume, passes: int, seed: int, step: Progress) -> _Chain:
-        """The chain on one scan: a search, and the last scale ``passes`` times under noise where it ended."""
+    def _run(self, volume: Volume, settings: DetectionSettings, step: Progress) -> _Chain:
+        """The chain on one scan: a search, and the last scale ``settings.passes`` times under noise where it ended."""
         clock = [time.perf_counter()]
         step("pyramid", 0.0)
         pyramid = Pyramid(volume, self.architecture.scales_mm, self._device, lambda share: step("pyramid", 0.2 * share))
@@ -134,7 +131,7 @@ class Detector:
         with self._precision():
             sought = seek(self.net, pyramid, lambda words, share: step(words, 0.2 + 0.2 * share))
             clock.append(time.perf_counter())
-            last = self._noise_passes(sought, passes, seed, step)
+            last = self._noise_passes(sought, settings.passes, settings.seed, step)
             presence = self.net.presence_logit([*sought.outputs, last]).float().sigmoid()
         clock.append(time.perf_counter())
         return _Chain(
@@ -184,11 +181,9 @@ class Detector:
             presence = float(chain.presence[n])
             inside = volume.contains(mean)
             nearby = chain.pyramid.statistics(chain.positions_lps[n].mean(dim=0), CONTRAST_RADIUS_MM)
-            signals.append(
-                Signals(landmark.label, share_elsewhere(places[n], peaks[n]), float(nearby.quantile(0.9)), inside)
-            )
+            signals.append(Signals(share_elsewhere(places[n], peaks[n]), float(nearby.quantile(0.9)), inside))
             if presence < PRESENCE_THRESHOLD or not inside:
-                results.append(LandmarkResult(landmark.name, "missing", presence))
+                results.append(LandmarkResult(landmark.name, "missing", presence, label=landmark.label))
                 continue
             region = uncertainty.confidence_region(
                 covariance, std, landmark.name, level, self.bundle.metadata.calibration
@@ -200,8 +195,9 @@ class Detector:
                     presence,
                     position_lps_mm=tuple(mean.tolist()),
                     std_mm=tuple(std.tolist()),
-                    covariance_mm2=tuple(tuple(row) for row in covariance.tolist()),
+                    covariance_mm2=tuple(tuple(row) for row in covariance.tolist()),  # type: ignore[arg-type]
                     confidence=region,
+                    label=landmark.label,
                 )
             )
         return tuple(results), signals

@@ -6,13 +6,14 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .documents import DocumentError, build, parse
 from .errors import UserError
 from .files import write_text
-
-Point = tuple[float, float, float]
+from .landmarks import Point, is_place
 
 _SCHEMA = "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
 _SCHEMA_FILE = "markups-schema-v1.0.3.json#"
@@ -86,45 +87,71 @@ def read_markups(path: str | os.PathLike[str], labels: Mapping[str, str] | None 
     """
     path = Path(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        document = parse(path.read_text(encoding="utf-8-sig"))
         version = str(document.get("@schema", "")).rpartition("-schema-v")[2]
         if not version.startswith("1."):
             raise MarkupsError(
-                f"{path.name} has another markups schema ('{version}') than 1.x; save it again with Slicer 5."
+                f"{path.name} has another markups schema ('{version[:20]}') than 1.x; save it again with Slicer 5."
             )
-        markup = document["markups"][0]
+        markup = build(_File, document).markups[0]
         signs = _signs_to_lps(markup, path.name)
-        control_points = markup.get("controlPoints", [])
-        found = [(str(point["label"]), point.get("positionStatus", "defined"), point) for point in control_points]
+        said = [point for point in markup.controlPoints if point.positionStatus in ("defined", "missing")]
         positions = {
-            label: None if status == "missing" else _position(point, signs, path.name)
-            for label, status, point in found
-            if status in ("defined", "missing")
+            point.label: None if point.positionStatus == "missing" else _position(point, signs, path.name)
+            for point in said
         }
-    except MarkupsError:
-        raise
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise MarkupsError(f"{path.name} is not a Slicer markups file (.mrk.json), or it is damaged.") from error
-    _refuse_duplicates([label for label, status, _ in found if status in ("defined", "missing")], path.name)
+    except (DocumentError, UnicodeDecodeError) as error:
+        reason = error if isinstance(error, DocumentError) else "it is not text"
+        raise MarkupsError(f"{path.name} is no Slicer markups file (.mrk.json), or it is damaged: {reason}.") from error
+    _refuse_duplicates([point.label for point in said], path.name)
     names = {label: name for name, label in (labels or {}).items()}
     return {names.get(label, label): position for label, position in positions.items()}
 
 
-def _signs_to_lps(markup: Mapping[str, Any], file_name: str) -> tuple[int, int, int]:
-    units = markup.get("coordinateUnits", "mm")
+@dataclass(frozen=True)
+class _ControlPoint:
+    """As Slicer writes it. A point that is missing may have any position, or none."""
+
+    label: str
+    position: Any = None
+    positionStatus: str = "defined"
+
+
+@dataclass(frozen=True)
+class _Markup:
+    coordinateSystem: str
+    coordinateUnits: Any = "mm"
+    controlPoints: tuple[_ControlPoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class _File:
+    markups: tuple[_Markup, ...]
+
+    def __post_init__(self) -> None:
+        if not self.markups:
+            raise ValueError("markups is empty")
+
+
+@dataclass(frozen=True)
+class _Defined:
+    position: Point
+
+
+def _signs_to_lps(markup: _Markup, file_name: str) -> tuple[int, int, int]:
+    units = markup.coordinateUnits
     if units not in ("mm", ["mm", "UCUM", "millimeter"]):
         raise MarkupsError(f"{file_name} is not in millimetres (coordinateUnits is {units}); export it in mm.")
-    system = markup["coordinateSystem"]
-    if system not in ("LPS", "RAS"):
-        raise MarkupsError(f"{file_name} has the coordinate system '{system}'; it must be LPS or RAS.")
-    return (1, 1, 1) if system == "LPS" else (-1, -1, 1)
+    if markup.coordinateSystem not in ("LPS", "RAS"):
+        raise MarkupsError(f"{file_name} has the coordinate system '{markup.coordinateSystem}'; it must be LPS or RAS.")
+    return (1, 1, 1) if markup.coordinateSystem == "LPS" else (-1, -1, 1)
 
 
-def _position(point: Mapping[str, Any], signs: tuple[int, int, int], file_name: str) -> Point:
-    x, y, z = (float(value) * sign for value, sign in zip(point["position"], signs, strict=True))
-    if not all(math.isfinite(value) for value in (x, y, z)):
-        raise MarkupsError(f"{file_name} has a point ('{point['label']}') whose coordinates are not finite.")
-    return x, y, z
+def _position(point: _ControlPoint, signs: tuple[int, int, int], file_name: str) -> Point:
+    x, y, z = build(_Defined, {"position": point.position}).position
+    if not is_place((x, y, z)):
+        raise MarkupsError(f"{file_name} has a point ('{point.label}') that is not at a place in a scanner.")
+    return x * signs[0], y * signs[1], z * signs[2]
 
 
 def _refuse_duplicates(labels: list[str], where: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .detection import LandmarkResult, Quality, Verdict
+from .landmarks import LandmarkSpec, mirror_pairs
 from .uncertainty import place_shares
 
 SURE_PRESENCE = 0.9
@@ -17,15 +19,12 @@ ELSEWHERE_SHARE = 0.1
 OTHER_PLACE_MM = 5.0
 # Unenhanced blood and muscle stay below 80 HU, enhanced arteries begin near 150 HU (120 kV).
 CONTRAST_HU = 130.0
-# Left to right in METHOD's table of real scans: 38 to 89 mm.
-USUAL_DISTANCE_MM = (30.0, 100.0)
 
 
 @dataclass(frozen=True)
 class Signals:
     """What the detector knows of one landmark beside its result."""
 
-    label: str
     elsewhere: float  # share of the odds that lie with places away from the one that was chosen
     brightest_hu: float  # 90th percentile of HU around the point
     inside: bool  # the point lies inside the scan
@@ -37,41 +36,53 @@ def share_elsewhere(places_lps: np.ndarray, peaks: np.ndarray) -> float:
     return float(place_shares(peaks)[apart > OTHER_PLACE_MM].sum())
 
 
-def judge(landmarks: Sequence[LandmarkResult], signals: Sequence[Signals], constant: bool) -> Quality:
+def judge(
+    specs: Sequence[LandmarkSpec], landmarks: Sequence[LandmarkResult], signals: Sequence[Signals], constant: bool
+) -> Quality:
     """The verdict and its reasons: `reject` where no point can be used, `review` where one should be looked at."""
     if constant:
         return Quality("reject", ("The scan has the same value everywhere: there is nothing to see.",))
-    found = [landmark for landmark in landmarks if landmark.status == "detected"]
-    if not found:
+    points = {mark.name: mark.position_lps_mm for mark in landmarks if mark.position_lps_mm is not None}
+    if not points:
         return Quality("reject", ("No landmark was found: is this a contrast-enhanced scan of the neck?",))
-    reasons: list[str] = []
-    unenhanced = 0
-    for landmark, signal in zip(landmarks, signals, strict=True):
-        if landmark.status == "missing":
-            where = "" if signal.inside else ": it seems to lie outside the scan"
-            reasons.append(f"{signal.label}: not found{where}.")
+    doubts: list[tuple[str, tuple[str, ...]]] = [
+        (f"{spec.label}: {doubt}.", (spec.name,))
+        for spec, landmark, signal in zip(specs, landmarks, signals, strict=True)
+        for doubt in _doubts(landmark, signal)
+    ]
+    dark = [
+        signal.brightest_hu < CONTRAST_HU
+        for mark, signal in zip(landmarks, signals, strict=True)
+        if mark.name in points
+    ]
+    verdict: Verdict = "reject" if all(dark) else "review" if doubts else "ok"
+    labels = {spec.name: spec.label for spec in specs}
+    for pair in mirror_pairs(specs):
+        if not {pair.left, pair.right} <= points.keys():
             continue
-        assert landmark.confidence is not None
-        if landmark.presence < SURE_PRESENCE:
-            reasons.append(f"{signal.label}: may not be in this scan, check the point.")
-        if landmark.confidence.semi_axes_mm[0] > WIDE_SEMI_AXIS_MM:
-            reasons.append(f"{signal.label}: wide uncertainty, check the point.")
-        if signal.elsewhere > ELSEWHERE_SHARE:
-            reasons.append(f"{signal.label}: a second place looks alike, check the point.")
-        if signal.brightest_hu < CONTRAST_HU:
-            reasons.append(f"{signal.label}: no contrast agent seen at the point.")
-            unenhanced += 1
-    verdict: Verdict = "review" if reasons else "ok"
-    if unenhanced == len(found):
-        verdict = "reject"
-    pair = {landmark.name.split("_", 1)[0]: landmark.position_lps_mm for landmark in found}
-    left, right = pair.get("left"), pair.get("right")
-    if left and right:
+        left, right = points[pair.left], points[pair.right]
+        words = f"{labels[pair.left]} and {labels[pair.right]}"
         if left[0] <= right[0]:
             verdict = "reject"
-            reasons.append("The left point lies to the right of the right point.")
-        distance = float(np.linalg.norm(np.subtract(left, right)))
-        if not USUAL_DISTANCE_MM[0] <= distance <= USUAL_DISTANCE_MM[1]:
+            doubts.append((f"{words}: the left point lies to the right of the right point.", pair))
+        distance, (low, high) = math.dist(left, right), pair.usual_distance_mm
+        if not low <= distance <= high:
             verdict = "reject" if verdict == "reject" else "review"
-            reasons.append(f"Left and right are {distance:.0f} mm apart, which is unusual: check both points.")
-    return Quality(verdict, tuple(reasons))
+            doubts.append((f"{words}: {distance:.0f} mm apart, which is unusual: check both points.", pair))
+    return Quality(verdict, tuple(reason for reason, _ in doubts), tuple(tuple(names) for _, names in doubts))
+
+
+def _doubts(landmark: LandmarkResult, signal: Signals) -> Iterator[str]:
+    """What speaks against one result."""
+    if landmark.status == "missing":
+        yield "not found" if signal.inside else "not found: it seems to lie outside the scan"
+        return
+    assert landmark.confidence is not None
+    if landmark.presence < SURE_PRESENCE:
+        yield "may not be in this scan, check the point"
+    if landmark.confidence.semi_axes_mm[0] > WIDE_SEMI_AXIS_MM:
+        yield "wide uncertainty, check the point"
+    if signal.elsewhere > ELSEWHERE_SHARE:
+        yield "a second place looks alike, check the point"
+    if signal.brightest_hu < CONTRAST_HU:
+        yield "no contrast agent seen at the point"

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .detection import ConfidenceRegion
+from .errors import UserError
 
 # Added to every covariance: no answer is more certain than a tenth of a millimetre, and no ellipsoid is flat.
 FLOOR_MM = 0.1
 # Of two places that the search looked at, the log-odds of the better one per unit of its peak's lead. Fitted on 288
 # pairs of a right and a wrong place on 42 unseen necks; in 2 % of them the wrong one's peak was higher.
 PEAK_ODDS = 2.0
+
+
+class LevelError(UserError):
+    """No region can be given at that confidence level. One sentence for the user."""
 
 
 def draw_noise(landmarks: int, passes: int, noise_mm: float, seed: int) -> np.ndarray:
@@ -89,17 +94,23 @@ def calibrate(scores: Mapping[str, Sequence[float]], levels: Sequence[float]) ->
     return table
 
 
+def check_level(calibration: Mapping[str, Any], landmarks: Iterable[str], level: float) -> None:
+    """Raises LevelError where a model with this calibration has no region at ``level`` for one of the landmarks."""
+    for landmark in landmarks:
+        calibrated_radius(calibration, landmark, level)
+
+
 def calibrated_radius(calibration: Mapping[str, Any], landmark: str, level: float) -> float:
     """Mahalanobis radius for a level: the bundle's factor, interpolated over the Gaussian radius between levels.
 
-    Above the highest calibrated level a model has no claim: raises ValueError. Without any calibration: the Gaussian's.
+    Above the highest calibrated level a model has no claim: raises LevelError. Without any calibration: the Gaussian's.
     """
     gaussian = gaussian_radius(level)
     known = {float(text): row[landmark]["factor"] for text, row in calibration.items() if landmark in row}
     if not known:
         return gaussian
     if level > max(known) + 1e-9:
-        raise ValueError(
+        raise LevelError(
             f"This model's regions are calibrated up to {max(known):.0%}; ask for a lower level than {level:.0%}."
         )
     levels = sorted(known)
@@ -125,10 +136,10 @@ def confidence_region(
         volume_mm3=float(sphere * np.prod(semi_axes)),
         paper_volume_mm3=float(sphere * np.prod(gaussian_radius(level) * np.asarray(std_mm))),
         semi_axes_mm=tuple(float(v) for v in semi_axes),  # type: ignore[arg-type]
-        axes_lps=tuple(tuple(float(v) for v in axis) for axis in axes),  # type: ignore[misc]
+        axes_lps=tuple(tuple(float(v) for v in axis) for axis in axes),  # type: ignore[arg-type]
     )
 
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise ValueError(f"A confidence level lies between 0 and 1, for example 0.9; not at {level:g}.")
+        raise LevelError(f"A confidence level lies between 0 and 1, for example 0.9; not at {level:g}.")

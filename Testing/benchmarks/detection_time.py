@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 from CarotidLandmarkLib.bundle import open_bundle
+from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.memory import keep_freed_memory
 from memory import phantom
@@ -45,7 +46,9 @@ def main(
     rows: list[Row] = []
     for device in devices(rows, {"detection": NO_GPU}):
         detector = Detector(bundle, device)
-        rows += rows_of(device, [detector.detect(scan, passes=passes).timing_s for _ in range(repeats)])
+        rows += rows_of(
+            device, [detector.detect(scan, DetectionSettings(passes=passes)).timing_s for _ in range(repeats)]
+        )
     size = " x ".join(map(str, SIZE))
     text = (
         f"{bundle.metadata.name} {bundle.metadata.version} on a phantom of {size} voxels, int16, with {passes} passes "

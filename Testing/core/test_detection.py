@@ -21,10 +21,14 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 number = st.floats(-1e4, 1e4, allow_nan=False)
-positive = st.floats(0, 1e4)
+positive = st.floats(1e-3, 1e4)
 triple = st.tuples(number, number, number)
+lengths = st.tuples(positive, positive, positive)
 matrix = st.tuples(triple, triple, triple)
-region = st.builds(ConfidenceRegion, st.floats(0.5, 0.99), positive, positive, triple, matrix)
+rotation = st.integers(0, 10**6).map(
+    lambda seed: tuple(map(tuple, Rotation.random(random_state=seed).as_matrix().tolist()))
+)
+region = st.builds(ConfidenceRegion, st.floats(0.5, 0.99), positive, positive, lengths, rotation)
 found = st.builds(
     LandmarkResult,
     st.text(min_size=1),
@@ -38,13 +42,13 @@ found = st.builds(
 missing = st.builds(LandmarkResult, st.text(min_size=1), st.just("missing"), st.floats(0, 1))
 detections = st.builds(
     Detection,
-    volume=st.builds(VolumeInfo, st.text(), st.tuples(*[st.integers(1, 2000)] * 3), triple, st.text()),
+    volume=st.builds(VolumeInfo, st.text(), st.tuples(*[st.integers(1, 2000)] * 3), lengths, st.text()),
     model=st.builds(ModelInfo, st.text(), st.text(), st.text()),
     passes=st.integers(2, 500),
     seed=st.integers(0, 2**31),
     device=st.text(),
     timing_s=st.dictionaries(st.text(), positive, max_size=3),
-    landmarks=st.lists(found | missing, max_size=3).map(tuple),
+    landmarks=st.lists(found | missing, max_size=3, unique_by=lambda landmark: landmark.name).map(tuple),
     quality=st.builds(Quality, st.sampled_from(["ok", "review", "reject"]), st.lists(st.text(), max_size=2).map(tuple)),
 )
 
@@ -80,16 +84,16 @@ def test_the_file_has_the_published_keys():
     document = json.loads(EXAMPLE.to_json())
     assert document["schema_version"] == 1
     assert set(document) == {
-        *("schema_version", "volume", "model", "passes", "seed", "device", "timing_s", "landmarks", "quality")
+        *("schema_version", "volume", "model", "passes", "seed", "device", "timing_s", "landmarks", "quality", "notes")
     }
     assert set(document["volume"]) == {"path", "size", "spacing_mm", "orientation"}
     assert set(document["model"]) == {"name", "version", "sha256"}
     landmark = document["landmarks"][0]
     assert set(landmark) == {
-        *("name", "status", "presence", "position_lps_mm", "std_mm", "covariance_mm2", "confidence")
+        *("name", "status", "presence", "position_lps_mm", "std_mm", "covariance_mm2", "confidence", "label")
     }
     assert set(landmark["confidence"]) == {*("level", "volume_mm3", "paper_volume_mm3", "semi_axes_mm", "axes_lps")}
-    assert set(document["quality"]) == {"verdict", "reasons"}
+    assert set(document["quality"]) == {"verdict", "reasons", "about"}
     assert document["landmarks"][1]["position_lps_mm"] is None
 
 

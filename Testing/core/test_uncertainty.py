@@ -105,3 +105,13 @@ def test_a_second_place_that_looks_alike_makes_the_region_long_towards_it():
 def test_the_shares_of_the_places_are_one_together_and_the_highest_peak_has_the_largest(peaks):
     shares = uncertainty.place_shares(np.array(peaks))
     assert np.isclose(shares.sum(), 1) and shares[int(np.argmax(peaks))] == shares.max()
+
+
+def test_no_answer_is_more_certain_than_a_tenth_of_a_millimetre():
+    same, within = np.zeros((50, 3)), np.zeros((50, 3, 3))
+    assert np.allclose(uncertainty.total_covariance(same, within, np.zeros((1, 3)), np.ones(1)), 0.01 * np.eye(3))
+
+
+def test_a_peak_that_leads_by_one_is_e_squared_times_as_likely():
+    first, second = uncertainty.place_shares(np.array([6.0, 5.0]))
+    assert first / second == pytest.approx(math.exp(2.0))

@@ -6,11 +6,11 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from CarotidLandmarkLib import __version__, cli
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec, resources_directory
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detection import CSV_COLUMNS, Detection
+from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.markups import read_markups
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume, write_volume
@@ -253,18 +254,48 @@ def test_ctrl_c_ends_with_3_and_leaves_nothing(scan, model, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_fault_of_ours_ends_with_1_and_names_the_log(run, scan, model, tmp_path):
-    opened = Bundle.load(model)
-    calibration = {"0.9": {landmark.name: {"n": 20} for landmark in opened.metadata.landmarks}}  # and no factor
-    broken = Bundle.save(tmp_path / "broken", replace(opened.metadata, calibration=calibration), opened.state, "")
-    code, out, err = run("detect", scan, "-o", tmp_path / "results", "--model", broken.path)
+def test_a_fault_of_ours_ends_with_1_and_names_the_log(run, scan, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Detector, "_results", lambda *_: 1 / 0)
+    code, out, err = run("detect", scan, "-o", tmp_path / "results", "--model", model)
     assert (code, out, len(err)) == (1, "", 1)
     log = Path(err[0].split()[-1].rstrip("."))
     text = log.read_text()
     log.unlink()
     assert "Traceback" in text
-    assert "factor" in text
+    assert "division by zero" in text
     assert not (tmp_path / "results").exists()
+
+
+def test_a_model_whose_calibration_lacks_a_factor_is_refused_before_anything_runs(run, scan, model, tmp_path):
+    shutil.copytree(model, tmp_path / "broken")
+    metadata = tmp_path / "broken" / "metadata.json"
+    document = json.loads(metadata.read_text())
+    document["calibration"] = {"0.9": {LEFT: {"n": 20}}}
+    metadata.write_text(json.dumps(document))
+    code, _, err = run("detect", scan, "-o", tmp_path / "results", "--model", metadata.parent)
+    assert (code, len(err)) == (2, 1)
+    assert "calibration has no factor" in err[0]
+
+
+def test_notes_are_in_every_result_and_on_stderr(run, model, tmp_path):
+    undirected = tmp_path / "undirected.nrrd"
+    volume = scan_volume()
+    sizes = " ".join(map(str, volume.size))
+    header = f"NRRD0004\ntype: short\ndimension: 3\nsizes: {sizes}\nspacings: 2 2 2\nencoding: raw\nendian: little\n\n"
+    undirected.write_bytes(header.encode() + volume.array.astype("<i2").tobytes())
+    code, out, err = run("detect", undirected, "-o", tmp_path / "r", "--model", model, "--passes", 2, "--json")
+    assert code == 0
+    (note,) = json.loads(out)["notes"]
+    assert "does not say which side is left" in note
+    assert err == [f"Note: {note}"]
+    assert note in (tmp_path / "r" / "report.html").read_text()
+    assert run("report", undirected, tmp_path / "r" / "detection.json", "-o", tmp_path / "again.html")[0] == 0
+    assert note in (tmp_path / "again.html").read_text()
+
+
+def test_the_settings_are_checked_before_the_model_is_opened(run, scan, model, tmp_path):
+    code, _, err = run("detect", scan, "-o", tmp_path / "r", "--model", model, "--level", 1.5)
+    assert (code, err) == (2, ["A confidence level lies between 0 and 1, for example 0.9; not at 1.5."])
 
 
 def test_the_demo_finds_the_sample_s_bifurcations_and_names_its_files(run, tmp_path):
@@ -327,7 +358,7 @@ def test_a_cohort_is_predicted_resumed_tabulated_and_queued(run, scan, model, tm
     assert [(row["volume"], row["landmark"]) for row in rows] == [
         (case_id, name) for case_id in ("lost", "one", "two") for name in (LEFT, RIGHT)
     ]
-    assert tuple(rows[0]) == CSV_COLUMNS
+    assert tuple(rows[0]) == (*CSV_COLUMNS, "annotator")
     found = dataset.case("one").prediction()
     assert found is not None
     assert float(rows[2]["x_lps_mm"]) == found[LEFT].position_lps_mm[0]
@@ -337,6 +368,64 @@ def test_a_cohort_is_predicted_resumed_tabulated_and_queued(run, scan, model, tm
     assert len(listed) == 3
     assert run(*arguments, "--seed", 3)[0] == 0  # other settings: predicted again
     assert (dataset.case("one").folder / "prediction.json").stat().st_mtime_ns != written["one"]
+
+
+def test_the_table_of_a_reviewed_dataset_has_what_annotators_said_too(run, scan, tmp_path):
+    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
+    dataset.add_case(scan, "one")
+    points = {LEFT: (20.0, 2.0, 150.0), RIGHT: None}
+    dataset.save_annotation("one", "anna", points, {LEFT: "corrected", RIGHT: "missing"})
+    assert run("cohort", dataset.path, "--csv", tmp_path / "table.csv")[0] == 0
+    with open(tmp_path / "table.csv", newline="") as stream:
+        left, right = csv.DictReader(stream)
+    assert (left["annotator"], left["status"], float(left["x_lps_mm"])) == ("anna", "corrected", 20.0)
+    assert (right["status"], right["x_lps_mm"], right["presence"]) == ("missing", "", "")
+
+
+def test_what_can_not_be_read_is_named_once_and_the_rest_is_listed(run, scan, tmp_path):
+    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
+    for case_id in ("one", "two"):
+        dataset.add_case(scan, case_id)
+    (dataset.path / "cases" / "two" / "case.json").write_text("{")
+    code, out, err = run("queue", dataset.path)
+    assert code == 0 and "one" in out and "two" not in out
+    assert err == ["Left out: cases/two: case.json of case two is damaged (it is not JSON); restore it from a backup."]
+    code, out, err = run("cohort", dataset.path, "--csv", tmp_path / "table.csv")
+    assert code == 2 and "1 cases, 0 predicted" in out
+    assert len(err) == 1 and "case two is damaged" in err[0]
+
+
+def test_a_scan_that_is_referred_to_and_was_moved_is_located_by_command_and_recognised_when_added_again(
+    run, scan, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
+    folder, dataset = tmp_path / "scans", tmp_path / "data"
+    folder.mkdir()
+    shutil.copy(scan, folder / "a.nrrd")
+    _, out, _ = run("add", dataset, folder / "a.nrrd", "--reference")
+    case_id = out.split(":")[0]
+    moved = folder.rename(tmp_path / "archive") / "a.nrrd"
+    code, out, err = run("check", dataset)
+    assert code == 2 and "carotid-landmark locate" in out
+    code, _, err = run("locate", dataset, tmp_path / "home")
+    assert (code, len(err)) == (2, 1) and case_id in err[0]
+    code, out, err = run("locate", dataset, tmp_path)
+    assert (code, out, err) == (0, f"{case_id}: {moved}\n", [])
+    assert run("check", dataset)[0] == 0
+    again = moved.rename(tmp_path / "b.nrrd")
+    for arguments in (("--reference",), ()):
+        code, out, _ = run("add", dataset, again, *arguments)
+        assert (code, out) == (0, f"{case_id}: b.nrrd was there already\n")
+    assert run("check", dataset)[0] == 0
+    assert run("locate", dataset, again)[0] == 2
+
+
+def test_repair_says_what_it_did(run, scan, tmp_path):
+    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
+    assert run("repair", dataset.path) == (0, "There is nothing to repair.\n", [])
+    (dataset.path / "dataset.json").write_text(json.dumps({"schema_version": 1, "landmarks": [LEFT, RIGHT]}))
+    code, out, err = run("repair", dataset.path)
+    assert (code, err) == (0, []) and out.startswith("dataset.json: version 2 now")
 
 
 def test_a_cohort_about_other_landmarks_is_refused(run, model, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from CarotidLandmarkLib.bundle import default_bundle, resources_directory
+from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.volume import Volume, read_volume, write_volume
 
@@ -37,7 +38,9 @@ def answer(sample, detector):
 
 
 def points(detector: Detector, volume: Volume) -> np.ndarray:
-    return np.array([found.position_lps_mm for found in detector.detect(volume, passes=PASSES).landmarks])
+    return np.array(
+        [found.position_lps_mm for found in detector.detect(volume, DetectionSettings(passes=PASSES)).landmarks]
+    )
 
 
 def stored(volume: Volume, direction: np.ndarray) -> Volume:

@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 from CarotidLandmarkLib import detector
 from CarotidLandmarkLib.bundle import default_bundle, resources_directory
-from CarotidLandmarkLib.detection import Detection, LandmarkResult
+from CarotidLandmarkLib.detection import Detection, DetectionSettings, LandmarkResult
 from CarotidLandmarkLib.volume import read_volume
 
 STORED = Path(__file__).parent / "golden" / "detection.json"
@@ -27,7 +27,9 @@ def detect() -> Detection:
     """In float32 on the CPU, whatever this machine would take, without the times that it took."""
     scan = read_volume(min((resources_directory() / "SampleData").glob("*.nrrd")))
     with mock.patch.object(detector, "bfloat16_is_fast", lambda device: False):
-        return replace(detector.Detector(default_bundle(), "cpu").detect(scan, passes=PASSES), timing_s={})
+        return replace(
+            detector.Detector(default_bundle(), "cpu").detect(scan, DetectionSettings(passes=PASSES)), timing_s={}
+        )
 
 
 def lengths_mm(landmark: LandmarkResult) -> list[float]:

@@ -23,6 +23,7 @@ from carotid_training.module import ChainModule
 from carotid_training.stream import NeckStream
 from CarotidLandmarkLib.bundle import Bundle, BundleError, BundleMetadata, available_bundles, open_bundle
 from CarotidLandmarkLib.dataset import Dataset, freeze_splits
+from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume
@@ -93,7 +94,7 @@ def dataset(tmp_path, sure) -> Dataset:
     detector = Detector(sure, "cpu")
     for number in range(10):
         case = made.add_case(scan(number), case_id=f"c{number}", group=f"p{number}")
-        detection = detector.detect(made.case(case).read_volume(), passes=PASSES)
+        detection = detector.detect(made.case(case).read_volume(), DetectionSettings(passes=PASSES))
         annotate(made, case, {mark.name: mark.position_lps_mm for mark in detection.landmarks})
     return made
 

@@ -132,7 +132,7 @@ def test_without_a_name_no_case_is_opened_and_with_one_typed_the_first_is(widget
     assert case_shown(widget) == ALARMED
 
 
-@pytest.mark.parametrize(("name", "words"), [("", "Type your name"), ("Dr. No", "must be letters, digits")])
+@pytest.mark.parametrize(("name", "words"), [("", "Type your name"), ("Dr. No", "must be English letters")])
 def test_a_name_that_is_missing_or_unfit_saves_nothing_and_says_so(widget, opened_dataset, application, name, words):
     place = drag_left_point(widget, application)
     type_name(widget, name)

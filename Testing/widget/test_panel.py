@@ -33,7 +33,7 @@ def test_a_scan_that_is_loaded_can_be_chosen_but_a_label_map_can_not(widget):
 
 
 def test_the_table_tells_side_status_place_spread_volume_presence_and_verdict(widget):
-    quality = Quality("review", ("L bifurcation: wide uncertainty, check the point.",))
+    quality = Quality("review", ("L bifurcation: wide uncertainty, check the point.",), ((LEFT,),))
     show(widget, make_detection(right=None, quality=quality))
     left, right = cells(widget, 0), cells(widget, 1)
     assert left == {

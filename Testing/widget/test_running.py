@@ -14,6 +14,7 @@ import pytest
 import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.bundle import BundleError
+from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.job import DetectionCancelled, DetectionFailed, DetectionJob, JobProgress, JobSettings
 from CarotidLandmarkLib.panel.results import progress_words
 from CarotidLandmarkLib.scene.review import review_of
@@ -172,7 +173,7 @@ def test_the_module_gives_the_answer_of_the_library(widget, volume, tiny):
     from CarotidLandmarkLib.detector import Detector
 
     there = widget.logic.detect(volume, passes=2, seed=4, device="cpu")
-    here = Detector(tiny, "cpu").detect(neck_volume(5.0), passes=2, seed=4)
+    here = Detector(tiny, "cpu").detect(neck_volume(5.0), DetectionSettings(passes=2, seed=4))
     for name in (LEFT, RIGHT):
         assert there[name].position_lps_mm == pytest.approx(here[name].position_lps_mm, abs=0.01)
         assert there[name].confidence.volume_mm3 == pytest.approx(here[name].confidence.volume_mm3, rel=1e-3)

@@ -13,7 +13,7 @@ from typing import Annotated
 import matplotlib
 import typer
 from CarotidLandmarkLib.files import write_text
-from CarotidLandmarkLib.report import COLOURS
+from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure

@@ -17,7 +17,7 @@ import CarotidLandmarkLib
 import typer
 from CarotidLandmarkLib.bundle import Bundle, open_bundle
 from CarotidLandmarkLib.dataset import SPLITS, Case, Dataset, DatasetError
-from CarotidLandmarkLib.detection import Detection
+from CarotidLandmarkLib.detection import Detection, DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.volume import VolumeError
@@ -121,7 +121,9 @@ def detect_cases(
         if detection is None:
             inside("reading", 0.0)
             try:
-                detection = detector.detect(case.read_volume(), settings.passes, level, settings.seed, inside)
+                detection = detector.detect(
+                    case.read_volume(), DetectionSettings(settings.passes, level, settings.seed), inside
+                )
             except VolumeError as error:
                 raise DatasetError(f"Case {case.id} can not be evaluated: {error}") from error
             kept = {"made_with": {**key, "device": detector.device}, "detection": json.loads(detection.to_json())}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import matplotlib
 import numpy as np
 from CarotidLandmarkLib.files import atomic_path
-from CarotidLandmarkLib.report import COLOURS
+from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure

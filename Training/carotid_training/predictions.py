@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.dataset.agreement import consensus
-from CarotidLandmarkLib.detection import Detection, LandmarkResult
+from CarotidLandmarkLib.detection import Detection, DetectionSettings, LandmarkResult
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.uncertainty import mahalanobis
 
@@ -60,7 +60,7 @@ def run_cases(
     for number, case in enumerate(cases):
         if progress is not None:
             progress(case.id, number / len(cases))
-        detection = detector.detect(case.read_volume(), **how)
+        detection = detector.detect(case.read_volume(), DetectionSettings(**how))
         yield case, detection, outcomes_of(dataset, case, detection)
 
 

@@ -60,6 +60,8 @@ for command in (
     detect.report,
     datasets.add,
     datasets.check,
+    datasets.locate,
+    datasets.repair,
     datasets.queue,
     datasets.cohort,
     datasets.agreement,

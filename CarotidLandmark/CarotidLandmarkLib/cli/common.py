@@ -16,12 +16,14 @@ import typer
 from rich.console import Console
 
 from .. import __version__
+from ..detection import DetectionSettings
 from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
 
 DONE, FAULT, BAD_INPUT, CANCELLED = 0, 1, 2, 3
+DEFAULTS = DetectionSettings()
 
 
 class InputError(UserError):
@@ -77,14 +79,13 @@ def progress() -> Iterator[Callable[[str, float], None]]:
         yield lambda words, fraction: bar.update(task, description=words, completed=fraction)
 
 
-def check_level(bundle: Bundle, level: float) -> None:
-    from ..uncertainty import calibrated_radius
+def settings_for(bundle: Bundle, passes: int, level: float, seed: int) -> DetectionSettings:
+    """The settings of the options, once it is known that the bundle can do them. Raises UserError."""
+    from ..uncertainty import check_level
 
-    try:
-        for landmark in bundle.metadata.landmarks:
-            calibrated_radius(bundle.metadata.calibration, landmark.name, level)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    settings = DetectionSettings(passes, level, seed)
+    check_level(bundle.metadata.calibration, [landmark.name for landmark in bundle.metadata.landmarks], level)
+    return settings
 
 
 def stdout_console() -> Console:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .common import (
+    DEFAULTS,
     Device,
     InputError,
     Level,
@@ -16,9 +17,9 @@ from .common import (
     Passes,
     Seed,
     Series,
-    check_level,
     progress,
     say,
+    settings_for,
     stdout_console,
 )
 
@@ -66,12 +67,15 @@ def add(
 
 def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, reference: bool) -> str:
     """Add one scan, unless it is there; what to say of it."""
-    from ..dataset import case_of, patient_group
+    from ..dataset import case_of, case_of_file, patient_group
+    from ..detection import notes_of
     from ..volume import is_dicom, read_volume
 
+    if scan.is_file() and (known := case_of_file(dataset, scan)) is not None:
+        return f"{known}: {scan.name} was there already"
     volume = read_volume(scan, series)
-    if volume.note:
-        say(f"Note: {volume.note}")
+    for note in notes_of(volume):
+        say(f"Note: {note}")
     known = case_of(dataset, volume)
     if known is not None:
         return f"{known}: {scan.name} was there already"
@@ -81,7 +85,7 @@ def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, 
         patient = patient_id(scan, series)
     group = patient_group(patient or "")
     case_id = dataset.add_case(scan if reference else volume, copy=not reference, group=group)
-    count = sum(dataset.case(other).group == group for other in dataset.case_ids())
+    count = sum(case.group == group for case in dataset.cases())
     return f"{case_id}: {scan.name}, {group}" + (f", scan {count} of this patient" if count > 1 else "")
 
 
@@ -112,10 +116,12 @@ def queue(
     from ..dataset import Dataset, order_cases
 
     opened = Dataset.open(dataset)
+    for problem in opened.problems():
+        say(f"Left out: {problem}")
     table = Table("case", "verdict", "presence", "longest semi-axis (mm)", "reviewed by")
     for case_id in order_cases(opened, order, seed, annotator):
         case = opened.case(case_id)
-        prediction = case.prediction()
+        prediction = case.readable_prediction()
         marks = prediction.landmarks if prediction else ()
         table.add_row(
             case_id,
@@ -134,26 +140,61 @@ def cohort(
     ] = False,
     table: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all results as one table.")] = None,
     model: Model = None,
-    passes: Passes = 50,
-    level: Level = 0.9,
+    passes: Passes = DEFAULTS.passes,
+    level: Level = DEFAULTS.level,
     device: Device = "auto",
-    seed: Seed = 0,
+    seed: Seed = DEFAULTS.seed,
 ) -> None:
     """Run over a whole dataset; interrupted, it goes on where it stopped."""
-    from ..dataset import Dataset
+    from ..dataset import Dataset, write_table
 
     opened = Dataset.open(dataset)
     failed = _predict(opened, model, passes, level, device, seed) if predict else 0
     if table is not None:
-        from ..dataset import write_table
-
-        print(f"{table}: {write_table(opened, table)} cases")
-    cases = [opened.case(case_id) for case_id in opened.case_ids()]
-    predicted = sum((case.folder / "prediction.json").exists() for case in cases)
+        predictions, annotations = write_table(opened, table)
+        print(f"{table}: predictions of {predictions} cases, {annotations} annotations")
+    cases = list(opened.cases())
+    predicted = sum(case.readable_prediction() is not None for case in cases)
     reviewed = sum(bool(case.annotators()) for case in cases)
     print(f"{len(cases)} cases, {predicted} predicted, {reviewed} reviewed")
     if failed:
         raise InputError(f"{failed} cases could not be predicted; the lines above say why.")
+    problems = opened.problems()
+    if problems:
+        raise InputError(f"Left out: {' '.join(problems)}")
+
+
+def locate(
+    dataset: DatasetFolder,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look, with all folders below it.")],
+) -> None:
+    """Find again the scans that a dataset refers to, by their content, after they were moved or on another machine."""
+    from ..dataset import Dataset, DatasetError
+
+    opened = Dataset.open(dataset)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the one that holds the scans.")
+    for case_id in opened.locate_images(folder):
+        print(f"{case_id}: {opened.case(case_id).image_path}")
+    lost = []
+    for case in opened.cases():
+        try:
+            _ = case.image_path
+        except DatasetError:
+            lost.append(case.id)
+    if lost:
+        raise InputError(f"The images of {', '.join(lost)} are not in {folder}; look elsewhere, or restore them.")
+
+
+def repair(dataset: DatasetFolder) -> None:
+    """Remove what killed programs and older versions have left in a dataset, and bring it to the present version."""
+    from ..dataset import Dataset, repair_dataset
+
+    done = repair_dataset(Dataset.open(dataset))
+    for line in done:
+        print(line)
+    if not done:
+        print("There is nothing to repair.")
 
 
 def agreement(
@@ -168,7 +209,7 @@ def agreement(
 ) -> None:
     """Compare annotators; write agreement.csv (per case), agreement.json and agreement.html."""
     from ..dataset import Dataset
-    from ..report.agreement import write_agreement
+    from ..report import write_agreement
 
     who = None if annotators is None else [name.strip() for name in annotators.split(",") if name.strip()]
     result = write_agreement(Dataset.open(dataset), output, who, limit_mm)
@@ -187,13 +228,13 @@ def _predict(dataset: Dataset, model: str | None, passes: int, level: float, dev
     from ..detector import Detector
 
     bundle = open_bundle(model)
-    check_level(bundle, level)
-    waiting = cases_to_predict(dataset, bundle, passes, level, seed)
+    settings = settings_for(bundle, passes, level, seed)
+    waiting = cases_to_predict(dataset, bundle, settings)
     failures = {}
     if waiting:
         detector = Detector(bundle, device)
         with progress() as step:
-            for case_id, problem in predict_cases(dataset, waiting, detector, passes, level, seed, step):
+            for case_id, problem in predict_cases(dataset, waiting, detector, settings, step):
                 if problem is not None:
                     failures[case_id] = problem
         for note in detector.notes:

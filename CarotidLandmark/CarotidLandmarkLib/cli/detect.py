@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .common import (
+    DEFAULTS,
     Device,
     InputError,
     Level,
@@ -19,16 +20,16 @@ from .common import (
     Passes,
     Seed,
     Series,
-    check_level,
     progress,
     say,
+    settings_for,
     stdout_console,
 )
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
-    from ..detection import Detection
-    from ..markups import Point
+    from ..detection import Detection, DetectionSettings
+    from ..landmarks import Point
     from ..volume import Volume
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A NRRD, NIfTI or MetaImage file, or a DICOM folder.")]
@@ -39,10 +40,10 @@ def detect(
     scan: Input,
     output: Output,
     model: Model = None,
-    passes: Passes = 50,
-    level: Level = 0.9,
+    passes: Passes = DEFAULTS.passes,
+    level: Level = DEFAULTS.level,
     device: Device = "auto",
-    seed: Seed = 0,
+    seed: Seed = DEFAULTS.seed,
     series: Series = None,
     json: Json = False,
 ) -> None:
@@ -51,17 +52,20 @@ def detect(
 
     with _results_folder(output) as folder:
         bundle = open_bundle(model)
-        volume, detection = _detect(scan, series, bundle, passes, level, device, seed)
+        settings = settings_for(bundle, passes, level, seed)
+        volume, detection = _detect(scan, series, bundle, settings, device)
         from ..report import write_results
 
-        files = write_results(folder, volume, detection, bundle.metadata.labels)
+        files = write_results(folder, volume, detection)
     if json:
         print(detection.to_json(), end="")
     else:
-        _show(detection, bundle, output, files)
+        _show(detection, output, files)
 
 
-def demo(output: Output = Path("demo-output"), model: Model = None, device: Device = "auto", seed: Seed = 0) -> None:
+def demo(
+    output: Output = Path("demo-output"), model: Model = None, device: Device = "auto", seed: Seed = DEFAULTS.seed
+) -> None:
     """Run on the bundled sample scan and compare with its known truth."""
     from ..bundle import open_bundle, resources_directory
     from ..markups import read_markups
@@ -73,15 +77,16 @@ def demo(output: Output = Path("demo-output"), model: Model = None, device: Devi
     with _results_folder(output) as folder:
         bundle = open_bundle(model)
         truth = read_markups(samples[0].with_name(f"{samples[0].stem}.truth.mrk.json"), bundle.metadata.labels)
-        volume, detection = _detect(samples[0], None, bundle, 50, 0.9, device, seed)
-        files = write_results(folder, volume, detection, bundle.metadata.labels, truth)
+        settings = settings_for(bundle, DEFAULTS.passes, DEFAULTS.level, seed)
+        volume, detection = _detect(samples[0], None, bundle, settings, device)
+        files = write_results(folder, volume, detection, truth)
         if importlib.util.find_spec("slicer") is None:
             say("Note: slicer-core is not installed, so no Slicer scene was written (pip install slicer-core).")
         else:
             from ..scene import save_scene
 
             files += [path.relative_to(folder).as_posix() for path in save_scene(volume, detection, folder)]
-    _show(detection, bundle, output, files, truth)
+    _show(detection, output, files, truth)
 
 
 def info(
@@ -89,6 +94,7 @@ def info(
 ) -> None:
     """Say what a model bundle is: landmarks, training, accuracy, calibration, intended use, licence."""
     from rich.table import Table
+    from rich.text import Text
 
     from ..bundle import available_bundles, open_bundle
 
@@ -97,7 +103,7 @@ def info(
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in _described(opened).items():
-        table.add_row(key, value)
+        table.add_row(key, Text(value))
     if bundle is None:
         table.add_row("models here", ", ".join(each.path.name for each in available_bundles()))
     stdout_console().print(table)
@@ -118,18 +124,18 @@ def report(
 
     if output.is_dir():
         raise InputError(f"{output} is a folder; give the name of a file, for example {output / 'report.html'}.")
-    text = detection.read_text(encoding="utf-8", errors="replace")
     try:
-        found = Detection.from_json(text)
+        result = Detection.from_json(detection.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{detection.name} can not be used: {error}") from error
-    print(write_report(output, read_volume(scan, series), found))
+        reason = "it is not text." if isinstance(error, UnicodeDecodeError) else error
+        raise InputError(f"{detection.name} can not be used: {reason}") from error
+    print(write_report(output, read_volume(scan, series), result))
 
 
 def _detect(
-    scan: Path, series: str | None, bundle: Bundle, passes: int, level: float, device: str, seed: int
+    scan: Path, series: str | None, bundle: Bundle, settings: DetectionSettings, device: str
 ) -> tuple[Volume, Detection]:
-    """Read and detect under a progress bar on stderr; what the user should know beside the result is said there too."""
+    """Read and detect under a progress bar on stderr; what was decided for the user is said there too."""
     with progress() as step:
         from ..volume import read_volume
 
@@ -139,10 +145,8 @@ def _detect(
         step("starting", 0.0)
         from ..detector import Detector
 
-        check_level(bundle, level)
-        detector = Detector(bundle, device)
-        detection = detector.detect(volume, passes=passes, level=level, seed=seed, progress=step)
-    for note in filter(None, (volume.note, *detector.notes)):
+        detection = Detector(bundle, device).detect(volume, settings, step)
+    for note in detection.notes:
         say(f"Note: {note}")
     timing = {**detection.timing_s, "load": round(load, 3), "total": round(detection.timing_s["total"] + load, 3)}
     return volume, replace(detection, timing_s=timing)
@@ -156,9 +160,7 @@ def _results_folder(output: Path) -> Any:
     return staged_folder(output)
 
 
-def _show(
-    detection: Detection, bundle: Bundle, output: Path, files: list[str], truth: dict[str, Point | None] | None = None
-) -> None:
+def _show(detection: Detection, output: Path, files: list[str], truth: dict[str, Point | None] | None = None) -> None:
     """The result as a table on stdout, then where the files are."""
     from math import dist
 
@@ -172,7 +174,7 @@ def _show(
     for landmark in detection.landmarks:
         position, region = landmark.position_lps_mm, landmark.confidence
         row = [
-            bundle.metadata.labels[landmark.name],
+            landmark.label,
             f"{landmark.status} {landmark.presence:.0%}",
             _numbers(position),
             _numbers(region.reach_mm if region else None),

@@ -1,23 +1,25 @@
 """Annotated cases on disk: what annotators write and training reads. Knows neither Qt nor torch."""
 
-from .adding import case_of, patient_group
-from .cases import (
-    SPLITS,
-    STALE_AFTER_S,
+from ..landmarks import Point
+from .adding import case_of, case_of_file, patient_group
+from .annotations import (
     STATUSES,
     Annotation,
     AnnotationStatus,
-    Case,
-    Dataset,
-    DatasetError,
-    Point,
-    check_annotator,
+    Draft,
+    Reviewed,
+    read_draft,
+    remove_draft,
+    write_draft,
 )
+from .cases import Case
 from .check import Finding, check_dataset, verify_image
-from .drafts import Draft, Reviewed, read_draft, remove_draft, write_draft
+from .common import DatasetError, check_annotator
+from .dataset import SPLITS, Dataset
 from .patients import freeze_splits
 from .predict import cases_to_predict, predict_cases, write_table
 from .queue import Order, order_cases
+from .repair import STALE_AFTER_S, repair_dataset
 
 __all__ = [
     "SPLITS",
@@ -34,6 +36,7 @@ __all__ = [
     "Point",
     "Reviewed",
     "case_of",
+    "case_of_file",
     "cases_to_predict",
     "check_annotator",
     "check_dataset",
@@ -43,6 +46,7 @@ __all__ = [
     "predict_cases",
     "read_draft",
     "remove_draft",
+    "repair_dataset",
     "verify_image",
     "write_draft",
     "write_table",

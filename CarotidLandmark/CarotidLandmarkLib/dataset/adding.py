@@ -12,25 +12,51 @@ import hashlib
 import hmac
 import os
 import secrets
+from pathlib import Path
 
 import numpy as np
 
 from ..files import user_directory
+from ..geometry import Geometry
 from ..volume import Volume, VolumeError
-from .cases import Dataset, DatasetError
+from .common import DatasetError
+from .dataset import Dataset
+from .references import file_sha256, remember_place, voxels_sha256
 
 KEY_BYTES = 32
 
 
 def case_of(dataset: Dataset, volume: Volume) -> str | None:
     """The id of the case that is this scan, by size, place and every voxel; None when there is none."""
-    for case in map(dataset.case, dataset.case_ids()):
-        if case.size == volume.size and np.allclose(case.affine_lps, volume.affine_lps, atol=1e-3):
-            try:
-                if np.array_equal(case.read_volume().array, volume.array):
-                    return case.id
-            except (DatasetError, VolumeError):  # its image is not here: `check` names it
-                pass
+    geometry = Geometry(volume.affine_lps, volume.size)
+    digest = ""
+    for case in dataset.cases():
+        if not case.geometry.same_as(geometry):
+            continue
+        if case.voxels_sha256:
+            digest = digest or voxels_sha256(volume)
+            if digest == case.voxels_sha256:
+                return case.id
+            continue
+        try:  # a case of version 1 has to be read
+            if np.array_equal(case.read_volume().array, volume.array):
+                return case.id
+        except (DatasetError, VolumeError):  # its image is not here: `check` names it
+            pass
+    return None
+
+
+def case_of_file(dataset: Dataset, path: Path) -> str | None:
+    """The id of the case that refers to a file with this content, whose place is known from now on; None without one.
+
+    Raises OSError.
+    """
+    references = [case for case in dataset.cases() if not case.copied and case.image_bytes == path.stat().st_size]
+    digest = file_sha256(path) if references else ""
+    for case in references:
+        if case.image_sha256 == digest:
+            remember_place(digest, path)
+            return case.id
     return None
 
 

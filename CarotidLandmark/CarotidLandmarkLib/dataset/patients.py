@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 
-from .cases import Case, Dataset, DatasetError
+from .cases import Case
+from .common import DatasetError
+from .dataset import Dataset
 
 # In the order in which a dataset that grows from nothing gets its first patient of each.
 SHARES = {"train": 0.6, "test": 0.2, "validation": 0.2}

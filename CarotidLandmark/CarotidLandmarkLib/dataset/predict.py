@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..bundle import Bundle
-from ..detection import CSV_COLUMNS, Detection
+from ..detection import CSV_COLUMNS, Detection, DetectionSettings
+from ..documents import csv_text
 from ..files import write_text
 from ..volume import VolumeError
-from .cases import Dataset, DatasetError
+from .annotations import Annotation
+from .cases import Case
+from .common import DatasetError
+from .dataset import Dataset
 
 if TYPE_CHECKING:
     from ..detector import Detector
 
 Progress = Callable[[str, float], None]
 
+TABLE_COLUMNS = (*CSV_COLUMNS, "annotator")
 
-def cases_to_predict(dataset: Dataset, bundle: Bundle, passes: int, level: float, seed: int) -> list[str]:
+
+def cases_to_predict(dataset: Dataset, bundle: Bundle, settings: DetectionSettings) -> list[str]:
     """The ids of cases without a prediction by this model and these settings: an interrupted run goes on where it was.
 
     Raises DatasetError when the model finds other landmarks than the dataset is about.
     """
-    names = {landmark.name for landmark in bundle.metadata.landmarks}
-    if names != set(dataset.landmarks):
-        raise DatasetError(
-            f"The model finds {', '.join(sorted(names))}, but {dataset.path.name} is about "
-            f"{', '.join(sorted(dataset.landmarks))}; choose a model for these landmarks."
-        )
-    settings = (bundle.metadata.weights_sha256, passes, seed, {level})
-    return [case_id for case_id in dataset.case_ids() if _settings(dataset, case_id, level) != settings]
+    dataset.check_landmarks({landmark.name for landmark in bundle.metadata.landmarks})
+    sha256 = bundle.metadata.weights_sha256
+    return [case.id for case in dataset.cases() if not _made_by(case.readable_prediction(), sha256, settings)]
 
 
 def predict_cases(
-    dataset: Dataset, case_ids: list[str], detector: Detector, passes: int, level: float, seed: int, progress: Progress
+    dataset: Dataset, case_ids: list[str], detector: Detector, settings: DetectionSettings, progress: Progress
 ) -> Iterator[tuple[str, str | None]]:
     """Predict and store case after case; yields each id with None, or with the sentence why it could not be done.
 
@@ -49,8 +48,7 @@ def predict_cases(
 
         try:
             step("reading", 0.0)
-            volume = dataset.case(case_id).read_volume()
-            detection = detector.detect(volume, passes=passes, level=level, seed=seed, progress=step)
+            detection = detector.detect(dataset.case(case_id).read_volume(), settings, step)
             dataset.save_prediction(case_id, detection)
         except (VolumeError, DatasetError) as error:
             yield case_id, str(error)
@@ -58,33 +56,45 @@ def predict_cases(
             yield case_id, None
 
 
-def write_table(dataset: Dataset, path: Path) -> int:
-    """Write every case's prediction to a CSV file, one row per landmark, atomically; returns the number of cases in it.
+def write_table(dataset: Dataset, path: Path) -> tuple[int, int]:
+    """Write all that is known of every case to a CSV file, atomically: a row per landmark of the prediction, and of
+    each annotation, which has the name in the column ``annotator``. What can not be read is left out.
 
-    Raises DatasetError, OSError.
+    Returns how many cases have a prediction in it, and how many annotations there are. Raises OSError.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    written = 0
-    for case_id in dataset.case_ids():
-        prediction = dataset.case(case_id).prediction()
+    rows: list[dict[str, Any]] = []
+    predicted = annotated = 0
+    for case in dataset.cases():
+        prediction = case.readable_prediction()
         if prediction is not None:
-            writer.writerows(prediction.to_csv_rows())
-            written += 1
-    write_text(path, text.getvalue())
-    return written
+            rows += [{**row, "annotator": ""} for row in prediction.to_csv_rows()]
+            predicted += 1
+        for annotator in case.annotators():
+            rows += _annotation_rows(case, case.annotation(annotator))
+            annotated += 1
+    write_text(path, csv_text(TABLE_COLUMNS, rows))
+    return predicted, annotated
 
 
-def _settings(dataset: Dataset, case_id: str, level: float) -> tuple[str, int, int, set[float]] | None:
-    try:
-        prediction = dataset.case(case_id).prediction()
-    except DatasetError:  # a damaged one is made again
-        return None
-    if prediction is None:
-        return None
-    return prediction.model.sha256, prediction.passes, prediction.seed, _levels(prediction) or {level}
+def _annotation_rows(case: Case, annotation: Annotation) -> Iterator[dict[str, Any]]:
+    model = annotation.model
+    for name, point in annotation.points.items():
+        x, y, z = point or ("",) * 3
+        yield dict.fromkeys(TABLE_COLUMNS, "") | {
+            "volume": case.id,
+            "landmark": name,
+            "status": annotation.status[name],
+            "x_lps_mm": x,
+            "y_lps_mm": y,
+            "z_lps_mm": z,
+            "model": "" if model is None else f"{model.name} {model.version}",
+            "annotator": annotation.annotator,
+        }
 
 
-def _levels(prediction: Detection) -> set[float]:
-    return {landmark.confidence.level for landmark in prediction.landmarks if landmark.confidence is not None}
+def _made_by(prediction: Detection | None, sha256: str, settings: DetectionSettings) -> bool:
+    return (
+        prediction is not None
+        and (prediction.model.sha256, prediction.passes, prediction.seed) == (sha256, settings.passes, settings.seed)
+        and prediction.level in (None, settings.level)
+    )

@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from ..detection import Detection
-from .cases import Dataset
+from .cases import Case
+from .dataset import Dataset
 
 Order = Literal["uncertain", "random", "doubtful"]
 
@@ -17,29 +18,30 @@ MISTAKE_MM = 20.0
 
 
 def order_cases(dataset: Dataset, order: Order = "uncertain", seed: int = 0, annotator: str | None = None) -> list[str]:
-    """The ids of all cases: those not reviewed yet (by ``annotator``, or by anybody if None) first.
+    """The ids of all cases that can be read: those not reviewed yet (by ``annotator``, or by anybody if None) first.
 
     ``uncertain``: a verdict that is not ``ok`` first, then the scan whose landmarks are likely to be the most wrong, by
     their confidence regions and presence; ``doubtful``: a presence probability nearest to one half first; both put
     cases without a prediction last. ``random``: an order that depends on the seed and the ids only, so that it stays
-    when cases are added. Raises DatasetError, and ValueError on another order.
+    when cases are added. A prediction or an annotation that can not be read counts as none: `Dataset.problems` names
+    all that is left out. Raises ValueError on another order.
     """
     if order not in ("uncertain", "random", "doubtful"):
         raise ValueError(f"'{order}' is not an order; choose uncertain, random or doubtful.")
 
-    def key(case_id: str) -> tuple[bool, bool, tuple[float, ...], str]:
-        case = dataset.case(case_id)
-        reviewed = annotator in case.annotators() if annotator is not None else bool(case.annotators())
-        shuffled = hashlib.sha256(f"{seed} {case_id}".encode()).hexdigest()
+    def key(case: Case) -> tuple[bool, bool, tuple[float, ...], str]:
+        annotators = case.annotators()
+        reviewed = annotator in annotators if annotator is not None else bool(annotators)
+        shuffled = hashlib.sha256(f"{seed} {case.id}".encode()).hexdigest()
         if order == "random":
             return reviewed, False, (), shuffled
-        detection = case.prediction()
+        detection = case.readable_prediction()
         if detection is None:
             return reviewed, True, (), shuffled
         urgency = _uncertainty(detection) if order == "uncertain" else (_doubt(detection),)
         return reviewed, False, tuple(-value for value in urgency), shuffled
 
-    return sorted(dataset.case_ids(), key=key)
+    return [case.id for case in sorted(dataset.cases(), key=key)]
 
 
 def _uncertainty(detection: Detection) -> tuple[float, ...]:

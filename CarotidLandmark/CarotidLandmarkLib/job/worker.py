@@ -25,6 +25,7 @@ def run(folder: Path) -> None:
     """Read the job, detect, print. What the user can mend becomes an ``error`` line; anything else is raised."""
     tell(step="starting", fraction=0.0)
     from ..bundle import Bundle, BundleError
+    from ..detection import DetectionSettings
     from ..detector import Detector, DeviceError
     from ..memory import keep_freed_memory
     from ..volume import VolumeError, from_array
@@ -38,10 +39,8 @@ def run(folder: Path) -> None:
         detector = Detector(Bundle.load(job["bundle"]), job["device"])
         detection = detector.detect(
             volume,
-            passes=job["passes"],
-            level=job["level"],
-            seed=job["seed"],
-            progress=lambda step, fraction: tell(step=step, fraction=fraction),
+            DetectionSettings(job["passes"], job["level"], job["seed"]),
+            lambda step, fraction: tell(step=step, fraction=fraction),
         )
     except (VolumeError, BundleError, DeviceError, ValueError) as error:
         tell(error=str(error))

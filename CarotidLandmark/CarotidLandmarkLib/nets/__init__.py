@@ -1,6 +1,7 @@
 """The networks: a Loc-Net for each scale, their chain, the multi-resolution view of a scan, and the search in it."""
 
-from .chain import Architecture, MultiScaleLocNet
+from .chain import Architecture, MultiScaleLocNet, ScaleOutput
 from .pyramid import Pyramid
+from .search import Sought, seek
 
-__all__ = ["Architecture", "MultiScaleLocNet", "Pyramid"]
+__all__ = ["Architecture", "MultiScaleLocNet", "Pyramid", "ScaleOutput", "Sought", "seek"]

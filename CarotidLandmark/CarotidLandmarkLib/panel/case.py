@@ -208,7 +208,7 @@ class CaseInScene:
 
     def _read_stored(self, case: Case) -> Work:
         """What this annotator has saved about the case. Raises DatasetError when that is damaged."""
-        if self.annotator not in case.annotators():
+        if not case.has_annotation(self.annotator):
             return {}, ""
         saved = case.annotation(self.annotator)
         return {name: (saved.status[name], saved.points[name]) for name in saved.points}, saved.comment

@@ -206,7 +206,7 @@ class DatasetPanel:
         self._queue.append(case.id)
         self._changed()
         words = _("Added as {case}, the last of the queue.")
-        count = sum(dataset.case(case_id).group == case.group for case_id in dataset.case_ids())
+        count = sum(each.group == case.group for each in dataset.cases())
         if count > 1:
             words = _("Added as {case}, the last of the queue: scan {n} of this patient.")
         self._say(words.format(case=case.id, n=count))

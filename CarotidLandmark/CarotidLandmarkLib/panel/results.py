@@ -49,13 +49,6 @@ def status_word(status: str) -> str:
     return words[status]
 
 
-def landmark_verdict(detection: Detection, label: str) -> str:
-    """The verdict on one landmark: the detection's, unless its reasons are all about other landmarks."""
-    quality = detection.quality
-    mine = [reason for reason in quality.reasons if reason.startswith(label) or ":" not in reason]
-    return "ok" if quality.verdict == "review" and not mine else quality.verdict
-
-
 def advice(detection: Detection) -> str:
     """One line for the radiologist: what to do with these points."""
     if detection.quality.verdict == "ok":
@@ -150,7 +143,7 @@ class ResultsTable:
         distance = moved_mm(nodes, row)
         if distance is not None and status in ("corrected", "accepted") and distance >= 0.05:
             shown = _("{status}, moved {distance:.1f} mm").format(status=shown, distance=distance)
-        verdict = landmark_verdict(detection, label)
+        verdict = detection.quality.verdict_on(landmark.name)
         side = {"left": _("left"), "right": _("right")}.get(landmark.name.split("_", 1)[0], "")
         region = landmark.confidence
         cells = [

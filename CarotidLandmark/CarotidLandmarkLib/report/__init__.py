@@ -1,6 +1,7 @@
 """What a detection, or the agreement of annotators, looks like on paper: pages, pictures, tables."""
 
+from .agreement import write_agreement
 from .files import write_results
-from .page import COLOURS, ReportError, report_html, write_report
+from .page import ReportError, report_html, write_report
 
-__all__ = ["COLOURS", "ReportError", "report_html", "write_report", "write_results"]
+__all__ = ["ReportError", "report_html", "write_agreement", "write_report", "write_results"]

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
-import json
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..dataset import Case, Dataset
+from ..dataset import Dataset
 from ..dataset.agreement import AXES, Agreement, Reading, agreement, differences
+from ..documents import csv_text, write
 from ..files import staged_folder
-from .page import COLOURS
+from ..landmarks import colour
+from .figures import inline, new_figure, svg
+from .templates import render
 
-TEMPLATE = Path(__file__).with_name("agreement.html.j2")
 SCHEMA_VERSION = 1
 TOWARDS = {"L": "left", "P": "behind", "S": "above"}
 _INK = "#5b636d"  # legible on white
+CSV_COLUMNS = (
+    "case", "landmark", "present", "missing", "consensus_l_mm", "consensus_p_mm", "consensus_s_mm",
+    "farthest_annotator", "farthest_from_consensus_mm", "largest_distance_mm", "discuss",
+)  # fmt: skip
 
 
 def write_agreement(
@@ -53,49 +54,40 @@ def readings_of(dataset: Dataset) -> list[Reading]:
     for case in map(dataset.case, dataset.case_ids()):
         said = {who: annotation.points for who, annotation in dataset.annotations(case.id).items()}
         if said:
-            found.append(Reading(case.id, _centre(case), said))
+            found.append(Reading(case.id, tuple(case.geometry.centre_lps.tolist()), said))
     return found
 
 
 def cases_csv(result: Agreement) -> str:
     """One row per landmark of each compared case; positions and distances in mm."""
     rank = {discussion.case_id: number for number, discussion in enumerate(result.discuss, start=1)}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["case", "landmark", "present", "missing", "consensus_l_mm", "consensus_p_mm", "consensus_s_mm",
-         "farthest_annotator", "farthest_from_consensus_mm", "largest_distance_mm", "discuss"]
+    rows = (
+        (case.case_id, case.landmark, " ".join(case.present), " ".join(case.missing),
+         *map(_cell, case.consensus_lps or (None,) * 3), case.farthest or "", _cell(case.farthest_mm),
+         _cell(case.largest_distance_mm), rank.get(case.case_id, ""))
+        for case in result.cases
     )  # fmt: skip
-    for case in result.cases:
-        position = case.consensus_lps or (None,) * 3
-        writer.writerow(
-            [case.case_id, case.landmark, " ".join(case.present), " ".join(case.missing), *map(_cell, position),
-             case.farthest or "", _cell(case.farthest_mm), _cell(case.largest_distance_mm),
-             rank.get(case.case_id, "")]
-        )  # fmt: skip
-    return text.getvalue()
+    return csv_text(CSV_COLUMNS, (dict(zip(CSV_COLUMNS, row, strict=True)) for row in rows))
 
 
 def agreement_json(result: Agreement) -> str:
     """Every number, rounded to a micrometre (1e-3 mm) or 1e-3."""
-    return json.dumps({"schema_version": SCHEMA_VERSION, **_rounded(asdict(result))}, indent=2, allow_nan=False) + "\n"
+    return write({"schema_version": SCHEMA_VERSION, **_rounded(asdict(result))})
 
 
 def agreement_html(result: Agreement, readings: Sequence[Reading], title: str) -> str:
     """The page, charts inline. ``readings``: the points behind ``result``; ``title``: of the dataset."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return render(
+        "agreement.html.j2",
         result=result,
         title=title,
         axes=TOWARDS,
-        words={name: name.replace("_", " ") for name in result.landmarks},
-        distances=_inline(distances_svg(result)),
+        words={name: _words(name) for name in result.landmarks},
+        distances=inline(distances_svg(result), "svg+xml"),
         bland_altman=[
-            (first, second, _inline(svg))
+            (first, second, inline(chart, "svg+xml"))
             for first, second in combinations(result.annotators, 2)
-            if (svg := bland_altman_svg(result, readings, first, second)) is not None
+            if (chart := bland_altman_svg(result, readings, first, second)) is not None
         ],
     )
 
@@ -112,29 +104,29 @@ def bland_altman_svg(result: Agreement, readings: Sequence[Reading], first: str,
                 centres.append(reading.centre_lps)
         if both:
             mean = np.mean(both, axis=1) - np.array(centres)
-            marks.append((name, COLOURS[number % len(COLOURS)], mean, differences(both)))
+            marks.append((name, colour(number), mean, differences(both)))
     if not marks:
         return None
     limits = {pair.landmark: pair.limits for pair in result.pairs if (pair.first, pair.second) == (first, second)}
-    figure = _figure(10.5, 3.4)
+    figure = new_figure(10.5, 3.4)
     for number, (axis, panel) in enumerate(zip(AXES, figure.subplots(1, 3, sharey=True), strict=True)):
-        for name, colour, mean, difference in marks:
-            panel.plot(mean[:, number], difference[:, number], "o", color=colour, ms=4, alpha=0.8, label=_label(name))
+        for name, shade, mean, difference in marks:
+            panel.plot(mean[:, number], difference[:, number], "o", color=shade, ms=4, alpha=0.8, label=_words(name))
             known = limits[name][axis]
             for value, style in () if known is None else (
                 (known.bias_mm, "-"), (known.lower_mm, "--"), (known.upper_mm, "--")
             ):  # fmt: skip
-                panel.axhline(value, color=colour, lw=1, ls=style)
+                panel.axhline(value, color=shade, lw=1, ls=style)
         panel.axhline(0, color="#ced4da", lw=0.8, zorder=0)
         panel.set_xlabel(f"{TOWARDS[axis]} of the scan's middle (mm)")
     figure.axes[0].set_ylabel(f"{second} minus {first} (mm)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-    return _svg(figure)
+    return _plain(figure)
 
 
 def distances_svg(result: Agreement) -> bytes:
     """The largest distance between two annotators, per landmark, cases in ascending order; the limit as a line."""
-    figure = _figure(7.0, 3.4)
+    figure = new_figure(7.0, 3.4)
     panel = figure.subplots()
     for number, name in enumerate(result.landmarks):
         values = sorted(
@@ -143,49 +135,24 @@ def distances_svg(result: Agreement) -> bytes:
             if case.landmark == name and case.largest_distance_mm is not None
         )
         share = 100 * np.arange(1, len(values) + 1) / max(1, len(values))
-        panel.step(
-            [0.0, *values], [0.0, *share], where="post", color=COLOURS[number % len(COLOURS)], label=_label(name)
-        )
+        panel.step([0.0, *values], [0.0, *share], where="post", color=colour(number), label=_words(name))
     if result.limit_mm is not None:
         panel.axvline(result.limit_mm, color=_INK, lw=1, ls="--", label=f"discuss above {result.limit_mm:.1f} mm")
     panel.set(xlabel="largest distance between two annotators (mm)", ylabel="cases at or below (%)", ylim=(0, 102))
     panel.set_xlim(left=0)
     panel.legend(loc="lower right", frameon=False)
-    return _svg(figure)
+    return _plain(figure)
 
 
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _svg(figure: Any) -> bytes:
-    """The same figure gives the same bytes."""
-    import matplotlib
-
+def _plain(figure: Any) -> bytes:
+    """As SVG, without the lines on top and at the right."""
     for panel in figure.axes:
         panel.spines[["top", "right"]].set_visible(False)
-    stream = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "carotid"}):
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()
+    return svg(figure)
 
 
-def _inline(svg: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
-
-
-def _label(name: str) -> str:
+def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _centre(case: Case) -> tuple[float, float, float]:
-    x, y, z = (case.affine_lps[:3, :3] @ (np.array(case.size) - 1) / 2 + case.affine_lps[:3, 3]).tolist()
-    return x, y, z
 
 
 def _cell(value: float | None) -> str:

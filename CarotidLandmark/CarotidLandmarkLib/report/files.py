@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..detection import Detection, LandmarkResult
 from ..files import write_text
-from ..markups import Point, write_markups
+from ..landmarks import Point
+from ..markups import write_markups
 from ..volume import Volume
 from .page import write_report
 
@@ -18,12 +19,12 @@ def write_results(
     folder: Path,
     volume: Volume,
     detection: Detection,
-    labels: Mapping[str, str],
     truth: Mapping[str, Point | None] | None = None,
 ) -> list[str]:
     """Write the three files into ``folder``, return their names. ``truth`` is shown in the report. Raises OSError."""
     points = {landmark.name: landmark.position_lps_mm for landmark in detection.landmarks}
-    write_markups(folder / MARKUPS_FILE, points, labels, {each.name: _describe(each) for each in detection.landmarks})
+    descriptions = {each.name: _describe(each) for each in detection.landmarks}
+    write_markups(folder / MARKUPS_FILE, points, detection.labels, descriptions)
     write_text(folder / DETECTION_FILE, detection.to_json())
     write_report(folder / REPORT_FILE, volume, detection, truth)
     return [MARKUPS_FILE, DETECTION_FILE, REPORT_FILE]

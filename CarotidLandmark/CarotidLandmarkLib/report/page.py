@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,21 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from .. import landmarks as names
 from ..detection import Detection, LandmarkResult
 from ..errors import UserError
 from ..files import write_text
+from ..landmarks import Point
 from ..volume import Volume
+from .figures import inline
 from .pictures import overview_png, slices_png
+from .templates import render
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
-COLOURS = ("#f76707", "#339af0", "#37b24d", "#ae3ec9", "#f03e3e", "#1098ad")  # legible on white and on black
 VERDICTS = {
     "ok": "OK: the result can be used after a look at the pictures",
     "review": "REVIEW: look at the points before using them",
     "reject": "REJECT: do not use this result",
 }
 
-Points = Mapping[str, tuple[float, float, float] | None]
+Points = Mapping[str, "Point | None"]
 
 
 class ReportError(UserError):
@@ -42,49 +43,46 @@ def write_report(
 def report_html(volume: Volume, detection: Detection, truth: Points | None = None) -> str:
     """The page, pictures inline. ``truth`` (name -> known LPS mm, None: known to be absent) adds each point's error.
 
-    Raises ReportError when ``detection`` was made on a scan of another size.
+    Raises ReportError when ``detection`` was made on another scan.
     """
-    from jinja2 import Environment, StrictUndefined
-
     if detection.volume.size != volume.size:
         sizes = [" x ".join(map(str, size)) for size in (detection.volume.size, volume.size)]
         raise ReportError(
             f"The detection was made on a scan of {sizes[0]} voxels, this one has {sizes[1]}; give that scan."
         )
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    for landmark in detection.landmarks:
+        if landmark.position_lps_mm is not None and not volume.contains(landmark.position_lps_mm):
+            raise ReportError(
+                f"{landmark.label} lies outside this scan, so it was found in another one; give that scan."
+            )
     landmarks = [
-        _landmark(volume, landmark, COLOURS[number % len(COLOURS)], truth)
-        for number, landmark in enumerate(detection.landmarks)
+        _landmark(volume, landmark, names.colour(number), truth) for number, landmark in enumerate(detection.landmarks)
     ]
     found = {entry["title"]: (entry["lps"], entry["colour"]) for entry in landmarks if entry["lps"]}
     overview = overview_png(volume, found)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return render(
+        "report.html.j2",
         detection=detection,
         verdict=VERDICTS[detection.quality.verdict],
         landmarks=landmarks,
         has_truth=truth is not None,
         level=detection.level,
-        overview=_inline(overview.png),
+        overview=inline(overview.png, "png"),
         overview_caption=overview.caption,
     )
 
 
 def _landmark(volume: Volume, landmark: LandmarkResult, colour: str, truth: Points | None) -> dict[str, Any]:
-    words = landmark.name.split("_")
     lps = landmark.position_lps_mm
     known = (truth or {}).get(landmark.name)
     return {
         "result": landmark,
-        "title": " ".join(words).capitalize(),
-        "side": words[0] if words[0] in ("left", "right") else "",
+        "title": names.title(landmark.name),
+        "side": names.side(landmark.name),
         "colour": colour,
         "lps": lps,
         "ras": None if lps is None else (-lps[0], -lps[1], lps[2]),
         "error_mm": None if lps is None or known is None else float(np.linalg.norm(np.subtract(lps, known))),
         "truth": "not marked" if landmark.name not in (truth or {}) else "absent" if known is None else "present",
-        "picture": None if lps is None else _inline(slices_png(volume, lps, landmark.confidence, colour, known)),
+        "picture": None if lps is None else inline(slices_png(volume, lps, landmark.confidence, colour, known), "png"),
     }
-
-
-def _inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

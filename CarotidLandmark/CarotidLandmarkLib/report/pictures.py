@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import SimpleITK as sitk
+from matplotlib.patheffects import Normal, Stroke
 
 from ..detection import ConfidenceRegion
+from ..landmarks import Point
 from ..volume import Volume
-
-Point = tuple[float, float, float]
+from .figures import new_figure, png
 
 WINDOW_HU = (-150.0, 550.0)
 SLICE_FIELD_MM = 80.0
@@ -37,7 +38,7 @@ def slices_png(
     volume: Volume, centre_lps: Point, region: ConfidenceRegion | None, colour: str, truth_lps: Point | None = None
 ) -> bytes:
     """Axial, coronal, sagittal slice through a point: ``+`` the point, line the region's cut, ``x`` a known truth."""
-    figure, axes = _figure(3, 3.4, 3.4)
+    figure, axes = _panels(3, 3.4, 3.4)
     for panel, (title, across, along, downwards, letters) in zip(axes, PLANES, strict=True):
         lengths = np.full(3, SLICE_STEP_MM)
         lengths[[across, along]] = SLICE_FIELD_MM
@@ -51,7 +52,7 @@ def slices_png(
         if truth_lps is not None:
             panel.plot(truth_lps[across], truth_lps[along], "x", color="white", ms=7, mew=1.2)
         _scale_bar(panel, extent, downwards, 10)
-    return _png(figure)
+    return png(figure)
 
 
 def overview_png(volume: Volume, points: Mapping[str, tuple[Point, str]]) -> Overview:
@@ -69,13 +70,13 @@ def overview_png(volume: Volume, points: Mapping[str, tuple[Point, str]]) -> Ove
     centre[1] = (max(depths) + min(depths)) / 2
     lengths[1] = OVERVIEW_SLAB_MM + max(depths) - min(depths)
     image, extent = _plane(volume, centre, lengths, 0, 2, OVERVIEW_STEP_MM)
-    figure, (panel,) = _figure(1, 5.2, 5.2 * lengths[2] / lengths[0])
+    figure, (panel,) = _panels(1, 5.2, 5.2 * lengths[2] / lengths[0])
     _show(panel, image, extent, False, "RLHF")
     for position, colour in points.values():
         panel.plot(position[0], position[2], "+", color=colour, ms=13, mew=1.8)
     _scale_bar(panel, extent, False, 50)
     where = "at the depth of the points" if points else "in the middle of the scan"
-    return Overview(_png(figure), f"Coronal maximum projection of a {lengths[1]:.0f} mm slab {where}.")
+    return Overview(png(figure), f"Coronal maximum projection of a {lengths[1]:.0f} mm slab {where}.")
 
 
 def ellipse_in_plane(region: ConfidenceRegion, across: int, along: int) -> np.ndarray:
@@ -91,8 +92,6 @@ def _plane(
     volume: Volume, centre: np.ndarray, lengths_mm: np.ndarray, across: int, along: int, step_mm: float
 ) -> tuple[np.ndarray, tuple[float, float, float, float]]:
     """Maximum over the third axis of an LPS-aligned box: image [along, across], edges (left, right, first, last)."""
-    import SimpleITK as sitk
-
     size = np.maximum(np.rint(lengths_mm / step_mm), 1).astype(int)
     origin = centre - (size - 1) / 2 * step_mm
     image, offset = _crop(volume, origin, origin + (size - 1) * step_mm)
@@ -133,18 +132,12 @@ def _crop(volume: Volume, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray
     return volume.array[k0:k1, j0:j1, i0:i1], start
 
 
-def _figure(panels: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(panels * width, height), dpi=110, facecolor="black", layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+def _panels(count: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    figure = new_figure(count * width, height, dpi=110, facecolor="black")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
 def _show(panel: Any, image: np.ndarray, extent: tuple[float, ...], downwards: bool, letters: str) -> None:
-    from matplotlib.patheffects import Normal, Stroke
-
     left, right, first, last = extent
     panel.imshow(
         image,
@@ -174,9 +167,3 @@ def _scale_bar(panel: Any, extent: tuple[float, ...], downwards: bool, length_mm
     y = last - 0.05 * (last - first) if downwards else first + 0.05 * (last - first)
     panel.plot([x, x + length_mm], [y, y], color="white", lw=2, solid_capstyle="butt")
     panel.annotate(f"{length_mm:g} mm", (x, y), (0, 3), textcoords="offset points", color="white", fontsize=7)
-
-
-def _png(figure: Any) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", facecolor="black")
-    return stream.getvalue()

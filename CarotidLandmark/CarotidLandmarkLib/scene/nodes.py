@@ -18,10 +18,11 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..detection import ConfidenceRegion, Detection, LandmarkResult
 from ..errors import UserError
+from ..landmarks import PALETTE, label, rgb
 from ..volume import Volume, from_array
 
-LABELS = {"left_carotid_bifurcation": "L bifurcation", "right_carotid_bifurcation": "R bifurcation"}
-COLOURS = ((1.0, 0.62, 0.10), (0.20, 0.80, 0.95), (0.85, 0.45, 0.95), (0.60, 0.90, 0.35))
+LABELS = {name: label(name) for name in ("left_carotid_bifurcation", "right_carotid_bifurcation")}
+COLOURS = tuple(rgb(n) for n in range(len(PALETTE)))
 
 DETECTION_ATTRIBUTE = "CarotidLandmark.Detection"
 LANDMARK_ATTRIBUTE = "CarotidLandmark.Landmark"
@@ -125,13 +126,14 @@ def add_volume(scene: Any, volume: Volume) -> Any:
 
 
 def add_detection(
-    volume_node: Any, detection: Detection, labels: Mapping[str, str] = LABELS, opacity: float = 0.5
+    volume_node: Any, detection: Detection, labels: Mapping[str, str] | None = None, opacity: float = 0.5
 ) -> DetectionNodes:
     """Put ``detection`` into the volume's scene: points, one ellipsoid model per landmark, a table, in one folder.
 
-    ``labels`` maps landmark names to what is shown (a name without an entry shows itself). The list of points is fixed:
-    they can be moved, or be missing, but not added or deleted.
+    ``labels`` maps landmark names to what is shown, when it is not what the detection says. The list of points is
+    fixed: they can be moved, or be missing, but not added or deleted.
     """
+    labels = {**detection.labels, **(labels or {})}
     scene = volume_node.GetScene()
     title = f"{volume_node.GetName()} bifurcations"
     points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", scene.GenerateUniqueName(title))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from CarotidLandmarkLib.report import COLOURS
+from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
 from CarotidLandmarkLib.report.pictures import WINDOW_HU
 from CarotidLandmarkLib.volume import Volume
 from matplotlib.axes import Axes

@@ -1,0 +1,210 @@
+"""What an annotator says of a case: saved (an annotation), or not saved yet (a draft). One file each, replaced whole.
+
+``annotations/<who>.json`` is the annotation. ``annotations/<who>.draft.json`` is written at every change, so that a
+kill loses nothing; it is nobody's annotation: neither the dataset's check nor training reads it. One annotator has at
+most one draft of a case; saving the annotation ends it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..detection import ModelInfo
+from ..documents import write
+from ..files import write_text
+from ..landmarks import Point, is_place
+from .common import SCHEMA_VERSION, check_annotator, check_case_of_letters, is_safe_name, read_entry
+
+if TYPE_CHECKING:
+    from .cases import Case
+
+SAME_MM = 1e-3  # files round
+STATUSES = ("accepted", "corrected", "missing")
+
+AnnotationStatus = Literal["accepted", "corrected", "missing"]
+Points = Mapping[str, "Point | None"]
+Reviewed = Mapping[str, tuple[str, "Point | None"]]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What one annotator says about one case. ``points`` are LPS millimetres, None where the landmark is missing."""
+
+    annotator: str
+    time: str  # UTC, ISO 8601
+    points: dict[str, Point | None]
+    status: dict[str, AnnotationStatus]
+    moved_mm: dict[str, float | None]  # distance from the prediction, None without one
+    model: ModelInfo | None  # whose prediction the annotator saw
+    comment: str
+
+
+@dataclass(frozen=True)
+class _Mark:
+    status: AnnotationStatus
+    position_lps_mm: Point | None
+    moved_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.position_lps_mm is None) != (self.status == "missing"):
+            raise ValueError(f"status {self.status} does not fit its point")
+        _check_place(self.position_lps_mm)
+
+
+@dataclass(frozen=True)
+class _Document:
+    time: str
+    landmarks: dict[str, _Mark]
+    model: ModelInfo | None = None
+    comment: str = ""
+
+    def __post_init__(self) -> None:
+        _check_time(self.time)
+
+
+def annotation_names(folder: Path) -> list[str]:
+    """Whose annotations lie in the folder of a case, readable or not."""
+    files = (folder / "annotations").glob("*.json")
+    return sorted(file.stem for file in files if is_safe_name(file.stem))
+
+
+def read_annotation(folder: Path, annotator: str) -> Annotation:
+    """Raises DatasetError on a missing or damaged file."""
+    what = f"The annotation of case {folder.name} by {annotator}"
+    document = read_entry(_Document, folder / "annotations" / f"{annotator}.json", what, "annotate it again")
+    marks = document.landmarks
+    return Annotation(
+        annotator=annotator,
+        time=document.time,
+        points={name: mark.position_lps_mm for name, mark in marks.items()},
+        status={name: mark.status for name, mark in marks.items()},
+        moved_mm={name: mark.moved_mm for name, mark in marks.items()},
+        model=document.model,
+        comment=document.comment,
+    )
+
+
+def write_annotation(folder: Path, annotation: Annotation) -> None:
+    """Put ``annotation`` in place of what the same annotator said before, atomically.
+
+    Raises DatasetError (a name that is not safe, or is there in other capitals), OSError.
+    """
+    path = _path_to_write(folder, annotation.annotator, ".json")
+    marks = {
+        name: asdict(_Mark(annotation.status[name], point, annotation.moved_mm[name]))
+        for name, point in annotation.points.items()
+    }
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "time": annotation.time,
+        "model": None if annotation.model is None else asdict(annotation.model),
+        "comment": annotation.comment,
+        "landmarks": marks,
+    }
+    write_text(path, write(document))
+    path.with_suffix(".mrk.json").unlink(missing_ok=True)  # version 1 wrote one; now it would be of another save
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def same_points(some: Points, others: Points) -> bool:
+    """Whether both say the same of the same landmarks."""
+
+    def same(here: Point | None, there: Point | None) -> bool:
+        return here is there if here is None or there is None else math.dist(here, there) < SAME_MM
+
+    return set(some) == set(others) and all(same(some[name], others[name]) for name in others)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """``landmarks``: status and place (LPS millimetres, None without one) of those that the annotator has touched."""
+
+    time: str  # UTC, ISO 8601
+    landmarks: Reviewed
+    comment: str
+
+
+@dataclass(frozen=True)
+class _DraftMark:
+    status: AnnotationStatus
+    position_lps_mm: Point | None
+
+    def __post_init__(self) -> None:
+        _check_place(self.position_lps_mm)
+
+
+@dataclass(frozen=True)
+class _DraftDocument:
+    time: str
+    landmarks: dict[str, _DraftMark]
+    comment: str = ""
+
+    def __post_init__(self) -> None:
+        _check_time(self.time)
+
+
+def write_draft(case: Case, annotator: str, landmarks: Reviewed, comment: str) -> None:
+    """Keep the present state, atomically, in place of an older draft. Raises DatasetError (bad name), OSError."""
+    document = {
+        "time": now(),
+        "comment": comment,
+        "landmarks": {
+            name: {"status": status, "position_lps_mm": None if point is None else list(point)}
+            for name, (status, point) in landmarks.items()
+        },
+    }
+    write_text(_path_to_write(case.folder, annotator, ".draft.json"), write(document))
+
+
+def read_draft(case: Case, annotator: str) -> Draft | None:
+    """The draft, or None. Raises DatasetError on a bad name or a damaged file."""
+    path = _draft_path(case, annotator)
+    if not path.exists():
+        return None
+    what = f"The unsaved work on case {case.id} ({path.name})"
+    document = read_entry(_DraftDocument, path, what, "delete it")
+    marks = {name: (mark.status, mark.position_lps_mm) for name, mark in document.landmarks.items()}
+    return Draft(document.time, marks, document.comment)
+
+
+def remove_draft(case: Case, annotator: str) -> None:
+    """Forget the draft, if there is one. Raises DatasetError (bad name), OSError."""
+    _draft_path(case, annotator).unlink(missing_ok=True)
+
+
+def _draft_path(case: Case, annotator: str) -> Path:
+    check_annotator(annotator)
+    return case.folder / "annotations" / f"{annotator}.draft.json"
+
+
+def _path_to_write(folder: Path, annotator: str, suffix: str) -> Path:
+    """Where an annotator's file of a case goes; its folder is made.
+
+    Raises DatasetError: a name that is not safe, or is there in other capitals.
+    """
+    check_annotator(annotator)
+    annotations = folder / "annotations"
+    annotations.mkdir(exist_ok=True)
+    check_case_of_letters("The annotator", annotator, {path.name.split(".")[0] for path in annotations.glob("[!.]*")})
+    return annotations / f"{annotator}{suffix}"
+
+
+def _check_place(point: Point | None) -> None:
+    if point is not None and not is_place(point):
+        raise ValueError("position_lps_mm is not a place in a scanner")
+
+
+def _check_time(text: str) -> None:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("time is not a time (ISO 8601)") from None

@@ -1,0 +1,61 @@
+"""What the whole room shares: its error, names that every file system can tell apart, the reading of one document."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TypeVar
+
+from ..documents import DocumentError, build, parse
+from ..errors import UserError
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 2  # of every document of a dataset
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# Windows keeps these for devices, in any case and with any extension.
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+
+
+class DatasetError(UserError):
+    """The dataset can not be used so. The message is one sentence for the user: what is wrong and what to do."""
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether ``name`` can be part of a file name on every machine."""
+    return bool(_SAFE_NAME.fullmatch(name)) and name.lower() not in _DEVICES
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises DatasetError, about ``what``, on a name that is not safe."""
+    if name.lower() in _DEVICES:
+        raise DatasetError(f"{what} '{name}' is the name of a device on Windows; choose another.")
+    if not _SAFE_NAME.fullmatch(name):
+        raise DatasetError(f"{what} '{name}' must be English letters (a-z, A-Z), digits, '_' and '-' (64 at most).")
+
+
+def check_annotator(name: str) -> None:
+    """Raises DatasetError on a name that can not be part of a file name on every machine."""
+    check_name("The annotator's name", name)
+
+
+def check_case_of_letters(what: str, name: str, known: set[str]) -> None:
+    """Raises DatasetError where ``known`` has the same name in other capitals: not every file system sees two."""
+    for other in sorted(known):
+        if other != name and other.lower() == name.lower():
+            raise DatasetError(f"{what} '{name}' is there already as '{other}'; write it in the same letters.")
+
+
+def read_entry(kind: type[T], path: Path, what: str, remedy: str) -> T:
+    """The document at ``path`` as a ``kind``. Raises DatasetError: ``what`` is missing or damaged, and the remedy."""
+    try:
+        return build(kind, parse(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{what} is missing; {remedy}.") from error
+    except OSError as error:
+        raise DatasetError(f"{what} can not be read ({error.strerror}); check its permissions and the disk.") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{what} is damaged (it is not text); {remedy}.") from error
+    except DocumentError as error:
+        raise DatasetError(f"{what} is damaged ({error}); {remedy}.") from error

@@ -1,0 +1,347 @@
+"""Annotated cases on disk: what annotators write and training reads. Safe against kills, several writers, and names.
+
+Layout (schema version 2)::
+
+    dataset.json                            schema version, landmarks
+    cases/<id>/case.json                    image (size, sha256), geometry, group (patient), split
+    cases/<id>/image.nrrd                   the scan, rewritten without header; absent when it is only referred to
+    cases/<id>/prediction.json              the detector's result
+    cases/<id>/annotations/<who>.json       the annotation: points, statuses, time, model, mm moved, comment
+    cases/<id>/annotations/<who>.draft.json what is not saved yet: see `drafts`
+
+Version 1 had the annotation's points a second time, in a ``<who>.mrk.json``: read as before, never written. Every file
+has one writer at a time and is replaced whole, so there are no locks. Opening only reads; see `repair`. Nothing that
+identifies a patient is written: no DICOM header, no path or name of a source (see `references`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..detection import Detection, ModelInfo
+from ..documents import parse, write
+from ..files import TEMPORARY_PREFIX, staged_folder, sync, write_text
+from ..landmarks import Point, is_place
+from ..volume import Volume, check_volume, read_volume, write_volume
+from .annotations import (
+    STATUSES,
+    Annotation,
+    AnnotationStatus,
+    annotation_names,
+    now,
+    read_annotation,
+    write_annotation,
+)
+from .cases import IMAGE_FILE, Case, CaseDocument, ImageDocument, read_case, write_case
+from .common import (
+    SCHEMA_VERSION,
+    DatasetError,
+    check_annotator,
+    check_case_of_letters,
+    check_name,
+    is_safe_name,
+    read_entry,
+)
+from .references import file_sha256, files_below, remember_place, voxels_sha256
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class _DatasetDocument:
+    """``dataset.json``."""
+
+    landmarks: tuple[str, ...]
+    schema_version: int
+
+    def __post_init__(self) -> None:
+        if not self.landmarks or len(set(self.landmarks)) != len(self.landmarks) or "" in self.landmarks:
+            raise ValueError("landmarks are none, or one is there twice")
+        if self.schema_version < 1:
+            raise ValueError("schema_version is not positive")
+
+
+class Dataset:
+    """A folder of cases. Objects hold no state but the folder and its landmarks: any number may be open at once."""
+
+    def __init__(self, path: Path, landmarks: tuple[str, ...]) -> None:
+        self.path = path
+        self.landmarks = landmarks
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], landmarks: Sequence[str]) -> Dataset:
+        """Make an empty dataset in a new or empty folder. Raises DatasetError."""
+        path = Path(path)
+        if not landmarks or len(set(landmarks)) != len(landmarks) or not all(map(is_safe_name, landmarks)):
+            raise DatasetError("A dataset needs landmark names, each once, of letters, digits, '_' and '-'.")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise DatasetError(f"{path.name} exists and is not an empty folder; choose another.")
+        (path / "cases").mkdir(parents=True)
+        dataset = cls(path, tuple(landmarks))
+        dataset.write_version()
+        return dataset
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Dataset:
+        """Open an existing dataset of any version up to ours; nothing is changed. Raises DatasetError."""
+        path = Path(path)
+        if not (path / "dataset.json").is_file():
+            raise DatasetError(f"{path.name} is not a dataset (it has no dataset.json); choose one or create it.")
+        return cls(path, _read_dataset(path).landmarks)
+
+    def write_version(self) -> None:
+        """Write ``dataset.json`` of the present version. Raises OSError."""
+        document = {"schema_version": SCHEMA_VERSION, "landmarks": list(self.landmarks)}
+        write_text(self.path / "dataset.json", write(document))
+
+    def version(self) -> int:
+        """The schema version on the disk. Raises DatasetError."""
+        return _read_dataset(self.path).schema_version
+
+    def add_case(
+        self,
+        image: str | os.PathLike[str] | Volume,
+        case_id: str | None = None,
+        copy: bool = True,
+        group: str | None = None,
+        split: str | None = None,
+    ) -> str:
+        """Add a scan and return its id (random if not given). The case appears whole or not at all.
+
+        A copy is rewritten as NRRD, so that no header of the source comes with it; ``copy=False`` keeps only size and
+        sha256, and for this user the place of the file. ``group`` is the patient (random if not given): cases of one
+        group belong to one ``split`` (train, validation, test; None: the group's, which may be none yet). Raises
+        DatasetError, VolumeError, OSError.
+        """
+        case_id = case_id or f"case-{secrets.token_hex(5)}"
+        group = group or f"patient-{secrets.token_hex(5)}"
+        check_name("The case id", case_id)
+        check_name("The group", group)
+        if case_id.lower() in {folder.name.lower() for folder in self.folders()}:
+            raise DatasetError(f"There is already a case {case_id}; choose another id.")
+        split = self._split_of(group, split)
+        source = None if isinstance(image, Volume) else Path(image)
+        if not copy and (source is None or source.is_dir() or source.suffix.lower() in (".nhdr", ".mhd")):
+            raise DatasetError("Only an image in one file can be referred to; copy this one instead.")
+        volume = image if isinstance(image, Volume) else read_volume(image)
+        check_volume(volume)
+        with staged_folder(self.path / "cases" / case_id) as folder:
+            if source is None or copy:
+                source = folder / IMAGE_FILE
+                write_volume(volume, source)
+            digest = file_sha256(source)
+            document = CaseDocument(
+                group,
+                split,
+                ImageDocument(copy, source.stat().st_size, digest, voxels_sha256(volume)),
+                volume.size,
+                volume.affine_lps.tolist(),
+            )
+            write_case(folder, document)
+            if (self.path / "cases" / case_id).exists():
+                raise DatasetError(f"Somebody else has just added a case {case_id}; choose another id.")
+        sync(self.path / "cases")
+        if not copy:
+            remember_place(digest, source)
+        return case_id
+
+    def folders(self) -> list[Path]:
+        """Whatever lies under ``cases`` and may be one, in alphabetical order."""
+        return sorted((self.path / "cases").glob("[!.]*"))
+
+    def case_ids(self) -> list[str]:
+        """The cases, readable or not, in alphabetical order."""
+        return [folder.name for folder in self.folders() if (folder / "case.json").is_file()]
+
+    def case(self, case_id: str) -> Case:
+        """One case. Raises DatasetError when there is none of that id or its case.json is damaged."""
+        folder = self.path / "cases" / case_id
+        if not is_safe_name(case_id) or not folder.is_dir():
+            raise DatasetError(f"There is no case {case_id} in {self.path.name}; choose one of its cases.")
+        return Case.of(folder)
+
+    def cases(self) -> Iterator[Case]:
+        """Every case that can be read, in alphabetical order; `damaged` has the others."""
+        for case_id in self.case_ids():
+            try:
+                yield self.case(case_id)
+            except DatasetError:
+                continue
+
+    def damaged(self) -> dict[str, str]:
+        """What under ``cases`` is no case, or none that can be read: the folder's name, and the reason."""
+        reasons = {}
+        for folder in self.folders():
+            if not (folder / "case.json").is_file():
+                reasons[folder.name] = "This is no case: it has no case.json; remove or restore it."
+            elif not is_safe_name(folder.name):
+                reasons[folder.name] = (
+                    f"'{folder.name}' is no name of a case (English letters, digits, '_', '-'); rename the folder."
+                )
+            else:
+                try:
+                    read_case(folder)
+                except DatasetError as error:
+                    reasons[folder.name] = str(error)
+        return reasons
+
+    def problems(self) -> list[str]:
+        """A sentence for each case, prediction and annotation that can not be read: what listings leave out."""
+        sentences = [f"cases/{name}: {reason}" for name, reason in self.damaged().items()]
+        return sentences + [str(error) for case in self.cases() for _, error in case.problems()]
+
+    def set_split(self, case_id: str, split: str) -> None:
+        """Put a case that has no split into one: see `patients.freeze_splits`. Raises DatasetError, OSError."""
+        case = self.case(case_id)
+        if split not in SPLITS or case.split not in (None, split):
+            raise DatasetError(f"Case {case_id} is in split {case.split}; '{split}' can not be its split.")
+        document = replace(read_case(case.folder), split=split)
+        write_case(case.folder, document)
+
+    def locate_images(self, folder: str | os.PathLike[str]) -> list[str]:
+        """Find referenced images below ``folder`` by size and sha256, for this user; returns the ids of their cases.
+
+        Raises OSError.
+        """
+        wanted: dict[int, list[Case]] = {}
+        for case in self.cases():
+            if not case.copied:
+                wanted.setdefault(case.image_bytes, []).append(case)
+        located: set[str] = set()
+        for file in files_below(folder):
+            candidates = wanted.get(file.stat().st_size, [])
+            digest = file_sha256(file) if candidates else ""
+            same = [case.id for case in candidates if case.image_sha256 == digest]
+            if same:
+                remember_place(digest, file)
+                located.update(same)
+        return sorted(located)
+
+    def check_landmarks(self, names: set[str]) -> None:
+        """Raises DatasetError when a model that finds ``names`` does not fit."""
+        if names != set(self.landmarks):
+            raise DatasetError(
+                f"The model finds {', '.join(sorted(names))}, but {self.path.name} is about "
+                f"{', '.join(sorted(self.landmarks))}; choose a model for these landmarks."
+            )
+
+    def save_prediction(self, case_id: str, detection: Detection) -> None:
+        """Store the detector's result; the name of the file it ran on is replaced. Raises DatasetError, OSError."""
+        case = self.case(case_id)
+        self.check_landmarks({landmark.name for landmark in detection.landmarks})
+        detection = replace(detection, volume=replace(detection.volume, path=case_id))
+        write_text(case.folder / "prediction.json", detection.to_json())
+
+    def save_annotation(
+        self,
+        case_id: str,
+        annotator: str,
+        points: Mapping[str, Point | None],
+        status: Mapping[str, AnnotationStatus],
+        model: ModelInfo | None = None,
+        moved_mm: Mapping[str, float | None] | None = None,
+        comment: str = "",
+    ) -> Annotation:
+        """Store one annotator's word on every landmark of the dataset, replacing what the same annotator said before.
+
+        ``points`` are LPS millimetres, None exactly where the status is ``missing``. ``moved_mm`` is the distance from
+        the stored prediction when not given, and ``model`` the one that made it. Raises DatasetError, OSError.
+        """
+        case = self.case(case_id)
+        self._check_annotation(annotator, points, status)
+        if model is None or moved_mm is None:
+            prediction = case.readable_prediction()
+            if prediction is not None:
+                model = model or prediction.model
+                moved_mm = moved_mm if moved_mm is not None else _moved(points, prediction)
+        annotation = Annotation(
+            annotator=annotator,
+            time=now(),
+            points={name: _point(points[name]) for name in self.landmarks},
+            status={name: status[name] for name in self.landmarks},
+            moved_mm={name: (moved_mm or {}).get(name) for name in self.landmarks},
+            model=model,
+            comment=comment,
+        )
+        write_annotation(case.folder, annotation)
+        return annotation
+
+    def annotations(self, case_id: str) -> dict[str, Annotation]:
+        """Everybody's annotation of a case, by annotator. Raises DatasetError where one can not be read."""
+        folder = self.case(case_id).folder
+        return {annotator: read_annotation(folder, annotator) for annotator in annotation_names(folder)}
+
+    def annotator_names(self) -> set[str]:
+        """Whoever has an annotation or a draft anywhere in the dataset."""
+        files = self.path.glob("cases/[!.]*/annotations/[!.]*.json")
+        return {name for name in (file.name.split(".")[0] for file in files) if is_safe_name(name)}
+
+    def temporary_files(self) -> list[Path]:
+        """Temporary files and folders: of saves under way, or of killed ones."""
+        patterns = ("", "cases/", "cases/*/", "cases/*/annotations/")
+        return [path for pattern in patterns for path in sorted(self.path.glob(f"{pattern}{TEMPORARY_PREFIX}*"))]
+
+    def _split_of(self, group: str, split: str | None) -> str | None:
+        """The split of a new case of a patient. Raises DatasetError where the patient is in another one."""
+        if split is not None and split not in SPLITS:
+            raise DatasetError(f"'{split}' is not a split; choose one of {', '.join(SPLITS)}.")
+        others = {case.split for case in self.cases() if case.group == group}
+        if split is None and len(others) == 1:
+            return others.pop()
+        if others - {split}:
+            raise DatasetError(
+                f"Group {group} is in split {others.pop()} already; keep a patient's cases in one split."
+            )
+        return split
+
+    def _check_annotation(self, annotator: str, points: Mapping[str, Point | None], status: Mapping[str, str]) -> None:
+        check_annotator(annotator)
+        check_case_of_letters("The annotator", annotator, self.annotator_names())
+        if set(points) != set(self.landmarks) or set(status) != set(self.landmarks):
+            raise DatasetError(f"An annotation must speak of each landmark: {', '.join(self.landmarks)}.")
+        for name in self.landmarks:
+            point = points[name]
+            if status[name] not in STATUSES:
+                raise DatasetError(f"'{status[name]}' is not a status; choose one of {', '.join(STATUSES)}.")
+            if (point is None) != (status[name] == "missing"):
+                raise DatasetError(
+                    f"{name} has status {status[name]}: a missing landmark has no point, any other has one."
+                )
+            if point is not None and not is_place(point):
+                raise DatasetError(f"The position of {name} is not three finite numbers; place it again.")
+
+
+def _read_dataset(path: Path) -> _DatasetDocument:
+    what = f"dataset.json of {path.name}"
+    file = path / "dataset.json"
+    try:
+        version = parse(file.read_text(encoding="utf-8")).get("schema_version")
+    except (OSError, ValueError):
+        version = None  # said by the next line
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise DatasetError(
+            f"{path.name} was written by a newer CarotidLandmark (schema {version}, this one reads "
+            f"{SCHEMA_VERSION}); update CarotidLandmark."
+        )
+    return read_entry(_DatasetDocument, file, what, "restore it from a backup")
+
+
+def _moved(points: Mapping[str, Point | None], prediction: Detection) -> dict[str, float | None]:
+    predicted = {landmark.name: landmark.position_lps_mm for landmark in prediction.landmarks}
+    moved: dict[str, float | None] = {}
+    for name, point in points.items():
+        before = predicted.get(name)
+        moved[name] = None if point is None or before is None else round(math.dist(point, before), 3)
+    return moved
+
+
+def _point(values: Sequence[float] | None) -> Point | None:
+    if values is None:
+        return None
+    x, y, z = (float(value) for value in values)
+    return x, y, z

@@ -1,0 +1,64 @@
+"""Scans that a dataset refers to instead of copying them: where they lie, on this machine and for this user.
+
+A dataset knows such a scan by its size and sha256 alone. The places are kept in the user's own folder, one small file
+for each scan, so that no path of a source enters a dataset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..files import user_directory, write_text
+from ..volume import Volume
+
+BLOCK_BYTES = 1 << 20
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, hexadecimal. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def voxels_sha256(volume: Volume) -> str:
+    """The sha256 of a scan's voxels as float32, hexadecimal: the same for the same scan in any file and number type."""
+    digest = hashlib.sha256()
+    for slab in volume.array:
+        digest.update(np.ascontiguousarray(slab, dtype="<f4").data)
+    return digest.hexdigest()
+
+
+def place_of(digest: str) -> Path | None:
+    """Where the file of that sha256 lies, as this user last said; None when nobody has."""
+    try:
+        return Path((_places() / digest).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def remember_place(digest: str, image: Path) -> None:
+    """Note for this user where a file lies. Raises OSError."""
+    _places().mkdir(parents=True, exist_ok=True)
+    write_text(_places() / digest, str(image.resolve()))
+
+
+def files_below(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Every file below ``folder``, in order; what can not be looked into is left out."""
+    for top, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(top) / name
+            if path.is_file():
+                yield path
+
+
+def _places() -> Path:
+    return user_directory() / "images"

@@ -1,0 +1,93 @@
+"""What a killed program, or an older version, has left in a dataset: put in order by whoever says so, never by opening.
+
+Nothing that somebody may still need goes: no file that a save under way is writing, and no points that differ from the
+annotation beside them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ..files import TEMPORARY_PREFIX, write_text
+from ..markups import MarkupsError, read_markups
+from .annotations import annotation_names, same_points
+from .cases import Case
+from .common import SCHEMA_VERSION, DatasetError
+from .dataset import Dataset
+
+STALE_AFTER_S = 3600  # no save takes an hour: what has not been written to for longer was left by a killed program
+
+
+def repair_dataset(dataset: Dataset) -> list[str]:
+    """Remove what is left over, and make the dataset one of the present version; a sentence for each thing done.
+
+    Raises DatasetError, OSError.
+    """
+    done = []
+    present = _file_system_time(dataset)
+    for path in dataset.temporary_files():
+        if _last_written(path) < present - STALE_AFTER_S:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            done.append(f"{path.relative_to(dataset.path).as_posix()}: removed, a killed program had left it.")
+    for case in dataset.cases():
+        for path in twins(case):
+            if twin_problem(case, path) is None:
+                path.unlink()
+                done.append(
+                    f"{path.relative_to(dataset.path).as_posix()}: removed, its points are in {twin_owner(path)}.json."
+                )
+    if dataset.version() < SCHEMA_VERSION:
+        dataset.write_version()
+        done.append(f"dataset.json: version {SCHEMA_VERSION} now; CarotidLandmark 0.1 can not open it any more.")
+    return done
+
+
+def twins(case: Case) -> list[Path]:
+    """The ``.mrk.json`` files that version 1 wrote beside annotations."""
+    return sorted((case.folder / "annotations").glob("[!.]*.mrk.json"))
+
+
+def twin_owner(path: Path) -> str:
+    """The annotator whose points a ``.mrk.json`` repeats."""
+    return path.name.removesuffix(".mrk.json")
+
+
+def twin_problem(case: Case, path: Path) -> str | None:
+    """Why a ``.mrk.json`` does not just repeat an annotation, in a sentence; None when it does."""
+    owner = twin_owner(path)
+    if owner not in annotation_names(case.folder):
+        return f"There is no {owner}.json beside it, so it does not count; annotate the case again."
+    try:
+        shown, points = read_markups(path), case.annotation(owner).points
+    except DatasetError:  # said of the annotation itself
+        return f"{owner}.json beside it, which counts, can not be read."
+    except (MarkupsError, OSError) as error:
+        return f"It can not be read: {error}"
+    if not same_points(shown, points):
+        return f"Its points are not those of {owner}.json, which count; save the annotation again."
+    return None
+
+
+def _file_system_time(dataset: Dataset) -> float:
+    """Now, by the clock that dates the dataset's files: a server's may be hours from ours."""
+    probe = dataset.path / f"{TEMPORARY_PREFIX}clock"
+    write_text(probe, "")
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _last_written(path: Path) -> float:
+    """When a file, or anything in a folder, was last written."""
+    times = []
+    for each in (path, *path.rglob("*")):
+        try:
+            times.append(each.stat().st_mtime)
+        except FileNotFoundError:  # its save has just ended
+            continue
+    return max(times, default=float("inf"))

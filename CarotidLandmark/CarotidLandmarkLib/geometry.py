@@ -1,0 +1,76 @@
+"""Where the voxels of a scan are: the one place where voxel indices and patient millimetres become each other."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .landmarks import FARTHEST_MM
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """A lattice in the patient: ``affine_lps`` [4, 4] maps a voxel (i, j, k, 1) to LPS mm, ``size`` is (i, j, k)."""
+
+    affine_lps: np.ndarray
+    size: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where there is no such lattice."""
+        affine = np.asarray(self.affine_lps, dtype=float)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or (affine[3] != (0, 0, 0, 1)).any():
+            raise ValueError("affine_lps is not an affine of 4 x 4 finite numbers")
+        if np.abs(affine).max() > FARTHEST_MM or (self.spacing_mm < 1e-4).any():
+            raise ValueError("affine_lps has a voxel size or a place that no scan has")
+        if abs(np.linalg.det(affine[:3, :3] / self.spacing_mm)) < 1e-3:
+            raise ValueError("affine_lps has axes that fall together")
+        if min(self.size) < 1 or max(self.size) > FARTHEST_MM:
+            raise ValueError("size is not the number of voxels along i, j and k")
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """Voxel size along i, j, k."""
+        return np.linalg.norm(self.affine_lps[:3, :3], axis=0)
+
+    @property
+    def orientation(self) -> str:
+        """Where i, j and k lead, for example ``LPS``; ``LPS oblique`` when an axis is more than 0.1 degrees off."""
+        return orientation_name(self.affine_lps)
+
+    @property
+    def centre_lps(self) -> np.ndarray:
+        """The middle of the scan, LPS millimetres: [3]."""
+        return self.to_lps((np.array(self.size) - 1) / 2)
+
+    def to_lps(self, voxels: Any) -> np.ndarray:
+        """Voxel indices (i, j, k), [..., 3], to LPS millimetres, [..., 3] float64."""
+        return np.asarray(voxels, float) @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
+
+    def to_voxels(self, points_lps: Any) -> np.ndarray:
+        """LPS millimetres, [..., 3], to voxel indices (i, j, k), [..., 3] float64."""
+        inverse = np.linalg.inv(self.affine_lps)
+        return np.asarray(points_lps, float) @ inverse[:3, :3].T + inverse[:3, 3]
+
+    def contains(self, point_lps: Any) -> bool:
+        """Whether a point, LPS millimetres, lies in a voxel of this scan."""
+        voxel = self.to_voxels(point_lps)
+        return bool(np.all(voxel >= -0.5) and np.all(voxel <= np.array(self.size) - 0.5))
+
+    def same_as(self, other: Geometry) -> bool:
+        """Whether both have the same voxels at the same places, to a micrometre."""
+        return self.size == other.size and np.allclose(self.affine_lps, other.affine_lps, rtol=0, atol=1e-3)
+
+
+def orientation_name(affine_lps: np.ndarray) -> str:
+    """The patient direction nearest to each of i, j, k (letters as in ``LPS``: towards left, posterior, superior).
+
+    Followed by `` oblique`` when an axis is more than 0.1 degrees off.
+    """
+    axes = affine_lps[:3, :3] / np.linalg.norm(affine_lps[:3, :3], axis=0)
+    order = max(itertools.permutations(range(3)), key=lambda rows: sum(abs(axes[row, c]) for c, row in enumerate(rows)))
+    cosines = [axes[row, column] for column, row in enumerate(order)]
+    letters = "".join("LPS"[row] if cosine > 0 else "RAI"[row] for row, cosine in zip(order, cosines, strict=True))
+    return letters if min(map(abs, cosines)) > np.cos(np.radians(0.1)) else f"{letters} oblique"

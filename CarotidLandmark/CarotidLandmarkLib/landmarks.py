@@ -1,0 +1,108 @@
+"""What is to be known of landmarks beside their places: names, labels, sides, pairs, usual distances, colours.
+
+Landmarks are data: a model bundle lists them (`LandmarkSpec`), and a set that this file has never heard of is detected,
+shown and reviewed like any other. Only what nobody can derive from a name, the usual distance, is tabulated here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Point = tuple[float, float, float]  # LPS millimetres
+# Scanners put their origin within metres of the patient: what is farther away is damage, not a place.
+FARTHEST_MM = 1e5
+SIDES = ("left", "right")
+# Legible on white paper, on black and on a grey scan, and no red of rendered vessels; one for each landmark, in their
+# order, round and round.
+PALETTE = ("#f59f00", "#339af0", "#ae3ec9", "#37b24d", "#f03e3e", "#1098ad")
+# Between the two of a pair, by what is left of their names without the side. In 52 published scans (Ma et al., ISBI
+# 2020) the bifurcations are 59 +- 10 mm apart, 38 to 89; 30 and 100 leave room for who is not among 52.
+USUAL_DISTANCE_MM = {"carotid_bifurcation": (30.0, 100.0)}
+
+# Of results that were written before they had labels of their own.
+_LABELS = {"left_carotid_bifurcation": "L bifurcation", "right_carotid_bifurcation": "R bifurcation"}
+
+
+@dataclass(frozen=True)
+class LandmarkSpec:
+    """A landmark that a model finds. ``mirror`` names its counterpart on the other side (itself, on the midline)."""
+
+    name: str
+    label: str
+    mirror: str
+
+
+class Pair(NamedTuple):
+    """Names of a landmark of the patient's left and of its counterpart on the right."""
+
+    left: str
+    right: str
+
+    @property
+    def kind(self) -> str:
+        """What both are."""
+        return kind(self.left)
+
+    @property
+    def usual_distance_mm(self) -> tuple[float, float]:
+        """Between which distances the two usually are; (0, inf) where nobody knows."""
+        return USUAL_DISTANCE_MM.get(self.kind, (0.0, float("inf")))
+
+
+def side(name: str) -> str:
+    """``left`` or ``right``, where a word of the name says so; "" for a landmark of the midline."""
+    return next((word for word in name.split("_") if word in SIDES), "")
+
+
+def kind(name: str) -> str:
+    """What a landmark is, on whichever side: the name without the side."""
+    return "_".join(word for word in name.split("_") if word not in SIDES)
+
+
+def title(name: str) -> str:
+    """The name as words: ``Left carotid bifurcation``."""
+    return name.replace("_", " ").capitalize()
+
+
+def label(name: str) -> str:
+    """What is shown for a landmark of which only the name is known: ``L vertebral origin``, ``Nasion``."""
+    if name in _LABELS:
+        return _LABELS[name]
+    return f"{side(name)[0].upper()} {kind(name).replace('_', ' ')}" if side(name) and kind(name) else title(name)
+
+
+def mirror(name: str) -> str:
+    """The counterpart on the other side, by the name; itself on the midline."""
+    other = {"left": "right", "right": "left"}
+    return "_".join(other.get(word, word) for word in name.split("_"))
+
+
+def pairs(names: Iterable[str]) -> list[Pair]:
+    """The pairs of counterparts that are both among ``names``."""
+    known = list(names)
+    return [Pair(name, mirror(name)) for name in known if side(name) == "left" and mirror(name) in known]
+
+
+def mirror_pairs(specs: Iterable[LandmarkSpec]) -> list[Pair]:
+    """The pairs of a model's landmarks, left first. One whose names do not say the side is no pair to judge."""
+    every = [Pair(spec.name, spec.mirror) for spec in specs if side(spec.name) == "left"]
+    return [pair for pair in every if side(pair.right) == "right"]
+
+
+def is_place(point: Sequence[float]) -> bool:
+    """Whether these are three finite coordinates (LPS mm) of somewhere near a scanner."""
+    return len(point) == 3 and all(math.isfinite(value) and abs(value) <= FARTHEST_MM for value in point)
+
+
+def colour(number: int) -> str:
+    """Of the landmark of that number in its set: ``#rrggbb``."""
+    return PALETTE[number % len(PALETTE)]
+
+
+def rgb(number: int) -> tuple[float, float, float]:
+    """The same colour as red, green, blue, 0 to 1."""
+    red, green, blue = bytes.fromhex(colour(number)[1:])
+    return red / 255, green / 255, blue / 255

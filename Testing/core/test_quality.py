@@ -1,0 +1,128 @@
+"""The verdict: each threshold from both sides, and which landmarks a reason is about, for any set of landmarks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from CarotidLandmarkLib.detection import ConfidenceRegion, LandmarkResult, Quality
+from CarotidLandmarkLib.landmarks import LandmarkSpec
+from CarotidLandmarkLib.quality import Signals, judge
+
+LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
+SPECS = (LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT))
+AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+GOOD = Signals(elsewhere=0.05, brightest_hu=350.0, inside=True)
+
+
+def found(name: str, x: float, presence: float = 0.99, semi_axis: float = 2.0) -> LandmarkResult:
+    region = ConfidenceRegion(0.9, 30.0, 20.0, (semi_axis, 1.5, 1.0), AXES)
+    return LandmarkResult(name, "detected", presence, (x, 0.0, 0.0), confidence=region)
+
+
+def verdict(left: LandmarkResult, signal: Signals = GOOD, right_x: float = -30.0) -> Quality:
+    return judge(SPECS, [left, found(RIGHT, right_x)], [signal, GOOD], constant=False)
+
+
+@pytest.mark.parametrize(
+    ("left", "signal", "expected"),
+    [
+        (found(LEFT, 30, presence=0.91), GOOD, "ok"),
+        (found(LEFT, 30, presence=0.89), GOOD, "review"),
+        (found(LEFT, 30, semi_axis=5.9), GOOD, "ok"),
+        (found(LEFT, 30, semi_axis=6.1), GOOD, "review"),
+        (found(LEFT, 30), replace(GOOD, elsewhere=0.09), "ok"),
+        (found(LEFT, 30), replace(GOOD, elsewhere=0.11), "review"),
+        (found(LEFT, 30), replace(GOOD, brightest_hu=131.0), "ok"),
+        (found(LEFT, 30), replace(GOOD, brightest_hu=129.0), "review"),
+        (found(LEFT, 1), GOOD, "ok"),
+        (found(LEFT, -1), GOOD, "review"),
+        (found(LEFT, 69), GOOD, "ok"),
+        (found(LEFT, 71), GOOD, "review"),
+    ],
+)
+def test_every_threshold_holds_on_both_sides(left, signal, expected):
+    quality = verdict(left, signal)
+    assert quality.verdict == expected
+    assert len(quality.reasons) == (expected == "review")
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "signal", "expected", "words"),
+    [
+        (found(LEFT, 30, presence=0.7), found(RIGHT, -30), GOOD, "review", "may not be in this scan"),
+        (found(LEFT, 30, semi_axis=9.0), found(RIGHT, -30), GOOD, "review", "wide uncertainty"),
+        (LandmarkResult(LEFT, "missing", 0.1), found(RIGHT, -30), GOOD, "review", "not found"),
+        (LandmarkResult(LEFT, "missing", 0.9), found(RIGHT, -30), replace(GOOD, inside=False), "review", "lie outside"),
+        (found(LEFT, -30), found(RIGHT, 30), GOOD, "reject", "to the right of the right"),
+        (found(LEFT, 0), found(RIGHT, 0), GOOD, "reject", "to the right of the right"),
+        (found(LEFT, 5), found(RIGHT, -5), GOOD, "review", "10 mm apart"),
+        (found(LEFT, 30), found(RIGHT, -30), replace(GOOD, brightest_hu=60.0), "reject", "no contrast agent"),
+        (found(LEFT, 30), found(RIGHT, -30), replace(GOOD, elsewhere=0.6), "review", "second place"),
+        (LandmarkResult(LEFT, "missing", 0.1), LandmarkResult(RIGHT, "missing", 0.1), GOOD, "reject", "No landmark"),
+    ],
+)
+def test_the_verdict_says_what_to_check(left, right, signal, expected, words):
+    quality = judge(SPECS, [left, right], [signal, signal], constant=False)
+    assert quality.verdict == expected
+    assert any(words in reason for reason in quality.reasons)
+
+
+def test_a_scan_without_structure_is_rejected():
+    quality = judge(SPECS, [found(LEFT, 30), found(RIGHT, -30)], [GOOD, GOOD], constant=True)
+    assert quality.verdict == "reject" and "same value everywhere" in quality.reasons[0]
+
+
+def test_without_contrast_at_any_point_found_the_scan_is_rejected():
+    dark = replace(GOOD, brightest_hu=60.0)
+    landmarks = [found(LEFT, 30), LandmarkResult(RIGHT, "missing", 0.1)]
+    assert judge(SPECS, landmarks, [dark, GOOD], constant=False).verdict == "reject"
+    assert judge(SPECS, [found(LEFT, 30), found(RIGHT, -30)], [dark, dark], constant=False).verdict == "reject"
+    assert verdict(found(LEFT, 30), dark).verdict == "review"
+
+
+def test_a_reason_is_about_its_landmark_and_the_other_one_is_in_order():
+    quality = verdict(found(LEFT, 30, semi_axis=9.0))
+    assert quality.about == ((LEFT,),)
+    assert (quality.verdict_on(LEFT), quality.verdict_on(RIGHT)) == ("review", "ok")
+    apart = verdict(found(LEFT, 90))
+    assert (apart.verdict_on(LEFT), apart.verdict_on(RIGHT)) == ("review", "review")
+    assert Quality("review", ("Look at the scan.",)).verdict_on(LEFT) == "review"
+    assert Quality("reject", ("No.",), ((RIGHT,),)).verdict_on(LEFT) == "reject"
+
+
+class TestTwoPairsAndOneSingle:
+    """A second pair, and a landmark of the midline: each pair is judged by itself."""
+
+    SPECS = (
+        LandmarkSpec(LEFT, "L bifurcation", RIGHT),
+        LandmarkSpec("right_orbit", "R orbit", "left_orbit"),
+        LandmarkSpec("nasion", "Nasion", "nasion"),
+        LandmarkSpec(RIGHT, "R bifurcation", LEFT),
+        LandmarkSpec("left_orbit", "L orbit", "right_orbit"),
+    )
+
+    def judge(self, **places: float) -> Quality:
+        usual = {LEFT: 30.0, RIGHT: -30.0, "left_orbit": 32.0, "right_orbit": -32.0, "nasion": 0.0} | places
+        landmarks = [found(spec.name, usual[spec.name]) for spec in self.SPECS]
+        return judge(self.SPECS, landmarks, [GOOD] * 5, constant=False)
+
+    def test_all_in_order_is_ok(self):
+        assert self.judge() == Quality("ok")
+
+    @pytest.mark.parametrize(
+        ("left", "right", "label"),
+        [(LEFT, RIGHT, "L bifurcation and R bifurcation"), ("left_orbit", "right_orbit", "L orbit and R orbit")],
+    )
+    def test_swapped_points_are_named_for_the_right_pair(self, left, right, label):
+        quality = self.judge(**{left: -31.0, right: 31.0})
+        assert quality.verdict == "reject"
+        assert quality.reasons == (f"{label}: the left point lies to the right of the right point.",)
+        assert quality.about == ((left, right),)
+
+    def test_an_unusual_distance_is_named_for_the_pair_whose_distance_is_known(self):
+        quality = self.judge(**{LEFT: 5.0, RIGHT: -5.0, "left_orbit": 1.0, "right_orbit": -1.0})
+        assert quality.reasons == (
+            "L bifurcation and R bifurcation: 10 mm apart, which is unusual: check both points.",
+        )
+        assert quality.verdict_on("left_orbit") == "ok" and quality.verdict_on(RIGHT) == "review"

@@ -1,0 +1,42 @@
+"""Constants that were measured: a change of one is a decision, not a slip."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from CarotidLandmarkLib.nets import search
+
+
+class Peaks:
+    """A net that searches and whose peaks in the enlarged scan lead by so much."""
+
+    searches = True
+
+    def __init__(self, lead: float) -> None:
+        self.lead = lead
+
+    def search(self, view: SimpleNamespace) -> tuple[list[SimpleNamespace], None]:
+        return [SimpleNamespace(peak=torch.tensor([[5.0, 7.0]]) + (self.lead if view.large else 0.0))], None
+
+
+def view(voxels_at_the_coarsest_scale: float) -> SimpleNamespace:
+    """What `seek` asks of a pyramid."""
+    return SimpleNamespace(
+        large=False,
+        size_ijk=torch.tensor([voxels_at_the_coarsest_scale, 1.0, 1.0]),
+        affine_lps=torch.diag(torch.tensor([4.0, 4.0, 4.0, 1.0])),
+        scales_mm=(4.0,),
+        enlarged=lambda size: SimpleNamespace(large=True, size=size),
+    )
+
+
+@pytest.mark.parametrize(("lead", "size"), [(0.95, 1.0), (1.05, 1.5)])
+def test_the_enlarged_scan_must_lead_by_one(lead, size):
+    assert search.seek(Peaks(lead), view(1000.0), lambda words, share: None).size == size
+
+
+@pytest.mark.parametrize(("voxels", "size"), [(590_000.0, 1.5), (595_000.0, 1.0)])
+def test_a_scan_is_enlarged_up_to_two_million_voxels_afterwards(voxels, size):
+    assert search.seek(Peaks(9.0), view(voxels), lambda words, share: None).size == size
