@@ -60,8 +60,8 @@ def test_a_window_of_the_coarse_view_holds_every_landmark(seed):
     how = Augmentation(coarse_window=(24, 32, 40))
     truth = torch.stack([LEFT, RIGHT])[None] + torch.tensor([0.0, 0.0, 60.0])
     middles, shape = draw_window(how, torch.zeros(1, 3), truth, (56, 56, 56), torch.Generator().manual_seed(seed))
-    assert shape == (24, 32, 40)
-    reach = torch.tensor([40, 32, 24]) * 2.0 - 12
+    assert shape[0] in (16, 24) and shape[1:] == (32, 40)
+    reach = torch.tensor(shape[::-1]) * 2.0 - 12
     assert ((truth - middles[:, None]).abs() <= reach).all()
 
 
@@ -69,8 +69,10 @@ def test_without_landmarks_a_window_lies_anywhere_inside_the_view():
     how = Augmentation(coarse_window=(24, 32, 40))
     truth = torch.full((1, 2, 3), torch.nan)
     drawn = [
-        draw_window(how, torch.zeros(1, 3), truth, (56, 56, 56), torch.Generator().manual_seed(seed))[0]
+        draw_window(how, torch.zeros(1, 3), truth, (56, 56, 56), torch.Generator().manual_seed(seed))
         for seed in range(60)
     ]
-    reach = torch.stack(drawn).abs().amax(dim=(0, 1))
-    assert (reach <= torch.tensor([32.0, 48.0, 64.0])).all() and (reach > torch.tensor([28.0, 42.0, 55.0])).all()
+    for length, room in ((24, 64.0), (16, 80.0)):
+        reach = torch.stack([middles for middles, shape in drawn if shape[0] == length]).abs().amax(dim=(0, 1))
+        room_lps = torch.tensor([32.0, 48.0, room])
+        assert (reach <= room_lps).all() and (reach > 0.85 * room_lps).all()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from carotid_training.checkpoint import read_run
 from carotid_training.data import NecksData
+from carotid_training.fit import RunCheckpoint
 from carotid_training.losses import Objective
 from carotid_training.module import ChainModule
 from carotid_training.view import BatchView
@@ -59,10 +60,31 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
     assert part.global_step == 3
     resumed = module()
     trainer(tmp_path / "rest", 6, enable_checkpointing=False).fit(
-        resumed, BallData(), ckpt_path=tmp_path / "part" / "last.ckpt", weights_only=False
+        resumed, BallData(), ckpt_path=tmp_path / "part" / "last.ckpt", weights_only=True
     )
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_training_of_hours_ends_with_them_and_counts_those_before_an_interruption(tmp_path):
+    timed = module()
+    timed.hours, timed.decay = 1e-9, True
+    first = trainer(tmp_path, -1, callbacks=[RunCheckpoint()])
+    first.fit(timed, BallData())
+    assert first.global_step == 1 and timed.progress == 1
+    rate = timed.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    assert rate(1) == pytest.approx(0.01)
+    resumed = module()
+    resumed.hours = 2 * timed.trained_s / 3600
+    again = trainer(tmp_path, 50, callbacks=[RunCheckpoint()])
+    again.fit(resumed, BallData(), ckpt_path="last")
+    assert again.global_step > 1 and resumed.trained_s > timed.trained_s
+
+
+def test_a_run_that_is_told_to_go_on_from_its_last_checkpoint_begins_where_there_is_none(tmp_path):
+    with pytest.warns(UserWarning, match="no last checkpoint"):
+        trainer(tmp_path, 1, callbacks=[RunCheckpoint()]).fit(module(), BallData(), ckpt_path="last")
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_tied_nets_stay_equal_and_part_when_the_tie_ends(tmp_path):

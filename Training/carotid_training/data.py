@@ -90,7 +90,8 @@ class NecksData(pl.LightningDataModule):
     are asked for, else ``validation_necks`` unseen necks. Every rendered neck is used ``reuse`` times, out of a pool of
     ``pool`` necks that begins with ``pool_start``; ``rendered``: a folder that keeps them for later runs. ``styles``:
     style -> weight; ``backgrounds``: CT files, or folders of them, for the styles that need real tissue. Each of the
-    ``workers`` of a stream yields ``prefetch`` batches in advance, for a GPU that waits for none. ``render_device``: cuda renders in the main process (then use workers: 0).
+    ``workers`` of a stream yields ``prefetch`` batches in advance, for a GPU that waits for none. ``render_device``:
+    cuda renders in the main process (then use workers: 0).
     """
 
     def __init__(

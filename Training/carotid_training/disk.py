@@ -95,7 +95,7 @@ class CaseBatches(IterableDataset):
             present=present[None],
             seeds=(number,),
             styles=("case",),
-            absent_because=(("",) * len(self.names),),
+            absent_because=(("", ""),),
         )
 
     def truth(self, case: Case) -> Tensor:

@@ -40,8 +40,8 @@ class ChainModule(pl.LightningModule):
     A source trains the scales that its batches hold boxes of. Without any (the coarse stream) that is the coarsest net
     alone: it is a seventh of the cost and decides the gross errors. The streams are endless, so the trainer counts
     steps (``max_steps``); ``epoch_steps`` of them are what the paper's schedule calls an epoch. The learning rate is
-    warmed up and, if ``decay``, lowered along a cosine. With ``hours`` the schedules follow the time of training instead
-    and end with it, however often it is interrupted: on a machine that does other work nobody knows the steps.
+    warmed up and, if ``decay``, lowered along a cosine. With ``hours`` the schedules follow the time of training
+    instead and end with it, however often it is interrupted: on a machine that does other work nobody knows the steps.
 
     Several processes (``trainer.devices``, ``trainer.num_nodes``) take the step that one process takes when it
     accumulates their batches. Each batch is averaged over its own present landmarks first, so a landmark of a batch

@@ -104,8 +104,11 @@ def data_of(key: str, protocol: Protocol, dataset: Path) -> pl.LightningDataModu
     seed, workers, size = protocol.seed, protocol.workers, protocol.batch_size
     if key in ("heatmap", "single", "patches"):
         return FieldData(LANDMARKS, dataset, protocol.field_voxels, size, seed, workers)
-    architecture = module_of(key, protocol).architecture
-    return NecksData(architecture, necks_per_step=0, cases_per_step=size, dataset=dataset, seed=seed, workers=workers)
+    chain = module_of(key, protocol)
+    assert isinstance(chain, ChainModule)
+    return NecksData(
+        chain.architecture, necks_per_step=0, cases_per_step=size, dataset=dataset, seed=seed, workers=workers
+    )
 
 
 def net_of(key: str, protocol: Protocol, checkpoint: Path | None) -> nn.Module:
