@@ -200,13 +200,13 @@ def available_bundles(folders: Iterable[str | os.PathLike[str]] = ()) -> list[Bu
 
     One that can not be used is left out, and the log says why.
     """
-    found = []
+    bundles = []
     for path in dict.fromkeys(path for root in (*_model_folders(), *folders) for path in _bundle_paths(root)):
         try:
-            found.append(Bundle.load(path))
+            bundles.append(Bundle.load(path))
         except BundleError as error:
             logging.getLogger(__name__).warning("%s", error)
-    return found
+    return bundles
 
 
 def default_bundle() -> Bundle:

@@ -193,8 +193,8 @@ class Detection:
 
     def __post_init__(self) -> None:
         """Raises ValueError where a landmark is there twice."""
-        found = [landmark.name for landmark in self.landmarks]
-        if len(set(found)) != len(found):
+        listed = [landmark.name for landmark in self.landmarks]
+        if len(set(listed)) != len(listed):
             raise ValueError("landmarks has one twice")
 
     def __getitem__(self, name: str) -> LandmarkResult:
