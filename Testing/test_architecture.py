@@ -28,7 +28,7 @@ ARROWS = {
     "geometry": {"landmarks"},
     "detection": {"errors", "documents", "landmarks"},
     "markups": {"errors", "files", "documents", "landmarks"},
-    "bundle": {"errors", "files", "documents", "landmarks"},
+    "bundle": {"errors", "files", "documents", "landmarks", "uncertainty"},
     "uncertainty": {"errors", "detection"},
     "quality": {"detection", "landmarks", "uncertainty"},
     "volume": {"errors", "files", "geometry", "detection"},
