@@ -50,7 +50,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 
 def test_the_wheel_holds_the_library_the_template_the_models_and_the_sample(wheel):
     shipped = set(wheel.namelist())
-    wanted = [path.relative_to(MODULE) for path in LIB.iterdir() if path.suffix in (".py", ".j2")]
+    wanted = [path.relative_to(MODULE) for path in LIB.rglob("*") if path.suffix in (".py", ".j2")]
     for folder in ("Models/*/*", "SampleData/*"):
         data = [path for path in (ROOT / "Resources").glob(folder) if path.is_file()]
         wanted += [Path("CarotidLandmarkLib") / path.relative_to(ROOT) for path in data]
@@ -80,7 +80,7 @@ def test_the_installed_wheel_finds_its_own_model_and_sample(wheel, tmp_path):
 
 def test_slicer_installs_every_file_of_the_library():
     listed = {name for name in cmake_list("MODULE_PYTHON_SCRIPTS") if name.startswith("CarotidLandmarkLib/")}
-    assert listed == {f"CarotidLandmarkLib/{path.name}" for path in LIB.glob("*.py")}
+    assert listed == {path.relative_to(MODULE).as_posix() for path in LIB.rglob("*.py")}
     data = {f"CarotidLandmarkLib/{path.name}" for path in LIB.iterdir() if path.is_file() and path.suffix != ".py"}
     assert data <= set(cmake_list("MODULE_PYTHON_RESOURCES"))
 

@@ -63,7 +63,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code or DONE)
 
 
-Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A NRRD, NIfTI or MetaImage file, or a DICOM folder.")]
+Input = Annotated[
+    Path, typer.Argument(metavar="INPUT", help="A NRRD, NIfTI or MetaImage file, a DICOM folder or zip file.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print detection.json to stdout, and nothing else there.")]
 
 
@@ -181,6 +183,23 @@ def report(
     print(write_report(output, read_volume(scan, series), found))
 
 
+@app.command()
+@answers_for_its_errors
+def series(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A DICOM folder, zip file or multi-frame file.")],
+) -> None:
+    """List the series of a DICOM folder: the number that --series takes, what each is, which one is read and why."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from .volume import list_series
+
+    table = Table("number", "description", "type", "slices", "spacing (mm)", "part", "why", show_edge=False)
+    for row in list_series(folder):
+        table.add_row(*map(Text, row.cells), style="bold" if row.chosen else None)
+    stdout_console().print(table)
+
+
 for command in (cli_dataset.add, cli_dataset.check, cli_dataset.queue, cli_dataset.cohort, cli_dataset.agreement):
     app.command()(answers_for_its_errors(command))
 
@@ -201,7 +220,7 @@ def _detect(
         check_level(bundle, level)
         detector = Detector(bundle, device)
         detection = detector.detect(volume, passes=passes, level=level, seed=seed, progress=step)
-    for note in filter(None, (volume.note, *detector.notes)):
+    for note in (*volume.notes, *detector.notes):
         say(f"Note: {note}")
     timing = {**detection.timing_s, "load": round(load, 3), "total": round(detection.timing_s["total"] + load, 3)}
     return volume, replace(detection, timing_s=timing)

@@ -61,7 +61,10 @@ Passes = Annotated[int, typer.Option(min=2, max=10_000, help="Noise passes; more
 Level = Annotated[float, typer.Option(help="Confidence level of the regions, between 0 and 1.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed gives the same result.")]
-Series = Annotated[str | None, typer.Option(metavar="UID|NUMBER", help="Which series of a DICOM folder.")]
+Series = Annotated[
+    str | None,
+    typer.Option(metavar="UID|NUMBER", help="Which series of a DICOM folder, as the command series lists them."),
+]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from CarotidLandmarkLib.adding import case_of, patient_group
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
-from CarotidLandmarkLib.dicom_series import patient_id
+from CarotidLandmarkLib.volume import patient_id
 
 
 @pytest.fixture(autouse=True)
