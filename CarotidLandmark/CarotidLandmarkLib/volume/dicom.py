@@ -289,7 +289,7 @@ def _text(dataset: Dataset, tag: str) -> str:
         parts = value if isinstance(value, (list, pydicom.multival.MultiValue)) else [value]
         text = "\\".join(str(part) for part in parts if part is not None)
     text = text.strip(" \0")
-    return text if text.isprintable() else " ".join(text.split())
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _numbers(dataset: Dataset, tag: str, count: int) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .scan import VolumeError, damaged, degenerate
+from .scan import VolumeError, damaged, degenerate, printable
 from .stored import Header, three_dimensional
 
 TYPES = {
@@ -72,7 +72,7 @@ def _fields(start: bytes, name: str) -> tuple[dict[str, str], int]:
         key, equals, value = (part.strip() for part in line.partition("="))
         key = SAME.get(key, key)
         if equals and fields.setdefault(key, value) != value:
-            raise VolumeError(f"{name} states its {key} twice, and differently; export it again.")
+            raise VolumeError(f"{name} states its {printable(key)} twice, and differently; export it again.")
         if key == "ElementDataFile" and value:
             return fields, (end + 1 if end >= 0 else len(start))
         if end < 0:
@@ -104,7 +104,7 @@ def _affine(fields: dict[str, str], name: str) -> tuple[np.ndarray, tuple[str, .
             raise degenerate(name)
         if stated is not None and not _same_axes(stated, directions / lengths):
             notes.append(
-                f"{name} states its orientation twice, and differently (AnatomicalOrientation {letters}); "
+                f"{name} states its orientation twice, and differently (AnatomicalOrientation {printable(letters)}); "
                 "TransformMatrix was followed."
             )
         directions = directions / lengths

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .scan import VolumeError, damaged, degenerate
+from .scan import VolumeError, damaged, degenerate, printable
 from .stored import Header, three_dimensional
 
 TYPES = {
@@ -29,7 +29,16 @@ SPACES = {"".join(word[0] for word in name.split("-")): name for name in (
     "right-anterior-superior", "left-anterior-superior", "left-posterior-superior",
 )}  # fmt: skip
 UNITS_MM: dict[str, float] = {"mm": 1, "millimeter": 1, "millimetre": 1, "cm": 10, "centimeter": 10, "centimetre": 10}
-UNITS_MM |= {"m": 1000, "meter": 1000, "metre": 1000, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3}
+UNITS_MM |= {
+    "m": 1000,
+    "meter": 1000,
+    "metre": 1000,
+    "um": 1e-3,
+    "µm": 1e-3,
+    "μm": 1e-3,
+    "\udcb5m": 1e-3,
+    "micron": 1e-3,
+}
 UNITS_MM |= {"micrometer": 1e-3, "micrometre": 1e-3, "nm": 1e-6, "in": 25.4, "inch": 25.4}
 SAYS_NO_UNIT = ("", "???", "none")
 
@@ -82,7 +91,7 @@ def _partition(start: bytes) -> tuple[bytes, bytes, bytes]:
 def _fields(header: bytes, name: str) -> dict[str, str]:
     """Field names in lower case; a field that comes twice is taken where both are the same. Raises VolumeError."""
     fields: dict[str, str] = {}
-    for line in header.decode("utf-8", "replace").splitlines()[1:]:
+    for line in header.decode("utf-8", "surrogateescape").split("\n")[1:]:
         key, colon, value = line.partition(": ")
         if not colon:
             key, colon, value = line.partition(":")
@@ -92,7 +101,7 @@ def _fields(header: bytes, name: str) -> dict[str, str]:
             key.strip().lower(), key.strip().lower()
         )
         if fields.setdefault(key, value.strip()) != value.strip():
-            raise VolumeError(f"{name} states its {key} twice, and differently; export it again.")
+            raise VolumeError(f"{name} states its {printable(key)} twice, and differently; export it again.")
     return fields
 
 
@@ -144,7 +153,7 @@ def _signs(fields: dict[str, str], name: str) -> list[int] | None:
     words = space.split("-")
     if len(words) == 3 and set(words) <= set(LETTERS):
         if [{"r": 0, "l": 0, "a": 1, "p": 1, "i": 2, "s": 2}[word[0]] for word in words] != [0, 1, 2]:
-            raise VolumeError(f"{name} has the space {space}, which NRRD does not know; export it again.")
+            raise VolumeError(f"{name} has the space {printable(space)}, which NRRD does not know; export it again.")
         return [LETTERS[word] for word in words]
     if not space:
         return None
@@ -153,7 +162,7 @@ def _signs(fields: dict[str, str], name: str) -> list[int] | None:
             f"{name} lies in a space ({space}) that does not say which side is left; "
             "export it again with its orientation."
         )
-    raise VolumeError(f"{name} has the space {space}, which NRRD does not know; export it again.")
+    raise VolumeError(f"{name} has the space {printable(space)}, which NRRD does not know; export it again.")
 
 
 def _components(fields: dict[str, str], name: str) -> bool:
@@ -165,7 +174,7 @@ def _components(fields: dict[str, str], name: str) -> bool:
 def _data_file(text: str, path: Path, name: str) -> Path:
     if text.startswith("LIST") or re.search(r"%\d*d", text):
         raise VolumeError(f"{name} has its voxels in several files, which is not read; save it as one .nrrd file.")
-    return path.parent / text.replace("\ufffd", "?")
+    return path.parent / text
 
 
 def _words(text: str) -> list[str]:
@@ -179,7 +188,9 @@ def _unit(text: str, name: str) -> float:
     if word in SAYS_NO_UNIT:
         return 1.0
     if word not in UNITS_MM:
-        raise VolumeError(f"{name} gives its voxel size in an unknown unit ({text}); export it again in millimetres.")
+        raise VolumeError(
+            f"{name} gives its voxel size in an unknown unit ({printable(text)}); export it again in millimetres."
+        )
     return float(UNITS_MM[word])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,8 @@ FEWEST_SLICES = 3  # of a phase
 MOST_PHASES = 40
 LARGEST_OVERLAP = 0.2  # of two acquisitions that follow one another, of the shorter one
 DERIVED = (  # how words begin that name what is computed from scans
-    "MIP", "MINIP", "MPR", "VRT", "3D", "IODINE", "VNC", "VUE", "MONO", "KEV", "VIRTUAL", "MAP", "SPECTRAL", "RHO",
-    "ZEFF", "PERF", "CBF", "CBV", "MTT", "TMAX", "DOSE", "PROJECTION", "SUBTRACT", "OVERLAY", "FUSION",
+    "MIP", "MINIP", "MPR", "VRT", "IODINE", "VNC", "VUE", "MONO", "KEV", "VIRTUAL", "MAP", "SPECTRAL", "RHO", "ZEFF",
+    "CBF", "CBV", "MTT", "TMAX", "PROJECTION", "SUBTRACT", "OVERLAY", "FUSION",
 )  # fmt: skip
 SINGLE = "holds a single slice"
 ANGIOGRAPHY = ("CTA", "ANGIO", "CAROT", "SUPRAAORT", "CONTRAST", "KONTRAST")
@@ -49,14 +49,20 @@ class Part:
     @property
     def is_ct(self) -> bool:
         """Whether it is a CT of the body in several slices, read or not: no localizer, no pictures."""
-        return self.file.modality == "CT" and not _is_localizer(self.file) and len(self.slices) > 1
+        return self.is_scan and len(self.slices) > 1
+
+    @property
+    def is_scan(self) -> bool:
+        """The same, or a slice of such a CT."""
+        return self.file.modality == "CT" and not _is_localizer(self.file)
 
     @property
     def is_axial(self) -> bool:
         """Within 45 degrees of axial: a tilted head is still cut across."""
-        return self.stack is not None and abs(self.stack.affine[2, 2]) > np.sqrt(0.5) * np.linalg.norm(
-            self.stack.affine[:3, 2]
-        )
+        if self.stack is None:
+            return False
+        up = self.stack.affine[:3, 2]
+        return bool(abs(up[2]) > np.sqrt(0.5) * np.linalg.norm(up))
 
     @property
     def is_original(self) -> bool:
@@ -89,7 +95,7 @@ def parts(slices: list[Slice]) -> list[Part]:
         for group, label in _alike(series):
             for phase, label_of_phase in _phases(group):
                 found.append((phase, ", ".join(filter(None, (label, label_of_phase)))))
-    found.sort(key=lambda entry: _order(entry[0][0]))
+    found.sort(key=lambda entry: _order(entry[0][0].file, entry[1]))
     numbers = Counter(phase[0].file.number for phase, _ in found)
     seen: Counter[str] = Counter()
     whole = []
@@ -102,9 +108,10 @@ def parts(slices: list[Slice]) -> list[Part]:
     return whole
 
 
-def _order(one: Slice) -> tuple:
-    number = one.file.number
-    return (int(number) if number.lstrip("-").isdigit() else 1 << 31, number, one.file.study, one.file.uid)
+def _order(file: File, label: str) -> tuple:
+    """Nothing of it depends on the names of files."""
+    number = int(file.number) if file.number.lstrip("-").isdecimal() else 1 << 31
+    return number, file.number, file.study, file.uid, file.kind, file.kernel, file.size, [*map(_natural, label.split())]
 
 
 def _series(slices: list[Slice]) -> list[list[Slice]]:
@@ -158,19 +165,32 @@ def _phases(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
         heights(slices)
     except Irregular:
         return [(slices, "")]
+    whole = _is_regular(slices, FEWEST_SLICES)
     for name in slices[0].phase:
         values = _by(slices, [one.phase.get(name, "") for one in slices])
-        if _overlap(values.values()) and any(map(_is_regular, values.values())):
+        # a stack that is none as a whole may be one for each value, for example where two acquisitions meet
+        if (_overlap(values.values()) or not whole) and _large(values.values()):
             return [
                 (phase, ", ".join(filter(None, (f"{name} {value}".strip(), label))))
                 for value in sorted(values, key=_natural)
                 for phase, label in _phases(values[value])
             ]
     slices = _without_copies(slices, by_uid=False)
-    for groups in (_runs(slices), _by(slices, [str(one.file.path.parent) for one in slices]), _visits(slices)):
-        if _overlap(groups.values()) and all(map(_is_regular, groups.values())):
-            return [(group, f"phase {n} of {len(groups)}") for n, group in enumerate(groups.values(), start=1)]
-    return [(slices, "")]
+    folders = _by(slices, [str(one.file.path.parent) for one in slices])
+    for groups in (_runs(slices), _turns(slices), folders):
+        if _overlap(groups.values()) and all(_is_regular(group, FEWEST_SLICES) for group in groups.values()):
+            return _counted(groups)
+    visits = _visits(slices)
+    return _counted(visits) if len(visits) > 1 and _is_regular(visits["1"], FEWEST_SLICES) else [(slices, "")]
+
+
+def _large(groups: Collection[list[Slice]]) -> bool:
+    """Whether one of several groups is a regular stack that is large enough to be read."""
+    return len(groups) > 1 and any(_is_regular(group, SMALLEST_SIZE) for group in groups)
+
+
+def _counted(groups: dict[str, list[Slice]]) -> list[tuple[list[Slice], str]]:
+    return [(group, f"phase {n} of {len(groups)}") for n, group in enumerate(groups.values(), start=1)]
 
 
 def _by(slices: list[Slice], keys: Iterable[str]) -> dict[str, list[Slice]]:
@@ -221,12 +241,23 @@ def _runs(slices: list[Slice]) -> dict[str, list[Slice]]:
 def _visits(slices: list[Slice]) -> dict[str, list[Slice]]:
     """The first slice of each place, the second of each place, and so on."""
     ordered = sorted(slices, key=lambda one: (one.instance or 0, one.file.path, one.frame))
-    lie = np.rint(heights(ordered) / SAME_PLACE_MM / 5).tolist()
-    count: Counter[float] = Counter()
+    return _nth(ordered, np.rint(heights(ordered) / SAME_PLACE_MM / 5).tolist())
+
+
+def _turns(slices: list[Slice]) -> dict[str, list[Slice]]:
+    """The lowest slice of each instance number, the next of each, and so on, where every number comes as often."""
+    ordered = [slices[n] for n in np.argsort(heights(slices), kind="stable")]
+    groups = _nth(ordered, [one.instance for one in ordered])
+    return groups if len({len(group) for group in groups.values()}) == 1 else {}
+
+
+def _nth(slices: list[Slice], keys: Iterable) -> dict[str, list[Slice]]:
+    """The first slices of each key, the second of each key, and so on."""
+    count: Counter = Counter()
     groups: dict[str, list[Slice]] = defaultdict(list)
-    for one, height in zip(ordered, lie, strict=True):
-        count[height] += 1
-        groups[str(count[height])].append(one)
+    for one, key in zip(slices, keys, strict=True):
+        count[key] += 1
+        groups[str(count[key])].append(one)
     return groups
 
 
@@ -250,7 +281,9 @@ def _without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
     return kept
 
 
-def _is_regular(slices: list[Slice]) -> bool:
+def _is_regular(slices: list[Slice], fewest: int) -> bool:
+    if len(slices) < fewest or any(one.spacing_mm is None for one in slices):
+        return False
     try:
         stack(slices)
     except Irregular:

@@ -8,6 +8,8 @@ import stat
 import zlib
 from pathlib import Path
 
+import numpy as np
+
 from ..atomic import atomic_path
 from .dicom import is_dicom_file
 from .libraries import quiet_libraries, utf8_path
@@ -25,6 +27,7 @@ FORMATS = "NRRD (.nrrd, .nhdr), NIfTI (.nii, .nii.gz), MetaImage (.mha, .mhd) or
 LARGEST_HEADER = 1 << 20
 
 
+@np.errstate(all="ignore")  # damaged headers hold numbers of any size
 def read_volume(path: str | os.PathLike[str], series: str | None = None, progress: Progress | None = None) -> Volume:
     """Read a CT from a NRRD, NIfTI or MetaImage file, or from DICOM: a folder, a zip file, one multi-frame file.
 

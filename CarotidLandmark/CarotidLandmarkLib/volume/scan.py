@@ -144,5 +144,10 @@ def text_name(path: str | os.PathLike[str]) -> str:
     name = os.path.basename(os.path.normpath(path)) or os.path.basename(os.path.abspath(path)) or str(path)
     if name in (".", ".."):
         name = os.path.basename(os.path.abspath(path)) or name
-    text = os.fsencode(name).decode("utf-8", "replace")
+    return printable(name)
+
+
+def printable(text: str) -> str:
+    """``text`` with a mark for each byte that is not UTF-8 and each sign that is no letter."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

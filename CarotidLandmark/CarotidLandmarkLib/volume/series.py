@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ class SeriesRow:
         return self.number, self.description, self.kind, str(self.slices), spacing, self.part, self.reason
 
 
+@np.errstate(all="ignore")  # damaged headers hold numbers of any size
 def read_series(path: Path, series: str | None, progress: Progress) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Read one CT of a folder, a zip file or a multi-frame file: the best one, or the one of that UID or number.
 
@@ -60,6 +60,7 @@ def read_series(path: Path, series: str | None, progress: Progress) -> tuple[np.
     return array, part.stack.affine, (*choice, *part.stack.notes, *notes)
 
 
+@np.errstate(all="ignore")
 def list_series(path: str | os.PathLike[str], series: str | None = None) -> list[SeriesRow]:
     """What a DICOM folder, zip file or multi-frame file holds, by number. Raises VolumeError if it holds no images."""
     path = Path(path)
@@ -109,10 +110,15 @@ def _folder(path: Path, name: str) -> Iterator[Path]:
                         with archive.open(member) as source, target.open("wb") as copy:
                             while block := source.read(1 << 20):
                                 copy.write(block)
-        except RuntimeError as error:
-            raise VolumeError(f"{name} is protected by a password; unpack it and give the folder.") from error
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
-            raise VolumeError(f"{name} is a damaged or unusual zip file; unpack it and give the folder.") from error
+        except VolumeError:
+            raise
+        except Exception as error:  # zipfile raises errors of any class on damaged files
+            if isinstance(error, RuntimeError) and "password" in str(error):
+                raise VolumeError(f"{name} is protected by a password; unpack it and give the folder.") from error
+            raise VolumeError(
+                f"{name} is a zip file that can not be unpacked here ({type(error).__name__}); "
+                "unpack it and give the folder."
+            ) from error
         yield Path(folder)
 
 
@@ -176,13 +182,14 @@ def _choose(name: str, whole: list[Part], wanted: str | None) -> tuple[Part, tup
     chosen = max(scans or whole, key=lambda part: part.rank)  # the first of equals
     if chosen.stack is None:
         raise _refusal(name, scans or whole)
-    others = [part for part in scans if part is not chosen]
+    same = [part for part in whole if part.file.uid == chosen.file.uid and part.is_scan and part not in scans]
+    others = [part for part in (*scans, *same) if part is not chosen]
     notes = []
     if others:
         reasons = [f"{part.name}{_reason(part, chosen, short=True)}" for part in others[:MOST_NAMED]]
         more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
         notes.append(
-            f"{name} holds {len(scans)} CT series or parts of series; {chosen.name} was read; "
+            f"{name} holds {len(others) + 1} CT series or parts of series; {chosen.name} was read; "
             f"not read: {', '.join(reasons)}{more}."
         )
     if not chosen.is_axial:
@@ -210,11 +217,8 @@ def _reason(part: Part, chosen: Part | None, short: bool = False) -> str:
     if part.stack is None:
         text = part.finding
     elif part is chosen:
-        text = "is read: " + ", ".join(
-            filter(
-                None, ("axial" * part.is_axial, "original" * part.is_original, "enhanced" * part.is_enhanced, "largest")
-            )
-        )
+        words = {"axial": part.is_axial, "original": part.is_original, "enhanced": part.is_enhanced}
+        text = ", ".join(["is read", *(word for word, holds in words.items() if holds), "largest"])
     elif chosen is not None and part.rank == chosen.rank:
         text = "fits as well"
     elif not part.is_axial:

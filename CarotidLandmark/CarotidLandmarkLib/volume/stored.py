@@ -66,14 +66,14 @@ def read_stored(header: Header, name: str, progress: Progress) -> np.ndarray:
     check_size(name, header.size)
     check_geometry(name, header.affine)
     i, j, k = header.size
-    if not header.data.is_file():
-        raise VolumeError(
-            f"{name} says that its voxels are in {text_name(header.data)}, which is not beside it; copy both together."
-        )
-    # a header that claims more than its data can hold must not get the memory
-    if header.data.stat().st_size * LARGEST_RATIO[header.encoding] < header.bytes:
-        raise damaged(name)
     try:
+        if not header.data.is_file():
+            raise VolumeError(
+                f"{name} says that its voxels are in {text_name(header.data)}, which is not there; copy both together."
+            )
+        # a header that claims more than its data can hold must not get the memory
+        if header.data.stat().st_size * LARGEST_RATIO[header.encoding] < header.bytes:
+            raise damaged(name)
         with header.data.open("rb") as stream:
             return hu_array(_slices(header, stream, name, progress), (k, j, i), name)
     except (EOFError, zlib.error) as error:
