@@ -31,10 +31,10 @@ def is_metaimage(start: bytes) -> bool:
 def metaimage_header(start: bytes, path: Path, name: str) -> Header:
     """The header in the first bytes of a MetaImage file. Raises VolumeError."""
     fields, end = _fields(start, name)
-    sizes = _numbers(fields.get("DimSize", ""), name)
-    if fields.get("NDims") != str(len(sizes)) or not all(size == int(size) for size in sizes):
+    sizes = _integers(fields.get("DimSize", ""), name)
+    if fields.get("NDims") != str(len(sizes)):
         raise damaged(name)
-    size = three_dimensional(name, [int(value) for value in sizes])
+    size = three_dimensional(name, sizes)
     if fields.get("ElementNumberOfChannels", "1") != "1" or "ARRAY" in fields.get("ElementType", ""):
         raise VolumeError(f"{name} does not hold one number per voxel; give a scalar CT volume in HU.")
     if fields.get("ElementType") not in TYPES:
@@ -53,10 +53,10 @@ def metaimage_header(start: bytes, path: Path, name: str) -> Header:
         raise VolumeError(f"{name} has its voxels in several files, which is not read; save it as one .mha file.")
     if where.upper() != "LOCAL":
         data, offset = path.parent / where, 0
-    skip = _numbers(fields.get("HeaderSize", "0"), name)
-    if len(skip) != 1 or skip[0] != int(skip[0]) or skip[0] < -1 or (skip[0] and compressed):
+    skip = _integers(fields.get("HeaderSize", "0"), name)
+    if len(skip) != 1 or skip[0] < -1 or (skip[0] and compressed):
         raise damaged(name)
-    place = None if skip[0] == -1 else offset + int(skip[0])
+    place = None if skip[0] == -1 else offset + skip[0]
     affine, notes = _affine(fields, name)
     dtype = np.dtype(order + TYPES[fields["ElementType"]])
     return Header(size, dtype, affine, data, place, "zlib" if compressed else "raw", notes=notes)
@@ -142,6 +142,13 @@ def _same_axes(stated: np.ndarray, directions: np.ndarray) -> bool:
 def _numbers(text: str, name: str) -> list[float]:
     try:
         return [float(word) for word in text.split()]
+    except ValueError:
+        raise damaged(name) from None
+
+
+def _integers(text: str, name: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split()]
     except ValueError:
         raise damaged(name) from None
 

@@ -96,12 +96,10 @@ def _affine(fields: dict[str, tuple], size: tuple[int, int, int], name: str) -> 
     if sform_code <= 0 and qform_code <= 0:
         raise VolumeError(f"{name} does not say which side is left (no qform, no sform); convert it again from DICOM.")
     ras = sform if sform_code > 0 else qform
-    if not np.isfinite(ras).all() or not np.linalg.norm(ras[:3, :3], axis=0).all():
-        if ras is qform and not (pixdim > 0).all():
-            raise VolumeError(f"{name} has no voxel size (pixdim); convert it again from DICOM.")
-        raise degenerate(name)
     if ras is qform and not (pixdim > 0).all():
         raise VolumeError(f"{name} has a voxel size of zero or less (pixdim); convert it again from DICOM.")
+    if not np.isfinite(ras).all() or not np.linalg.norm(ras[:3, :3], axis=0).all():
+        raise degenerate(name)
     affine = np.diag([-unit, -unit, unit, 1.0]) @ ras
     check_geometry(name, affine)
     notes: tuple[str, ...] = ()

@@ -148,8 +148,7 @@ def _affine(fields: dict[str, str], name: str) -> tuple[np.ndarray, tuple[str, .
 def _signs(fields: dict[str, str], name: str) -> list[int] | None:
     """What turns the file's space into LPS; None where the file names no side. Raises VolumeError."""
     space = fields.get("space", "").lower().removesuffix("-time")
-    if space.upper().rstrip("T") in SPACES and "-" not in space:
-        space = SPACES[space.upper().rstrip("T")]
+    space = SPACES.get(space.removesuffix("t"), space)
     words = space.split("-")
     if len(words) == 3 and set(words) <= set(LETTERS):
         if [{"r": 0, "l": 0, "a": 1, "p": 1, "i": 2, "s": 2}[word[0]] for word in words] != [0, 1, 2]:
