@@ -107,7 +107,7 @@ class TestAnyGeometry:
         rounded[:3, :3] = rounded[:3, :3].round(decimals)
         path = tmp_path_factory.mktemp("n") / f"a{suffix}"
         write = {".nii": nifti, ".nrrd": nrrd, ".mha": metaimage}[suffix]
-        assert error_mm(read_volume(write(Volume(volume.array, rounded), path)), volume) < 18 * 0.001
+        assert error_mm(read_volume(write(Volume(volume.array, rounded), path)), volume) < (18 + 17 + 16) * 0.0005
 
 
 class TestNiftiThatStatesItsPlaceTwice:

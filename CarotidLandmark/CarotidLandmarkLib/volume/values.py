@@ -19,6 +19,8 @@ SAMPLE = 1_000_000
 SMALLEST_SAMPLE = 50_000
 BODY_HU = -500  # above: fat, muscle, vessels, bone
 TISSUE_LIMITS_HU = (-150, 250)  # the middle of a body lies between fat (-100) and brain, muscle and blood (40 to 80)
+LARGEST_QUARTER_HU = 500  # a skull is an eighth of a head
+LARGEST_BONE_HU = 2000  # reached by little but metal and enamel
 SMALLEST_SPREAD_HU = 500  # 0.1 % to 99.9 %: from fat or air to bone
 LARGEST_SHARE_AT_END = 0.01  # of the voxels: a window cuts the air, or vessels and bone, to one value
 
@@ -56,9 +58,7 @@ def _check_distribution(name: str, array: np.ndarray, lowest: float, highest: fl
         raise _no_hu(name, f"values that hardly spread ({low:.0f} to {high:.0f}): normalised or cut to a grey window")
     if lowest > BODY_HU and np.mean(values == lowest) > LARGEST_SHARE_AT_END:
         raise _no_hu(name, f"no air, and many voxels of exactly {lowest:g}: cut to a grey window")
-    if highest < 2000 and np.mean(values == highest) > LARGEST_SHARE_AT_END:
-        raise _no_hu(name, f"many voxels of exactly {highest:g}, its highest value: cut to a grey window")
-    middle, upper = np.percentile(body, (50, 95))
+    middle, quarter, upper = np.percentile(body, (50, 75, 95))
     between = (values > PADDING_HU) & (values < 2 * TISSUE_LIMITS_HU[0])
     if upper > 700 and between.mean() < 5e-4:
         raise _no_hu(
@@ -67,6 +67,12 @@ def _check_distribution(name: str, array: np.ndarray, lowest: float, highest: fl
         )
     if not TISSUE_LIMITS_HU[0] < middle < TISSUE_LIMITS_HU[1]:
         raise _no_hu(name, f"a median of {middle:.0f} inside the body, where HU have 0 to 100: scaled or inverted")
+    if quarter > LARGEST_QUARTER_HU:
+        raise _no_hu(name, f"a quarter of the body above {quarter:.0f}, where HU have bone: scaled or inverted")
+    if upper > LARGEST_BONE_HU:
+        raise _no_hu(name, f"a twentieth of the body above {upper:.0f}, where HU have no such bone: scaled or inverted")
+    if highest < LARGEST_BONE_HU and np.mean(values == highest) > LARGEST_SHARE_AT_END:
+        raise _no_hu(name, f"many voxels of exactly {highest:g}, its highest value: cut to a grey window")
 
 
 def _no_hu(name: str, finding: str) -> VolumeError:
