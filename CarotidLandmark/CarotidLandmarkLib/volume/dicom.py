@@ -31,9 +31,9 @@ CAPTURE_CLASSES = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.3"  # 
 TAGS = (
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesDescription",
     "ContrastBolusAgent", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber",
-    "InstanceNumber", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier", "TriggerTime",
-    "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "ImagePositionPatient", "ImageOrientationPatient",
-    "PixelSpacing", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
+    "InstanceNumber", "ImagesInAcquisition", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier",
+    "TriggerTime", "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "ImagePositionPatient",
+    "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
     "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
@@ -58,7 +58,10 @@ PHASES = {
 
 @dataclass(frozen=True)
 class File:
-    """What a file says of all its slices. ``size``: columns and rows; ``kind``: Image Type, in upper case."""
+    """What a file says of all its slices. ``size``: columns and rows; ``kind``: Image Type, in upper case.
+
+    ``expected``: how many images its acquisition has, 0 where it does not say.
+    """
 
     path: Path
     patient: str
@@ -72,6 +75,7 @@ class File:
     contrast: bool
     size: tuple[int, int]
     colour: bool
+    expected: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,6 +215,7 @@ def _without_overlays(values: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _slices(dataset: Dataset, path: Path) -> list[Slice]:
+    expected = _numbers(dataset, "ImagesInAcquisition", 1)
     file = File(
         path=path,
         patient=_text(dataset, "PatientID"),
@@ -224,6 +229,7 @@ def _slices(dataset: Dataset, path: Path) -> list[Slice]:
         contrast=bool(_text(dataset, "ContrastBolusAgent")),
         size=(int(dataset.Columns), int(dataset.Rows)),
         colour=dataset.get("SamplesPerPixel", 1) != 1 or "PALETTE" in _text(dataset, "PhotometricInterpretation"),
+        expected=0 if expected is None else int(expected[0]),
     )
     instance = _numbers(dataset, "InstanceNumber", 1)
     frames = dataset.get("PerFrameFunctionalGroupsSequence")

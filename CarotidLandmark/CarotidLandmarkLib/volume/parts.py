@@ -111,7 +111,8 @@ def parts(slices: list[Slice]) -> list[Part]:
 def _order(file: File, label: str) -> tuple:
     """Nothing of it depends on the names of files."""
     number = int(file.number) if file.number.lstrip("-").isdecimal() else 1 << 31
-    return number, file.number, file.study, file.uid, file.kind, file.kernel, file.size, [*map(_natural, label.split())]
+    words = [*map(_natural, label.split())]
+    return number, file.number, file.uid, file.kind, file.kernel, file.size, words, file.study
 
 
 def _series(slices: list[Slice]) -> list[list[Slice]]:
@@ -165,23 +166,31 @@ def _phases(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
         heights(slices)
     except Irregular:
         return [(slices, "")]
-    whole = _is_regular(slices, FEWEST_SLICES)
-    for name in slices[0].phase:
-        values = _by(slices, [one.phase.get(name, "") for one in slices])
-        # a stack that is none as a whole may be one for each value, for example where two acquisitions meet
-        if (_overlap(values.values()) or not whole) and _large(values.values()):
-            return [
-                (phase, ", ".join(filter(None, (f"{name} {value}".strip(), label))))
-                for value in sorted(values, key=_natural)
-                for phase, label in _phases(values[value])
-            ]
+    by_tags = [(name, _by(slices, [one.phase.get(name, "") for one in slices])) for name in slices[0].phase]
+    for name, values in by_tags:
+        if _overlap(values.values()) and _large(values.values()):
+            return _named(name, values)
     slices = _without_copies(slices, by_uid=False)
     folders = _by(slices, [str(one.file.path.parent) for one in slices])
     for groups in (_runs(slices), _turns(slices), folders):
         if _overlap(groups.values()) and all(_is_regular(group, FEWEST_SLICES) for group in groups.values()):
             return _counted(groups)
     visits = _visits(slices)
-    return _counted(visits) if len(visits) > 1 and _is_regular(visits["1"], FEWEST_SLICES) else [(slices, "")]
+    if len(visits) > 1 and _is_regular(visits["1"], FEWEST_SLICES):
+        return _counted(visits)
+    if not _is_regular(slices, FEWEST_SLICES):
+        for name, values in by_tags:  # for example two acquisitions with a gap between them
+            if _large(values.values()):
+                return _named(name, values)
+    return [(slices, "")]
+
+
+def _named(name: str, groups: dict[str, list[Slice]]) -> list[tuple[list[Slice], str]]:
+    return [
+        (phase, ", ".join(filter(None, (f"{name} {value}".strip(), label))))
+        for value in sorted(groups, key=_natural)
+        for phase, label in _phases(groups[value])
+    ]
 
 
 def _large(groups: Collection[list[Slice]]) -> bool:

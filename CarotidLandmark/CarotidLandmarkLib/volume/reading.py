@@ -18,7 +18,7 @@ from .nifti import is_nifti, nifti_header
 from .nrrd import nrrd_header
 from .scan import Volume, VolumeError, damaged, text_name
 from .series import read_series
-from .stored import Progress, read_stored
+from .stored import Header, Progress, read_stored
 from .values import check_volume
 
 IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
@@ -84,7 +84,8 @@ def first_bytes(path: Path, name: str) -> bytes:
         raise VolumeError(f"{name} can not be read ({error.strerror}); check the path and the disk.") from error
 
 
-def _header(path: Path, name: str, start: bytes):
+def _header(path: Path, name: str, start: bytes) -> Header:
+    """What the content of a file is a header of. Raises VolumeError where it is none."""
     packed = start.startswith(b"\x1f\x8b")
     if packed:
         try:

@@ -21,6 +21,7 @@ from .stored import Progress
 HEADERS = 0.3  # of the time to read a series
 LARGEST_ZIP_RATIO = 200  # scans shrink to a half or a tenth; more is a trap
 MOST_NAMED = 8
+LARGEST_COUNT = 5000  # of images in a series: larger numbers are no counts
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _folder(path: Path, name: str) -> Iterator[Path]:
                 size = sum(member.file_size for member in archive.infolist())
                 if size > LARGEST_ZIP_RATIO * path.stat().st_size + (1 << 20):
                     raise VolumeError(
-                        f"{name} would become {size / 1e9:.1f} GB; unpack it yourself and give the folder."
+                        f"{name} would become {size / 1e6:.0f} MB; unpack it yourself and give the folder."
                     )
                 for number, member in enumerate(archive.infolist()):
                     if not member.is_dir():  # members are numbered: their names may be no names here
@@ -198,7 +199,24 @@ def _choose(name: str, whole: list[Part], wanted: str | None) -> tuple[Part, tup
         notes.append(f"{chosen.name.capitalize()} may be computed, not scanned ({'/'.join(chosen.file.kind)}).")
     if len({one.file.uid for one in chosen.slices}) > 1:
         notes.append(f"Slices of {chosen.name} have series UIDs of their own; they were read as one series.")
+    notes += _lost_at_ends(chosen, whole)
     return chosen, tuple(notes)
+
+
+def _lost_at_ends(chosen: Part, whole: list[Part]) -> list[str]:
+    """A note where image numbers, or their count, say that slices below the first or above the last are not there."""
+    if len({one.file.path for one in chosen.slices}) < len(chosen.slices):
+        return []  # frames have no numbers
+    series = [one for part in whole if part.file.uid == chosen.file.uid for one in part.slices]
+    numbers = [one.instance for one in series if one.instance is not None]
+    expected = chosen.file.expected
+    if len(chosen.slices) < expected <= LARGEST_COUNT and len(series) < expected:
+        return [
+            f"{chosen.name.capitalize()} is to have {expected} images (Images in Acquisition); the others are absent."
+        ]
+    if numbers and 1 < min(numbers) <= LARGEST_COUNT:
+        return [f"The image numbers of {chosen.name} begin at {min(numbers)}; earlier images are absent."]
+    return []
 
 
 def _refusal(name: str, candidates: list[Part]) -> VolumeError:
@@ -218,7 +236,7 @@ def _reason(part: Part, chosen: Part | None, short: bool = False) -> str:
         text = part.finding
     elif part is chosen:
         words = {"axial": part.is_axial, "original": part.is_original, "enhanced": part.is_enhanced}
-        text = ", ".join(["is read", *(word for word, holds in words.items() if holds), "largest"])
+        text = "is read: " + ", ".join(word for word, holds in words.items() if holds)
     elif chosen is not None and part.rank == chosen.rank:
         text = "fits as well"
     elif not part.is_axial:
