@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +78,7 @@ class TestNamesThatAreNotUtf8:
 
     def test_with_line_breaks_make_no_message_of_several_lines(self, tmp_path):
         (tmp_path / "a\nb.nrrd").write_bytes(b"NRRD0004\n")
-        with pytest.raises(VolumeError, match="^a\N{REPLACEMENT CHARACTER}b"):
+        with pytest.raises(VolumeError, match=re.escape("a\N{REPLACEMENT CHARACTER}b.nrrd is damaged")):
             read_volume(tmp_path / "a\nb.nrrd")
 
     @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])

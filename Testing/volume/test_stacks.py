@@ -128,7 +128,7 @@ def test_positions_too_coarse_for_their_spacing_are_refused(make_volume, write_d
     def rounded(dataset, k):
         dataset.ImagePositionPatient = ["11", "-22", f"{0.625 * k:.0f}"]
 
-    with pytest.raises(VolumeError, match="ct holds no CT that can be read|same position|apart"):
+    with pytest.raises(VolumeError, match=r"same position|apart"):
         read_volume(write_dicom(make_volume(), tmp_path / "ct", edit=rounded))
 
 
@@ -148,9 +148,9 @@ def test_slices_of_a_shaken_table_are_moved_to_where_they_were(write_dicom, tmp_
     middle = read.to_lps(np.stack(np.indices(read.array.shape)[::-1], axis=-1))[..., 0]
     places = (weight * middle).sum(axis=(1, 2)) / weight.sum(axis=(1, 2))
     assert np.ptp(places) < 0.03
-    assert (
-        read.note
-        == f"Slices lie up to {abs(shifts - np.polyval(np.polyfit(range(40), shifts, 1), range(40))).max():.1f} mm beside their line; they were moved within their planes."
+    beside = shifts - np.polyval(np.polyfit(np.arange(40), shifts, 1), np.arange(40))
+    assert read.notes == (
+        f"Slices lie up to {np.abs(beside).max():.1f} mm beside their line; they were moved within their planes.",
     )
 
 
@@ -186,7 +186,7 @@ def test_any_tilt_is_made_upright_and_noted(scan, write_stack, tmp_path_factory,
     shift = 1.25 * np.tan(np.radians(degrees))
     for k, file in enumerate(sorted(write_stack.iterdir())):
         dataset = pydicom.dcmread(file)
-        dataset.ImagePositionPatient = [str(v)[:16] for v in scan.to_lps((0, 0, k)) + [0, shift * k, 0]]
+        dataset.ImagePositionPatient = [str(v)[:16] for v in scan.to_lps((0, 0, k)) + np.array([0, shift * k, 0])]
         dataset.save_as(folder / file.name)
     read = read_volume(folder)
     axes = read.affine_lps[:3, :3] / read.spacing_mm
@@ -197,12 +197,14 @@ def test_any_tilt_is_made_upright_and_noted(scan, write_stack, tmp_path_factory,
         if tilted
         else ()
     )
-    middle = read.to_voxels(scan.to_lps((8, 8, 11)) + [0, shift * 11, 0])
-    if not tilted:
-        assert np.allclose(middle, (8, 8, 11), atol=1e-3)
+    i, j, k = read.to_voxels(scan.to_lps((8, 8, 11)) + np.array([0, shift * 11, 0]))  # where a pixel really lies
+    assert np.allclose((i, k), (8, 11), atol=1e-3)
+    if tilted:  # there, the moved slice is a mean of the pixel and its neighbours
+        below = int(np.floor(j + 1e-6))
+        value = read.array[11, below, 8] + (j - below) * (
+            float(read.array[11, below + 1, 8]) - read.array[11, below, 8]
+        )
+        neighbours = scan.array[11, 7:10, 8]
+        assert neighbours.min() - 1 <= value <= neighbours.max() + 1
     else:
-        i, j, k = middle
-        assert (abs(i - 8), abs(k - 11)) < (1e-3, 1e-3)
-        low = int(np.floor(j + 1e-6))
-        values = read.array[11, low : low + 2, 8].astype(float)
-        assert low >= 0 and np.isfinite(values).all()
+        assert np.isclose(j, 8, atol=0.05) and read.array[11, 8, 8] == scan.array[11, 8, 8]

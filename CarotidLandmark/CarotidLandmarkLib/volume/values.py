@@ -22,6 +22,8 @@ TISSUE_LIMITS_HU = (-150, 250)  # the middle of a body lies between fat (-100) a
 LARGEST_QUARTER_HU = 500  # a skull is an eighth of a head
 LARGEST_BONE_HU = 2000  # reached by little but metal and enamel
 SMALLEST_SPREAD_HU = 500  # 0.1 % to 99.9 %: from fat or air to bone
+LARGEST_CT_NUMBER = 3071  # of 12 bits
+FEW_VALUES, LARGEST_SHARE_OF_FEW = 6, 0.8
 LARGEST_SHARE_AT_END = 0.01  # of the voxels: a window cuts the air, or vessels and bone, to one value
 
 Fill = Iterable[tuple[int, np.ndarray]]
@@ -51,7 +53,7 @@ def _check_distribution(name: str, array: np.ndarray, lowest: float, highest: fl
     """Raise VolumeError if air, fat, soft tissue and bone are not where HU have them."""
     values = array.reshape(-1)[:: max(1, array.size // SAMPLE) | 1]  # an odd step meets every column
     body = values[values > BODY_HU]
-    if len(body) < SMALLEST_SAMPLE:
+    if len(body) < SMALLEST_SAMPLE or (highest <= LARGEST_CT_NUMBER and _is_drawn(body)):
         return
     low, high = np.percentile(values, (0.1, 99.9))
     if high - low < SMALLEST_SPREAD_HU:
@@ -73,6 +75,12 @@ def _check_distribution(name: str, array: np.ndarray, lowest: float, highest: fl
         raise _no_hu(name, f"a twentieth of the body above {upper:.0f}, where HU have no such bone: scaled or inverted")
     if highest < LARGEST_BONE_HU and np.mean(values == highest) > LARGEST_SHARE_AT_END:
         raise _no_hu(name, f"many voxels of exactly {highest:g}, its highest value: cut to a grey window")
+
+
+def _is_drawn(body: np.ndarray) -> bool:
+    """Whether a few values make up a body: a phantom without noise, whose values may be anything."""
+    _, counts = np.unique(np.rint(body), return_counts=True)
+    return bool(np.sort(counts)[-FEW_VALUES:].sum() > LARGEST_SHARE_OF_FEW * len(body))
 
 
 def _no_hu(name: str, finding: str) -> VolumeError:
