@@ -1,6 +1,6 @@
 """Damaged headers by the thousand: no abort, no hang, no memory beyond the data, one sentence or a scan.
 
-``python Testing/volume/fuzz.py --seconds 600`` prints what happened and ends with 1 if anything did that must not.
+``python -m Testing.volume.fuzz --seconds 600`` prints what happened and ends with 1 if anything did that must not.
 The same seed and count give the same files; ``--keep FOLDER`` keeps those that failed.
 """
 
@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 import pydicom
 from CarotidLandmarkLib.volume import Volume, VolumeError, list_series, read_volume, write_volume
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
+
+from .writers import slice_of
 
 LONGEST_S = 10
 LARGEST_GROWTH_KB = 100_000  # of a process that reads files of 30 KB
@@ -37,24 +39,6 @@ INTEGERS = (0, 1, 2, 7, 127, 128, 255, 256, 32767, 32768, 65535, 2**31 - 1, 2**3
 def scan() -> Volume:
     """16 x 17 x 18 voxels."""
     return Volume(np.random.default_rng(0).integers(-1000, 1000, (18, 17, 16)).astype(np.int16), np.eye(4))
-
-
-def slice_of(volume: Volume, k: int, syntax: str) -> Dataset:
-    """One CT slice, written by hand so that this file needs no fixture."""
-    d = Dataset()
-    d.file_meta = FileMetaDataset()
-    d.file_meta.TransferSyntaxUID = syntax
-    d.SOPClassUID = d.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
-    d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = f"1.2.9.{k}"
-    d.Modality, d.ImageType, d.SeriesInstanceUID = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"], "1.2.3"
-    d.StudyInstanceUID, d.SeriesNumber, d.AcquisitionNumber, d.InstanceNumber = "1.2", 3, 1, k + 1
-    d.ImagePositionPatient, d.ImageOrientationPatient = [0, 0, k], [1, 0, 0, 0, 1, 0]
-    d.PixelSpacing, d.RescaleSlope, d.RescaleIntercept = [1, 1], 1, -1024
-    d.Columns, d.Rows, _ = volume.size
-    d.BitsAllocated = d.BitsStored = 16
-    d.HighBit, d.PixelRepresentation, d.SamplesPerPixel, d.PhotometricInterpretation = 15, 0, 1, "MONOCHROME2"
-    d.PixelData = (volume.array[k].astype(int) + 1024).astype("<u2").tobytes()
-    return d
 
 
 def write_enhanced(volume: Volume, path: Path) -> None:

@@ -239,6 +239,15 @@ class TestEnhanced:
         path = write_enhanced_dicom(make_volume(), tmp_path / "IM0001", edit=change)
         assert agree(read_volume(path), make_volume())
 
+    def test_fewer_frames_than_places_are_refused(self, make_volume, write_enhanced_dicom, tmp_path):
+        def change(dataset):
+            dataset.NumberOfFrames = 14
+            dataset.PixelData = dataset.PixelData[: 14 * 24 * 20 * 2]
+
+        path = write_enhanced_dicom(make_volume(), tmp_path / "ct.dcm", edit=change)
+        with pytest.raises(VolumeError, match=r"ct\.dcm in ct\.dcm is damaged or incomplete; export the series again"):
+            read_volume(path)
+
     def test_frames_without_a_place_are_refused_as_such(self, make_volume, write_enhanced_dicom, tmp_path):
         def change(dataset):
             del dataset.PerFrameFunctionalGroupsSequence

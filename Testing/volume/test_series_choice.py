@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from CarotidLandmarkLib.volume import Volume, VolumeError, from_array, list_series, patient_id, read_volume
 
+from .study import write_study
+
 DERIVED = {
     "a MIP": {"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "MIP"]},
     "an iodine map": {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "IODINE"]},
@@ -113,6 +115,15 @@ PHASES = {
     "cardiac phase": lambda n: {"NominalPercentageOfCardiacPhase": 30 * n},
     "acquisition time": lambda n: {"AcquisitionTime": f"1200{n:02d}"},
 }
+
+
+def test_of_a_whole_study_the_angiography_is_read_and_the_note_names_the_rest(tmp_path):
+    meant = write_study(tmp_path, 200, 16)
+    read = read_volume(tmp_path)
+    assert len(read.array) == meant == 60
+    (note,) = read.notes
+    assert f"series 5 ({meant} slices) was read" in note
+    assert "series 2 (25 slices): says nothing of contrast" in note and "series 7 (65 slices): is derived" in note
 
 
 class TestPhasesOfOneSeries:

@@ -12,6 +12,8 @@ from CarotidLandmarkLib.volume import Volume, VolumeError, from_array, read_volu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from .writers import slice_of
+
 SLICES = 22
 
 
@@ -75,8 +77,6 @@ def test_any_split_shuffle_doubling_and_loss_gives_the_volume_a_note_or_a_refusa
 @pytest.fixture(scope="module")
 def write_stack(scan, tmp_path_factory):
     """A folder with the slices of `scan` in order, one a file."""
-    from .fuzz import slice_of
-
     folder = tmp_path_factory.mktemp("source")
     for k in range(SLICES):
         dataset = slice_of(scan, k, "1.2.840.10008.1.2.1")

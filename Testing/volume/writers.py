@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from CarotidLandmarkLib.volume import Volume
+from pydicom.dataset import Dataset, FileMetaDataset
 
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # where the fields of NIfTI-1 and NIfTI-2 begin, and their types
@@ -89,3 +90,21 @@ def metaimage(volume: Volume, path: Path, *lines: str, scale: float = 1.0, leave
     ]  # fmt: skip
     path.write_bytes("\n".join(header).encode() + volume.array.astype("<i2").tobytes())
     return path
+
+
+def slice_of(volume: Volume, k: int, syntax: str) -> Dataset:
+    """Slice k of a volume of 1 mm voxels as a CT data set."""
+    d = Dataset()
+    d.file_meta = FileMetaDataset()
+    d.file_meta.TransferSyntaxUID = syntax
+    d.SOPClassUID = d.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = f"1.2.9.{k}"
+    d.Modality, d.ImageType, d.SeriesInstanceUID = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"], "1.2.3"
+    d.StudyInstanceUID, d.SeriesNumber, d.AcquisitionNumber, d.InstanceNumber = "1.2", 3, 1, k + 1
+    d.ImagePositionPatient, d.ImageOrientationPatient = [0, 0, k], [1, 0, 0, 0, 1, 0]
+    d.PixelSpacing, d.RescaleSlope, d.RescaleIntercept = [1, 1], 1, -1024
+    d.Columns, d.Rows, _ = volume.size
+    d.BitsAllocated = d.BitsStored = 16
+    d.HighBit, d.PixelRepresentation, d.SamplesPerPixel, d.PhotometricInterpretation = 15, 0, 1, "MONOCHROME2"
+    d.PixelData = (volume.array[k].astype(int) + 1024).astype("<u2").tobytes()
+    return d

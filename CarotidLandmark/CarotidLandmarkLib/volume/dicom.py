@@ -162,7 +162,7 @@ def stored_values(path: Path, name: str) -> np.ndarray:
             values = _decompressed(dataset)
         else:
             values = dataset.pixel_array
-        values = values.reshape(-1, dataset.Rows, dataset.Columns)
+        values = values.reshape(_frame_count(dataset), dataset.Rows, dataset.Columns)
         if any(dataset.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2)):
             values = _without_overlays(values, dataset)
     except VolumeError:
@@ -192,7 +192,7 @@ def _decompressed(dataset: Dataset) -> np.ndarray:
         if tag in dataset:
             capture[tag] = dataset[tag]
     capture.PhotometricInterpretation = "MONOCHROME2"
-    capture.SOPClassUID = CAPTURE_CLASSES[int(dataset.get("NumberOfFrames") or 1) > 1]
+    capture.SOPClassUID = CAPTURE_CLASSES[_frame_count(dataset) > 1]
     capture.SOPInstanceUID = "1.2.3"
     capture.file_meta = FileMetaDataset()
     capture.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
@@ -232,13 +232,14 @@ def _slices(dataset: Dataset, path: Path) -> list[Slice]:
         expected=0 if expected is None else int(expected[0]),
     )
     instance = _numbers(dataset, "InstanceNumber", 1)
-    frames = dataset.get("PerFrameFunctionalGroupsSequence")
+    frames, count = dataset.get("PerFrameFunctionalGroupsSequence"), _frame_count(dataset)
     if frames is None:
-        count = int(dataset.get("NumberOfFrames") or 1)
         phase = {name: _text(dataset, tags[0]) for name, tags in PHASES.items() if tags[0]}
         one = _slice(file, 0, None if instance is None else int(instance[0]), [dataset], phase)
         # several frames without a place of their own have none
         return [one] if count == 1 else [Slice(file, 0, "", None, None, None, None, None, 1.0, 0.0, {})]
+    if len(frames) != count:
+        raise ValueError("as many frames as functional groups")
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     whole = {name: _text(dataset, tags[0]) for name, tags in PHASES.items() if tags[0]}
     first = 0 if instance is None else int(instance[0]) * len(frames)
@@ -281,6 +282,10 @@ def _slice(file: File, number: int, instance: int | None, places: list[Dataset],
         intercept=0.0 if intercept is None else float(intercept[0]),
         phase=phase,
     )
+
+
+def _frame_count(dataset: Dataset) -> int:
+    return int(dataset.get("NumberOfFrames") or 1)
 
 
 def _text(dataset: Dataset, tag: str) -> str:
