@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -101,7 +102,7 @@ def _folder(path: Path, name: str) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 size = sum(member.file_size for member in archive.infolist())
-                if size > LARGEST_ZIP_RATIO * path.stat().st_size + (1 << 20):
+                if size > min(LARGEST_ZIP_RATIO * path.stat().st_size + (1 << 20), shutil.disk_usage(folder).free):
                     raise VolumeError(
                         f"{name} would become {size / 1e6:.0f} MB; unpack it yourself and give the folder."
                     )
