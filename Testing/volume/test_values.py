@@ -46,6 +46,7 @@ WRONG = {
     "a window stretched over the range of HU": (
         lambda hu, outside: np.clip((hu + 160) * 2048 / 400 - 1024, -1024, 1024), "cut to a grey window",
     ),
+    "1000 too low": (lambda hu, outside: hu - 1000, "hardly any voxel above -500"),
     "0 to 1": (lambda hu, outside: np.clip((hu + 1024) / 4096, 0, 1), "which can not be"),
     "z-scores": (lambda hu, outside: (hu - hu.mean()) / hu.std(), "which can not be"),
 }  # fmt: skip
@@ -68,7 +69,7 @@ RIGHT = {
     "cut at 3071": lambda hu, outside: np.where(hu > 1500, 3071, hu),
     "a piece inside the body": lambda hu, outside: hu[10:50, 50:140, 40:110],
     "without contrast agent": lambda hu, outside: np.where((hu > 90) & (hu < 500), 40, hu),
-    "much air around": lambda hu, outside: np.pad(hu, ((0, 0), (200, 200), (200, 200)), constant_values=-1000),
+    "much air around": lambda hu, outside: np.pad(hu, ((0, 0), (120, 120), (120, 120)), constant_values=-1000),
     "a head of brain and skull": lambda hu, outside: np.where(
         (hu > -200) & (np.indices(hu.shape)[1] % 8 == 0), 1100, hu
     ),

@@ -16,6 +16,7 @@ ROUNDING_MM = 0.1  # positions are rounded to one decimal by some, and tables sh
 LARGEST_SHIFT_MM = 3.0  # beside the line through all slices
 SMALLEST_SAMPLE, TISSUE_WINDOW_HU = 20_000, (-200, 500)
 LEAST_GROWTH = 0.95  # of the squared difference from the next slice to the one after; noise alone gives 1, anatomy 2
+SMALLEST_DRIFT = 5  # from the first slice to the last, as a multiple of what slices lie beside their line
 SMALLEST_TILT = 2e-3  # a drift per step below 0.1 degrees stays in the affine
 
 
@@ -70,6 +71,9 @@ def stack(slices: list[Slice]) -> Stack:
     step, start = _line(places)
     _check_steps(places[:, 2], start[2] + step[2] * count)
     beside = places[:, :2] - (start[:2] + step[:2] * count[:, None])
+    if np.linalg.norm(step[:2]) * len(slices) < SMALLEST_DRIFT * np.abs(beside).max():  # a shake, and no tilt
+        step[:2], start[:2] = 0, places[:, :2].mean(axis=0)
+        beside = places[:, :2] - start[:2]
     shake = float(np.abs(beside).max())
     if shake > LARGEST_SHIFT_MM:
         raise Irregular("has slices that do not lie above one another", "give a series of one scan")

@@ -16,9 +16,10 @@ LARGEST_HU = 70_000  # a 16-bit extended HU scale ends at 64 511
 
 # what follows is asked of a sample of a scan that has enough voxels to be a neck
 SAMPLE = 1_000_000
-SMALLEST_SAMPLE = 50_000
+SMALLEST_SCAN = 100_000
+SMALLEST_BODY = 0.05  # of a scan; a thin neck in a large field of view has more
 BODY_HU = -500  # above: fat, muscle, vessels, bone
-TISSUE_LIMITS_HU = (-150, 250)  # the middle of a body lies between fat (-100) and brain, muscle and blood (40 to 80)
+TISSUE_LIMITS_HU = (-150, 400)  # the middle of a body: from fat (-100) to muscle and blood (80), and what phantoms hold
 LARGEST_QUARTER_HU = 500  # a skull is an eighth of a head
 LARGEST_BONE_HU = 2000  # reached by little but metal and enamel
 SMALLEST_SPREAD_HU = 500  # 0.1 % to 99.9 %: from fat or air to bone
@@ -51,10 +52,15 @@ def check_volume(volume: Volume) -> None:
 
 def _check_distribution(name: str, array: np.ndarray, lowest: float, highest: float) -> None:
     """Raise VolumeError if air, fat, soft tissue and bone are not where HU have them."""
+    if array.size < SMALLEST_SCAN:
+        return
     values = array.reshape(-1)[:: max(1, array.size // SAMPLE) | 1]  # an odd step meets every column
     body = values[values > BODY_HU]
-    if len(body) < SMALLEST_SAMPLE or (highest <= LARGEST_CT_NUMBER and _is_drawn(body)):
+    thin = len(body) < SMALLEST_BODY * len(values)
+    if highest <= LARGEST_CT_NUMBER and _is_drawn(values[values > PADDING_HU] if thin else body):
         return
+    if thin:
+        raise _no_hu(name, f"hardly any voxel above {BODY_HU}, where fat, muscle and vessels lie: too low, or scaled")
     low, high = np.percentile(values, (0.1, 99.9))
     if high - low < SMALLEST_SPREAD_HU:
         raise _no_hu(name, f"values that hardly spread ({low:.0f} to {high:.0f}): normalised or cut to a grey window")
@@ -73,7 +79,8 @@ def _check_distribution(name: str, array: np.ndarray, lowest: float, highest: fl
         raise _no_hu(name, f"a quarter of the body above {quarter:.0f}, where HU have bone: scaled or inverted")
     if upper > LARGEST_BONE_HU:
         raise _no_hu(name, f"a twentieth of the body above {upper:.0f}, where HU have no such bone: scaled or inverted")
-    if highest < LARGEST_BONE_HU and np.mean(values == highest) > LARGEST_SHARE_AT_END:
+    # where a quarter of the body has the highest value, it is a phantom of one shape
+    if highest < LARGEST_BONE_HU and np.mean(values == highest) > LARGEST_SHARE_AT_END and quarter < highest:
         raise _no_hu(name, f"many voxels of exactly {highest:g}, its highest value: cut to a grey window")
 
 
