@@ -90,16 +90,16 @@ class Part:
 
 def parts(slices: list[Slice]) -> list[Part]:
     """All parts of all series among ``slices``, in the order of their numbers."""
-    found = []
+    entries = []
     for series in _series(_without_copies(slices, by_uid=True)):
         for group, label in _alike(series):
             for phase, label_of_phase in _phases(group):
-                found.append((phase, ", ".join(filter(None, (label, label_of_phase)))))
-    found.sort(key=lambda entry: _order(entry[0][0].file, entry[1]))
-    numbers = Counter(phase[0].file.number for phase, _ in found)
+                entries.append((phase, ", ".join(filter(None, (label, label_of_phase)))))
+    entries.sort(key=lambda entry: _order(entry[0][0].file, entry[1]))
+    numbers = Counter(phase[0].file.number for phase, _ in entries)
     seen: Counter[str] = Counter()
     whole = []
-    for phase, label in found:
+    for phase, label in entries:
         number = phase[0].file.number
         seen[number] += 1
         text = number or "0"
@@ -221,8 +221,8 @@ def _overlap(groups: Iterable[list[Slice]]) -> bool:
     spans = []
     for group in groups:
         if len(group) >= FEWEST_SLICES:
-            lie = heights(group)
-            spans.append((lie.min(), lie.max()))
+            levels = heights(group)
+            spans.append((levels.min(), levels.max()))
     if not 2 <= len(spans) <= MOST_PHASES:
         return False
     spans.sort()
@@ -276,7 +276,7 @@ def _without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
     for one in slices:
         place = () if one.position is None else tuple(np.rint(one.position / SAME_PLACE_MM))
         places[(one.uid, one.frame, one.file.size, place) if by_uid else place].append(one)
-    kept = []
+    unique = []
     for same in places.values():
         contents = set()
         for one in same:
@@ -286,8 +286,8 @@ def _without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
                 if content in contents:
                     continue
                 contents.add(content)
-            kept.append(one)
-    return kept
+            unique.append(one)
+    return unique
 
 
 def _is_regular(slices: list[Slice], fewest: int) -> bool:

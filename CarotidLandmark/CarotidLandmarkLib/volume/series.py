@@ -171,16 +171,16 @@ def _unread(names: list[str]) -> str:
     return f" ({', '.join(names[:3])}{more}: no read permission, or a link that leads nowhere)"
 
 
-def _choose(name: str, whole: list[Part], wanted: str | None) -> tuple[Part, tuple[str, ...]]:
+def _choose(name: str, whole: list[Part], series: str | None) -> tuple[Part, tuple[str, ...]]:
     """The part to read, and notes. Raises VolumeError with the reason of each part that does not fit."""
     scans = [part for part in whole if part.is_ct]
-    if wanted is not None:
-        named = [p for p in whole if wanted in (p.number, p.file.uid, p.file.number)]
-        named = [part for part in named if part.number == wanted] or named
-        if not named:
+    if series is not None:
+        matches = [p for p in whole if series in (p.number, p.file.uid, p.file.number)]
+        matches = [part for part in matches if part.number == series] or matches
+        if not matches:
             numbers = ", ".join(part.number for part in scans) or "no CT"
-            raise VolumeError(f"{name} has no series {wanted}; choose one of: {numbers}.")
-        scans = [part for part in named if part.is_ct] or named
+            raise VolumeError(f"{name} has no series {series}; choose one of: {numbers}.")
+        scans = [part for part in matches if part.is_ct] or matches
     chosen = max(scans or whole, key=lambda part: part.rank)  # the first of equals
     if chosen.stack is None:
         raise _refusal(name, scans or whole)

@@ -84,24 +84,24 @@ def stack(slices: list[Slice]) -> Stack:
     affine[:3, :2] = axes[:2].T * spacing
     affine[:3, 2] = step @ axes
     affine[:3, 3] = start @ axes
-    moved = np.zeros_like(beside)
+    shift_mm = np.zeros_like(beside)
     if drift > SMALLEST_TILT * step[2]:
         degrees = np.degrees(np.arctan2(drift, step[2]))
         notes.append(f"The gantry was tilted by {degrees:.1f} degrees; slices were moved to an upright grid.")
-        moved += step[:2] * count[:, None]
+        shift_mm += step[:2] * count[:, None]
         affine[:3, 2] = step[2] * axes[2]
     if shake > ROUNDING_MM:
         notes.append(f"Slices lie up to {shake:.1f} mm beside their line; they were moved within their planes.")
-        moved += beside
+        shift_mm += beside
     gaps = [one.gap_mm for one in slices if one.gap_mm]
     if gaps and not np.isclose(abs(np.median(gaps)), step[2], rtol=0.05):
         notes.append(
             f"Slices are said to be {abs(np.median(gaps)):.2f} mm apart (Spacing Between Slices) and lie "
             f"{step[2]:.2f} mm apart; their positions were followed."
         )
-    if not moved.any():
+    if not shift_mm.any():
         return Stack(tuple(slices), affine, (len(slices), j, i), None, tuple(notes))
-    shifts = moved / spacing
+    shifts = shift_mm / spacing
     shifts = np.where(np.abs(shifts - np.rint(shifts)) < 1e-3, np.rint(shifts), shifts)  # rounded positions
     before, after = np.floor(shifts.min(axis=0)), np.ceil(shifts.max(axis=0))
     affine[:3, 3] += affine[:3, :2] @ before
@@ -117,19 +117,19 @@ def _line(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return step, start
 
 
-def _check_steps(lie: np.ndarray, even: np.ndarray) -> None:
+def _check_steps(levels: np.ndarray, even: np.ndarray) -> None:
     """Raise Irregular where heights, in order, are not those of an even stack."""
-    gaps = np.diff(lie)
+    gaps = np.diff(levels)
     if gaps.min() < SAME_PLACE_MM:
         raise Irregular("has several slices at the same position", "give a folder with one phase of the scan")
     step = even[1] - even[0]
-    if np.abs(lie - even).max() <= min(max(ROUNDING_MM, 0.1 * step), 0.3 * step):
+    if np.abs(levels - even).max() <= min(max(ROUNDING_MM, 0.1 * step), 0.3 * step):
         return
     usual = gaps[gaps < 1.5 * np.median(gaps)].mean()
     multiples = gaps / usual
     missing = int(np.rint(multiples).sum()) - len(gaps)
     if missing and np.abs(multiples - np.rint(multiples)).max() < 0.2:
-        raise Irregular(f"lacks {missing} of {missing + len(lie)} slices")
+        raise Irregular(f"lacks {missing} of {missing + len(levels)} slices")
     raise Irregular(f"has slices {gaps.min():.2f} to {gaps.max():.2f} mm apart", "give an evenly spaced series")
 
 
