@@ -279,6 +279,19 @@ class TestStoredValues:
         folder = write_dicom(make_volume(), tmp_path / "ct", edit=draw, BitsStored=12, HighBit=11)
         assert agree(read_volume(folder), make_volume())
 
+    @pytest.mark.parametrize("padding", [0, 4095, 63536])
+    def test_pixels_that_the_header_calls_padding_are_air(self, agree, make_volume, write_dicom, tmp_path, padding):
+        def pad(dataset, k):
+            stored = np.frombuffer(dataset.PixelData, "<u2").reshape(20, 24).copy()
+            stored[:, :3] = padding
+            dataset.PixelData = stored.tobytes()
+
+        volume = make_volume()
+        array = volume.array.copy()
+        array[:, :, :3] = -1024
+        folder = write_dicom(volume, tmp_path / "ct", edit=pad, PixelPaddingValue=padding)
+        assert agree(read_volume(folder), Volume(array, volume.affine_lps))
+
     def test_a_series_without_rescale_whose_values_are_stored_is_refused(self, make_volume, write_dicom, tmp_path):
         def change(dataset, k):
             del dataset.RescaleIntercept, dataset.RescaleSlope

@@ -34,7 +34,7 @@ TAGS = (
     "InstanceNumber", "ImagesInAcquisition", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier",
     "TriggerTime", "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
-    "SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept",
+    "SamplesPerPixel", "PhotometricInterpretation", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 PIXEL_TAGS = (
@@ -60,7 +60,8 @@ PHASES = {
 class File:
     """What a file says of all its slices. ``size``: columns and rows; ``kind``: Image Type, in upper case.
 
-    ``expected``: how many images its acquisition has, 0 where it does not say.
+    ``expected``: how many images its acquisition has, 0 where it does not say. ``padding``: the stored value of pixels
+    outside the field of view.
     """
 
     path: Path
@@ -76,6 +77,7 @@ class File:
     size: tuple[int, int]
     colour: bool
     expected: int
+    padding: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +218,7 @@ def _without_overlays(values: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 def _slices(dataset: Dataset, path: Path) -> list[Slice]:
     expected = _numbers(dataset, "ImagesInAcquisition", 1)
+    padding = _numbers(dataset, "PixelPaddingValue", 1)
     file = File(
         path=path,
         patient=_text(dataset, "PatientID"),
@@ -230,6 +233,7 @@ def _slices(dataset: Dataset, path: Path) -> list[Slice]:
         size=(int(dataset.Columns), int(dataset.Rows)),
         colour=dataset.get("SamplesPerPixel", 1) != 1 or "PALETTE" in _text(dataset, "PhotometricInterpretation"),
         expected=0 if expected is None else int(expected[0]),
+        padding=None if padding is None else float(padding[0]),
     )
     instance = _numbers(dataset, "InstanceNumber", 1)
     frames, count = dataset.get("PerFrameFunctionalGroupsSequence"), _frame_count(dataset)

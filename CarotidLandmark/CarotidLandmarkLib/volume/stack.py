@@ -16,6 +16,7 @@ ROUNDING_MM = 0.1  # positions are rounded to one decimal by some, and tables sh
 LARGEST_SHIFT_MM = 3.0  # beside the line through all slices
 SMALLEST_SAMPLE, TISSUE_WINDOW_HU = 20_000, (-200, 500)
 LEAST_GROWTH = 0.95  # of the squared difference from the next slice to the one after; noise alone gives 1, anatomy 2
+LOWEST_PADDING_HU = 1500  # headers also name padding within the range of tissue, and wrongly
 SMALLEST_DRIFT = 5  # from the first slice to the last, as a multiple of what slices lie beside their line
 SMALLEST_TILT = 2e-3  # a drift per step below 0.1 degrees stays in the affine
 
@@ -156,10 +157,18 @@ def _planes(whole: Stack, name: str, progress: Callable[[float], None]) -> Itera
     for path, members in files.items():
         frames = stored_values(path, name)
         for k, one in members:
-            values = rescaled(frames[one.frame], one.slope, one.intercept)
+            values = _hu(frames[one.frame], one)
             yield k, values if whole.shifts is None else _moved(values, whole.shifts[k], whole.shape[1:])
             done += 1
             progress(done / len(whole.slices))
+
+
+def _hu(stored: np.ndarray, one: Slice) -> np.ndarray:
+    """Stored values of a slice to HU; padding that would be bone or more becomes air, as lower padding does later."""
+    values, padding = rescaled(stored, one.slope, one.intercept), one.file.padding
+    if padding is not None and one.slope * padding + one.intercept > LOWEST_PADDING_HU:
+        values = np.where(stored == padding, PADDING_HU, values)
+    return values
 
 
 def _moved(values: np.ndarray, shift: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
