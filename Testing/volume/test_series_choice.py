@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -257,6 +258,17 @@ class TestUids:
         write_dicom(scan, tmp_path / "ct", SeriesInstanceUID="1.2.3", SeriesNumber=2)
         write_dicom(moved(other(scan), 0.6), tmp_path / "ct", SeriesInstanceUID="1.2.3", SeriesNumber=3)
         assert agree(read_volume(tmp_path / "ct"), scan)
+
+    def test_an_export_made_twice_with_pictures_counts_once(self, agree, make_volume, write_dicom, tmp_path):
+        write_dicom(make_volume(), tmp_path / "ct" / "a", SeriesInstanceUID="1.2.3")
+        for position in (None, ["0", "0", "0"]):
+            write_dicom(
+                make_volume(), tmp_path / "ct" / "a", skip=tuple(range(1, 18)), SeriesNumber=501, SamplesPerPixel=3,
+                PhotometricInterpretation="RGB", ImagePositionPatient=position, Modality="OT",
+            )  # fmt: skip
+        shutil.copytree(tmp_path / "ct" / "a", tmp_path / "ct" / "b")
+        read = read_volume(tmp_path / "ct")
+        assert agree(read, make_volume()) and read.notes == ()
 
     def test_copies_with_other_uids_count_once(self, agree, make_volume, write_dicom, tmp_path):
         for folder in ("a", "b"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .dicom import File, Slice, stored_values
-from .scan import SMALLEST_SIZE
+from .scan import SMALLEST_SIZE, VolumeError
 from .stack import SAME_PLACE_MM, Irregular, Stack, heights, stack
 
 SAME_COSINE = 2e-3  # of an orientation: some scanners round to three decimals
@@ -273,21 +273,26 @@ def _nth(slices: list[Slice], keys: Iterable) -> dict[str, list[Slice]]:
 def _without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
     """One of several slices with the same pixels at the same place; ``by_uid``: and with the same SOP Instance UID."""
     places: dict[tuple, list[Slice]] = defaultdict(list)
-    for one in slices:
-        place = () if one.position is None else tuple(np.rint(one.position / SAME_PLACE_MM))
-        places[(one.uid, one.frame, one.file.size, place) if by_uid else place].append(one)
     unique = []
-    for same in places.values():
-        contents = set()
-        for one in same:
-            if len(same) > 1:
-                values = stored_values(one.file.path, one.file.path.name)[one.frame]
-                content = hashlib.sha256(values.tobytes()).digest(), one.slope, one.intercept
-                if content in contents:
-                    continue
-                contents.add(content)
+    for one in slices:
+        if one.position is None or one.file.colour:  # no scan
             unique.append(one)
+        else:
+            place = tuple(np.rint(one.position / SAME_PLACE_MM))
+            places[(one.uid, one.frame, one.file.size, place) if by_uid else place].append(one)
+    for same in places.values():
+        contents = {_content(one): one for one in reversed(same)} if len(same) > 1 else {b"": same[0]}
+        unique += contents.values()
     return unique
+
+
+def _content(one: Slice) -> bytes:
+    """The same for slices with the same HU; of its own for one that is damaged, which may not be in the way."""
+    try:
+        values = stored_values(one.file.path, one.file.path.name)[one.frame]
+    except VolumeError:
+        return str(one.file.path).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(values.tobytes() + repr((one.slope, one.intercept)).encode()).digest()
 
 
 def _is_regular(slices: list[Slice], fewest: int) -> bool:
