@@ -256,9 +256,3 @@ class Detection:
             return build(cls, {"schema_version": None, **document})
         except DocumentError as error:
             raise DocumentError(f"This is not a detection.json: {error}.") from error
-
-
-def notes_of(volume: Any) -> tuple[str, ...]:
-    """What reading a scan decided, in sentences: `Volume.notes`; a Volume of one ``note`` until it has several."""
-    note = getattr(volume, "note", "")
-    return tuple(getattr(volume, "notes", ())) or ((note,) if note else ())

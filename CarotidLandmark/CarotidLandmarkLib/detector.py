@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import uncertainty
 from .bundle import Bundle
-from .detection import Detection, DetectionSettings, LandmarkResult, ModelInfo, notes_of
+from .detection import Detection, DetectionSettings, LandmarkResult, ModelInfo
 from .errors import UserError
 from .nets import MultiScaleLocNet, Pyramid, ScaleOutput, Sought, evidence_of, seek
 from .quality import Signals, judge, share_elsewhere
@@ -120,7 +120,7 @@ class Detector:
             timing_s={name: round(seconds, 3) for name, seconds in timing.items()},
             landmarks=landmarks,
             quality=judge(self.architecture.landmarks, landmarks, signals, constant),
-            notes=(*notes_of(volume), *self.notes[told:]),
+            notes=(*volume.notes, *self.notes[told:]),
         )
 
     @torch.inference_mode()
