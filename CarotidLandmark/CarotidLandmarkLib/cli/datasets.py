@@ -68,20 +68,17 @@ def add(
 def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, reference: bool) -> str:
     """Add one scan, unless it is there; what to say of it."""
     from ..dataset import case_of, case_of_file, patient_group
-    from ..detection import notes_of
-    from ..volume import is_dicom, read_volume
+    from ..volume import is_dicom, patient_id, read_volume
 
     if scan.is_file() and (known := case_of_file(dataset, scan)) is not None:
         return f"{known}: {scan.name} was there already"
     volume = read_volume(scan, series)
-    for note in notes_of(volume):
+    for note in volume.notes:
         say(f"Note: {note}")
     known = case_of(dataset, volume)
     if known is not None:
         return f"{known}: {scan.name} was there already"
     if patient is None and is_dicom(scan):
-        from ..dicom_series import patient_id
-
         patient = patient_id(scan, series)
     group = patient_group(patient or "")
     case_id = dataset.add_case(scan if reference else volume, copy=not reference, group=group)
