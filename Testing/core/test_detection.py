@@ -137,6 +137,7 @@ def test_a_landmark_is_found_by_its_name():
         EXAMPLE["bregma"]
 
 
+@settings(deadline=None)
 @given(
     st.tuples(*[st.floats(0.1, 30)] * 3), st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: sum(map(abs, q)) > 0.1)
 )
