@@ -20,12 +20,12 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from carotid_training.checkpoint import read_run
-from carotid_training.evaluate import Settings
-from carotid_training.evaluation_figures import save
-from carotid_training.metrics import swapped_pairs
+from carotid_training.cohorts.synthesize import plan, synthesize
+from carotid_training.evaluation.evaluate import Settings
+from carotid_training.evaluation.figures import save
+from carotid_training.evaluation.metrics import swapped_pairs
 from carotid_training.necks.styles import STYLES, Styles
-from carotid_training.synthesize import plan, synthesize
+from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.memory import keep_freed_memory
 from detected import columns, found_by, mean_error
 from matplotlib.figure import Figure
@@ -51,14 +51,14 @@ class Breadth:
 
     def sees(self, kind: str, everyone: Sequence[Path]) -> bool:
         """Whether it is trained on necks of a kind, made of everyone's tissue where that is real."""
-        return kind in self.styles and (not STYLES[kind] or set(self.patients) == set(everyone))
+        return kind in self.styles and (not STYLES[kind].of_tissue or set(self.patients) == set(everyone))
 
 
 def trainings(available: list[str], patient_like: list[str], patients: Sequence[Path]) -> list[Breadth]:
     """Every set of styles with all patients; and, where there are several, all styles with the first patient alone."""
     everyone = tuple(patients)
     chosen = [
-        Breadth(styles, everyone if any(STYLES[style] for style in styles) else ())
+        Breadth(styles, everyone if any(STYLES[style].of_tissue for style in styles) else ())
         for styles in style_sets(available, patient_like)
     ]
     if len(everyone) > 1:

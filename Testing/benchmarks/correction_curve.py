@@ -29,12 +29,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from carotid_training.comparison import COST, MISTAKE_MM, RULE
-from carotid_training.evaluate import Settings, detect_cases
-from carotid_training.evaluation_figures import save
-from carotid_training.metrics import Estimate, bootstrap, error_statistics
-from carotid_training.predictions import Outcome, outcomes_of
-from carotid_training.synthesize import ANNOTATOR as TRUTH
+from carotid_training.cohorts.synthesize import ANNOTATOR as TRUTH
+from carotid_training.evaluation.comparison import COST, MISTAKE_MM, RULE
+from carotid_training.evaluation.evaluate import Settings, detect_cases
+from carotid_training.evaluation.figures import save
+from carotid_training.evaluation.metrics import Estimate, bootstrap, error_statistics
+from carotid_training.evaluation.outcomes import Outcome, outcomes_of
 from CarotidLandmarkLib.bundle import models_directory, open_bundle
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, order_cases
 from CarotidLandmarkLib.detector import Detector
@@ -62,7 +62,7 @@ class Mark:
 
     @property
     def cost_mm(self) -> float:
-        """As `carotid_training.comparison.cost_mm`."""
+        """As `carotid_training.evaluation.comparison.cost_mm`."""
         if self.error_mm is not None:
             return self.error_mm
         return MISTAKE_MM if self.present or self.found else 0.0

@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from carotid_training.checkpoint import read_run
-from carotid_training.evaluate import Settings, detect_cases
-from carotid_training.export import metadata_of
-from carotid_training.metrics import Estimate, bootstrap, error_statistics, errors_mm
-from carotid_training.predictions import Outcome, annotated
+from carotid_training.evaluation.evaluate import Settings, detect_cases
+from carotid_training.evaluation.metrics import Estimate, bootstrap, error_statistics, errors_mm
+from carotid_training.evaluation.outcomes import Outcome, annotated
+from carotid_training.release.export import metadata_of
+from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.bundle import Bundle
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector

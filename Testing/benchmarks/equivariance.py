@@ -21,7 +21,7 @@ import numpy as np
 import scipy.fft
 import torch
 import typer
-from carotid_training.checkpoint import read_run
+from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.bundle import METADATA_FILE, Bundle, default_bundle, resources_directory
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.nets.pyramid import Pyramid

@@ -14,11 +14,11 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from carotid_training.checkpoint import read_run
-from carotid_training.evaluate import Settings
-from carotid_training.evaluation_figures import save
-from carotid_training.metrics import Estimate
-from carotid_training.predictions import annotated
+from carotid_training.evaluation.evaluate import Settings
+from carotid_training.evaluation.figures import save
+from carotid_training.evaluation.metrics import Estimate
+from carotid_training.evaluation.outcomes import annotated
+from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.memory import keep_freed_memory
 from detected import columns, found_by, mean_error

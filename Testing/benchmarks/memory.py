@@ -20,7 +20,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from carotid_training.synthesize import LANDMARKS
+from carotid_training.cohorts.synthesize import LANDMARKS
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.volume import Volume, write_volume
@@ -131,7 +131,7 @@ def detect(
 @app.command(hidden=True)
 def step(config: Path, dataset: Path, device: str) -> None:
     """The measured process of `train`."""
-    from carotid_training.fit import prepared
+    from carotid_training.training.fit import prepared
 
     start = peak_mb()
     cli = prepared(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from carotid_training.synthesize import ANNOTATOR, LANDMARKS
+from carotid_training.cohorts.synthesize import ANNOTATOR, LANDMARKS
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.volume import Volume
 from numpy.typing import NDArray

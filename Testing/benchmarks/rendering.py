@@ -17,10 +17,10 @@ from typing import Annotated
 
 import torch
 import typer
+from carotid_training.batches.stream import NeckStream, box_sizes_of
 from carotid_training.necks.styles import Styles
-from carotid_training.sample import Sample
+from carotid_training.scans.sample import Sample
 from carotid_training.seeds import neck_seed
-from carotid_training.stream import NeckStream, box_sizes_of
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets.chain import Architecture
 from tables import NO_GPU, Row, devices, write_table
@@ -59,9 +59,9 @@ def whole_scan(styles: Styles, style: str, device: str) -> float:
         neck_seed("test", 0, 0), styles, {style: 1.0}, (224.0, 224.0), randomised=style not in styles.patient_like
     )
     settings = replace(
-        sample.scanner.protocol, matrix=SCAN_VOXELS, pixel_mm=SCAN_MM, slice_mm=SCAN_MM, thickness_mm=SCAN_MM
+        sample.scanner.acquisition, matrix=SCAN_VOXELS, pixel_mm=SCAN_MM, slice_mm=SCAN_MM, thickness_mm=SCAN_MM
     )
-    scanner = replace(sample.scanner, protocol=settings, slices=SCAN_VOXELS)
+    scanner = replace(sample.scanner, acquisition=settings, slices=SCAN_VOXELS)
     return seconds(lambda: scanner.acquire(sample.neck, device), device, time.perf_counter)
 
 

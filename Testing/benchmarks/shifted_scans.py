@@ -17,13 +17,13 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from carotid_training.card import model_card
-from carotid_training.evaluate import Settings, detect_cases
-from carotid_training.metrics import swapped_pairs
+from carotid_training.cohorts.synthesize import plan, synthesize
+from carotid_training.evaluation.evaluate import Settings, detect_cases
+from carotid_training.evaluation.metrics import swapped_pairs
+from carotid_training.evaluation.outcomes import Outcome, annotated
 from carotid_training.necks.styles import Styles
-from carotid_training.predictions import Outcome, annotated
-from carotid_training.shifts import SHIFTS
-from carotid_training.synthesize import plan, synthesize
+from carotid_training.release.card import model_card
+from carotid_training.scans.shifts import SHIFTS
 from CarotidLandmarkLib.bundle import Bundle, default_bundle, open_bundle
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from carotid_training.fit import prepared
+from carotid_training.training.fit import prepared
 from CarotidLandmarkLib.files import write_text
 from lightning.pytorch.callbacks import WeightAveraging
 from torch.utils.data import Dataset

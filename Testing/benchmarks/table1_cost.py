@@ -16,13 +16,13 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from carotid_training.baselines.methods import module_of
-from carotid_training.baselines.predict import Work, predict, read_predictions
-from carotid_training.baselines.protocol import Protocol, read_protocol
-from carotid_training.baselines.rows import METHODS
+from carotid_training.cohorts.synthesize import synthesize
+from carotid_training.evaluation.outcomes import annotated
 from carotid_training.necks.styles import Styles
-from carotid_training.predictions import annotated
-from carotid_training.synthesize import synthesize
+from carotid_training.reproduction.methods import module_of
+from carotid_training.reproduction.predict import Work, predict, read_predictions
+from carotid_training.reproduction.protocol import Protocol, read_protocol
+from carotid_training.reproduction.rows import METHODS
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.memory import keep_freed_memory
 from tables import Row, write_table

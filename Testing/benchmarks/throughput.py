@@ -17,7 +17,7 @@ from typing import Annotated
 import lightning.pytorch as pl
 import torch
 import typer
-from carotid_training.fit import prepared
+from carotid_training.training.fit import prepared
 from CarotidLandmarkLib.memory import keep_freed_memory
 from lightning.pytorch.profilers import SimpleProfiler
 from tables import NO_GPU, Row, devices, write_table

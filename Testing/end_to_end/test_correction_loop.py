@@ -17,9 +17,9 @@ sys.path[:0] = [str(TESTING / folder) for folder in ("widget", "scene", "trainin
 
 import slicer  # noqa: E402
 from balls import batch_of_balls  # noqa: E402
-from carotid_training import finetune  # noqa: E402
-from carotid_training.data import dataset_sha256  # noqa: E402
-from carotid_training.stream import NeckStream  # noqa: E402
+from carotid_training.batches.datamodule import dataset_sha256  # noqa: E402
+from carotid_training.batches.stream import NeckStream  # noqa: E402
+from carotid_training.release import finetune  # noqa: E402
 from CarotidLandmarkLib import cli, scene  # noqa: E402
 from CarotidLandmarkLib.bundle import Bundle, open_bundle  # noqa: E402
 from CarotidLandmarkLib.dataset import Dataset, check_dataset  # noqa: E402

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from carotid_training.stream import SampleBatch
+from carotid_training.batches.batch import SampleBatch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 

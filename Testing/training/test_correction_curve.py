@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from carotid_training.comparison import MISTAKE_MM
+from carotid_training.evaluation.comparison import MISTAKE_MM
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_dataset
 
 LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
