@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 from carotid_training import seeds
+from carotid_training.cli import main
 from carotid_training.cohorts import statistics, synthesize
 from carotid_training.necks.sculpted import neck as sculpted
 from carotid_training.necks.styles import Styles
 from carotid_training.scans import acquisition
 from carotid_training.scans.sample import Sample
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_dataset
+from CarotidLandmarkLib.errors import UserError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,12 +181,11 @@ def test_the_contact_sheet_shows_every_neck(tmp_path):
 
 
 def test_a_wrong_request_ends_with_one_sentence(tmp_path, capsys):
-    import typer
-
-    with pytest.raises(typer.Exit) as stopped:
-        synthesize.main(cases=1, output=tmp_path / "cohort", seed=999)
-    assert stopped.value.exit_code == 2
-    assert "use 0 to 255" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["synthesize", "--cases", "1", "--output", str(tmp_path / "cohort"), "--seed", "999"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "carotid-train synthesize: The seed 999 is out of range; use 0 to 255."
     assert not (tmp_path / "cohort").exists()
 
 
@@ -208,6 +209,17 @@ def test_a_cohort_of_another_generator_is_not_gone_on_with(tmp_path):
         path.write_text(json.dumps({name: value for name, value in (recipe | earlier).items() if value is not None}))
         with pytest.raises(DatasetError, match="another generator"):
             make(tmp_path / "cohort", cases=2)
+    assert len(Dataset.open(tmp_path / "cohort").case_ids()) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b"\xff\xfe"])
+def test_a_cohort_whose_recipe_is_damaged_is_not_gone_on_with(tmp_path, damage):
+    make(tmp_path / "cohort", cases=1)
+    (tmp_path / "cohort" / "cohort.json").write_bytes(damage)
+    with pytest.raises(
+        UserError, match=r"cohort\.json is damaged: it is not .*; restore it, or begin in another folder"
+    ):
+        make(tmp_path / "cohort", cases=2)
     assert len(Dataset.open(tmp_path / "cohort").case_ids()) == 1
 
 

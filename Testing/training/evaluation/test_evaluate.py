@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import typer
+from carotid_training.cli import app
 from carotid_training.evaluation import (
     evaluate,
     metrics,
@@ -34,9 +34,6 @@ from typer.testing import CliRunner
 
 from ..outcomes import LANDMARKS, LEFT, PLACES, RIGHT, calibration, cohort, model, outcome
 from ..tube import scan
-
-app = typer.Typer()
-app.command()(evaluate.main)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +76,7 @@ def dataset(tmp_path) -> Dataset:
 
 def run(bundle, dataset, output, *options):
     arguments = [bundle.path, dataset.path, "--output", output, "--device", "cpu", "--passes", "2", *options]
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
 
 
 def rows_of(path):
@@ -161,8 +158,8 @@ def test_bad_input_is_one_sentence_and_leaves_with_2(bundle, dataset, tmp_path):
         "no annotated case in the split 'validation'": run(bundle, dataset, tmp_path / "out", "--split", "validation"),
         "is about nose": run(bundle, other, tmp_path / "out"),
         "is not available here": run(bundle, dataset, tmp_path / "out", "--device", "cuda:99"),
-        "no model bundle": CliRunner().invoke(app, [str(tmp_path / "none" / "such"), str(dataset.path)]),
-        "is not a dataset": CliRunner().invoke(app, [str(bundle.path), str(tmp_path)]),
+        "no model bundle": CliRunner().invoke(app, ["evaluate", str(tmp_path / "none" / "such"), str(dataset.path)]),
+        "is not a dataset": CliRunner().invoke(app, ["evaluate", str(bundle.path), str(tmp_path)]),
     }
     for words, result in lines.items():
         assert result.exit_code == 2 and words in result.stderr, (words, result.stderr)

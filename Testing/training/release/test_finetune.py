@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import typer
 from carotid_training.batches.cases import CaseBatches
 from carotid_training.batches.stream import NeckStream
+from carotid_training.cli import app
 from carotid_training.evaluation.comparison import COST, MISTAKE_MM, compare
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.release import finetune
@@ -32,9 +32,6 @@ from typer.testing import CliRunner
 from ..balls import batch_of_balls
 from ..outcomes import LANDMARKS, LEFT, PLACES, RIGHT, outcome
 from ..tube import scan
-
-app = typer.Typer()
-app.command()(finetune.main)
 
 # Other than the default, and enough that `sure` finds every landmark of the scans in either precision.
 PASSES = 20
@@ -104,7 +101,7 @@ def run(dataset, start, output, *options, steps=2):
         dataset.path, "--model", start.path, "--output", output, "--steps", steps, "--device", "cpu",
         "--styles", "sculpted", *options,
     ]  # fmt: skip
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(app, ["finetune", *map(str, arguments)])
 
 
 def test_a_model_that_got_better_is_listed_by_name_with_its_record(dataset, doubtful, tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
+from carotid_training.cli import app
 from carotid_training.evaluation.metrics import TOLERANCES_MM
 from carotid_training.reproduction import table1
 from carotid_training.reproduction.figures import slices, violins
@@ -283,9 +283,9 @@ def test_the_cohort_of_the_protocol_is_made_once_and_another_is_not_mixed_into_i
 
 
 def test_bad_arguments_end_in_one_sentence(cohort, tmp_path):
-    app = typer.Typer()
-    app.command()(table1.main)
-    result = CliRunner().invoke(app, [str(cohort.path), "--output", str(tmp_path / "x"), "--protocol", "table9"])
+    result = CliRunner().invoke(
+        app, ["table1", str(cohort.path), "--output", str(tmp_path / "x"), "--protocol", "table9"]
+    )
     assert result.exit_code == 2 and "There is no protocol table9" in result.output
     assert not (tmp_path / "x").exists()
 

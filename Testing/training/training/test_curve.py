@@ -4,9 +4,9 @@ import csv
 import time
 
 import pytest
-from carotid_training.training.curve import curve_csv, curve_figure, main, read_curve
+from carotid_training.cli import main
+from carotid_training.training.curve import curve_csv, curve_figure, read_curve
 from torch.utils.tensorboard import SummaryWriter
-from typer import Exit
 
 HOUR = 3600.0
 
@@ -77,6 +77,12 @@ def test_the_table_goes_from_the_chain_over_the_coarse_to_the_fine_net_and_ends_
     assert [float(row["val/4mm"]) for row in rows] == [10, 6, 3.5]
 
 
+def command(run, code=0):
+    with pytest.raises(SystemExit) as left:
+        main(["curve", str(run)])
+    assert left.value.code == code
+
+
 def test_the_picture_shows_every_net_against_steps_and_hours(interrupted):
     points = read_curve(interrupted)
     (by_step, by_hour, gross, _) = curve_figure(points, "run").axes
@@ -89,11 +95,11 @@ def test_the_picture_shows_every_net_against_steps_and_hours(interrupted):
 
 
 def test_the_command_writes_picture_and_table_and_says_when_the_goal_was_reached(interrupted, capsys):
-    main(interrupted, None)
+    command(interrupted)
     assert {"curve.svg", "curve.csv"} <= {file.name for file in interrupted.iterdir()}
     assert "under 2 mm from step 399, 4.00 hours" in capsys.readouterr().out
     first = (interrupted / "curve.svg").read_bytes()
-    main(interrupted, None)
+    command(interrupted)
     assert (interrupted / "curve.svg").read_bytes() == first
 
 
@@ -103,8 +109,6 @@ def test_a_run_without_a_curve_is_refused_in_a_sentence(tmp_path, capsys, traine
     run.mkdir()
     if trained:
         log(run / "version_0", {9: 0.1})
-    with pytest.raises(Exit) as refused:
-        main(run, None)
-    assert refused.value.exit_code == 2
+    command(run, code=2)
     assert capsys.readouterr().err.startswith(f"carotid-train curve: run {sentence}")
     assert not (run / "curve.csv").exists()

@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.dataset import Dataset as CaseFolder
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture
 from torch.utils.data import DataLoader, Dataset
 
@@ -57,9 +58,9 @@ class NecksData(pl.LightningDataModule):
     ):
         super().__init__()
         if cases_per_step and dataset is None:
-            raise ValueError("cases_per_step is above zero but no dataset is given; set data.dataset to its folder.")
+            raise UserError("cases_per_step is above zero but no dataset is given; set data.dataset to its folder.")
         if not necks_per_step + coarse_per_step + cases_per_step:
-            raise ValueError("Nothing to train on; set necks_per_step, coarse_per_step or cases_per_step above zero.")
+            raise UserError("Nothing to train on; set necks_per_step, coarse_per_step or cases_per_step above zero.")
         self.landmarks, self.box_sizes = architecture.landmarks, box_sizes_of(architecture)
         self.necks_per_step, self.coarse_per_step, self.cases_per_step = necks_per_step, coarse_per_step, cases_per_step
         self.dataset, self.seed = dataset, seed

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
 import torch
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
@@ -69,7 +70,7 @@ class NeckStream(IterableDataset):
         self.weights = dict.fromkeys(self.styles.available, 1.0) if weights is None else dict(weights)
         self.styles.check(list(self.weights))
         if not self.weights or min(self.weights.values()) < 0 or sum(self.weights.values()) <= 0:
-            raise ValueError("Style weights must not be negative, and one must be above zero.")
+            raise UserError("Style weights must not be negative, and one must be above zero.")
         self.batch_size, self.base_seed, self.split = batch_size, base_seed, split
         self.box_sizes, self.device = dict(box_sizes or {}), torch.device(device)
         self.start, self.rank, self.world_size = start, rank, world_size

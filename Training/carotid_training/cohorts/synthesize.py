@@ -19,6 +19,7 @@ from typing import Annotated
 import torch
 import typer
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.volume import Volume
 from rich.console import Console
@@ -26,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .. import seeds
 from ..necks.styles import Styles
+from ..records import read_record
 from ..scans.sample import SIDES, Sample
 from ..scans.shifts import SHIFTS, check_shift
 
@@ -62,9 +64,9 @@ def plan(cases: int, seed: int, splits: Sequence[str] = tuple(SPLIT_SHARES)) -> 
     """The cases of a cohort, of some splits or all. Raises ValueError where seed, splits or number do not fit."""
     for split in splits:
         if split not in SPLIT_SHARES:
-            raise ValueError(f"There is no split {split!r}; use one of {', '.join(SPLIT_SHARES)}.")
+            raise UserError(f"There is no split {split!r}; use one of {', '.join(SPLIT_SHARES)}.")
     if cases < 1:
-        raise ValueError("A cohort needs at least one case; ask for more with --cases.")
+        raise UserError("A cohort needs at least one case; ask for more with --cases.")
     return [
         CaseToMake(f"{split}-{index:05d}", split, seeds.neck_seed(split, seed, index))
         for split, size in split_sizes(cases).items()
@@ -160,7 +162,7 @@ def _open(output: Path, recipe: dict) -> Dataset:
     """The dataset to fill. What it is made of is kept beside it, so that another cohort is never mixed into it."""
     path = output / "cohort.json"
     if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(recipe)):
+        if read_record(path) != json.loads(json.dumps(recipe)):
             raise DatasetError(
                 f"{output.name} holds a cohort of another generator, seed, styles, mixture, shift or background; "
                 "choose a new folder."
@@ -215,20 +217,13 @@ def main(
     """Write a cohort of digital necks with their truth: a dataset like one that annotators made."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    try:
-        available = Styles(background or (), unseen_patients)
-        names = [name.strip() for name in styles.split(",") if name.strip()]
-        names = names or (available.available if randomised else available.patient_like)
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("digital necks", total=cases)
-            synthesize(
-                cases, seed, output, available, dict.fromkeys(names, 1.0), processes, device,
-                [split.strip() for split in splits.split(",")], length, randomised, shift,
-                on_case=lambda done, total: progress.update(task, completed=done, total=total),
-            )  # fmt: skip
-    except (ValueError, OSError) as error:
-        console.print(f"carotid-train synthesize: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        console.print("carotid-train synthesize: stopped; the same command goes on from here.", style="yellow")
-        raise typer.Exit(3) from None
+    available = Styles(background or (), unseen_patients)
+    names = [name.strip() for name in styles.split(",") if name.strip()]
+    names = names or (available.available if randomised else available.patient_like)
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("digital necks", total=cases)
+        synthesize(
+            cases, seed, output, available, dict.fromkeys(names, 1.0), processes, device,
+            [split.strip() for split in splits.split(",")], length, randomised, shift,
+            on_case=lambda done, total: progress.update(task, completed=done, total=total),
+        )  # fmt: skip

@@ -11,6 +11,7 @@ from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.detection import Detection, DetectionSettings, LandmarkResult
 from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.uncertainty import mahalanobis
 
 
@@ -81,5 +82,5 @@ def annotated(dataset: Dataset, split: str | None) -> list[Case]:
     cases = [case for case in map(dataset.case, dataset.case_ids()) if case.annotators()]
     cases = [case for case in cases if split is None or case.split == split]
     if not cases:
-        raise ValueError(f"{dataset.path.name} has no annotated case{f' in the split {split!r}' if split else ''}.")
+        raise UserError(f"{dataset.path.name} has no annotated case{f' in the split {split!r}' if split else ''}.")
     return cases

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from CarotidLandmarkLib.errors import UserError
+
 from .. import seeds
 from .neck import Neck
 from .sculpted import neck as sculpted
@@ -48,7 +50,7 @@ class Styles:
         if not given and os.environ.get(BACKGROUND_VARIABLE):
             given = [os.environ[BACKGROUND_VARIABLE]]
         if unseen and not given:
-            raise ValueError("Tissue of patients that no training sees is asked for, but no folder of them is given.")
+            raise UserError("Tissue of patients that no training sees is asked for, but no folder of them is given.")
         self.unseen = unseen
         self.paths = background_paths(given, unseen)
         self._backgrounds = Backgrounds(self.paths)
@@ -68,19 +70,19 @@ class Styles:
         domain-randomised and ``randomised`` is False."""
         for name in names:
             if name not in STYLES:
-                raise ValueError(f"There is no style {name!r}; use one of {', '.join(STYLES)}.")
+                raise UserError(f"There is no style {name!r}; use one of {', '.join(STYLES)}.")
             if name not in self.available:
-                raise ValueError(
+                raise UserError(
                     f"The style {name!r} is made of real tissue: give an unenhanced CT with --background FILE "
                     f"or in the environment variable {BACKGROUND_VARIABLE}."
                 )
             if not (STYLES[name].like_patients or randomised):
-                raise ValueError(f"The style {name!r} looks like no patient: leave it out, or ask for --randomised.")
+                raise UserError(f"The style {name!r} looks like no patient: leave it out, or ask for --randomised.")
 
     def check_splits(self, splits: Sequence[str]) -> None:
         """Raises ValueError where necks of a split may not be made of this tissue."""
         if self.unseen and set(splits) != {"test"}:
-            raise ValueError("Patients that no training may see are for the split test alone; ask for --splits test.")
+            raise UserError("Patients that no training may see are for the split test alone; ask for --splits test.")
 
     def open(self) -> None:
         """Analyse the CTs now (seconds each), before processes are started that would each do it.

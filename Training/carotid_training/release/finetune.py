@@ -22,6 +22,7 @@ import typer
 from CarotidLandmarkLib.bundle import Bundle, models_directory, open_bundle, resources_directory
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.nets.chain import Architecture
 from CarotidLandmarkLib.uncertainty import calibrate, conformal_factor
@@ -35,6 +36,7 @@ from ..evaluation.comparison import Comparison, compare
 from ..evaluation.evaluate import Settings, Step, check_landmarks, detect_cases
 from ..evaluation.outcomes import Outcome, annotated
 from ..necks.styles import Styles
+from ..records import read_record
 from ..training.checkpoint import last_checkpoint, read_run
 from ..training.fit import configuration, quiet, train
 from .card import model_card
@@ -170,11 +172,11 @@ def _claim_name(output: Path) -> None:
     """Raises ValueError where the run's folder names a model that is not this run's."""
     name = output.name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(f"'{name}' can not name a model; give an --output of letters, digits, '.', '_' and '-'.")
+        raise UserError(f"'{name}' can not name a model; give an --output of letters, digits, '.', '_' and '-'.")
     listed, own = models_directory() / name, output / "bundle"
     same = own.is_dir() and listed.is_dir() and _weights(own) == _weights(listed)
     if (resources_directory() / "Models" / name).exists() or (listed.exists() and not same):
-        raise ValueError(f"There is a model {name} already; give another --output: its name is the new model's.")
+        raise UserError(f"There is a model {name} already; give another --output: its name is the new model's.")
 
 
 def _weights(bundle: Path) -> str:
@@ -186,14 +188,14 @@ def _claim_folder(output: Path, recipe: Recipe) -> None:
     record, document = output / "finetune.json", json.loads(json.dumps(asdict(recipe)))
     if not record.exists():
         if output.exists() and any(output.iterdir()):
-            raise ValueError(f"{output} holds something else; give another --output.")
+            raise UserError(f"{output} holds something else; give another --output.")
         output.mkdir(parents=True, exist_ok=True)
         write_text(record, json.dumps(document, indent=2) + "\n")
         return
-    begun = json.loads(record.read_text(encoding="utf-8"))
+    begun = read_record(record)
     differing = [key.replace("_sha256", "") for key in document if begun.get(key) != document[key]]
     if differing:
-        raise ValueError(
+        raise UserError(
             f"The run in {output} was begun with other {', '.join(differing)}; give another --output for a new run."
         )
 
@@ -313,20 +315,13 @@ def main(
     def say(sentence: str, style: str | None = None) -> None:
         console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    try:
-        start = open_bundle(model)
-        folder = output or Path("runs") / f"{start.metadata.name}-{dataset.resolve().name}"
-        names = tuple(name.strip() for name in styles.split(",") if name.strip())
-        result = finetune(
-            dataset, start, folder, steps, Settings(device, passes, seed), Styles(background or ()), names, rendered,
-            force, bar,
-        )  # fmt: skip
-    except (ValueError, OSError) as error:
-        say(f"carotid-train finetune: {error}", "red")
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        say("carotid-train finetune: stopped; the same command goes on from here.", "yellow")
-        raise typer.Exit(3) from None
+    start = open_bundle(model)
+    folder = output or Path("runs") / f"{start.metadata.name}-{dataset.resolve().name}"
+    names = tuple(name.strip() for name in styles.split(",") if name.strip())
+    result = finetune(
+        dataset, start, folder, steps, Settings(device, passes, seed), Styles(background or ()), names, rendered,
+        force, bar,
+    )  # fmt: skip
     new, comparison = result.bundle.metadata.name, result.comparison
     Console().print(comparison.table(start.metadata.name, new))
     say(comparison.words)

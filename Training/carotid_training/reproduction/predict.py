@@ -22,6 +22,7 @@ from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.detection import LandmarkResult
 from CarotidLandmarkLib.detector import CPU_PASSES
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import atomic_path, write_text
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets.chain import MultiScaleLocNet, ScaleOutput
@@ -250,7 +251,7 @@ def read_predictions(path: Path) -> list[Scan]:
                 scans.setdefault(row["case"], []).append(row)
         return [_scan(rows) for rows in scans.values()]
     except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged; delete it, and the same command makes it again.") from error
+        raise UserError(f"{path} is damaged; delete it, and the same command makes it again.") from error
 
 
 def _scan(rows: Sequence[dict[str, str]]) -> Scan:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from CarotidLandmarkLib.errors import UserError
 from jsonargparse import ArgumentParser
 from yaml import YAMLError
 
@@ -61,12 +62,12 @@ class Protocol:
     def __post_init__(self) -> None:
         """Raises ValueError where the numbers do not make a table."""
         if (self.minutes is None) == (self.steps is None):
-            raise ValueError("A protocol has a budget of minutes or of steps: give one of the two.")
+            raise UserError("A protocol has a budget of minutes or of steps: give one of the two.")
         if (self.minutes or self.steps or 0) <= 0 or self.validations < 1:
-            raise ValueError("A protocol's minutes or steps and its validations must be above zero.")
+            raise UserError("A protocol's minutes or steps and its validations must be above zero.")
         unknown = [name for name in self.methods if name not in METHODS]
         if unknown or not self.methods:
-            raise ValueError(f"There is no method {', '.join(unknown) or 'at all'}; choose of {', '.join(METHODS)}.")
+            raise UserError(f"There is no method {', '.join(unknown) or 'at all'}; choose of {', '.join(METHODS)}.")
         halved = {
             "field_voxels": len(self.single_widths) - 1,
             "patch_voxels": 3,
@@ -75,19 +76,19 @@ class Protocol:
         }
         for name, multiple in ((name, 2**times) for name, times in halved.items()):
             if getattr(self, name) % multiple:
-                raise ValueError(f"{name} must be a multiple of {multiple}, for the net halves it so often.")
+                raise UserError(f"{name} must be a multiple of {multiple}, for the net halves it so often.")
         if self.field_voxels % 8 or self.patch_voxels > self.field_voxels:
-            raise ValueError("field_voxels must be a multiple of 8, and patch_voxels no larger.")
+            raise UserError("field_voxels must be a multiple of 8, and patch_voxels no larger.")
 
 
 def read_protocol(name: str) -> Protocol:
     """A protocol by its file, or by the name of one that comes with the program. Raises ValueError with a sentence."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else configuration(name)
     if not path.is_file():
-        raise ValueError(f"There is no protocol {name}; give a YAML file, table1 or table1-small.")
+        raise UserError(f"There is no protocol {name}; give a YAML file, table1 or table1-small.")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Protocol)
     try:
         return Protocol(**vars(parser.instantiate(parser.parse_path(path))))
     except (Exception, YAMLError) as error:
-        raise ValueError(f"{path.name} is not a protocol: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path.name} is not a protocol: {' '.join(str(error).split())}") from error

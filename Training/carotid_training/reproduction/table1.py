@@ -19,6 +19,7 @@ import torch
 import typer
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.detector import choose_device
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.uncertainty import calibrate
 from rich.console import Console
@@ -29,6 +30,7 @@ from ..evaluation.figures import STYLE, save, volume_against_error
 from ..evaluation.outcomes import Outcome, annotated
 from ..evaluation.summary import Model
 from ..necks.styles import Styles
+from ..records import read_record
 from ..release.export import LEVELS, scores_of
 from .figures import slices, violins
 from .methods import LANDMARKS
@@ -61,7 +63,7 @@ def table1(
     Raises ValueError with a sentence, KeyboardInterrupt when stopped, OSError.
     """
     if unknown := [key for key in only if key not in protocol.methods]:
-        raise ValueError(f"The protocol has no method {', '.join(unknown)}; choose of {', '.join(protocol.methods)}.")
+        raise UserError(f"The protocol has no method {', '.join(unknown)}; choose of {', '.join(protocol.methods)}.")
     where = choose_device(device)
     dataset = _cohort(cohort, protocol, styles or Styles(), say)
     tests = annotated(dataset, "test")
@@ -135,11 +137,11 @@ def _claim(output: Path, protocol: Protocol, dataset: Dataset) -> None:
     document = json.loads(json.dumps({"protocol": asdict(protocol), "dataset_sha256": dataset_sha256(dataset)}))
     if not record.exists():
         if output.exists() and any(output.iterdir()):
-            raise ValueError(f"{output} holds something else; give another --output.")
+            raise UserError(f"{output} holds something else; give another --output.")
         output.mkdir(parents=True, exist_ok=True)
         write_text(record, json.dumps(document, indent=2) + "\n")
-    elif json.loads(record.read_text(encoding="utf-8")) != document:
-        raise ValueError(f"{output} holds a run of another protocol or cohort; give another --output for a new run.")
+    elif read_record(record) != document:
+        raise UserError(f"{output} holds a run of another protocol or cohort; give another --output for a new run.")
 
 
 def _answers(
@@ -188,14 +190,7 @@ def main(
     def say(words: str, style: str | None = None) -> None:
         console.print(words, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    try:
-        table1(
-            cohort, output, read_protocol(protocol), Path(protocol).stem, device, Styles(background or ()), chosen, say
-        )  # fmt: skip
-    except (ValueError, OSError) as error:
-        say(f"carotid-train table1: {error}", "red")
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        say("carotid-train table1: stopped; the same command goes on from here.", "yellow")
-        raise typer.Exit(3) from None
+    table1(
+        cohort, output, read_protocol(protocol), Path(protocol).stem, device, Styles(background or ()), chosen, say
+    )  # fmt: skip
     say(f"Trained {', '.join(chosen)}" if chosen else f"Wrote {output / 'table1.md'}")

@@ -13,6 +13,7 @@ import torch
 from CarotidLandmarkLib.files import write_text
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
+from ..records import read_record
 from ..training.fit import RunCheckpoint, quiet
 from .methods import data_of, module_of
 from .protocol import Protocol
@@ -77,7 +78,7 @@ def train(key: str, protocol: Protocol, dataset: Path, folder: Path, device: tor
     """
     done = folder / "trained.json"
     if done.exists():
-        return Trained(**json.loads(done.read_text(encoding="utf-8")))
+        return Trained(**read_record(done))
     folder.mkdir(parents=True, exist_ok=True)
     plan = _plan(key, protocol, dataset, folder, device)
     last = folder / "checkpoints" / "last.ckpt"
@@ -105,7 +106,7 @@ def _plan(key: str, protocol: Protocol, dataset: Path, folder: Path, device: tor
     """What was planned when the training began; the time of a step may be another one now."""
     path = folder / "plan.json"
     if path.exists():
-        return Plan(**json.loads(path.read_text(encoding="utf-8")))
+        return Plan(**read_record(path))
     if protocol.steps is not None:
         seconds, steps = None, protocol.steps
     else:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from CarotidLandmarkLib.errors import UserError
 
 from . import acquisition
 from .scanner import Scanner
@@ -52,7 +53,7 @@ SHIFTS: dict[str, Callable[[Scanner], Scanner]] = {
 def check_shift(name: str) -> None:
     """Raises ValueError where there is no such shift."""
     if name not in SHIFTS:
-        raise ValueError(f"There is no shift {name!r}; use one of {', '.join(SHIFTS)}.")
+        raise UserError(f"There is no shift {name!r}; use one of {', '.join(SHIFTS)}.")
 
 
 def shifted(scanner: Scanner, name: str) -> Scanner:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture
+
+from ..records import read_record
 
 
 def last_checkpoint(run: Path) -> Path | None:
@@ -20,7 +22,7 @@ def read_run(run: Path) -> tuple[Architecture, dict[str, torch.Tensor], dict[str
     """Architecture, weights (averaged where the run averages) and the record of a run or checkpoint."""
     file = run if run.is_file() else last_checkpoint(run)
     if file is None:
-        raise ValueError(f"{run} holds no checkpoint last.ckpt; give the run directory of carotid-train fit.")
+        raise UserError(f"{run} holds no checkpoint last.ckpt; give the run directory of carotid-train fit.")
     checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     state = {
         key.removeprefix("net."): value.float()
@@ -28,7 +30,7 @@ def read_run(run: Path) -> tuple[Architecture, dict[str, torch.Tensor], dict[str
         if key.startswith("net.")
     }
     record = file.parent.parent / "run.json"
-    training = json.loads(record.read_text()) if record.exists() else {}
+    training = read_record(record) if record.exists() else {}
     training |= {"steps": int(checkpoint["global_step"]), "epochs": int(checkpoint["epoch"]) + 1}
     return architecture_from(checkpoint["architecture"]), state, training
 

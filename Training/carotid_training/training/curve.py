@@ -12,13 +12,13 @@ from typing import Annotated
 
 import matplotlib
 import typer
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
-from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
 from ..evaluation.figures import NEUTRAL, STYLE, save
@@ -49,7 +49,7 @@ def read_curve(run: Path) -> list[Point]:
     """
     files = sorted(run.glob("**/events.out.tfevents.*"), key=lambda file: _begun(file.name))
     if not files:
-        raise ValueError(f"{run.name} holds no TensorBoard log; give the run directory of carotid-train fit.")
+        raise UserError(f"{run.name} holds no TensorBoard log; give the run directory of carotid-train fit.")
     points: list[Point] = []
     steps: list[tuple[int, float]] = []  # of all logged steps: step, hours
     for file in files:
@@ -74,7 +74,7 @@ def read_curve(run: Path) -> list[Point]:
                     values.setdefault(event.step, {})[tag] = event.value
         points += [Point(step, hours[step], found) for step, found in sorted(values.items())]
     if not points:
-        raise ValueError(f"{run.name} has not validated yet; its learning curve is empty.")
+        raise UserError(f"{run.name} has not validated yet; its learning curve is empty.")
     return points
 
 
@@ -150,16 +150,11 @@ def main(
     ] = None,
 ) -> None:
     """Draw a run's learning curve: validation errors against steps and hours."""
-    console = Console(stderr=True)
     folder = output or run
-    try:
-        points = read_curve(run)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "curve.csv", curve_csv(points))
-        save(curve_figure(points, run.resolve().name), folder, "curve")
-    except (ValueError, OSError) as error:
-        console.print(f"carotid-train curve: {error}", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(2) from None
+    points = read_curve(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "curve.csv", curve_csv(points))
+    save(curve_figure(points, run.resolve().name), folder, "curve")
     last = points[-1]
     reached = next((point for point in points if point.values.get(ERROR, GOAL_MM) < GOAL_MM), None)
     print(f"step {last.step}, {last.hours:.2f} hours: {last.values.get(ERROR, float('nan')):.2f} mm mean error")

@@ -117,7 +117,7 @@ def train(
         inner[last] = value
     words = [f"--config={config}", *(f"--{name}={_word(value)}" for name, value in options.items())]
     command = _command(document, [RunRecord(words), *callbacks], run=False, parser_kwargs={"default_env": False})
-    more = {"ckpt_path": checkpoint, "weights_only": False} if checkpoint else {}
+    more: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": False} if checkpoint else {}
     command.trainer.fit(command.model, command.datamodule, **more)  # type: ignore[attr-defined]
 
 

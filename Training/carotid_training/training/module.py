@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.bundle import METADATA_FILE, open_bundle
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture, Guide, MultiScaleLocNet, ScaleOutput, View
 from CarotidLandmarkLib.nets.locnet import StandardisedConv3d
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -75,7 +76,7 @@ class ChainModule(pl.LightningModule):
         net, self.origin = _first_net(architecture, start_from)
         self.net, self.architecture = net, net.architecture
         if start_from is not None and self.objective.tied_until:
-            raise ValueError("tied_until would undo what the model of start_from has learnt; set it to 0.")
+            raise UserError("tied_until would undo what the model of start_from has learnt; set it to 0.")
         if self.objective.tied_until:
             first, *others = self.net.nets[1:]
             for other in others:  # equal weights that get equal gradients stay equal: see `on_before_optimizer_step`
@@ -279,7 +280,7 @@ def _first_net(
     """The net before the first step; what it is the net of and how that was trained, for the run's record."""
     if start_from is None:
         if architecture is None:
-            raise ValueError("A net has an architecture or starts from a model; give model.architecture or start_from.")
+            raise UserError("A net has an architecture or starts from a model; give model.architecture or start_from.")
         return MultiScaleLocNet(architecture), None
     if (start_from / METADATA_FILE).is_file() or not start_from.exists():
         bundle = open_bundle(start_from)
@@ -294,5 +295,5 @@ def _first_net(
     if architecture not in (None, net.architecture):
         own, wanted = asdict(net.architecture), asdict(architecture)
         differing = ", ".join(name for name in own if own[name] != wanted[name])
-        raise ValueError(f"The model {start_from.name} differs in {differing}; leave model.architecture out.")
+        raise UserError(f"The model {start_from.name} differs in {differing}; leave model.architecture out.")
     return net, origin

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from CarotidLandmarkLib.errors import UserError
+
 # Unenhanced planning CTs of open-kbp (OpenKBP challenge, Babier et al. 2021), by their number there: never trained,
 # validated or calibrated on. The sixteen of the usable ones whose names' sha256 ranks lowest.
 UNSEEN_PATIENTS = (6, 48, 71, 86, 90, 156, 181, 218, 224, 254, 268, 275, 280, 287, 310, 331)
@@ -47,14 +49,14 @@ def background_paths(given: Iterable[Path | str], unseen: bool = False) -> list[
     chosen: list[Path] = []
     for path in map(Path, given):
         if not path.exists():
-            raise ValueError(f"The background CT {path.name} does not exist; give a file that does.")
+            raise UserError(f"The background CT {path.name} does not exist; give a file that does.")
         if path.is_dir() and scans(path):
             own = patients(path, unseen)
             if not own:
-                raise ValueError(f"{path.name} holds {_ONLY[not unseen]}; {_ADVICE[unseen]}.")
+                raise UserError(f"{path.name} holds {_ONLY[not unseen]}; {_ADVICE[unseen]}.")
             chosen.extend(own)
         elif is_unseen(path) != unseen:
-            raise ValueError(f"{path.name} is {_ONE[not unseen]}; {_ADVICE[unseen]}.")
+            raise UserError(f"{path.name} is {_ONE[not unseen]}; {_ADVICE[unseen]}.")
         else:
             chosen.append(path)
     _check_names(chosen)
@@ -73,4 +75,4 @@ def _check_names(paths: Sequence[Path]) -> None:
     names = [scan_name(path) for path in paths]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"Two backgrounds are named {name}; give one of them, or rename it.")
+            raise UserError(f"Two backgrounds are named {name}; give one of them, or rename it.")

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import torch
 import typer
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.volume import VolumeError, read_volume
 from rich.console import Console
 
@@ -27,15 +28,15 @@ def prepare_folder(
     were refused. Raises ValueError where the folder holds no CT or two of one name, OSError.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder.name} is no folder; give one that holds unenhanced CTs.")
+        raise UserError(f"{folder.name} is no folder; give one that holds unenhanced CTs.")
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     todo = [path for path in scans(folder) if path.suffix.lower() != PREPARED] + inside
     if not todo:
-        raise ValueError(f"{folder.name} holds no CT; give a folder with one file or DICOM series per patient.")
+        raise UserError(f"{folder.name} holds no CT; give a folder with one file or DICOM series per patient.")
     names = [scan_name(path) for path in todo]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{folder.name} holds two scans named {twice}; rename one of them.")
+        raise UserError(f"{folder.name} holds two scans named {twice}; rename one of them.")
     output.mkdir(parents=True, exist_ok=True)
     refused = 0
     context = multiprocessing.get_context("spawn")
@@ -69,14 +70,7 @@ def main(
     def say(name: str, refusal: str) -> None:
         console.print(f"{name}: {refusal or 'prepared'}", style="yellow" if refusal else "")
 
-    try:
-        prepared, refused = prepare_folder(folder, output, processes, say)
-    except (ValueError, OSError) as error:
-        console.print(f"carotid-train backgrounds: {error}", style="red")
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        console.print("carotid-train backgrounds: stopped; the same command goes on from here.", style="yellow")
-        raise typer.Exit(3) from None
+    prepared, refused = prepare_folder(folder, output, processes, say)
     console.print(f"{prepared} of {prepared + refused} scans are prepared in {output.name}, {refused} refused.")
     if not prepared:
         raise typer.Exit(2)
