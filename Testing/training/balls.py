@@ -40,9 +40,6 @@ def batch_of_balls(
         box_origins_lps=origins,
         landmarks_lps=torch.stack([left, right])[None],
         present=torch.tensor([[True, True]]),
-        seeds=(0,),
-        styles=("balls",),
-        absent_because=(("", ""),),
     )
 
 

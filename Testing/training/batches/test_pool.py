@@ -42,8 +42,8 @@ def test_without_reuse_every_step_has_a_neck_of_its_own(turn):
 def test_a_stream_begun_later_goes_on_as_if_it_had_never_stopped():
     def first_necks(start, steps):
         stream = NeckStream(1, weights={"sculpted": 1.0}, start=start)
-        return [batch.seeds for batch in islice(Pool(stream, 2, 3), steps)]
+        return [batch.coarse_origin_lps.tolist() for batch in islice(Pool(stream, 2, 3), steps)]
 
     whole = first_necks(0, 5)
     assert first_necks(3, 2) == whole[3:]
-    assert len({seed for seeds in whole for seed in seeds}) > 3
+    assert len({tuple(origin) for origins in whole for origin in origins}) > 3

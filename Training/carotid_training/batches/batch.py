@@ -18,7 +18,7 @@ class SampleBatch:
 
     coarse: [B, 1, K, J, I] at 4 mm on a lattice along the LPS axes; coarse_origin_lps: [B, 3], the middle of voxel 0.
     boxes: scale in mm -> [B, 2, 1, N, N, N] around the left and the right landmark; box_origins_lps: scale
-    -> [B, 2, 3]. landmarks_lps: [B, 2, 3] float32, NaN where absent; present: [B, 2] bool. seeds, styles: one per neck.
+    -> [B, 2, 3]. landmarks_lps: [B, 2, 3] float32, NaN where absent; present: [B, 2] bool.
     """
 
     index: int
@@ -28,9 +28,6 @@ class SampleBatch:
     box_origins_lps: dict[float, Tensor]
     landmarks_lps: Tensor
     present: Tensor
-    seeds: tuple[int, ...]
-    styles: tuple[str, ...]
-    absent_because: tuple[tuple[str, str], ...]
 
 
 def joined(batches: Sequence[SampleBatch], index: int) -> SampleBatch:
@@ -53,7 +50,4 @@ def joined(batches: Sequence[SampleBatch], index: int) -> SampleBatch:
         box_origins_lps=along("box_origins_lps"),
         landmarks_lps=torch.cat([batch.landmarks_lps for batch in batches]),
         present=torch.cat([batch.present for batch in batches]),
-        seeds=tuple(seed for batch in batches for seed in batch.seeds),
-        styles=tuple(style for batch in batches for style in batch.styles),
-        absent_because=tuple(reasons for batch in batches for reasons in batch.absent_because),
     )

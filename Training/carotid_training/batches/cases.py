@@ -13,7 +13,7 @@ import torch
 from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
 from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
-from CarotidLandmarkLib.volume import Volume
+from CarotidLandmarkLib.volume import Volume, read_volume
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -94,9 +94,6 @@ class CaseBatches(IterableDataset):
             box_origins_lps=origins,
             landmarks_lps=truth.float()[None],
             present=present[None],
-            seeds=(number,),
-            styles=("case",),
-            absent_because=(("", ""),),
         )
 
     def truth(self, case: Case) -> Tensor:
@@ -107,8 +104,6 @@ class CaseBatches(IterableDataset):
 
 @lru_cache(maxsize=16)
 def _pyramid(digest: str, image: Path) -> Pyramid:
-    from CarotidLandmarkLib.volume import read_volume
-
     folder = cache_directory()
     array_file, affine_file = folder / f"{digest}.npy", folder / f"{digest}.affine.npy"
     if not affine_file.exists():

@@ -105,9 +105,6 @@ class NeckStream(IterableDataset):
             box_origins_lps=box_origins,
             landmarks_lps=torch.stack([t.landmarks_lps for t in truths]).float().to(self.device),
             present=torch.stack([t.present for t in truths]).to(self.device),
-            seeds=tuple(neck_seeds),
-            styles=tuple(s.neck.style for s in samples),
-            absent_because=tuple(t.absent_because for t in truths),
         )
 
     def _boxes(self, sample: Sample) -> list[Grid]:

@@ -10,7 +10,10 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from CarotidLandmarkLib.nets.pyramid import AIR_HU, sample_lattice
 from CarotidLandmarkLib.volume import Volume, read_volume
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
@@ -100,15 +103,12 @@ def contact_sheet(samples: Sequence[Sample], path: Path, real: Volume | None = N
 
     The first place shows ``real``, a CT, for comparison. Two necks per row.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     panels = [] if real is None else [("real CT", _views_of(real))]
     panels += [(_title(sample), _views(sample)) for sample in samples]
     rows = -(-len(panels) // 2)
-    figure, axes = plt.subplots(rows, 8, figsize=(24, 3.25 * rows), squeeze=False, facecolor="black")
+    figure = Figure(figsize=(24, 3.25 * rows), facecolor="black")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, 8, squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for n, (title, views) in enumerate(panels):
@@ -117,7 +117,6 @@ def contact_sheet(samples: Sequence[Sample], path: Path, real: Volume | None = N
         axes[n // 2, 4 * (n % 2)].set_title(title, color="white", fontsize=11, loc="left")
     figure.subplots_adjust(0.005, 0.005, 0.995, 0.97, 0.02, 0.09)
     figure.savefig(path, dpi=60, facecolor="black", pil_kwargs={"quality": 88})
-    plt.close(figure)
 
 
 def _title(sample: Sample) -> str:
@@ -159,8 +158,6 @@ def _views(sample: Sample) -> list[tuple[np.ndarray, tuple]]:
 
 
 def _views_of(volume: Volume) -> list[tuple[np.ndarray, tuple]]:
-    from CarotidLandmarkLib.nets.pyramid import AIR_HU, sample_lattice
-
     values = torch.as_tensor(volume.array.astype(np.float32))[None, None] - AIR_HU
     affine = torch.as_tensor(volume.affine_lps)[None]
     middle = torch.as_tensor(volume.centre_lps)

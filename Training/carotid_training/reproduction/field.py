@@ -62,9 +62,6 @@ class FieldBatches(CaseBatches):
             box_origins_lps={FIELD_MM: torch.stack(middles)[:, None] - reach},
             landmarks_lps=truth,
             present=~truth.isnan().any(dim=2),
-            seeds=(index,) * len(cases),
-            styles=("case",) * len(cases),
-            absent_because=(("", ""),) * len(cases),
         )
 
     def _field(self, case: Case) -> tuple[Tensor, Tensor]:

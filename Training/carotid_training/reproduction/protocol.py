@@ -83,7 +83,7 @@ class Protocol:
 
 def read_protocol(name: str) -> Protocol:
     """A protocol by its file, or by the name of one that comes with the program. Raises ValueError with a sentence."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else configuration(name)
+    path = Path(name) if name.endswith((".yaml", ".yml")) else configuration(f"table1/{name}")
     if not path.is_file():
         raise UserError(f"There is no protocol {name}; give a YAML file, table1 or table1-small.")
     parser = ArgumentParser(exit_on_error=False)

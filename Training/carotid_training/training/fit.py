@@ -99,7 +99,6 @@ def configuration(name: str) -> Path:
 
 def main(arguments: Sequence[str]) -> None:
     """Train, or go on with --ckpt_path RUN/checkpoints/last.ckpt; ``arguments``: of the command line, after `fit`."""
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # not sys.argv: there `fit` is among others
     _command(["fit", *arguments], [RunRecord(arguments)], parser_kwargs={"fit": {"default_env": False}})
 
 
@@ -134,6 +133,7 @@ def prepared(arguments: Sequence[str]) -> LightningCLI:
 
 def _command(args: Any, callbacks: list[Callback] | None, **options: Any) -> LightningCLI:
     """Lightning's command line over our module and data; without ``callbacks`` it leaves nothing behind."""
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # not sys.argv: there `fit` is among others
     # Every process validates on all cases: split among them, each would have other styles to average.
     defaults: dict[str, Any] = {"use_distributed_sampler": False}
     if callbacks is None:

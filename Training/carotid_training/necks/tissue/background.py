@@ -173,15 +173,6 @@ class Background:
         found = F.grid_sample(self.on(points.device, "hu") + 1000, flat, align_corners=False)
         return found.reshape(points.shape[:-1]) - 1000
 
-    def class_at(self, points: Tensor) -> Tensor:
-        """Tissue class (int64) at points [..., 3], nearest voxel; OUTSIDE beside the scan."""
-        flat = self.normalised(points).reshape(1, -1, 1, 1, 3)
-        return (
-            F.grid_sample(self.on(points.device, "classes"), flat, mode="nearest", align_corners=False)
-            .reshape(points.shape[:-1])
-            .long()
-        )
-
 
 def pooling(spacing: np.ndarray, target_mm: float) -> np.ndarray:
     """Voxels along x, y, z that are averaged, so that nothing aliases at ``target_mm``: 1, 2 or 4 each, [3] int."""

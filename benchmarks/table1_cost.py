@@ -1,8 +1,8 @@
 """What an answer costs by each method of Table 1, on scans that fill its field: seconds and memory, side by side.
 
-    python Testing/benchmarks/table1_cost.py
+    python benchmarks/table1_cost.py
 
-The nets are those of Training/configs/table1.yaml, untrained: weights change neither. Every method is asked about
+The nets are those of configs/table1/table1.yaml, untrained: weights change neither. Every method is asked about
 the same scans, a few times, in processes of its own; of each scan the quickest time counts, and of those the mean.
 """
 
@@ -82,9 +82,10 @@ def main(
         rows.append({"method": METHODS[key].title, **cost, **multiples})
         print(rows[-1], flush=True)
     text = (
-        f"Untrained nets of configs/table1.yaml (the last row: the shipped model) on {len(annotated(dataset, 'test'))} "
-        f"digital necks of 224 mm: the mean over them, of each the quickest of {ROUNDS} times. One pass: resampling "
-        "the scan and every net once. Search: the further looks with which ours makes sure of the place before the "
+        "Untrained nets of configs/table1/table1.yaml (the last row: the shipped model) on "
+        f"{len(annotated(dataset, 'test'))} digital necks of 224 mm: the mean over them, of each the "
+        f"quickest of {ROUNDS} times. One pass: resampling the scan and every net "
+        "once. Search: the further looks with which ours makes sure of the place before the "
         "noise passes. Peak: of all that, noise passes included, above the loaded program, the scan included. The last "
         f'three columns: the cost of "{METHODS[REFERENCE].title}" over '
         "that of the row, in one pass, in one pass and the search, in memory."

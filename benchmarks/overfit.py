@@ -1,10 +1,10 @@
 """Is a method of Table 1 built right? Then it learns five digital necks by heart, to under a millimetre.
 
-    python Testing/benchmarks/overfit.py heatmap single patches
+    python benchmarks/overfit.py heatmap single patches
 
 The methods train as in Table 1, but without augmentation and validation, with the widths and the field of
-Training/configs/overfit.yaml, and are asked about the necks they were trained on. A table that is in --output keeps its
-rows of other methods. Exit code 1 where a mean error is not under 1 mm.
+Training/configs/table1/overfit.yaml, and are asked about the necks they were trained on. A table that is in --output
+keeps its rows of other methods. Exit code 1 where a mean error is not under 1 mm.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def main(
         for row in csv.DictReader(lines)
     }
     text = (
-        f"Methods of Table 1 (configs/{PROTOCOL}.yaml) trained on {len(annotated(dataset, 'train'))} digital necks "
-        "without augmentation and asked about the same necks. Mean place: what a constant answer would get there."
+        f"Methods of Table 1 (configs/table1/{PROTOCOL}.yaml) trained on {len(annotated(dataset, 'train'))} digital "
+        "necks without augmentation and asked about the same necks. Mean place: what a constant answer would get there."
     )
     for key in methods:
         row = measure(key, how, dataset, steps or how.steps)

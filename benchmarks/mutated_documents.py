@@ -1,6 +1,6 @@
 """Damage documents in every way that a disk, an editor or another program may, and see what the commands say of them.
 
-    python Testing/benchmarks/mutated_documents.py --documents 2000 --seed 0
+    python benchmarks/mutated_documents.py --documents 2000 --seed 0
 
 Every JSON format that the commands read (a bundle's metadata, detection.json, and a dataset's four documents) is
 changed at random: cut, other types, missing and extra keys, NaN, huge numbers. A command must end with 0 or 2, say one

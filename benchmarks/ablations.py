@@ -1,6 +1,6 @@
 """What each of our additions to the paper is worth: the same short training with one of them switched off.
 
-    python Testing/benchmarks/ablations.py Training/configs/small.yaml --steps 600 --background CT.nii.gz
+    python benchmarks/ablations.py Training/configs/small.yaml --steps 600 --background CT.nii.gz
 
 Every variant trains on the same rendered necks (kept in OUTPUT/rendered) from the same first weights, as far as its
 architecture allows, and is measured on the same unseen necks. A variant that is done is not trained again: the
@@ -40,11 +40,6 @@ VARIANTS = {
     "averaging": Variant("last weights instead of averaged ones", averaged=False),
     "presence": Variant("no presence loss", ("--model.objective.presence_weight=0",)),
     "distance": Variant("squared instead of robust distance", ("--model.objective.distance=squared",)),
-    "target": Variant("no heatmap target", ("--model.objective.heatmap_weight=0",)),
-    "convolution": Variant("plain instead of standardised convolutions", ("--model.architecture.convolution=plain",)),
-    "mode": Variant("centre of mass of the whole heatmap", ("--model.architecture.mode_window_mm=null",)),
-    "tie": Variant("finer nets apart from step one", ("--model.objective.tied_until=0",)),
-    "augmentation": Variant("no augmentation", ("--model.augmentation=null",)),
 }
 
 
@@ -88,7 +83,7 @@ def main(
             "unseen necks (synthetic): of each finer net in patches that hold the landmark off their middle, then of "
             "the chain, one pass. After so few steps the coarsest net misses by more than a patch holds, and the chain "
             "with it. One training each: differences of a few tenths say little. "
-            "See [ablations.py](../../Testing/benchmarks/ablations.py)."
+            "See [ablations.py](../../benchmarks/ablations.py)."
         )
         written = write_table(output, "ablations", "What each addition is worth", text, rows)
     print(written.read_text())

@@ -1,6 +1,6 @@
 """Training steps per second, and the share of the time in which the trainer waits for data.
 
-    python Testing/benchmarks/throughput.py --steps 24 Training/configs/small.yaml Training/configs/release.yaml
+    python benchmarks/throughput.py --steps 24 Training/configs/small.yaml Training/configs/full-width.yaml
 
 Each configuration runs as `carotid-train fit` would run it, in float32 and in bfloat16, on the CPU and, if there is
 one, on the GPU; first on necks that it renders and keeps (``data.rendered``), then on the same necks again, as a second

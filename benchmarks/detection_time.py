@@ -1,6 +1,6 @@
 """Seconds of one detection, by part, with the bundle loaded: a scan of 512 x 512 x 500 voxels, both sides, 50 passes.
 
-    python Testing/benchmarks/detection_time.py [--model BUNDLE]
+    python benchmarks/detection_time.py [--model BUNDLE]
 
 The first detection of a process, which also gets its memory from the system, is a row of its own; the other is the
 median of those after it. Reading the scan from the disk is not part of it.

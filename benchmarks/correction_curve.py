@@ -2,7 +2,7 @@
 
     carotid-train synthesize --cases 120 --seed 7 --length 120 180 --styles STYLE --output style
     carotid-train synthesize --cases 100 --seed 8 --length 120 180 --styles OTHERS --output original
-    python Testing/benchmarks/correction_curve.py style --original original --rehearse OTHERS \\
+    python benchmarks/correction_curve.py style --original original --rehearse OTHERS \\
         --model BUNDLE --output curve
 
 The annotator is simulated: he corrects each case to its known truth. Cases are corrected in the order of the review

@@ -1,7 +1,7 @@
 """How a model does on scans beyond what its training drew: the same necks in a usual scanner and under each shift,
 necks in the tissue of patients that no training sees, and necks of another generator.
 
-    python Testing/benchmarks/shifted_scans.py --background UNENHANCED-CTS --unseen-patients OPEN-KBP
+    python benchmarks/shifted_scans.py --background UNENHANCED-CTS --unseen-patients OPEN-KBP
 
 The necks are patient-like and of a seed of their own; scans are 120 to 180 mm long. Cohorts and detections are kept in
 --runs: stopped, the same command goes on where it was.

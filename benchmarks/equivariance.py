@@ -1,6 +1,6 @@
 """How far the answer fails to move when the scan moves, per scale and for the whole chain.
 
-    python Testing/benchmarks/equivariance.py --model RUN-WITH-BLUR --model RUN-WITH-MAX
+    python benchmarks/equivariance.py --model RUN-WITH-BLUR --model RUN-WITH-MAX
 
 The voxels of a scan stand for a continuous scene: their band-limited interpolation behind a scanner's blur. The scene
 is moved by amounts that are no whole voxels (a phase ramp in the Fourier domain: no interpolation error) and sampled
@@ -163,7 +163,7 @@ def main(
         f"{len(paths)} scan(s), each moved {shifts} times per scale by up to {reach:g} voxels of that scale along "
         "every axis (the whole chain: of the coarsest scale), as a band-limited scene on a lattice that stays. "
         "Deviation: distance between where the answer went and where the scene went. See "
-        "[equivariance.py](../../Testing/benchmarks/equivariance.py)."
+        "[equivariance.py](../../benchmarks/equivariance.py)."
     )
     print(write_table(output, "equivariance", "Shift equivariance", text, rows).read_text())
 

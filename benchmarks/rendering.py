@@ -1,6 +1,6 @@
 """What a digital neck costs: seconds of one core for a training sample, seconds of all cores for a whole scan.
 
-    python Testing/benchmarks/rendering.py --background SOME-UNENHANCED-CT
+    python benchmarks/rendering.py --background SOME-UNENHANCED-CT
 
 A sample is rendered for one look of the chain (the scan at 4 mm, and its patches at 2, 1 and 0.5 mm, off the
 landmark by chance), or as training keeps it: with boxes large enough for the chain to go astray in, and for many steps

@@ -19,7 +19,7 @@ LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
 @pytest.fixture(scope="module")
 def curve():
     """The script as a module."""
-    file = Path(__file__).parents[1] / "benchmarks" / "correction_curve.py"
+    file = Path(__file__).parents[2] / "benchmarks" / "correction_curve.py"
     specification = importlib.util.spec_from_file_location("correction_curve", file)
     module = importlib.util.module_from_spec(specification)
     sys.modules["correction_curve"] = module

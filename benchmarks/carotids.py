@@ -1,6 +1,6 @@
 """Drawn carotids beside measured ones: diameters, the fork's angle, the sides against each other, levels, HU.
 
-    python Testing/benchmarks/carotids.py --background SOME-UNENHANCED-CT
+    python benchmarks/carotids.py --background SOME-UNENHANCED-CT
 
 Geometry and contrast of patient-like necks as they are drawn; nothing is rendered. Measured carotids: 32 of 138 from a
 public database (Eulzer et al., doi 10.5281/zenodo.10695923), the ground-truth table of Ma et al. (52 scans), levels

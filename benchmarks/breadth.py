@@ -1,7 +1,7 @@
 """What the styles of necks teach about necks that training never saw: every style left out, and fewer of them; and what
 the real tissue of many patients teaches that one patient's does not.
 
-    python Testing/benchmarks/breadth.py Training/configs/small.yaml --background UNENHANCED-CTS \
+    python benchmarks/breadth.py Training/configs/small.yaml --background UNENHANCED-CTS \
         --unseen-patients OPEN-KBP
 
 Short trainings from nothing, alike but for their styles and patients. Each is measured as the program detects (whole

@@ -1,7 +1,7 @@
 """Peak memory of a training step on a scan of the paper's size, and of detection on a large scan.
 
-    python Testing/benchmarks/memory.py train --config Training/configs/paper.yaml
-    python Testing/benchmarks/memory.py detect --model BUNDLE
+    python benchmarks/memory.py train --config Training/configs/paper.yaml
+    python benchmarks/memory.py detect --model BUNDLE
 
 Each measurement is a fresh process: its largest resident set (VmHWM: Linux only), and how much of that came after the
 libraries were loaded; on a GPU also the largest memory that torch had allocated there.

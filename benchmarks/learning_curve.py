@@ -1,6 +1,6 @@
 """A learning curve over several runs, each checkpoint measured as the program detects: whole scans, search, noise.
 
-    python Testing/benchmarks/learning_curve.py DATASET 0.9=runs/coarse 1.35=runs/whole 1.85=CHECKPOINT 2.4=runs/longer
+    python benchmarks/learning_curve.py DATASET 0.15=runs/shipped-1 8.5=CHECKPOINT 20.15=runs/shipped-2
 
 `carotid-train curve` shows what one run measured of itself, one pass on a few necks. Here the checkpoints of runs that
 begin where others ended are measured alike, on the validation cases of a dataset. Detections are kept in --runs:

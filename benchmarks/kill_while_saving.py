@@ -1,6 +1,6 @@
 """Kill a program that saves into a dataset at random moments, and see whether anything but the save under way is lost.
 
-    python Testing/benchmarks/kill_while_saving.py --kills 200 --seed 0
+    python benchmarks/kill_while_saving.py --kills 200 --seed 0
 
 After each ``kill -9`` the dataset must open, `check` must name nothing but temporary files, every acknowledged save
 must be there, and `repair` must remove what the killed save left behind once it is stale. Prints one JSON line; exit
