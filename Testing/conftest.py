@@ -53,9 +53,18 @@ def write_dicom() -> Callable[..., Path]:
     """A function that writes a volume as a CT series (one file per slice), with any tags changed by keyword."""
 
     def write(
-        volume: Volume, folder: Path, *, skip: tuple[int, ...] = (), shift_mm: float = 0.0, **tags: object
+        volume: Volume,
+        folder: Path,
+        *,
+        skip: tuple[int, ...] = (),
+        shift_mm: float = 0.0,
+        edit: Callable[[Dataset, int], None] | None = None,
+        **tags: object,
     ) -> Path:
-        """``skip``: slices left out. ``shift_mm``: every slice is moved by this along j, as a tilted gantry does."""
+        """``skip``: slices left out. ``shift_mm``: every slice is moved by this along j, as a tilted gantry does.
+
+        ``edit`` changes the data set of slice k.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         series = str(tags.pop("SeriesInstanceUID", generate_uid()))
         j_axis = volume.affine_lps[:3, 1] / volume.spacing_mm[1]
@@ -71,6 +80,8 @@ def write_dicom() -> Callable[..., Path]:
             dataset.PixelData = (pixels.astype(np.int32) + 1024).astype("<u2").tobytes()
             for tag, value in tags.items():
                 setattr(dataset, tag, value)
+            if edit is not None:
+                edit(dataset, k)
             # file names in no order: only positions count
             number = len(list(folder.iterdir()))
             dataset.save_as(folder / f"{(number * 7) % 1009:04d}.dcm", enforce_file_format=True)
@@ -80,11 +91,13 @@ def write_dicom() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def write_enhanced_dicom() -> Callable[[Volume, Path], Path]:
+def write_enhanced_dicom() -> Callable[..., Path]:
     """A function that writes a volume as one enhanced multi-frame CT file."""
 
-    def write(volume: Volume, path: Path) -> Path:
-        dataset = _image(EnhancedCTImageStorage, generate_uid(), volume)
+    def write(
+        volume: Volume, path: Path, series: str | None = None, edit: Callable[[Dataset], None] | None = None
+    ) -> Path:
+        dataset = _image(EnhancedCTImageStorage, series or generate_uid(), volume)
         dataset.NumberOfFrames = len(volume.array)
         orientation, measures, transformation = Dataset(), Dataset(), Dataset()
         orientation.ImageOrientationPatient = _orientation(volume)
@@ -104,6 +117,8 @@ def write_enhanced_dicom() -> Callable[[Volume, Path], Path]:
             frames.append(frame)
         dataset.PerFrameFunctionalGroupsSequence = frames
         dataset.PixelData = (volume.array.astype(np.int32) + 1024).astype("<u2").tobytes()
+        if edit is not None:
+            edit(dataset)
         dataset.save_as(path, enforce_file_format=True)
         return path
 

@@ -28,7 +28,7 @@ ARROWS = {
     "geometry": {"landmarks"},
     "detection": {"errors", "documents", "landmarks"},
     "markups": {"errors", "files", "documents", "landmarks"},
-    "bundle": {"errors", "files", "documents", "landmarks"},
+    "bundle": {"errors", "files", "documents", "landmarks", "uncertainty"},
     "uncertainty": {"errors", "detection"},
     "quality": {"detection", "landmarks", "uncertainty"},
     "volume": {"errors", "files", "geometry", "detection"},
@@ -45,7 +45,6 @@ ARROWS = {
         "scene", "uncertainty", "volume",
     },
 }  # fmt: skip
-SAME_ROOM = {"atomic": "volume", "dicom_series": "volume"}  # goes when volume is a folder
 
 BEFORE_TORCH_AND_SLICER = (
     "errors", "files", "documents", "landmarks", "geometry", "bundle", "detection", "markups", "uncertainty", "quality",
@@ -55,7 +54,7 @@ NOT_THERE = ("torch", "safetensors", "lightning", "slicer", "vtk", "qt", "Simple
 
 # Packages that one can do without: looked for where they are needed.
 OPTIONAL = ("PyTorchUtils", "SimpleITK", "safetensors")
-LATE_IMPORTS = {"volume.py: .dicom_series", "panel/dataset.py: .logic", *(
+LATE_IMPORTS = {"panel/dataset.py: .logic", *(
     f"job/worker.py: ..{name}" for name in ("bundle", "detection", "detector", "memory", "volume")
 )}  # fmt: skip
 PAST_THE_DOOR = {
@@ -118,7 +117,7 @@ def imports(path: Path) -> Iterator[Import]:
 
 def room(module: str) -> str:
     first = module.split(".")[0]
-    return module if module in ARROWS else SAME_ROOM.get(first, first)
+    return module if module in ARROWS else first
 
 
 def all_imports() -> list[Import]:
@@ -201,7 +200,6 @@ def test_a_room_holds_twelve_modules_at_most():
     held = {
         folder.name: len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) for folder in folders
     }
-    held[LIB.name] -= len(SAME_ROOM) + 1  # and volume.py
     assert {name: count for name, count in held.items() if count > LARGEST_ROOM} == {}
 
 

@@ -57,10 +57,9 @@ def test_the_wheel_holds_the_library_the_template_the_models_and_the_sample(whee
     assert {path.as_posix() for path in wanted} <= shipped
     training = ROOT / "Training" / "carotid_training"
     assert {path.relative_to(ROOT / "Training").as_posix() for path in training.rglob("*.py")} <= shipped
-    assert {
-        f"carotid_training/{path.relative_to(ROOT / 'Training').as_posix()}"
-        for path in (ROOT / "Training").rglob("*.yaml")
-    } <= shipped
+    training = ROOT / "Training"
+    configs = {path.relative_to(training).as_posix() for path in (training / "configs").rglob("*.yaml")}
+    assert {f"carotid_training/{path}" for path in configs} <= shipped
     assert any(name.endswith("licenses/LICENSE.txt") for name in shipped)
 
 

@@ -17,6 +17,7 @@ from .documents import DocumentError, build, parse, write
 from .errors import UserError
 from .files import staged_folder, user_directory
 from .landmarks import LandmarkSpec
+from .uncertainty import Judgement
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,8 @@ class BundleMetadata:
     ``scales_mm`` runs from coarse to fine; ``widths`` has one list of channel counts per scale, ``patch_sizes`` the
     voxels along an axis of every scale's patches but the coarsest's, which sees the whole scan; ``architecture`` is
     what the network's constructor needs; ``calibration`` maps a level ("0.9") to a factor per landmark with the number
-    of scans behind it. ``weights_sha256``, ``format_version`` are filled in by `Bundle.save`.
+    of scans behind it; ``judgement`` tells right answers from wrong ones (None: the presence heads alone do).
+    ``weights_sha256``, ``format_version`` are filled in by `Bundle.save`.
     """
 
     name: str
@@ -59,6 +61,7 @@ class BundleMetadata:
     intended_use: str
     licence: str
     weights_sha256: str = ""
+    judgement: Judgement | None = None
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -200,13 +203,13 @@ def available_bundles(folders: Iterable[str | os.PathLike[str]] = ()) -> list[Bu
 
     One that can not be used is left out, and the log says why.
     """
-    found = []
+    bundles = []
     for path in dict.fromkeys(path for root in (*_model_folders(), *folders) for path in _bundle_paths(root)):
         try:
-            found.append(Bundle.load(path))
+            bundles.append(Bundle.load(path))
         except BundleError as error:
             logging.getLogger(__name__).warning("%s", error)
-    return found
+    return bundles
 
 
 def default_bundle() -> Bundle:

@@ -100,7 +100,10 @@ class ConfidenceRegion:
 
 @dataclass(frozen=True)
 class LandmarkResult:
-    """One landmark. A missing one has a presence probability and nothing else. ``label`` is what is shown for it."""
+    """One landmark. A missing one has a presence probability and nothing else. ``label`` is what is shown for it.
+
+    ``reliability``: the probability that it is in the scan and the point within 5 mm of it; None where no model says.
+    """
 
     name: str
     status: Status
@@ -110,6 +113,7 @@ class LandmarkResult:
     covariance_mm2: Matrix | None = None
     confidence: ConfidenceRegion | None = None
     label: str = ""
+    reliability: float | None = None
 
     def __post_init__(self) -> None:
         """A label from the name where none is given. Raises ValueError on values that contradict each other."""
@@ -119,6 +123,8 @@ class LandmarkResult:
             raise ValueError("name is empty")
         if not 0 <= self.presence <= 1:
             raise ValueError("presence is not a probability")
+        if self.reliability is not None and not 0 <= self.reliability <= 1:
+            raise ValueError("reliability is not a probability")
         if (self.position_lps_mm is None) != (self.status == "missing"):
             raise ValueError("position_lps_mm does not fit the status")
         if self.position_lps_mm is None and self.confidence is not None:
@@ -193,8 +199,8 @@ class Detection:
 
     def __post_init__(self) -> None:
         """Raises ValueError where a landmark is there twice."""
-        found = [landmark.name for landmark in self.landmarks]
-        if len(set(found)) != len(found):
+        listed = [landmark.name for landmark in self.landmarks]
+        if len(set(listed)) != len(listed):
             raise ValueError("landmarks has one twice")
 
     def __getitem__(self, name: str) -> LandmarkResult:
@@ -250,9 +256,3 @@ class Detection:
             return build(cls, {"schema_version": None, **document})
         except DocumentError as error:
             raise DocumentError(f"This is not a detection.json: {error}.") from error
-
-
-def notes_of(volume: Any) -> tuple[str, ...]:
-    """What reading a scan decided, in sentences: `Volume.notes`; a Volume of one ``note`` until it has several."""
-    note = getattr(volume, "note", "")
-    return tuple(getattr(volume, "notes", ())) or ((note,) if note else ())

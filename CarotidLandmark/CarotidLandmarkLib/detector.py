@@ -12,9 +12,9 @@ from torch import Tensor
 
 from . import uncertainty
 from .bundle import Bundle
-from .detection import Detection, DetectionSettings, LandmarkResult, ModelInfo, notes_of
+from .detection import Detection, DetectionSettings, LandmarkResult, ModelInfo
 from .errors import UserError
-from .nets import MultiScaleLocNet, Pyramid, ScaleOutput, Sought, seek
+from .nets import MultiScaleLocNet, Pyramid, ScaleOutput, Sought, evidence_of, seek
 from .quality import Signals, judge, share_elsewhere
 from .volume import Volume, check_volume
 
@@ -39,15 +39,17 @@ class DeviceError(UserError):
 class _Chain:
     """What the chain says of one scan, in patient millimetres.
 
-    positions_lps [L, P, 3] and covariance_mm2 [L, P, 3, 3] of the last scale's P passes; presence: [L]; places_lps
-    [L, looks, 3] and peaks [L, looks] of the search before it.
+    positions_lps [L, P, 3] and covariance_mm2 [L, P, 3, 3] of the last scale's P passes; presence and reliability: [L];
+    places_lps [L, looks, 3] and peaks [L, looks] of the search before it; elsewhere: `quality.share_elsewhere` of each.
     """
 
     positions_lps: Tensor
     covariance_mm2: Tensor
-    presence: Tensor
+    presence: np.ndarray
+    reliability: np.ndarray | None
     places_lps: Tensor
     peaks: Tensor
+    elsewhere: list[float]
     pyramid: Pyramid
     timing_s: dict[str, float]
 
@@ -118,7 +120,7 @@ class Detector:
             timing_s={name: round(seconds, 3) for name, seconds in timing.items()},
             landmarks=landmarks,
             quality=judge(self.architecture.landmarks, landmarks, signals, constant),
-            notes=(*notes_of(volume), *self.notes[told:]),
+            notes=(*volume.notes, *self.notes[told:]),
         )
 
     @torch.inference_mode()
@@ -132,14 +134,25 @@ class Detector:
             sought = seek(self.net, pyramid, lambda words, share: step(words, 0.2 + 0.2 * share))
             clock.append(time.perf_counter())
             last = self._noise_passes(sought, settings.passes, settings.seed, step)
-            presence = self.net.presence_logit([*sought.outputs, last]).float().sigmoid()
+            outputs = [*sought.outputs, last]
+            logit = self.net.presence_logit(outputs).float()
+        places, peaks = sought.in_patient(sought.looks.position_lps)[0], sought.looks.peak[0]
+        looks = zip(places.cpu().numpy(), peaks.cpu().numpy(), strict=True)
+        elsewhere = [share_elsewhere(*look) for look in looks]
+        judgement = self.bundle.metadata.judgement
+        if judgement is None:
+            presence, reliability = logit[0].sigmoid().cpu().numpy(), None
+        else:
+            presence, reliability = judgement.probabilities(evidence_of(outputs, logit, elsewhere))
         clock.append(time.perf_counter())
         return _Chain(
             positions_lps=sought.in_patient(last.position_lps)[0],
             covariance_mm2=sought.covariance_in_patient(last.covariance_mm2)[0],
-            presence=presence[0],
-            places_lps=sought.in_patient(sought.looks.position_lps)[0],
-            peaks=sought.looks.peak[0],
+            presence=presence,
+            reliability=reliability,
+            places_lps=places,
+            peaks=peaks,
+            elsewhere=elsewhere,
             pyramid=pyramid,
             timing_s=dict(zip(("pyramid", "coarse", "passes"), np.diff(clock).tolist(), strict=True)),
         )
@@ -179,11 +192,14 @@ class Detector:
             covariance = uncertainty.total_covariance(samples[n], within[n], places[n], peaks[n])
             std = samples[n].std(axis=0, ddof=1)
             presence = float(chain.presence[n])
+            reliability = None if chain.reliability is None else float(chain.reliability[n])
             inside = volume.contains(mean)
             nearby = chain.pyramid.statistics(chain.positions_lps[n].mean(dim=0), CONTRAST_RADIUS_MM)
-            signals.append(Signals(share_elsewhere(places[n], peaks[n]), float(nearby.quantile(0.9)), inside))
+            signals.append(Signals(chain.elsewhere[n], float(nearby.quantile(0.9)), inside))
             if presence < PRESENCE_THRESHOLD or not inside:
-                results.append(LandmarkResult(landmark.name, "missing", presence, label=landmark.label))
+                results.append(
+                    LandmarkResult(landmark.name, "missing", presence, label=landmark.label, reliability=reliability)
+                )
                 continue
             region = uncertainty.confidence_region(
                 covariance, std, landmark.name, level, self.bundle.metadata.calibration
@@ -198,6 +214,7 @@ class Detector:
                     covariance_mm2=tuple(tuple(row) for row in covariance.tolist()),  # type: ignore[arg-type]
                     confidence=region,
                     label=landmark.label,
+                    reliability=reliability,
                 )
             )
         return tuple(results), signals

@@ -95,15 +95,15 @@ def read_markups(path: str | os.PathLike[str], labels: Mapping[str, str] | None 
             )
         markup = build(_File, document).markups[0]
         signs = _signs_to_lps(markup, path.name)
-        said = [point for point in markup.controlPoints if point.positionStatus in ("defined", "missing")]
+        marks = [point for point in markup.controlPoints if point.positionStatus in ("defined", "missing")]
         positions = {
             point.label: None if point.positionStatus == "missing" else _position(point, signs, path.name)
-            for point in said
+            for point in marks
         }
     except (DocumentError, UnicodeDecodeError) as error:
         reason = error if isinstance(error, DocumentError) else "it is not text"
         raise MarkupsError(f"{path.name} is no Slicer markups file (.mrk.json), or it is damaged: {reason}.") from error
-    _refuse_duplicates([point.label for point in said], path.name)
+    _refuse_duplicates([point.label for point in marks], path.name)
     names = {label: name for name, label in (labels or {}).items()}
     return {names.get(label, label): position for label, position in positions.items()}
 

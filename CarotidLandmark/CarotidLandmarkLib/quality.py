@@ -13,6 +13,7 @@ from .landmarks import LandmarkSpec, mirror_pairs
 from .uncertainty import place_shares
 
 SURE_PRESENCE = 0.9
+SURE_RELIABILITY = 0.9
 WIDE_SEMI_AXIS_MM = 6.0
 # More than one chance in ten that the search should have taken another place, more than 5 mm away.
 ELSEWHERE_SHARE = 0.1
@@ -78,11 +79,15 @@ def _doubts(landmark: LandmarkResult, signal: Signals) -> Iterator[str]:
         yield "not found" if signal.inside else "not found: it seems to lie outside the scan"
         return
     assert landmark.confidence is not None
+    # A model that judges its answers has weighed the region's width and other places against everything else.
+    sure = landmark.reliability is not None and landmark.reliability >= SURE_RELIABILITY
     if landmark.presence < SURE_PRESENCE:
         yield "may not be in this scan, check the point"
-    if landmark.confidence.semi_axes_mm[0] > WIDE_SEMI_AXIS_MM:
+    elif landmark.reliability is not None and not sure:
+        yield f"within 5 mm with a probability of {landmark.reliability:.0%} only, check the point"
+    if landmark.confidence.semi_axes_mm[0] > WIDE_SEMI_AXIS_MM and not sure:
         yield "wide uncertainty, check the point"
-    if signal.elsewhere > ELSEWHERE_SHARE:
+    if signal.elsewhere > ELSEWHERE_SHARE and not sure:
         yield "a second place looks alike, check the point"
     if signal.brightest_hu < CONTRAST_HU:
         yield "no contrast agent seen at the point"

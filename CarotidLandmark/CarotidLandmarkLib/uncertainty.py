@@ -1,9 +1,10 @@
-"""From noise passes to a mean, a covariance and a calibrated confidence region."""
+"""From noise passes to a mean, a covariance and a calibrated confidence region; and how likely an answer is right."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ FLOOR_MM = 0.1
 # Of two places that the search looked at, the log-odds of the better one per unit of its peak's lead. Fitted on 288
 # pairs of a right and a wrong place on 42 unseen necks; in 2 % of them the wrong one's peak was higher.
 PEAK_ODDS = 2.0
+# An answer is right within so many millimetres of a landmark that is in the scan.
+RELIABLE_MM = 5.0
 
 
 class LevelError(UserError):
@@ -143,3 +146,35 @@ def confidence_region(
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise LevelError(f"A confidence level lies between 0 and 1, for example 0.9; not at {level:g}.")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Weights of the log-odds of presence and of a right answer: one for each number of the evidence, one for all.
+
+    A net's presence head is at home in the tissue that it was trained in; what `nets.evidence_of` collects means the
+    same in any tissue. Two logistic models of it are fitted on right and wrong answers (``carotid-train export
+    --judge``).
+    """
+
+    presence: tuple[float, ...]
+    reliability: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the two do not weigh the same evidence."""
+        if len(self.presence) != len(self.reliability) or len(self.presence) < 2:
+            raise ValueError("presence and reliability do not weigh the same evidence")
+
+    def probabilities(self, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of presence and of a right answer, [L] each, from evidence [L, F]. Raises ValueError on another F.
+
+        A point can only be right where there is a landmark: presence is never the less likely of the two.
+        """
+        rows = np.column_stack([evidence, np.ones(len(evidence))])
+        presence, reliability = (expit(rows @ np.array(weights)) for weights in (self.presence, self.reliability))
+        return np.maximum(presence, reliability), reliability
+
+
+def expit(log_odds: np.ndarray) -> np.ndarray:
+    """The probability of log-odds, without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * log_odds))

@@ -107,7 +107,7 @@ def test_a_landmark_that_is_more_likely_there_than_not_is_detected(tmp_path, pre
 
 
 def test_a_note_of_reading_and_labels_of_the_bundle_travel_with_the_detection(detector):
-    noted = replace(scan(), note="The axes were taken as left, posterior, superior.")
+    noted = replace(scan(), notes=("The axes were taken as left, posterior, superior.",))
     detection = detector.detect(noted, DetectionSettings(passes=2))
     assert detection.notes == ("The axes were taken as left, posterior, superior.",)
     assert detection.labels == {LEFT: "L bifurcation", RIGHT: "R bifurcation"}

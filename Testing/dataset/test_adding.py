@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, case_of, patient_group
-from CarotidLandmarkLib.dicom_series import patient_id
+from CarotidLandmarkLib.volume import patient_id
 
 
 @pytest.fixture(autouse=True)

@@ -90,7 +90,7 @@ def test_a_spread_is_told_in_millimetres_of_the_patient(monkeypatch, pyramid):
 
 @pytest.mark.parametrize(
     "options",
-    [{"mode_window_mm": None}, {"scales_mm": (4.0, 2.0), "widths": ((4, 8, 8),) * 2}],
+    [{"mode_window_mm": None}, {"scales_mm": (4.0, 2.0), "widths": ((4, 8, 8),) * 2, "patch_sizes": (24,)}],
     ids=["paper", "two scales"],
 )
 def test_a_net_that_does_not_search_sees_the_scan_as_it_is(monkeypatch, volume, options):

@@ -85,10 +85,7 @@ def answers_for_its_errors(name: str, command: Callable[..., None]) -> Callable[
         except KeyboardInterrupt:
             _say(f"{PROGRAM} {name}: stopped; the same command goes on from here.")
             raise typer.Exit(STOPPED) from None
-        except Exception as error:
-            # VolumeError is a plain ValueError until `volume` has `errors`
-            if not isinstance(error, (UserError, OSError)) and type(error).__name__ != "VolumeError":
-                raise
+        except (UserError, OSError) as error:
             _say(f"{PROGRAM} {name}: {error}")
             raise typer.Exit(BAD_INPUT) from None
 

@@ -1,5 +1,3 @@
 """The command ``carotid-landmark``."""
 
 from .app import app, main
-
-__all__ = ["app", "main"]

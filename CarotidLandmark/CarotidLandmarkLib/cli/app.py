@@ -5,6 +5,7 @@ Nothing heavy is imported before the arguments are parsed, so that ``--help`` an
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated, NoReturn
 
@@ -28,6 +29,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     keep_freed_memory()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         code = app(arguments or ["--help"], prog_name="carotid-landmark", standalone_mode=False)
     except Exception as error:  # typer's own errors say what is wrong with the arguments; the commands catch the rest
@@ -58,6 +61,7 @@ for command in (
     detect.demo,
     detect.info,
     detect.report,
+    detect.series,
     datasets.add,
     datasets.check,
     datasets.locate,

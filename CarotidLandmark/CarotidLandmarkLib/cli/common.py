@@ -43,7 +43,7 @@ def answers_for_its_errors(command: Callable[..., None]) -> Callable[..., None]:
         except typer.Exit:
             raise
         except Exception as error:
-            if isinstance(error, UserError) or type(error).__name__ == "VolumeError":  # until `volume` has `errors`
+            if isinstance(error, UserError):
                 say(str(error))
             elif isinstance(error, OSError) and error.strerror and error.filename:
                 say(f"{error.filename} can not be used ({error.strerror}); check the path, permissions and disk.")
@@ -64,7 +64,10 @@ Passes = Annotated[int, typer.Option(min=2, max=10_000, help="Noise passes; more
 Level = Annotated[float, typer.Option(help="Confidence level of the regions, between 0 and 1.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed gives the same result.")]
-Series = Annotated[str | None, typer.Option(metavar="UID|NUMBER", help="Which series of a DICOM folder.")]
+Series = Annotated[
+    str | None,
+    typer.Option(metavar="UID|NUMBER", help="Which series of a DICOM folder, as the command series lists them."),
+]
 
 
 @contextmanager

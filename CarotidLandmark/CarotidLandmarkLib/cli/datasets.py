@@ -68,20 +68,17 @@ def add(
 def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, reference: bool) -> str:
     """Add one scan, unless it is there; what to say of it."""
     from ..dataset import case_of, case_of_file, patient_group
-    from ..detection import notes_of
-    from ..volume import is_dicom, read_volume
+    from ..volume import is_dicom, patient_id, read_volume
 
     if scan.is_file() and (known := case_of_file(dataset, scan)) is not None:
         return f"{known}: {scan.name} was there already"
     volume = read_volume(scan, series)
-    for note in notes_of(volume):
+    for note in volume.notes:
         say(f"Note: {note}")
     known = case_of(dataset, volume)
     if known is not None:
         return f"{known}: {scan.name} was there already"
     if patient is None and is_dicom(scan):
-        from ..dicom_series import patient_id
-
         patient = patient_id(scan, series)
     group = patient_group(patient or "")
     case_id = dataset.add_case(scan if reference else volume, copy=not reference, group=group)
@@ -157,11 +154,10 @@ def cohort(
     predicted = sum(case.readable_prediction() is not None for case in cases)
     reviewed = sum(bool(case.annotators()) for case in cases)
     print(f"{len(cases)} cases, {predicted} predicted, {reviewed} reviewed")
-    if failed:
-        raise InputError(f"{failed} cases could not be predicted; the lines above say why.")
-    problems = opened.problems()
+    problems = [f"{failed} cases could not be predicted; the lines above say why."] if failed else []
+    problems += [f"Left out: {problem}" for problem in opened.problems()]
     if problems:
-        raise InputError(f"Left out: {' '.join(problems)}")
+        raise InputError(" ".join(problems))
 
 
 def locate(
@@ -169,19 +165,14 @@ def locate(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look, with all folders below it.")],
 ) -> None:
     """Find again the scans that a dataset refers to, by their content, after they were moved or on another machine."""
-    from ..dataset import Dataset, DatasetError
+    from ..dataset import Dataset
 
     opened = Dataset.open(dataset)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the one that holds the scans.")
     for case_id in opened.locate_images(folder):
         print(f"{case_id}: {opened.case(case_id).image_path}")
-    lost = []
-    for case in opened.cases():
-        try:
-            _ = case.image_path
-        except DatasetError:
-            lost.append(case.id)
+    lost = [case.id for case in opened.cases() if not case.copied and not case.has_image]
     if lost:
         raise InputError(f"The images of {', '.join(lost)} are not in {folder}; look elsewhere, or restore them.")
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from ..landmarks import Point
     from ..volume import Volume
 
-Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A NRRD, NIfTI or MetaImage file, or a DICOM folder.")]
+Input = Annotated[
+    Path, typer.Argument(metavar="INPUT", help="A NRRD, NIfTI or MetaImage file, a DICOM folder or zip file.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print detection.json to stdout, and nothing else there.")]
 
 
@@ -130,6 +132,21 @@ def report(
         reason = "it is not text." if isinstance(error, UnicodeDecodeError) else error
         raise InputError(f"{detection.name} can not be used: {reason}") from error
     print(write_report(output, read_volume(scan, series), result))
+
+
+def series(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A DICOM folder, zip file or multi-frame file.")],
+) -> None:
+    """List the series of a DICOM folder: the number that --series takes, what each is, which one is read and why."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..volume import list_series
+
+    table = Table("number", "description", "type", "slices", "spacing (mm)", "part", "why", show_edge=False)
+    for row in list_series(folder):
+        table.add_row(*map(Text, row.cells), style="bold" if row.chosen else None)
+    stdout_console().print(table)
 
 
 def _detect(

@@ -20,34 +20,3 @@ from .patients import freeze_splits
 from .predict import cases_to_predict, predict_cases, write_table
 from .queue import Order, order_cases
 from .repair import STALE_AFTER_S, repair_dataset
-
-__all__ = [
-    "SPLITS",
-    "STALE_AFTER_S",
-    "STATUSES",
-    "Annotation",
-    "AnnotationStatus",
-    "Case",
-    "Dataset",
-    "DatasetError",
-    "Draft",
-    "Finding",
-    "Order",
-    "Point",
-    "Reviewed",
-    "case_of",
-    "case_of_file",
-    "cases_to_predict",
-    "check_annotator",
-    "check_dataset",
-    "freeze_splits",
-    "order_cases",
-    "patient_group",
-    "predict_cases",
-    "read_draft",
-    "remove_draft",
-    "repair_dataset",
-    "verify_image",
-    "write_draft",
-    "write_table",
-]

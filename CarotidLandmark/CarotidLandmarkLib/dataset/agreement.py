@@ -34,7 +34,7 @@ class Reading:
 
     case_id: str
     centre_lps: Point
-    said: Mapping[str, Points]  # annotator -> landmark -> point
+    points: Mapping[str, Points]  # annotator -> landmark -> point
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,13 @@ class Agreement:
     discuss: tuple[Discussion, ...]
 
 
-def consensus(said: Sequence[Points], landmarks: Sequence[str]) -> dict[str, Point | None]:
+def consensus(readings: Sequence[Points], landmarks: Sequence[str]) -> dict[str, Point | None]:
     """The mean of the annotators' points per landmark (LPS mm); None unless more than half have placed one."""
     agreed: dict[str, Point | None] = {}
     for name in landmarks:
-        seen = [point for points in said if (point := points.get(name)) is not None]
-        x, y, z = np.mean(seen, axis=0).tolist() if seen else (math.nan,) * 3
-        agreed[name] = (x, y, z) if len(seen) * 2 > len(said) else None
+        placed = [point for points in readings if (point := points.get(name)) is not None]
+        x, y, z = np.mean(placed, axis=0).tolist() if placed else (math.nan,) * 3
+        agreed[name] = (x, y, z) if len(placed) * 2 > len(readings) else None
     return agreed
 
 
@@ -132,14 +132,14 @@ def agreement(
     ``limit_mm``: discuss what two annotators put farther apart; None: mean + 1.96 sd of all distances between two
     annotators, over all pairs and landmarks. Raises AgreementError.
     """
-    everybody = sorted({who for reading in readings for who in reading.said})
+    everybody = sorted({who for reading in readings for who in reading.points})
     chosen = tuple(dict.fromkeys(everybody if annotators is None else annotators))
     _check(chosen, everybody, limit_mm)
     mine = [
-        Reading(r.case_id, r.centre_lps, {who: r.said[who] for who in chosen if who in r.said})
+        Reading(r.case_id, r.centre_lps, {who: r.points[who] for who in chosen if who in r.points})
         for r in sorted(readings, key=lambda r: r.case_id)
     ]
-    several = [reading for reading in mine if len(reading.said) > 1]
+    several = [reading for reading in mine if len(reading.points) > 1]
     if not several:
         raise AgreementError(
             f"No case is annotated by two of {', '.join(chosen)}; let a second annotator read some of the same cases."
@@ -148,7 +148,7 @@ def agreement(
         pair_agreement(several, first, second, name)
         for first, second in combinations(chosen, 2)
         for name in landmarks
-        if any(first in reading.said and second in reading.said for reading in several)
+        if any(first in reading.points and second in reading.points for reading in several)
     )
     cases = tuple(case_agreement(reading, name) for reading in several for name in landmarks)
     limit = usual_limit(several, landmarks) if limit_mm is None else limit_mm
@@ -156,7 +156,7 @@ def agreement(
         annotators=chosen,
         landmarks=tuple(landmarks),
         compared=len(several),
-        single=sum(len(reading.said) == 1 for reading in mine),
+        single=sum(len(reading.points) == 1 for reading in mine),
         limit_mm=limit,
         limit_given=limit_mm is not None,
         pairs=pairs,
@@ -167,17 +167,17 @@ def agreement(
 
 def pair_agreement(readings: Sequence[Reading], first: str, second: str, landmark: str) -> PairAgreement:
     """Two annotators on one landmark, over the cases that both have annotated (one at least)."""
-    both = [reading.said for reading in readings if first in reading.said and second in reading.said]
-    said = [(points[first].get(landmark), points[second].get(landmark)) for points in both]
-    offsets = differences([(a, b) for a, b in said if a is not None and b is not None])
+    both = [reading.points for reading in readings if first in reading.points and second in reading.points]
+    pairs = [(points[first].get(landmark), points[second].get(landmark)) for points in both]
+    offsets = differences([(a, b) for a, b in pairs if a is not None and b is not None])
     distances = np.linalg.norm(offsets, axis=1)
     n = len(distances)
-    present = np.array([[a is not None, b is not None] for a, b in said])
+    present = np.array([[a is not None, b is not None] for a, b in pairs])
     return PairAgreement(
         first=first,
         second=second,
         landmark=landmark,
-        cases=len(said),
+        cases=len(pairs),
         both_present=n,
         mean_mm=float(distances.mean()) if n else None,
         sd_mm=float(distances.std(ddof=1)) if n > 1 else None,
@@ -220,15 +220,15 @@ def cohens_kappa(first: np.ndarray, second: np.ndarray) -> float | None:
 
 def case_agreement(reading: Reading, landmark: str) -> CaseAgreement:
     """One landmark of one case; distances in mm, None where there is no consensus point or no second point."""
-    placed = {who: point for who, points in reading.said.items() if (point := points.get(landmark)) is not None}
-    agreed = consensus(list(reading.said.values()), [landmark])[landmark]
+    placed = {who: point for who, points in reading.points.items() if (point := points.get(landmark)) is not None}
+    agreed = consensus(list(reading.points.values()), [landmark])[landmark]
     away = {} if agreed is None else {who: math.dist(point, agreed) for who, point in placed.items()}
     farthest = max(away, key=away.__getitem__, default=None)
     return CaseAgreement(
         case_id=reading.case_id,
         landmark=landmark,
         present=tuple(placed),
-        missing=tuple(who for who in reading.said if who not in placed),
+        missing=tuple(who for who in reading.points if who not in placed),
         consensus_lps=agreed,
         farthest=farthest,
         farthest_mm=None if farthest is None else away[farthest],
@@ -242,7 +242,7 @@ def usual_limit(readings: Sequence[Reading], landmarks: Sequence[str]) -> float 
         math.dist(a, b)
         for reading in readings
         for name in landmarks
-        for a, b in combinations([points.get(name) for points in reading.said.values()], 2)
+        for a, b in combinations([points.get(name) for points in reading.points.values()], 2)
         if a is not None and b is not None
     ]
     if len(distances) < FEWEST_FOR_A_LIMIT:

@@ -104,6 +104,14 @@ class Case:
             raise DatasetError(f"The image of case {self.id} is not here; {remedy}.")
         return path
 
+    @property
+    def has_image(self) -> bool:
+        """Whether the image file is on this machine."""
+        try:
+            return self.image_path.is_file()
+        except DatasetError:
+            return False
+
     def read_volume(self) -> Volume:
         """The scan, named by the case. Raises DatasetError, VolumeError."""
         return replace(read_volume(self.image_path), name=self.id)

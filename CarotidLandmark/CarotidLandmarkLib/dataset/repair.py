@@ -6,15 +6,18 @@ annotation beside them.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from pathlib import Path
 
+from ..documents import parse
 from ..files import TEMPORARY_PREFIX, write_text
 from ..markups import MarkupsError, read_markups
 from .annotations import annotation_names, same_points
 from .cases import Case
 from .common import SCHEMA_VERSION, DatasetError
 from .dataset import Dataset
+from .references import file_sha256
 
 STALE_AFTER_S = 3600  # no save takes an hour: what has not been written to for longer was left by a killed program
 
@@ -67,14 +70,21 @@ def twin_problem(case: Case, path: Path) -> str | None:
         return f"{owner}.json beside it, which counts, can not be read."
     except (MarkupsError, OSError) as error:
         return f"It can not be read: {error}"
-    if not same_points(shown, points):
+    if not same_points(shown, points) and not _was_to_be_replaced(case, path):
         return f"Its points are not those of {owner}.json, which count; save the annotation again."
     return None
 
 
+def _was_to_be_replaced(case: Case, path: Path) -> bool:
+    """Whether version 1 was killed between the two files of an annotation: this one is of the save before."""
+    annotation = case.folder / "annotations" / f"{twin_owner(path)}.json"
+    replaces = parse(annotation.read_text(encoding="utf-8")).get("replaces_markups_sha256")
+    return replaces == file_sha256(path)
+
+
 def _file_system_time(dataset: Dataset) -> float:
     """Now, by the clock that dates the dataset's files: a server's may be hours from ours."""
-    probe = dataset.path / f"{TEMPORARY_PREFIX}clock"
+    probe = dataset.path / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-clock"
     write_text(probe, "")
     try:
         return probe.stat().st_mtime

@@ -1,7 +1,6 @@
 """The networks: a Loc-Net for each scale, their chain, the multi-resolution view of a scan, and the search in it."""
 
 from .chain import Architecture, MultiScaleLocNet, ScaleOutput
+from .evidence import evidence_of
 from .pyramid import Pyramid
 from .search import Sought, seek
-
-__all__ = ["Architecture", "MultiScaleLocNet", "Pyramid", "ScaleOutput", "Sought", "seek"]

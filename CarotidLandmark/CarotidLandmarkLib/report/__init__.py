@@ -3,5 +3,3 @@
 from .agreement import write_agreement
 from .files import write_results
 from .page import ReportError, report_html, write_report
-
-__all__ = ["ReportError", "report_html", "write_agreement", "write_report", "write_results"]

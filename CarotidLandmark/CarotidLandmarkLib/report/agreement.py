@@ -50,12 +50,12 @@ def write_agreement(
 
 def readings_of(dataset: Dataset) -> list[Reading]:
     """Every annotated case with what each annotator says. Raises DatasetError."""
-    found = []
+    readings = []
     for case in map(dataset.case, dataset.case_ids()):
-        said = {who: annotation.points for who, annotation in dataset.annotations(case.id).items()}
-        if said:
-            found.append(Reading(case.id, tuple(case.geometry.centre_lps.tolist()), said))
-    return found
+        points = {who: annotation.points for who, annotation in dataset.annotations(case.id).items()}
+        if points:
+            readings.append(Reading(case.id, tuple(case.geometry.centre_lps.tolist()), points))
+    return readings
 
 
 def cases_csv(result: Agreement) -> str:
@@ -98,7 +98,7 @@ def bland_altman_svg(result: Agreement, readings: Sequence[Reading], first: str,
     for number, name in enumerate(result.landmarks):
         both, centres = [], []
         for reading in readings:
-            a, b = (reading.said.get(who, {}).get(name) for who in (first, second))
+            a, b = (reading.points.get(who, {}).get(name) for who in (first, second))
             if a is not None and b is not None:
                 both.append((a, b))
                 centres.append(reading.centre_lps)

@@ -58,8 +58,8 @@ def report_html(volume: Volume, detection: Detection, truth: Points | None = Non
     landmarks = [
         _landmark(volume, landmark, names.colour(number), truth) for number, landmark in enumerate(detection.landmarks)
     ]
-    found = {entry["title"]: (entry["lps"], entry["colour"]) for entry in landmarks if entry["lps"]}
-    overview = overview_png(volume, found)
+    shown = {entry["title"]: (entry["lps"], entry["colour"]) for entry in landmarks if entry["lps"]}
+    overview = overview_png(volume, shown)
     return render(
         "report.html.j2",
         detection=detection,

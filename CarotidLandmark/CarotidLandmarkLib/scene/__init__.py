@@ -24,28 +24,3 @@ from .nodes import (
     write_bundle,
 )
 from .offscreen import save_scene
-
-__all__ = [
-    "COLOURS",
-    "LABELS",
-    "TABLE_COLUMNS",
-    "DetectionNodes",
-    "SceneError",
-    "add_detection",
-    "add_volume",
-    "find_detection",
-    "find_detections",
-    "follow_volume",
-    "lps_from_world",
-    "place_predictions",
-    "position_lps",
-    "remove_detection",
-    "remove_volume",
-    "save_scene",
-    "set_position",
-    "show_detection",
-    "to_ras",
-    "volume_from_node",
-    "voxels_from_node",
-    "write_bundle",
-]

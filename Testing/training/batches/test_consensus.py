@@ -33,7 +33,7 @@ def dataset(tmp_path, case_volume, monkeypatch) -> Dataset:
 def test_training_evaluation_and_the_report_use_the_same_consensus(dataset, make_detection):
     expected = {LEFT: (31.5, 3.0, 0.0), RIGHT: None}
     (reading,) = readings_of(dataset)
-    assert consensus(list(reading.said.values()), NAMES) == expected
+    assert consensus(list(reading.points.values()), NAMES) == expected
     outcomes = outcomes_of(dataset, dataset.case("c1"), make_detection())
     assert {outcome.landmark: outcome.truth_lps for outcome in outcomes} == expected
     scan = UnseenCases(CaseBatches(dataset, "train", 1, NAMES, {}))[0]

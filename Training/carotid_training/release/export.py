@@ -16,8 +16,8 @@ import typer
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
-from CarotidLandmarkLib.nets.chain import Architecture
-from CarotidLandmarkLib.uncertainty import calibrate
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.uncertainty import Judgement, calibrate
 from rich.console import Console
 from rich.progress import Progress as Bar
 
@@ -25,8 +25,8 @@ from ..evaluation.outcomes import Outcome, annotated, run_cases
 from ..necks.styles import Styles
 from ..training.checkpoint import read_run
 from .card import model_card
+from .judging import JudgementNecks, judged
 from .presence import log_odds_of, platt, with_presence
-from .presence_heads import HeadNecks, refitted
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 INTENDED_USE = (
@@ -47,8 +47,8 @@ def main(
     name: Annotated[str, typer.Option(help="Name of the model.")] = "carotid",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1.0.0",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
-    presence_necks: Annotated[
-        int, typer.Option(min=0, help="Fit the presence heads anew on so many digital necks, half without a landmark.")
+    judge: Annotated[
+        int, typer.Option(min=0, help="Fit the judgement of answers on so many digital necks, half without a landmark.")
     ] = 0,
     background: Annotated[
         list[Path] | None, typer.Option(help="Unenhanced CT for necks of real tissue; may be repeated.")
@@ -58,8 +58,8 @@ def main(
     """Write a model bundle: the run's averaged weights, calibrated and measured on cases it was not trained on."""
     console = Console(stderr=True)
     try:
-        heads_on = HeadNecks(presence_necks, Styles(background or ()), processes) if presence_necks else None
-        bundle = export(run, calibrate_on, output, name, version, device, heads_on, measure_on)
+        necks = JudgementNecks(judge, Styles(background or ()), processes) if judge else None
+        bundle = export(run, calibrate_on, output, name, version, device, necks, measure_on)
     except (ValueError, OSError) as error:
         console.print(f"carotid-train export: {error}", highlight=False, markup=False)
         raise typer.Exit(2) from None
@@ -73,10 +73,11 @@ def export(
     name: str,
     version: str,
     device: str = "auto",
-    heads_on: HeadNecks | None = None,
+    judge: JudgementNecks | Judgement | None = None,
     measure_on: Path | None = None,
 ) -> Bundle:
-    """`main` for Python callers; ``heads_on``: necks on which the presence heads are fitted anew (None: as trained).
+    """`main` for Python callers; ``judge``: necks that the judgement is fitted on, or that of the model that the run
+    began with; without it presence is what the heads say, calibrated on the validation cases.
 
     Raises ValueError with a sentence where the run, the dataset or a background can not be used.
     """
@@ -94,21 +95,28 @@ def export(
             listed = run_cases(detector, dataset, cases, lambda _, share: bar.update(task, completed=share))
             return [outcome for _, _, found in listed for outcome in found]
 
-        said = ""
-        if heads_on is not None:
-            task = bar.add_task("presence heads", total=heads_on.count)
-            state, said = refitted(architecture, state, heads_on, lambda done: bar.update(task, completed=done))
+        if isinstance(judge, JudgementNecks):
+            task = bar.add_task("judging", total=judge.count)
+            net = MultiScaleLocNet(architecture)
+            net.load_state_dict(state)
+            judgement, words = judged(net, judge, lambda done: bar.update(task, completed=done))
+            metadata = replace(metadata, judgement=judgement, training={**training, "judgement": words})
+        elif judge is not None:
+            metadata = replace(metadata, judgement=judge)
+        # In half precision: answers move by less than 0.05 mm, and a repository keeps every model for ever.
+        state = {name: values.half() for name, values in state.items()}
         calibrating = outcomes(dataset, validation, "calibrating")
         scores = pooled(scores_of(calibrating, [landmark.name for landmark in architecture.landmarks]), architecture)
-        log_odds, present = log_odds_of(calibrating)
-        try:
-            line = platt(log_odds, present)
-        except ValueError as error:
-            said += f"not calibrated: {error}"
-        else:
-            state = with_presence(state, *line)
-            said += f"calibrated on {len(present)} landmarks, {present.count(False)} of them absent"
-        metadata = replace(metadata, calibration=calibrate(scores, LEVELS), training={**training, "presence": said})
+        if judge is None:
+            log_odds, present = log_odds_of(calibrating)
+            try:
+                state = with_presence(state, *platt(log_odds, present))
+            except ValueError as error:
+                words = f"not calibrated: {error}"
+            else:
+                words = f"calibrated on {len(present)} landmarks, {present.count(False)} of them absent"
+            metadata = replace(metadata, training={**training, "presence": words})
+        metadata = replace(metadata, calibration=calibrate(scores, LEVELS))
         accuracy = accuracy_of(outcomes(measured, tests, "measuring"), measured.path.name) if tests else {}
         metadata = replace(metadata, accuracy=accuracy)
     return Bundle.save(output, metadata, state, model_card(metadata, date.today()))

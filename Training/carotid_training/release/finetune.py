@@ -116,6 +116,7 @@ def finetune(
     state = between(start.state, state, LEARNT_SHARE)
     training = {**training, "learnt_share": LEARNT_SHARE}
     metadata = metadata_of(architecture, output.name, start.metadata.version, training)
+    metadata = replace(metadata, judgement=start.metadata.judgement)
     validation = [case for case in map(dataset.case, dataset.case_ids()) if case.split == "validation"]
     validation = [case for case in validation if case.annotators()]
     with tempfile.TemporaryDirectory() as temporary:

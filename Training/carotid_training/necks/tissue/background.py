@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from CarotidLandmarkLib.atomic import atomic_path
+from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.volume import Volume, VolumeError
 from scipy import ndimage
 from torch import Tensor

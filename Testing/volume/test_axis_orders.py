@@ -8,7 +8,7 @@ import torch
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume, read_volume, write_volume
 
-from .test_detector import scan
+from ..core.test_detector import scan
 
 
 def stored(volume: Volume, order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:

@@ -1,0 +1,20 @@
+"""A CT volume in patient space: reading it from every format, writing it, and refusing what is not one."""
+
+from .reading import is_dicom, read_volume, write_volume
+from .scan import Volume, VolumeError, image_affine, orientation_name
+from .series import list_series, patient_id
+from .values import check_volume, from_array
+
+__all__ = [
+    "Volume",
+    "VolumeError",
+    "check_volume",
+    "from_array",
+    "image_affine",
+    "is_dicom",
+    "list_series",
+    "orientation_name",
+    "patient_id",
+    "read_volume",
+    "write_volume",
+]

@@ -1,0 +1,322 @@
+"""One DICOM file: its slices as the header describes them, and their stored values."""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import Tag
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from .libraries import quiet_libraries
+from .scan import VolumeError, text_name
+
+_key = functools.cache(Tag)
+DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+CT_CLASSES = tuple("1.2.840.10008.5.1.4.1.1.2" + kind for kind in ("", ".1", ".2"))  # plain, enhanced, converted
+CAPTURE_CLASSES = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.3"  # one frame, many frames of 16 bits
+TAGS = (
+    "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesDescription",
+    "ContrastBolusAgent", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber",
+    "InstanceNumber", "ImagesInAcquisition", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier",
+    "TriggerTime", "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "ImagePositionPatient",
+    "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
+    "SamplesPerPixel", "PhotometricInterpretation", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+PIXEL_TAGS = (
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelData",
+)  # fmt: skip
+PLAIN_VRS = ("AE", "CS", "DA", "DS", "DT", "IS", "TM", "UI")
+# what tells the phases of one series apart, the surest first: in a plain file, in a frame's functional groups
+PHASES = {
+    "temporal position": ("TemporalPositionIdentifier", "FrameContentSequence", "TemporalPositionIndex"),
+    "cardiac phase": (
+        "NominalPercentageOfCardiacPhase", "CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase",
+    ),
+    "trigger time": ("TriggerTime", "CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    "stack": ("", "FrameContentSequence", "StackID"),
+    "acquisition": ("AcquisitionNumber", "FrameContentSequence", "FrameAcquisitionNumber"),
+    "acquisition time": ("AcquisitionTime", "FrameContentSequence", "FrameAcquisitionDateTime"),
+    "content time": ("ContentTime", "", ""),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class File:
+    """What a file says of all its slices. ``size``: columns and rows; ``kind``: Image Type, in upper case.
+
+    ``expected``: how many images its acquisition has, 0 where it does not say. ``padding``: the stored value of pixels
+    outside the field of view.
+    """
+
+    path: Path
+    patient: str
+    study: str
+    uid: str
+    number: str
+    description: str
+    modality: str
+    kind: tuple[str, ...]
+    kernel: str
+    contrast: bool
+    size: tuple[int, int]
+    colour: bool
+    expected: int
+    padding: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """A file of one slice, or one frame of a multi-frame file.
+
+    ``position``, LPS mm, is that of the first pixel; ``axes`` [2, 3] are unit vectors along which columns (i) and rows
+    (j) are counted; ``spacing_mm`` is along i and j. Each is None where the file does not say it, or not rightly.
+    """
+
+    file: File
+    frame: int
+    uid: str
+    instance: int | None
+    position: np.ndarray | None
+    axes: np.ndarray | None
+    spacing_mm: np.ndarray | None
+    gap_mm: float | None
+    slope: float
+    intercept: float
+    phase: dict[str, str]
+
+
+def is_dicom_file(start: bytes) -> bool:
+    """Whether a file begins as DICOM does: with the prefix, or, as old archives wrote it, with a first data element."""
+    bare = re.match(rb"[\x02\x08]\x00[\x00-\x20]\x00(?:[A-Z]{2}|.[\x00-\x04]\x00\x00)", start, re.DOTALL)
+    return start[128:132] == b"DICM" or start.startswith(b"DICM") or bare is not None
+
+
+@contextmanager
+def lenient() -> Iterator[None]:
+    """Read what scanners really write, in silence: pydicom would comment on every value that breaks a rule."""
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_slices(path: Path, name: str) -> list[Slice] | None:
+    """The slices of one file; none of what holds no image; None of what is not DICOM.
+
+    Raises VolumeError on a damaged CT image, OSError. Call within `lenient`.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(1024)
+        if not is_dicom_file(start):
+            return None
+        is_ct = _sop_class(start) in CT_CLASSES
+        try:
+            dataset = _parse(stream, start, specific_tags=[_key(tag) for tag in TAGS], stop_before_pixels=True)
+            is_ct = is_ct or dataset.get("SOPClassUID") in CT_CLASSES
+            if _text(dataset, "SOPClassUID") == DIRECTORY_CLASS or not ("Rows" in dataset or is_ct):
+                return []
+            return _slices(dataset, path)
+        except OSError:
+            raise
+        except Exception as error:  # pydicom raises errors of any class on damaged files
+            if is_ct:
+                raise VolumeError(
+                    f"{text_name(path)} in {name} is damaged or incomplete; export the series again."
+                ) from error
+            return []
+
+
+def is_directory_file(start: bytes) -> bool:
+    """Whether a file is a DICOMDIR: a table of the files around it."""
+    return _sop_class(start) == DIRECTORY_CLASS
+
+
+def patient_of(path: Path) -> str:
+    """The Patient ID in a file, "" where it has none."""
+    with lenient(), path.open("rb") as stream:
+        start = stream.read(1024)
+        return _text(_parse(stream, start, specific_tags=["SpecificCharacterSet", "PatientID"]), "PatientID")
+
+
+def stored_values(path: Path, name: str) -> np.ndarray:
+    """Stored values of all frames of a file, [frame, j, i], as they are before any rescale. Raises VolumeError."""
+    try:
+        with path.open("rb") as stream:
+            dataset = _parse(stream, stream.read(1024))
+        if dataset.get("SamplesPerPixel", 1) != 1:
+            raise VolumeError(f"{name} does not hold one number per voxel; give a scalar CT volume in HU.")
+        if dataset.file_meta.TransferSyntaxUID.is_compressed and "FloatPixelData" not in dataset:
+            values = _decompressed(dataset)
+        else:
+            values = dataset.pixel_array
+        values = values.reshape(_frame_count(dataset), dataset.Rows, dataset.Columns)
+        if any(dataset.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2)):
+            values = _without_overlays(values, dataset)
+    except VolumeError:
+        raise
+    except Exception as error:  # as above; and what the decoders say of damaged pixels
+        raise VolumeError(f"{text_name(path)} in {name} is damaged or incomplete; export the series again.") from error
+    return values
+
+
+def _parse(stream: Any, start: bytes, **how: Any) -> Dataset:
+    stream.seek(0)
+    if start.startswith(b"DICM"):
+        stream = io.BytesIO(stream.read()[4:])
+    dataset = pydicom.dcmread(stream, force=True, **how)
+    if "TransferSyntaxUID" not in dataset.file_meta:  # as old as files without preamble
+        implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return dataset
+
+
+def _decompressed(dataset: Dataset) -> np.ndarray:
+    """Compressed pixels by GDCM, which knows every way: through a file of the pixels alone, so that it adds nothing."""
+    import SimpleITK as sitk
+
+    capture = Dataset()
+    for tag in PIXEL_TAGS:
+        if tag in dataset:
+            capture[tag] = dataset[tag]
+    capture.PhotometricInterpretation = "MONOCHROME2"
+    capture.SOPClassUID = CAPTURE_CLASSES[_frame_count(dataset) > 1]
+    capture.SOPInstanceUID = "1.2.3"
+    capture.file_meta = FileMetaDataset()
+    capture.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    capture.file_meta.MediaStorageSOPClassUID = capture.SOPClassUID
+    capture.file_meta.MediaStorageSOPInstanceUID = capture.SOPInstanceUID
+    with tempfile.TemporaryDirectory() as folder, quiet_libraries():
+        file = Path(folder, "pixels.dcm")
+        capture.save_as(file, enforce_file_format=True)
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO("GDCMImageIO")
+        reader.SetFileName(str(file))
+        return sitk.GetArrayFromImage(reader.Execute())
+
+
+def _without_overlays(values: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Old scanners drew overlays into the bits that the values do not use."""
+    bits = 8 * values.dtype.itemsize
+    unused = bits - int(dataset.BitsStored)
+    return (values << (bits - 1 - int(dataset.HighBit))) >> unused
+
+
+def _slices(dataset: Dataset, path: Path) -> list[Slice]:
+    expected = _numbers(dataset, "ImagesInAcquisition", 1)
+    padding = _numbers(dataset, "PixelPaddingValue", 1)
+    file = File(
+        path=path,
+        patient=_text(dataset, "PatientID"),
+        study=_text(dataset, "StudyInstanceUID"),
+        uid=_text(dataset, "SeriesInstanceUID"),
+        number=_text(dataset, "SeriesNumber"),
+        description=_text(dataset, "SeriesDescription"),
+        modality=_text(dataset, "Modality"),
+        kind=tuple(part.strip().upper() for part in _text(dataset, "ImageType").split("\\")),
+        kernel=_text(dataset, "ConvolutionKernel"),
+        contrast=bool(_text(dataset, "ContrastBolusAgent")),
+        size=(int(dataset.Columns), int(dataset.Rows)),
+        colour=dataset.get("SamplesPerPixel", 1) != 1 or "PALETTE" in _text(dataset, "PhotometricInterpretation"),
+        expected=0 if expected is None else int(expected[0]),
+        padding=None if padding is None else float(padding[0]),
+    )
+    instance = _numbers(dataset, "InstanceNumber", 1)
+    frames, count = dataset.get("PerFrameFunctionalGroupsSequence"), _frame_count(dataset)
+    if frames is None:
+        phase = {name: _text(dataset, tags[0]) for name, tags in PHASES.items() if tags[0]}
+        one = _slice(file, 0, None if instance is None else int(instance[0]), [dataset], phase)
+        # several frames without a place of their own have none
+        return [one] if count == 1 else [Slice(file, 0, "", None, None, None, None, None, 1.0, 0.0, {})]
+    if len(frames) != count:
+        raise ValueError("as many frames as functional groups")
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    whole = {name: _text(dataset, tags[0]) for name, tags in PHASES.items() if tags[0]}
+    first = 0 if instance is None else int(instance[0]) * len(frames)
+    slices = []
+    for number, frame in enumerate(frames):
+        phase = dict(whole)
+        for name, (_, group, tag) in PHASES.items():
+            for groups in (shared, frame):
+                if group and groups.get(group):
+                    phase[name] = _text(groups[group][0], tag) or phase.get(name, "")
+        slices.append(_slice(file, number, first + number, [frame, shared, dataset], phase))
+    return slices
+
+
+def _slice(file: File, number: int, instance: int | None, places: list[Dataset], phase: dict[str, str]) -> Slice:
+    """A slice from where its header may say things: of the frame, shared by all frames, of the whole file."""
+
+    def numbers(group: str, tag: str, count: int) -> np.ndarray | None:
+        for place in places:
+            inner = place[_key(group)].value[0] if _key(group) in place and place[_key(group)].value else place
+            if _key(tag) in inner:
+                return _numbers(inner, tag, count)
+        return None
+
+    axes = numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    spacing = numbers("PixelMeasuresSequence", "PixelSpacing", 2)
+    gap = numbers("PixelMeasuresSequence", "SpacingBetweenSlices", 1)
+    slope = numbers("PixelValueTransformationSequence", "RescaleSlope", 1)
+    intercept = numbers("PixelValueTransformationSequence", "RescaleIntercept", 1)
+    return Slice(
+        file=file,
+        frame=number,
+        uid=_text(places[-1], "SOPInstanceUID"),
+        instance=instance,
+        position=numbers("PlanePositionSequence", "ImagePositionPatient", 3),
+        axes=None if axes is None else axes.reshape(2, 3),
+        spacing_mm=None if spacing is None else spacing[::-1],  # DICOM: between rows first
+        gap_mm=None if gap is None else float(gap[0]),
+        slope=1.0 if slope is None else float(slope[0]),
+        intercept=0.0 if intercept is None else float(intercept[0]),
+        phase=phase,
+    )
+
+
+def _frame_count(dataset: Dataset) -> int:
+    return int(dataset.get("NumberOfFrames") or 1)
+
+
+def _text(dataset: Dataset, tag: str) -> str:
+    key = _key(tag)
+    if key not in dataset:
+        return ""
+    raw = dataset.get_item(key)
+    if isinstance(raw, RawDataElement) and raw.VR in PLAIN_VRS and raw.value is not None:
+        text = raw.value.decode("ascii", "replace")  # ten times faster than through pydicom's classes
+    else:
+        value = dataset[key].value
+        parts = value if isinstance(value, (list, pydicom.multival.MultiValue)) else [value]
+        text = "\\".join(str(part) for part in parts if part is not None)
+    text = text.strip(" \0")
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _numbers(dataset: Dataset, tag: str, count: int) -> np.ndarray | None:
+    """That many finite numbers, or None."""
+    try:
+        values = [float(part) for part in _text(dataset, tag).split("\\")]
+    except ValueError:
+        return None
+    return np.array(values) if len(values) == count and all(map(math.isfinite, values)) else None
+
+
+def _sop_class(start: bytes) -> str:
+    """The kind of a DICOM file, Media Storage SOP Class UID (0002,0002), from its first bytes; empty if not there."""
+    _, tag, rest = start.partition(b"\x02\x00\x02\x00UI")
+    return rest[2 : 2 + int.from_bytes(rest[:2], "little")].rstrip(b"\0 ").decode("ascii", "replace") if tag else ""

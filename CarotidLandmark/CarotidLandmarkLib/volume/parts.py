@@ -1,0 +1,335 @@
+"""DICOM slices sorted into what they are slices of: series, and within a series orientations, sizes and phases."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .dicom import File, Slice, stored_values
+from .scan import SMALLEST_SIZE, VolumeError
+from .stack import SAME_PLACE_MM, Irregular, Stack, heights, stack
+
+SAME_COSINE = 2e-3  # of an orientation: some scanners round to three decimals
+SAME_SPACING = 1e-3  # relative
+FEWEST_SLICES = 3  # of a phase
+MOST_PHASES = 40
+LARGEST_OVERLAP = 0.2  # of two acquisitions that follow one another, of the shorter one
+DERIVED = (  # how words begin that name what is computed from scans
+    "MIP", "MINIP", "MPR", "VRT", "IODINE", "VNC", "VUE", "MONO", "KEV", "VIRTUAL", "MAP", "SPECTRAL", "RHO", "ZEFF",
+    "CBF", "CBV", "MTT", "TMAX", "PROJECTION", "SUBTRACT", "OVERLAY", "FUSION",
+)  # fmt: skip
+SINGLE = "holds a single slice"
+ANGIOGRAPHY = ("CTA", "ANGIO", "CAROT", "SUPRAAORT", "CONTRAST", "KONTRAST")
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Slices that belong together: a series, or one of its phases, sizes or orientations.
+
+    ``number`` is what the user names it by; ``label`` says which part of its series it is, empty for the whole.
+    ``stack`` is None where they are no CT volume; ``finding`` then says why, as words that follow its name.
+    """
+
+    number: str
+    slices: tuple[Slice, ...]
+    label: str
+    stack: Stack | None
+    finding: str
+    advice: str
+
+    @property
+    def file(self) -> File:
+        return self.slices[0].file
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether it is a CT of the body in several slices, read or not: no localizer, no pictures."""
+        return self.is_scan and len(self.slices) > 1
+
+    @property
+    def is_scan(self) -> bool:
+        """The same, or a slice of such a CT."""
+        return self.file.modality == "CT" and not _is_localizer(self.file)
+
+    @property
+    def is_axial(self) -> bool:
+        """Within 45 degrees of axial: a tilted head is still cut across."""
+        if self.stack is None:
+            return False
+        up = self.stack.affine[:3, 2]
+        return bool(abs(up[2]) > np.sqrt(0.5) * np.linalg.norm(up))
+
+    @property
+    def is_original(self) -> bool:
+        """Whether a scanner measured it: ORIGINAL and PRIMARY, and no word for what is computed from scans."""
+        words = " ".join([*self.file.kind, self.file.description.upper()]).replace("_", " ").split()
+        return self.file.kind[:2] == ("ORIGINAL", "PRIMARY") and not any(word.startswith(DERIVED) for word in words)
+
+    @property
+    def is_enhanced(self) -> bool:
+        """Whether its header speaks of a contrast agent or of vessels."""
+        description = self.file.description.upper()
+        return self.file.contrast or any(word in description for word in ANGIOGRAPHY)
+
+    @property
+    def rank(self) -> tuple:
+        """The part with the highest rank is read."""
+        shape = self.stack.shape if self.stack else (0, 0, 0)
+        return self.stack is not None, self.is_axial, self.is_original, self.is_enhanced, int(np.prod(shape))
+
+    @property
+    def name(self) -> str:
+        count = "1 slice" if len(self.slices) == 1 else f"{len(self.slices)} slices"
+        return f"series {self.number} ({', '.join(filter(None, (self.label, count)))})"
+
+
+def parts(slices: list[Slice]) -> list[Part]:
+    """All parts of all series among ``slices``, in the order of their numbers."""
+    entries = []
+    for series in _series(_without_copies(slices, by_uid=True)):
+        for group, label in _alike(series):
+            for phase, label_of_phase in _phases(group):
+                entries.append((phase, ", ".join(filter(None, (label, label_of_phase)))))
+    entries.sort(key=lambda entry: _order(entry[0][0].file, entry[1]))
+    numbers = Counter(phase[0].file.number for phase, _ in entries)
+    seen: Counter[str] = Counter()
+    whole = []
+    for phase, label in entries:
+        number = phase[0].file.number
+        seen[number] += 1
+        text = number or "0"
+        text = f"{text}.{seen[number]}" if numbers[number] > 1 else text
+        whole.append(Part(text, tuple(phase), label, *_stacked(phase)))
+    return whole
+
+
+def _order(file: File, label: str) -> tuple:
+    """Nothing of it depends on the names of files."""
+    number = int(file.number) if file.number.lstrip("-").isdecimal() else 1 << 31
+    words = [*map(_natural, label.split())]
+    return number, file.number, file.uid, file.kind, file.kernel, file.size, words, file.study
+
+
+def _series(slices: list[Slice]) -> list[list[Slice]]:
+    """Slices by series UID and by what else never changes within a series."""
+    counts = Counter(uid for one in slices for uid in (one.file.uid, one.file.study))
+    groups: dict[tuple, list[Slice]] = defaultdict(list)
+    for one in slices:
+        file = one.file
+        # some exports give each slice a series or even a study of its own
+        uid = "" if counts[file.uid] == 1 else file.uid
+        study = "" if uid or counts[file.study] == 1 else file.study
+        kind = _is_localizer(file), *file.kind[:2]
+        key = (file.patient, study, uid, file.number, file.modality, file.kernel, kind, file.size, file.colour)
+        groups[key].append(one)
+    return list(groups.values())
+
+
+def _is_localizer(file: File) -> bool:
+    return any(word in part for part in file.kind for word in ("LOCALIZER", "SCOUT"))
+
+
+def _alike(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
+    """Slices by orientation and pixel spacing, within what rounding changes, the larger group first."""
+    groups: list[list[Slice]] = []
+    for one in slices:
+        for group in groups:
+            if _same_plane(group[0], one):
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    groups.sort(key=len, reverse=True)
+    label = "orientation or pixel size" if len(groups) > 1 else ""
+    return [(group, f"{label} {n}" if label else "") for n, group in enumerate(groups, start=1)]
+
+
+def _same_plane(one: Slice, other: Slice) -> bool:
+    if one.axes is None or other.axes is None or one.spacing_mm is None or other.spacing_mm is None:
+        return (one.axes is None, one.spacing_mm is None) == (other.axes is None, other.spacing_mm is None)
+    return bool(
+        np.abs(one.axes - other.axes).max() < SAME_COSINE
+        and np.allclose(one.spacing_mm, other.spacing_mm, rtol=SAME_SPACING, atol=0)
+    )
+
+
+def _phases(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
+    """Slices that visit the same places several times are told apart by what their headers say, or by their order."""
+    if len(slices) < 2 or any(one.position is None or one.axes is None for one in slices):
+        return [(slices, "")]
+    try:
+        heights(slices)
+    except Irregular:
+        return [(slices, "")]
+    by_tags = [(name, _by(slices, [one.phase.get(name, "") for one in slices])) for name in slices[0].phase]
+    for name, values in by_tags:
+        if _overlap(values.values()) and _large(values.values()):
+            return _named(name, values)
+    slices = _without_copies(slices, by_uid=False)
+    folders = _by(slices, [str(one.file.path.parent) for one in slices])
+    for groups in (_runs(slices), _turns(slices), folders):
+        if _overlap(groups.values()) and all(_is_regular(group, FEWEST_SLICES) for group in groups.values()):
+            return _counted(groups)
+    visits = _visits(slices)
+    if len(visits) > 1 and _is_regular(visits["1"], FEWEST_SLICES):
+        return _counted(visits)
+    if not _is_regular(slices, FEWEST_SLICES):
+        for name, values in by_tags:  # for example two acquisitions with a gap between them
+            if _large(values.values()):
+                return _named(name, values)
+    return [(slices, "")]
+
+
+def _named(name: str, groups: dict[str, list[Slice]]) -> list[tuple[list[Slice], str]]:
+    return [
+        (phase, ", ".join(filter(None, (f"{name} {value}".strip(), label))))
+        for value in sorted(groups, key=_natural)
+        for phase, label in _phases(groups[value])
+    ]
+
+
+def _large(groups: Collection[list[Slice]]) -> bool:
+    """Whether one of several groups is a regular stack that is large enough to be read."""
+    return len(groups) > 1 and any(_is_regular(group, SMALLEST_SIZE) for group in groups)
+
+
+def _counted(groups: dict[str, list[Slice]]) -> list[tuple[list[Slice], str]]:
+    return [(group, f"phase {n} of {len(groups)}") for n, group in enumerate(groups.values(), start=1)]
+
+
+def _by(slices: list[Slice], keys: Iterable[str]) -> dict[str, list[Slice]]:
+    groups: dict[str, list[Slice]] = defaultdict(list)
+    for one, key in zip(slices, keys, strict=True):
+        groups[key].append(one)
+    return groups
+
+
+def _natural(text: str) -> tuple:
+    try:
+        return 0, float(text), text
+    except ValueError:
+        return 1, 0.0, text
+
+
+def _overlap(groups: Iterable[list[Slice]]) -> bool:
+    """Whether two of a few groups lie in the same place: phases, and not acquisitions one after the other."""
+    spans = []
+    for group in groups:
+        if len(group) >= FEWEST_SLICES:
+            levels = heights(group)
+            spans.append((levels.min(), levels.max()))
+    if not 2 <= len(spans) <= MOST_PHASES:
+        return False
+    spans.sort()
+    for (low, high), (next_low, next_high) in itertools.pairwise(spans):
+        shorter = min(high - low, next_high - next_low)
+        if min(high, next_high) - next_low > LARGEST_OVERLAP * shorter:
+            return True
+    return False
+
+
+def _runs(slices: list[Slice]) -> dict[str, list[Slice]]:
+    """Slices in the order of their instance numbers, begun anew wherever that order turns back."""
+    numbers = {one.instance for one in slices}
+    if None in numbers or len(numbers) < len(slices):
+        return {}
+    ordered = sorted(slices, key=lambda one: one.instance or 0)
+    steps = np.diff(heights(ordered))
+    back = np.sign(steps) == -np.sign(np.median(steps))
+    run = np.concatenate([[0], np.cumsum(back)])
+    if run[-1] >= min(MOST_PHASES, len(slices) / FEWEST_SLICES):
+        return {}
+    return _by(ordered, map(str, run))
+
+
+def _visits(slices: list[Slice]) -> dict[str, list[Slice]]:
+    """The first slice of each place, the second of each place, and so on."""
+    ordered = sorted(slices, key=lambda one: (one.instance or 0, one.file.path, one.frame))
+    return _nth(ordered, np.rint(heights(ordered) / SAME_PLACE_MM / 5).tolist())
+
+
+def _turns(slices: list[Slice]) -> dict[str, list[Slice]]:
+    """The lowest slice of each instance number, the next of each, and so on, where every number comes as often."""
+    ordered = [slices[n] for n in np.argsort(heights(slices), kind="stable")]
+    groups = _nth(ordered, [one.instance for one in ordered])
+    return groups if len({len(group) for group in groups.values()}) == 1 else {}
+
+
+def _nth(slices: list[Slice], keys: Iterable) -> dict[str, list[Slice]]:
+    """The first slices of each key, the second of each key, and so on."""
+    count: Counter = Counter()
+    groups: dict[str, list[Slice]] = defaultdict(list)
+    for one, key in zip(slices, keys, strict=True):
+        count[key] += 1
+        groups[str(count[key])].append(one)
+    return groups
+
+
+def _without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
+    """One of several slices with the same pixels at the same place; ``by_uid``: and with the same SOP Instance UID."""
+    places: dict[tuple, list[Slice]] = defaultdict(list)
+    unique = []
+    for one in slices:
+        if one.position is None or one.file.colour:  # no scan
+            unique.append(one)
+        else:
+            place = tuple(np.rint(one.position / SAME_PLACE_MM))
+            places[(one.uid, one.frame, one.file.size, place) if by_uid else place].append(one)
+    for same in places.values():
+        contents = {_content(one): one for one in reversed(same)} if len(same) > 1 else {b"": same[0]}
+        unique += contents.values()
+    return unique
+
+
+def _content(one: Slice) -> bytes:
+    """The same for slices with the same HU; of its own for one that is damaged, which may not be in the way."""
+    try:
+        values = stored_values(one.file.path, one.file.path.name)[one.frame]
+    except VolumeError:
+        return str(one.file.path).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(values.tobytes() + repr((one.slope, one.intercept)).encode()).digest()
+
+
+def _is_regular(slices: list[Slice], fewest: int) -> bool:
+    if len(slices) < fewest or any(one.spacing_mm is None for one in slices):
+        return False
+    try:
+        stack(slices)
+    except Irregular:
+        return False
+    return True
+
+
+def _stacked(slices: list[Slice]) -> tuple[Stack | None, str, str]:
+    """The stack of a part; or None, why not, and what to do."""
+    file = slices[0].file
+    if file.modality != "CT":
+        return None, f"is {file.modality or 'of no modality'}, not CT", "choose a CT series"
+    if _is_localizer(file):
+        return None, "is a localizer", "choose a CT series"
+    if file.colour:
+        return None, "holds colour pictures", "choose a CT series"
+    for tag, values in (
+        ("position", [one.position for one in slices]),
+        ("orientation", [one.axes for one in slices]),
+        ("pixel spacing", [one.spacing_mm for one in slices]),
+    ):
+        if any(value is None for value in values):
+            return None, f"has slices without {tag}", "export the series again"
+    if any((one.spacing_mm <= 0).any() for one in slices if one.spacing_mm is not None):
+        return None, "has no voxel size (Pixel Spacing of 0)", "export the series again"
+    if len(slices) == 1:
+        return None, SINGLE, "give the folder with all DICOM files of the CT"
+    try:
+        whole = stack(slices)
+    except Irregular as error:
+        return None, error.finding, error.advice
+    if min(whole.shape) < SMALLEST_SIZE:
+        size = " x ".join(map(str, whole.shape[::-1]))
+        return None, f"has only {size} voxels", f"give a CT with at least {SMALLEST_SIZE} along every axis"
+    return whole, "", ""

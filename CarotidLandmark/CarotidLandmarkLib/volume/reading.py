@@ -1,0 +1,131 @@
+"""Reading a scan from whatever holds it, told by its content; writing one file of it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ..files import atomic_path
+from .dicom import is_dicom_file
+from .libraries import quiet_libraries, utf8_path
+from .metaimage import is_metaimage, metaimage_header
+from .nifti import is_nifti, nifti_header
+from .nrrd import nrrd_header
+from .scan import Volume, VolumeError, damaged, text_name
+from .series import read_series
+from .stored import Header, Progress, read_stored
+from .values import check_volume
+
+IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+WRITABLE_SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha")  # one file each: it can be replaced atomically
+FORMATS = "NRRD (.nrrd, .nhdr), NIfTI (.nii, .nii.gz), MetaImage (.mha, .mhd) or a DICOM folder"
+LARGEST_HEADER = 1 << 20
+
+
+@np.errstate(all="ignore")  # damaged headers hold numbers of any size
+def read_volume(path: str | os.PathLike[str], series: str | None = None, progress: Progress | None = None) -> Volume:
+    """Read a CT from a NRRD, NIfTI or MetaImage file, or from DICOM: a folder, a zip file, one multi-frame file.
+
+    The content decides, not the name. In DICOM (searched with its sub-folders) the original axial CT with most voxels
+    is taken, or the one whose UID or number (as `list_series` counts) is ``series``. What had to be decided is in
+    `Volume.notes`. Slices that a tilted gantry or a shaken table moved within their planes are moved back by linear
+    interpolation; series with missing or unevenly spaced slices are refused.
+    ``progress`` is called with the fraction read, 0 to 1. Raises VolumeError.
+    """
+    path = Path(path)
+    name = text_name(path)
+    report = progress or (lambda fraction: None)
+    start = first_bytes(path, name)
+    report(0.0)
+    if is_dicom(path, start):
+        array, affine, notes = read_series(path, series, report)
+    else:
+        if series is not None:
+            raise VolumeError(f"{name} is a single volume and has no series to choose; leave the series out.")
+        header = _header(path, name, start)
+        array, affine, notes = read_stored(header, name, report), header.affine, header.notes
+    volume = Volume(array, affine, name, notes)
+    check_volume(volume)
+    report(1.0)
+    return volume
+
+
+def is_dicom(path: Path, start: bytes | None = None) -> bool:
+    """Whether `read_volume` takes ``path`` for DICOM: a folder, a zip file, or a file that begins as DICOM does."""
+    if path.is_dir():
+        return True
+    start = first_bytes(path, text_name(path)) if start is None else start
+    return start.startswith(b"PK\3\4") or is_dicom_file(start)
+
+
+def first_bytes(path: Path, name: str) -> bytes:
+    """The beginning of a file, empty for a folder. Raises VolumeError where there is none, or no right to read it."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            os.listdir(path)
+            return b""
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            raise VolumeError(f"{name} is neither a file nor a folder; give {FORMATS}.")
+        with path.open("rb") as stream:
+            return stream.read(LARGEST_HEADER)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        if isinstance(error, VolumeError):
+            raise
+        raise VolumeError(f"{name} does not exist; check the path.") from error
+    except PermissionError as error:
+        raise VolumeError(f"{name} can not be opened; check its read permission.") from error
+    except OSError as error:
+        raise VolumeError(f"{name} can not be read ({error.strerror}); check the path and the disk.") from error
+
+
+def _header(path: Path, name: str, start: bytes) -> Header:
+    """What the content of a file is a header of. Raises VolumeError where it is none."""
+    packed = start.startswith(b"\x1f\x8b")
+    if packed:
+        try:
+            with gzip.open(path) as stream:
+                start = stream.read(1024)
+        except (OSError, EOFError, zlib.error) as error:
+            raise damaged(name) from error
+    if is_nifti(start):
+        return nifti_header(start, path, name, packed)
+    if packed:
+        if name.lower().endswith(IMAGE_SUFFIXES):
+            raise damaged(name)
+        raise VolumeError(f"{name} is a compressed file of an unknown type; unpack it, and give {FORMATS}.")
+    if start.startswith(b"NRRD000"):
+        return nrrd_header(start, path, name)
+    if is_metaimage(start):
+        return metaimage_header(start, path, name)
+    if name.lower().endswith(IMAGE_SUFFIXES):
+        raise damaged(name)
+    raise VolumeError(f"{name} is of an unknown type; give {FORMATS}.")
+
+
+def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
+    """Write NRRD, NIfTI or MetaImage (one compressed file), chosen by extension; nothing else of the scan is written.
+
+    The file appears whole or not at all. Raises VolumeError on another extension, OSError.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    name = text_name(path)
+    if not name.lower().endswith(WRITABLE_SUFFIXES):
+        raise VolumeError(f"{name} can not be written; choose a name that ends in {', '.join(WRITABLE_SUFFIXES)}.")
+    with atomic_path(path) as temporary, utf8_path(temporary) as file:
+        try:
+            with quiet_libraries():
+                image = sitk.GetImageFromArray(volume.array)
+                image.SetSpacing(volume.spacing_mm.tolist())
+                image.SetDirection((volume.affine_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
+                image.SetOrigin(volume.affine_lps[:3, 3].tolist())
+                sitk.WriteImage(image, file, useCompression=not name.lower().endswith(".nii"), compressionLevel=1)
+        except RuntimeError as error:
+            raise OSError(f"{name} could not be written; check the folder and the space left in it.") from error

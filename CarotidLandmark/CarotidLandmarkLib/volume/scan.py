@@ -1,0 +1,154 @@
+"""A CT volume in patient space: an array in HU, its geometry, and what makes a geometry unusable."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..detection import VolumeInfo
+from ..errors import UserError
+
+SMALLEST_SIZE = 16
+SPACING_RANGE_MM = (0.05, 10.0)
+DIRECTION_TOLERANCE = 3e-3  # of a cosine between axes: headers round directions to three or four decimals
+
+
+class VolumeError(UserError):
+    """The input can not be used. The message is one sentence for the user: what is wrong and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan in HU.
+
+    ``array`` is [k, j, i], int16 or float32. ``affine_lps`` is 4 x 4 and maps a voxel index (i, j, k, 1) to LPS
+    millimetres; its columns are orthogonal but may be oblique or flipped. ``name`` is a file or folder name, never a
+    path. ``notes`` are sentences for the user: what reading decided (which of several series, an assumed side).
+    """
+
+    array: np.ndarray
+    affine_lps: np.ndarray
+    name: str = "volume"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """All notes in one line, empty if there is none."""
+        return " ".join(self.notes)
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """Voxel size along i, j, k."""
+        return np.linalg.norm(self.affine_lps[:3, :3], axis=0)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Number of voxels along i, j, k."""
+        k, j, i = self.array.shape
+        return i, j, k
+
+    @property
+    def orientation(self) -> str:
+        """Where i, j and k lead, for example ``LPS``; ``LPS oblique`` when an axis is more than 0.1 degrees off."""
+        return orientation_name(self.affine_lps)
+
+    @property
+    def centre_lps(self) -> np.ndarray:
+        """The middle of the scan, LPS millimetres: [3]."""
+        return self.to_lps((np.array(self.size) - 1) / 2)
+
+    @property
+    def info(self) -> VolumeInfo:
+        """The scan as ``detection.json`` names it."""
+        i, j, k = (float(spacing) for spacing in self.spacing_mm)
+        return VolumeInfo(path=self.name, size=self.size, spacing_mm=(i, j, k), orientation=self.orientation)
+
+    def to_lps(self, voxels: Any) -> np.ndarray:
+        """Voxel indices (i, j, k), [..., 3], to LPS millimetres, [..., 3] float64."""
+        return np.asarray(voxels, float) @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
+
+    def to_voxels(self, points_lps: Any) -> np.ndarray:
+        """LPS millimetres, [..., 3], to voxel indices (i, j, k), [..., 3] float64."""
+        inverse = np.linalg.inv(self.affine_lps)
+        return np.asarray(points_lps, float) @ inverse[:3, :3].T + inverse[:3, 3]
+
+    def contains(self, point_lps: Any) -> bool:
+        """Whether a point, LPS millimetres, lies in a voxel of this scan."""
+        voxel = self.to_voxels(point_lps)
+        return bool(np.all(voxel >= -0.5) and np.all(voxel <= np.array(self.size) - 0.5))
+
+
+def orientation_name(affine_lps: np.ndarray) -> str:
+    """The patient direction nearest to each of i, j, k (letters as in ``LPS``: towards left, posterior, superior).
+
+    Followed by `` oblique`` when an axis is more than 0.1 degrees off.
+    """
+    axes = affine_lps[:3, :3] / np.linalg.norm(affine_lps[:3, :3], axis=0)
+    order = max(itertools.permutations(range(3)), key=lambda rows: sum(abs(axes[row, c]) for c, row in enumerate(rows)))
+    cosines = [axes[row, column] for column, row in enumerate(order)]
+    letters = "".join("LPS"[row] if cosine > 0 else "RAI"[row] for row, cosine in zip(order, cosines, strict=True))
+    return letters if min(map(abs, cosines)) > np.cos(np.radians(0.1)) else f"{letters} oblique"
+
+
+def image_affine(image: Any) -> np.ndarray:
+    """The 4 x 4 affine (voxel to LPS millimetres) of a SimpleITK image or image reader."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    return affine
+
+
+def check_size(name: str, size: tuple[int, ...]) -> None:
+    """Raise VolumeError if (i, j, k) voxels are too few along an axis."""
+    if min(size) < SMALLEST_SIZE:
+        text = " x ".join(map(str, size))
+        raise VolumeError(f"{name} has {text} voxels; give a volume with at least {SMALLEST_SIZE} along every axis.")
+
+
+def check_geometry(name: str, affine: np.ndarray) -> None:
+    """Raise VolumeError if an affine is degenerate, sheared, or has an impossible voxel size."""
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise degenerate(name)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    low, high = SPACING_RANGE_MM
+    if not spacing.all():
+        raise VolumeError(f"{name} has a voxel size of zero; correct the spacing in its header.")
+    if (spacing < low * (1 - 1e-6)).any() or (spacing > high * (1 + 1e-6)).any():  # headers round
+        text = " x ".join(f"{value:.3g}" for value in spacing)
+        raise VolumeError(
+            f"{name} has a voxel size of {text} mm, outside {low:g} to {high:g} mm; correct the spacing in its header."
+        )
+    axes = affine[:3, :3] / spacing
+    if abs(np.linalg.det(axes)) < 0.1:
+        raise degenerate(name)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > DIRECTION_TOLERANCE:
+        raise VolumeError(
+            f"{name} has axes that are not at right angles, as a tilted gantry makes them; "
+            "resample it onto an orthogonal grid, or give the DICOM folder."
+        )
+
+
+def degenerate(name: str) -> VolumeError:
+    return VolumeError(f"{name} has a degenerate direction matrix; export it again with its orientation.")
+
+
+def damaged(name: str) -> VolumeError:
+    return VolumeError(f"{name} is damaged or incomplete; copy or export it again.")
+
+
+def text_name(path: str | os.PathLike[str]) -> str:
+    """The last part of a path as text that can be printed and stored: what is not UTF-8 or no letter becomes a mark."""
+    name = os.path.basename(os.path.normpath(path)) or os.path.basename(os.path.abspath(path)) or str(path)
+    if name in (".", ".."):
+        name = os.path.basename(os.path.abspath(path)) or name
+    return printable(name)
+
+
+def printable(text: str) -> str:
+    """``text`` with a mark for each byte that is not UTF-8 and each sign that is no letter."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

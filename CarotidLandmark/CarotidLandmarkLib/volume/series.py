@@ -1,0 +1,268 @@
+"""Which CT of a DICOM folder is read, and why: the choice, its notes, its refusals, and the list of what is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .dicom import is_directory_file, lenient, patient_of, read_slices
+from .parts import SINGLE, Part, parts
+from .scan import VolumeError, text_name
+from .stack import read_stack
+from .stored import Progress
+
+HEADERS = 0.3  # of the time to read a series
+LARGEST_ZIP_RATIO = 200  # scans shrink to a half or a tenth; more is a trap
+MOST_NAMED = 8
+LARGEST_COUNT = 5000  # of images in a series: larger numbers are no counts
+
+
+@dataclass(frozen=True)
+class SeriesRow:
+    """A row of `list_series`. ``number`` is what `read_volume` takes; ``reason`` says why it is read, or why not."""
+
+    number: str
+    description: str
+    kind: str
+    slices: int
+    spacing_mm: tuple[float, float, float] | None
+    part: str
+    chosen: bool
+    reason: str
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As text: number, description, type, slices, spacing, part, reason."""
+        spacing = " x ".join(f"{value:.3g}" for value in self.spacing_mm or ())
+        return self.number, self.description, self.kind, str(self.slices), spacing, self.part, self.reason
+
+
+@np.errstate(all="ignore")  # damaged headers hold numbers of any size
+def read_series(path: Path, series: str | None, progress: Progress) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Read one CT of a folder, a zip file or a multi-frame file: the best one, or the one of that UID or number.
+
+    Returns the array [k, j, i] in HU (int16 or float32), its affine (voxel to LPS millimetres) and notes: sentences
+    that say what was chosen, moved or left out. Raises VolumeError.
+    """
+    name = text_name(path)
+    with _folder(path, name) as folder:
+        whole, notes = _parts(folder, name, lambda share: progress(HEADERS * share))
+        part, choice = _choose(name, whole, series)
+        assert part.stack is not None
+        with lenient():
+            array = read_stack(part.stack, name, lambda share: progress(HEADERS + (1 - HEADERS) * share))
+    return array, part.stack.affine, (*choice, *part.stack.notes, *notes)
+
+
+@np.errstate(all="ignore")
+def list_series(path: str | os.PathLike[str], series: str | None = None) -> list[SeriesRow]:
+    """What a DICOM folder, zip file or multi-frame file holds, by number. Raises VolumeError if it holds no images."""
+    path = Path(path)
+    name = text_name(path)
+    with _folder(path, name) as folder:
+        whole, _ = _parts(folder, name, lambda share: None)
+        try:
+            chosen, _ = _choose(name, whole, series)
+        except VolumeError:
+            chosen = None
+        return [_row(part, chosen) for part in whole]
+
+
+def patient_id(path: Path, series: str | None = None) -> str:
+    """The Patient ID of the series that `read_series` reads, "" where it has none: an identifier, for `patients` only.
+
+    Raises VolumeError.
+    """
+    name = text_name(path)
+    with _folder(path, name) as folder:
+        part, _ = _choose(name, _parts(folder, name, lambda share: None)[0], series)
+        return patient_of(part.file.path)
+
+
+@contextmanager
+def _folder(path: Path, name: str) -> Iterator[Path]:
+    """The folder or file to look into: what a zip file holds, what lies around a DICOMDIR."""
+    if path.is_dir():
+        yield path
+        return
+    with path.open("rb") as stream:
+        start = stream.read(1024)
+    if not start.startswith(b"PK\3\4"):
+        yield path.absolute().parent if is_directory_file(start) else path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+                if size > min(LARGEST_ZIP_RATIO * path.stat().st_size + (1 << 20), shutil.disk_usage(folder).free):
+                    raise VolumeError(
+                        f"{name} would become {size / 1e6:.0f} MB; unpack it yourself and give the folder."
+                    )
+                for number, member in enumerate(archive.infolist()):
+                    if not member.is_dir():  # members are numbered: their names may be no names here
+                        target = Path(folder, f"{number:06d}")
+                        with archive.open(member) as source, target.open("wb") as copy:
+                            while block := source.read(1 << 20):
+                                copy.write(block)
+        except VolumeError:
+            raise
+        except Exception as error:  # zipfile raises errors of any class on damaged files
+            if isinstance(error, RuntimeError) and "password" in str(error):
+                raise VolumeError(f"{name} is protected by a password; unpack it and give the folder.") from error
+            raise VolumeError(
+                f"{name} is a zip file that can not be unpacked here ({type(error).__name__}); "
+                "unpack it and give the folder."
+            ) from error
+        yield Path(folder)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder; a linked folder is entered once. Pipes and devices are no files."""
+    if folder.is_file():
+        yield folder
+        return
+    seen = set()
+    for top, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(top)
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders.sort()
+        yield from (Path(top, name) for name in sorted(names))
+
+
+def _parts(folder: Path, name: str, progress: Progress) -> tuple[list[Part], tuple[str, ...]]:
+    """What the files hold, and a note on those that could not be read. Raises VolumeError if there are no images."""
+    files = list(_files(folder))
+    if not files:
+        raise VolumeError(f"{name} is an empty folder; give a folder with the DICOM files of one CT.")
+    slices, unread = [], []
+    with lenient():
+        for number, file in enumerate(files):
+            try:
+                if file.is_file():
+                    slices += read_slices(file, name) or []
+                elif file.is_symlink():
+                    unread.append(text_name(file))
+            except OSError:
+                unread.append(text_name(file))
+            progress((number + 1) / len(files))
+        if not slices:
+            raise VolumeError(
+                f"{name} holds no DICOM images{_unread(unread)}; give a folder with the DICOM files of one CT."
+            )
+        notes = (f"{name} holds files that could not be opened and were left out{_unread(unread)}.",) if unread else ()
+        return parts(slices), notes
+
+
+def _unread(names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f" ({', '.join(names[:3])}{more}: no read permission, or a link that leads nowhere)"
+
+
+def _choose(name: str, whole: list[Part], series: str | None) -> tuple[Part, tuple[str, ...]]:
+    """The part to read, and notes. Raises VolumeError with the reason of each part that does not fit."""
+    scans = [part for part in whole if part.is_ct]
+    if series is not None:
+        matches = [p for p in whole if series in (p.number, p.file.uid, p.file.number)]
+        matches = [part for part in matches if part.number == series] or matches
+        if not matches:
+            numbers = ", ".join(part.number for part in scans) or "no CT"
+            raise VolumeError(f"{name} has no series {series}; choose one of: {numbers}.")
+        scans = [part for part in matches if part.is_ct] or matches
+    chosen = max(scans or whole, key=lambda part: part.rank)  # the first of equals
+    if chosen.stack is None:
+        raise _refusal(name, scans or whole)
+    same = [part for part in whole if part.file.uid == chosen.file.uid and part.is_scan and part not in scans]
+    others = [part for part in (*scans, *same) if part is not chosen]
+    notes = []
+    if others:
+        reasons = [f"{part.name}{_reason(part, chosen, short=True)}" for part in others[:MOST_NAMED]]
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        notes.append(
+            f"{name} holds {len(others) + 1} CT series or parts of series; {chosen.name} was read; "
+            f"not read: {', '.join(reasons)}{more}."
+        )
+    if not chosen.is_axial:
+        notes.append(f"{name} holds no axial CT; {chosen.name} was read.")
+    if not chosen.is_original:
+        notes.append(f"{chosen.name.capitalize()} may be computed, not scanned ({'/'.join(chosen.file.kind)}).")
+    if len({one.file.uid for one in chosen.slices}) > 1:
+        notes.append(f"Slices of {chosen.name} have series UIDs of their own; they were read as one series.")
+    notes += _lost_at_ends(chosen, whole)
+    return chosen, tuple(notes)
+
+
+def _lost_at_ends(chosen: Part, whole: list[Part]) -> list[str]:
+    """A note where image numbers, or their count, say that slices below the first or above the last are not there."""
+    if len({one.file.path for one in chosen.slices}) < len(chosen.slices):
+        return []  # frames have no numbers
+    series = [one for part in whole if part.file.uid == chosen.file.uid for one in part.slices]
+    numbers = [one.instance for one in series if one.instance is not None]
+    expected = chosen.file.expected
+    if len(chosen.slices) < expected <= LARGEST_COUNT and len(series) < expected:
+        return [
+            f"{chosen.name.capitalize()} is to have {expected} images (Images in Acquisition); the others are absent."
+        ]
+    if numbers and 1 < min(numbers) <= LARGEST_COUNT:
+        return [f"The image numbers of {chosen.name} begin at {min(numbers)}; earlier images are absent."]
+    return []
+
+
+def _refusal(name: str, candidates: list[Part]) -> VolumeError:
+    part = candidates[0]
+    if len(candidates) == 1 and (part.is_ct or part.finding == SINGLE):
+        return VolumeError(f"{name} {part.finding}; {part.advice}.")
+    reasons = [f"{part.name} {part.finding}" for part in candidates[:MOST_NAMED]]
+    more = f"; and {len(candidates) - MOST_NAMED} more" if len(candidates) > MOST_NAMED else ""
+    return VolumeError(
+        f"{name} holds no CT that can be read: {'; '.join(reasons)}{more}. Give a folder with one whole CT."
+    )
+
+
+def _reason(part: Part, chosen: Part | None, short: bool = False) -> str:
+    """Why a part is not the chosen one."""
+    if part.stack is None:
+        text = part.finding
+    elif part is chosen:
+        words = {"axial": part.is_axial, "original": part.is_original, "enhanced": part.is_enhanced}
+        text = "is read: " + ", ".join(word for word, holds in words.items() if holds)
+    elif chosen is not None and part.rank == chosen.rank:
+        text = "fits as well"
+    elif not part.is_axial:
+        text = "is not axial"
+    elif not part.is_original:
+        text = "is derived"
+    elif chosen is not None and chosen.is_enhanced and not part.is_enhanced:
+        text = "says nothing of contrast"
+    else:
+        text = "is smaller"
+    return f": {text}" if short else text
+
+
+def _row(part: Part, chosen: Part | None) -> SeriesRow:
+    spacing = None
+    if part.stack is not None:
+        i, j, k = np.linalg.norm(part.stack.affine[:3, :3], axis=0)
+        spacing = (float(i), float(j), float(k))
+    return SeriesRow(
+        number=part.number,
+        description=part.file.description,
+        kind="/".join(part.file.kind),
+        slices=len(part.slices),
+        spacing_mm=spacing,
+        part=part.label,
+        chosen=part is chosen,
+        reason=_reason(part, chosen),
+    )

@@ -1,0 +1,183 @@
+"""Slices one above the other: whether they are a regular stack, and the array and affine that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .dicom import Slice, stored_values
+from .scan import VolumeError
+from .values import PADDING_HU, hu_array, rescaled
+
+SAME_PLACE_MM = 0.01
+ROUNDING_MM = 0.1  # positions are rounded to one decimal by some, and tables shake
+LARGEST_SHIFT_MM = 3.0  # beside the line through all slices
+SMALLEST_SAMPLE, TISSUE_WINDOW_HU = 20_000, (-200, 500)
+LEAST_GROWTH = 0.95  # of the squared difference from the next slice to the one after; noise alone gives 1, anatomy 2
+LOWEST_PADDING_HU = 1500  # headers also name padding within the range of tissue, and wrongly
+SMALLEST_DRIFT = 5  # from the first slice to the last, as a multiple of what slices lie beside their line
+SMALLEST_TILT = 2e-3  # a drift per step below 0.1 degrees stays in the affine
+
+
+class Irregular(ValueError):
+    """Slices are no stack: ``finding`` says what of them (it follows a name), ``advice`` what to do."""
+
+    def __init__(self, finding: str, advice: str = "export the series again") -> None:
+        super().__init__(finding)
+        self.finding, self.advice = finding, advice
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A regular stack. ``slices`` in the order of k; ``shape`` is [k, j, i]; ``affine`` maps (i, j, k, 1) to LPS mm.
+
+    ``shifts`` [k, 2]: how many pixels (i, j) each slice lies beside the grid; None where all lie on it.
+    """
+
+    slices: tuple[Slice, ...]
+    affine: np.ndarray
+    shape: tuple[int, int, int]
+    shifts: np.ndarray | None
+    notes: tuple[str, ...]
+
+
+def mean_axes(slices: list[Slice]) -> np.ndarray:
+    """Unit vectors along i, j and the normal, at right angles, of slices with one orientation: [3, 3] rows."""
+    i, j = np.mean(np.array([one.axes for one in slices]), axis=0)
+    lengths = np.linalg.norm(i), np.linalg.norm(j)
+    if min(lengths) < 0.9 or max(lengths) > 1.1 or abs(i @ j) > 0.02:
+        raise Irregular("has a degenerate direction matrix")
+    i = i / lengths[0]
+    j = j - (i @ j) * i
+    j = j / np.linalg.norm(j)
+    return np.array([i, j, np.cross(i, j)])
+
+
+def heights(slices: list[Slice]) -> np.ndarray:
+    """Where slices lie along their normal, mm: [slice]."""
+    return np.array([one.position for one in slices]) @ mean_axes(slices)[2]
+
+
+def stack(slices: list[Slice]) -> Stack:
+    """The stack that slices with place, orientation and pixel spacing make. Raises Irregular."""
+    axes = mean_axes(slices)
+    spacing = np.mean(np.array([one.spacing_mm for one in slices]), axis=0)
+    places = np.array([one.position for one in slices]) @ axes.T  # along i, j and the normal
+    order = np.argsort(places[:, 2], kind="stable")
+    places = places[order]
+    slices = [slices[n] for n in order]
+    count = np.arange(len(slices))
+    step, start = _line(places)
+    _check_steps(places[:, 2], start[2] + step[2] * count)
+    beside = places[:, :2] - (start[:2] + step[:2] * count[:, None])
+    if np.linalg.norm(step[:2]) * len(slices) < SMALLEST_DRIFT * np.abs(beside).max():  # a shake, and no tilt
+        step[:2], start[:2] = 0, places[:, :2].mean(axis=0)
+        beside = places[:, :2] - start[:2]
+    shake = float(np.abs(beside).max())
+    if shake > LARGEST_SHIFT_MM:
+        raise Irregular("has slices that do not lie above one another", "give a series of one scan")
+    drift = float(np.linalg.norm(step[:2]))
+    notes = []
+    i, j = slices[0].file.size
+    affine = np.eye(4)
+    affine[:3, :2] = axes[:2].T * spacing
+    affine[:3, 2] = step @ axes
+    affine[:3, 3] = start @ axes
+    shift_mm = np.zeros_like(beside)
+    if drift > SMALLEST_TILT * step[2]:
+        degrees = np.degrees(np.arctan2(drift, step[2]))
+        notes.append(f"The gantry was tilted by {degrees:.1f} degrees; slices were moved to an upright grid.")
+        shift_mm += step[:2] * count[:, None]
+        affine[:3, 2] = step[2] * axes[2]
+    if shake > ROUNDING_MM:
+        notes.append(f"Slices lie up to {shake:.1f} mm beside their line; they were moved within their planes.")
+        shift_mm += beside
+    gaps = [one.gap_mm for one in slices if one.gap_mm]
+    if gaps and not np.isclose(abs(np.median(gaps)), step[2], rtol=0.05):
+        notes.append(
+            f"Slices are said to be {abs(np.median(gaps)):.2f} mm apart (Spacing Between Slices) and lie "
+            f"{step[2]:.2f} mm apart; their positions were followed."
+        )
+    if not shift_mm.any():
+        return Stack(tuple(slices), affine, (len(slices), j, i), None, tuple(notes))
+    shifts = shift_mm / spacing
+    shifts = np.where(np.abs(shifts - np.rint(shifts)) < 1e-3, np.rint(shifts), shifts)  # rounded positions
+    before, after = np.floor(shifts.min(axis=0)), np.ceil(shifts.max(axis=0))
+    affine[:3, 3] += affine[:3, :2] @ before
+    size = (np.array([i, j]) + after - before).astype(int)
+    return Stack(tuple(slices), affine, (len(slices), size[1], size[0]), shifts - before, tuple(notes))
+
+
+def _line(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Step and start of the line on which places [n, 3] lie best, at 0 ... n - 1."""
+    count = np.arange(len(places))
+    design = np.stack([count, np.ones(len(places))], axis=1)
+    step, start = np.linalg.lstsq(design, places, rcond=None)[0]
+    return step, start
+
+
+def _check_steps(levels: np.ndarray, even: np.ndarray) -> None:
+    """Raise Irregular where heights, in order, are not those of an even stack."""
+    gaps = np.diff(levels)
+    if gaps.min() < SAME_PLACE_MM:
+        raise Irregular("has several slices at the same position", "give a folder with one phase of the scan")
+    step = even[1] - even[0]
+    if np.abs(levels - even).max() <= min(max(ROUNDING_MM, 0.1 * step), 0.3 * step):
+        return
+    usual = gaps[gaps < 1.5 * np.median(gaps)].mean()
+    multiples = gaps / usual
+    missing = int(np.rint(multiples).sum()) - len(gaps)
+    if missing and np.abs(multiples - np.rint(multiples)).max() < 0.2:
+        raise Irregular(f"lacks {missing} of {missing + len(levels)} slices")
+    raise Irregular(f"has slices {gaps.min():.2f} to {gaps.max():.2f} mm apart", "give an evenly spaced series")
+
+
+def read_stack(whole: Stack, name: str, progress: Callable[[float], None]) -> np.ndarray:
+    """The array [k, j, i] of a stack in HU, int16 or float32. Raises VolumeError."""
+    array = hu_array(_planes(whole, name, progress), whole.shape, name)
+    sample = array[:, ::8, ::8]
+    if sample.size > SMALLEST_SAMPLE:
+        body = np.clip(sample, *TISSUE_WINDOW_HU).astype(np.float32)
+        one, two = (float(np.square(body[n:] - body[:-n]).mean()) for n in (1, 2))
+        if two < LEAST_GROWTH * one:
+            raise VolumeError(
+                f"{name} holds two phases slice by slice in turn (every other slice is alike), "
+                "and its headers do not tell them apart; export one phase."
+            )
+    return array
+
+
+def _planes(whole: Stack, name: str, progress: Callable[[float], None]) -> Iterator[tuple[int, np.ndarray]]:
+    files: dict = {}
+    for k, one in enumerate(whole.slices):
+        files.setdefault(one.file.path, []).append((k, one))
+    done = 0
+    for path, members in files.items():
+        frames = stored_values(path, name)
+        for k, one in members:
+            values = _hu(frames[one.frame], one)
+            yield k, values if whole.shifts is None else _moved(values, whole.shifts[k], whole.shape[1:])
+            done += 1
+            progress(done / len(whole.slices))
+
+
+def _hu(stored: np.ndarray, one: Slice) -> np.ndarray:
+    """Stored values of a slice to HU; padding that would be bone or more becomes air, as lower padding does later."""
+    values, padding = rescaled(stored, one.slope, one.intercept), one.file.padding
+    if padding is not None and one.slope * padding + one.intercept > LOWEST_PADDING_HU:
+        values = np.where(stored == padding, PADDING_HU, values)
+    return values
+
+
+def _moved(values: np.ndarray, shift: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A slice [j, i] moved by (i, j) pixels, 0 or more, on a larger one of air: linear, and rounded to HU."""
+    whole = np.floor(shift).astype(int)
+    across, down = shift - whole
+    plane = np.full((shape[0] + 1, shape[1] + 1), PADDING_HU, np.float32)
+    plane[whole[1] : whole[1] + values.shape[0], whole[0] : whole[0] + values.shape[1]] = np.maximum(values, PADDING_HU)
+    for axis, share in ((1, across), (0, down)):
+        if share:
+            plane = (1 - share) * plane + share * np.roll(plane, 1, axis)
+    return np.rint(plane[: shape[0], : shape[1]])

@@ -1,0 +1,153 @@
+"""The values of a scan: collecting them as HU, and refusing what can not be HU of a neck."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .scan import Volume, VolumeError, check_geometry, check_size
+
+PADDING_HU = -1024  # scanners mark 'outside the field of view' with values below air: -1024, -2000, -3024
+SMALLEST_RANGE_HU = 300  # from fat to contrast is more than this; an 8-bit picture spans 255
+LARGEST_MINIMUM_HU = -50  # any piece of a neck holds fat
+LARGEST_HU = 70_000  # a 16-bit extended HU scale ends at 64 511
+
+# what follows is asked of a sample of a scan that has enough voxels to be a neck
+SAMPLE = 1_000_000
+SMALLEST_SCAN = 100_000
+SMALLEST_BODY = 0.05  # of a scan; a thin neck in a large field of view has more
+BODY_HU = -500  # above: fat, muscle, vessels, bone
+TISSUE_LIMITS_HU = (-150, 400)  # the middle of a body: from fat (-100) to muscle and blood (80), and what phantoms hold
+LARGEST_QUARTER_HU = 500  # a skull is an eighth of a head
+LARGEST_BONE_HU = 2000  # reached by little but metal and enamel
+SMALLEST_SPREAD_HU = 500  # 0.1 % to 99.9 %: from fat or air to bone
+LARGEST_CT_NUMBER = 3071  # of 12 bits
+FEW_VALUES, LARGEST_SHARE_OF_FEW = 6, 0.8
+LARGEST_SHARE_AT_END = 0.01  # of the voxels: a window cuts the air, or vessels and bone, to one value
+
+Fill = Iterable[tuple[int, np.ndarray]]
+
+
+def check_volume(volume: Volume) -> None:
+    """Raise VolumeError, one sentence, if this can not be a CT volume in HU. A constant one passes: it is readable."""
+    name, array = volume.name, volume.array
+    if array.ndim != 3:
+        raise VolumeError(f"{name} has {array.ndim} dimensions; give one three-dimensional CT volume.")
+    if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
+        raise VolumeError(f"{name} does not hold one number per voxel ({array.dtype}); give a scalar CT volume in HU.")
+    check_size(name, volume.size)
+    check_geometry(name, np.asarray(volume.affine_lps))
+    lowest, highest = array.min(), array.max()  # NaN and infinity both show here, without a copy
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise _not_finite(name)
+    span = float(highest) - float(lowest)
+    if span == 0:
+        return
+    if highest > LARGEST_HU or lowest > LARGEST_MINIMUM_HU or span < SMALLEST_RANGE_HU:
+        raise _no_hu(name, f"values from {lowest:g} to {highest:g}, which can not be Hounsfield units of a neck")
+    _check_distribution(name, array, float(lowest), float(highest))
+
+
+def _check_distribution(name: str, array: np.ndarray, lowest: float, highest: float) -> None:
+    """Raise VolumeError if air, fat, soft tissue and bone are not where HU have them."""
+    if array.size < SMALLEST_SCAN:
+        return
+    values = array.reshape(-1)[:: max(1, array.size // SAMPLE) | 1]  # an odd step meets every column
+    body = values[values > BODY_HU]
+    thin = len(body) < SMALLEST_BODY * len(values)
+    if highest <= LARGEST_CT_NUMBER and _is_drawn(values[values > PADDING_HU] if thin else body):
+        return
+    if thin:
+        raise _no_hu(name, f"hardly any voxel above {BODY_HU}, where fat, muscle and vessels lie: too low, or scaled")
+    low, high = np.percentile(values, (0.1, 99.9))
+    if high - low < SMALLEST_SPREAD_HU:
+        raise _no_hu(name, f"values that hardly spread ({low:.0f} to {high:.0f}): normalised or cut to a grey window")
+    if lowest > BODY_HU and np.mean(values == lowest) > LARGEST_SHARE_AT_END:
+        raise _no_hu(name, f"no air, and many voxels of exactly {lowest:g}: cut to a grey window")
+    middle, quarter, upper = np.percentile(body, (50, 75, 95))
+    between = (values > PADDING_HU) & (values < 2 * TISSUE_LIMITS_HU[0])
+    if upper > 700 and between.mean() < 5e-4:
+        raise _no_hu(
+            name,
+            f"nothing between padding and fat, and soft tissue near {upper:.0f}: stored values without their rescale",
+        )
+    if not TISSUE_LIMITS_HU[0] < middle < TISSUE_LIMITS_HU[1]:
+        raise _no_hu(name, f"a median of {middle:.0f} inside the body, where HU have 0 to 100: scaled or inverted")
+    if quarter > LARGEST_QUARTER_HU:
+        raise _no_hu(name, f"a quarter of the body above {quarter:.0f}, where HU have bone: scaled or inverted")
+    if upper > LARGEST_BONE_HU:
+        raise _no_hu(name, f"a twentieth of the body above {upper:.0f}, where HU have no such bone: scaled or inverted")
+    # where a quarter of the body has the highest value, it is a phantom of one shape
+    if highest < LARGEST_BONE_HU and np.mean(values == highest) > LARGEST_SHARE_AT_END and quarter < highest:
+        raise _no_hu(name, f"many voxels of exactly {highest:g}, its highest value: cut to a grey window")
+
+
+def _is_drawn(body: np.ndarray) -> bool:
+    """Whether a few values make up a body: a phantom without noise, whose values may be anything."""
+    _, counts = np.unique(np.rint(body), return_counts=True)
+    return bool(np.sort(counts)[-FEW_VALUES:].sum() > LARGEST_SHARE_OF_FEW * len(body))
+
+
+def _no_hu(name: str, finding: str) -> VolumeError:
+    return VolumeError(
+        f"{name} has {finding} (air -1000, water 0, bone above 300); "
+        "give the scan before any normalisation or conversion to grey levels."
+    )
+
+
+def _not_finite(name: str) -> VolumeError:
+    return VolumeError(f"{name} holds NaN or infinite values; export it again, with -1024 outside the field of view.")
+
+
+def from_array(array: np.ndarray, affine_lps: np.ndarray, name: str = "volume", notes: Iterable[str] = ()) -> Volume:
+    """A checked Volume from an array [k, j, i] in HU and its affine (voxel (i, j, k, 1) to LPS millimetres).
+
+    The caller's array is never changed. int16 and float32 arrays without padding below -1024 are shared, not copied;
+    other types become int16 where every value is an integer that fits, else float32. Raises VolumeError.
+    """
+    array, affine = np.asarray(array), np.array(affine_lps, dtype=float)
+    if array.ndim != 3 or not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
+        check_volume(Volume(array, affine, name))
+    if array.dtype not in (np.int16, np.float32) or array.min(initial=0) < PADDING_HU:
+        array = hu_array(enumerate(array), array.shape, name)
+    volume = Volume(array, affine, name, tuple(notes))
+    check_volume(volume)
+    return volume
+
+
+def rescaled(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """slope * values + intercept, in whole numbers where they suffice."""
+    if (slope, intercept) == (1.0, 0.0):
+        return values
+    whole = np.issubdtype(values.dtype, np.integer) and values.dtype.itemsize <= 2
+    if whole and slope == int(slope) and intercept == int(intercept) and max(abs(slope), abs(intercept)) < 1 << 15:
+        return values.astype(np.int32) * np.int32(slope) + np.int32(intercept)
+    return values * slope + intercept
+
+
+def hu_array(slices: Fill, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Collect slices (k, values [j, i]) of any number type into one array [k, j, i], padding raised to -1024.
+
+    int16 where every value is an integer that fits, else float32; never more than one slice is converted at a time.
+    Raises VolumeError on NaN or infinity, and where the memory does not suffice.
+    """
+    limits = np.iinfo(np.int16)
+    try:
+        array: Any = np.empty(shape, np.int16)
+        for k, values in slices:
+            exact = np.issubdtype(values.dtype, np.integer)
+            if not exact and not np.isfinite(values).all():
+                raise _not_finite(name)
+            if values.min() < PADDING_HU:
+                values = np.maximum(values, PADDING_HU)
+            if array.dtype == np.int16 and (
+                values.max() > limits.max or not (exact or (np.rint(values) == values).all())
+            ):
+                array = array.astype(np.float32)
+            array[k] = values
+    except MemoryError as error:
+        size = " x ".join(map(str, shape[::-1]))
+        raise VolumeError(f"{name} has {size} voxels, more than fit into the memory of this computer.") from error
+    return array

@@ -1,0 +1,169 @@
+"""Every inconsistency is named with its file, and one damaged case does not hide the others."""
+
+from __future__ import annotations
+
+import pytest
+from CarotidLandmarkLib.dataset import (
+    Dataset,
+    check_dataset,
+    order_cases,
+)
+from CarotidLandmarkLib.markups import write_markups
+from points import ACCEPTED, LEFT, POINTS, RIGHT
+
+
+class TestDamage:
+    """One case that can not be read is named; the others are listed as before."""
+
+    @pytest.fixture
+    def three(self, dataset, case_volume, make_detection) -> Dataset:
+        for case_id in ("c2", "c3"):
+            dataset.add_case(case_volume, case_id, group="p2", split="test")
+        dataset.save_prediction("c2", make_detection())
+        return dataset
+
+    @pytest.mark.parametrize(
+        ("harm", "left", "words"),
+        [
+            (
+                lambda cases: (cases / "c2/case.json").write_text(""),
+                ["c1", "c3"],
+                "case c2 is damaged (it is not JSON)",
+            ),
+            (lambda cases: (cases / "c2/prediction.json").write_text("{"), ["c1", "c2", "c3"], "of case c2 can not be"),
+            (lambda cases: (cases / "c2").rename(cases / "c 2"), ["c1", "c3"], "'c 2' is no name of a case"),
+            (lambda cases: (cases / "c2/case.json").unlink(), ["c1", "c3"], "it has no case.json"),
+            (lambda cases: (cases / "notes.txt").write_text("hm"), ["c1", "c2", "c3"], "it has no case.json"),
+        ],
+    )
+    def test_the_other_cases_are_listed_and_the_problem_is_named_once(self, three, case_volume, harm, left, words):
+        harm(three.path / "cases")
+        opened = Dataset.open(three.path)
+        assert sorted(order_cases(opened)) == left
+        (problem,) = opened.problems()
+        assert words in problem
+        assert [words in str(finding) for finding in check_dataset(opened)].count(True) == 1
+        opened.add_case(case_volume, "c4")
+        assert "c4" in order_cases(opened)
+
+    def test_an_annotation_that_can_not_be_read_counts_as_none_and_is_named(self, dataset):
+        dataset.save_annotation("c1", "ben", POINTS, ACCEPTED)
+        (dataset.path / "cases/c1/annotations/anna.json").write_text("{")
+        case = dataset.case("c1")
+        assert case.annotators() == ["ben"] and case.has_annotation("anna")
+        assert [str(error) for _, error in case.problems()] == dataset.problems()
+        assert "by anna is damaged" in dataset.problems()[0]
+
+
+class TestCheck:
+    def test_a_sound_dataset_has_no_findings(self, dataset, case_volume, make_detection):
+        dataset.save_prediction("c1", make_detection())
+        dataset.add_case(case_volume)
+        assert check_dataset(dataset) == []
+
+    @pytest.mark.parametrize(
+        ("points", "level", "message"),
+        [
+            ({LEFT: (20, 65, 0)}, "error", f"{LEFT} lies outside the image."),
+            (
+                {LEFT: (-30, 0, 0), RIGHT: (30, 0, 0)},
+                "error",
+                "The sides of carotid_bifurcation are swapped: left lies to the right of right.",
+            ),
+            (
+                {LEFT: (-1, 0, 0)},
+                "warning",
+                "Left and right carotid_bifurcation are 29.0 mm apart, usually 30 to 100 mm.",
+            ),
+            (
+                {LEFT: (60, 0, 0), RIGHT: (-41, 0, 0)},
+                "warning",
+                "Left and right carotid_bifurcation are 101.0 mm apart, usually 30 to 100 mm.",
+            ),
+        ],
+    )
+    def test_implausible_points_are_named(self, dataset, points, level, message):
+        dataset.save_annotation("c1", "anna", {**POINTS, **points}, ACCEPTED)
+        assert [str(finding) for finding in check_dataset(dataset)] == [
+            f"{level}: cases/c1/annotations/anna.json: {message}"
+        ]
+
+    @pytest.mark.parametrize(
+        ("file", "change", "message"),
+        [
+            (
+                "cases/c1/image.nrrd",
+                lambda path: path.unlink(),
+                "The image of case c1 is not here; restore it.",
+            ),
+            (
+                "cases/c1/image.nrrd",
+                lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"),
+                "The image is not the one that was added (size or sha256 differs); restore it.",
+            ),
+            (
+                "cases/c1/case.json",
+                lambda path: path.write_text("{}"),
+                "case.json of case c1 is damaged (group is missing); restore it from a backup.",
+            ),
+            (
+                "cases/c1/case.json",
+                lambda path: path.write_text(path.read_text().replace('"train"', '"dev"')),
+                "'dev' is not one of train, validation, test.",
+            ),
+            (
+                "cases/c1/prediction.json",
+                lambda path: path.write_text('{"schema_version": 1'),
+                "prediction.json of case c1 can not be read; predict the case again.",
+            ),
+            (
+                "cases/c1/annotations/anna.json",
+                lambda path: path.write_text("{}"),
+                "The annotation of case c1 by anna is damaged (time is missing); annotate it again.",
+            ),
+            (
+                "cases/c1/annotations/anna.json",
+                lambda path: path.write_text(path.read_text().replace('"accepted"', '"missing"', 1)),
+                f"The annotation of case c1 by anna is damaged (landmarks.{LEFT}: status missing does not fit its "
+                "point); annotate it again.",
+            ),
+            (
+                "cases/c1/annotations/anna.mrk.json",
+                lambda path: write_markups(path, {**POINTS, LEFT: (31.0, 0.0, 0.0)}),
+                "Its points are not those of anna.json, which count; save the annotation again.",
+            ),
+            (
+                "cases/c1/annotations/ben.mrk.json",
+                lambda path: write_markups(path, POINTS),
+                "There is no ben.json beside it, so it does not count; annotate the case again.",
+            ),
+            (
+                "cases/c2",
+                lambda path: path.mkdir(),
+                "This is no case: it has no case.json; remove or restore it.",
+            ),
+        ],
+    )
+    def test_every_inconsistency_is_named_with_its_file(self, dataset, file, change, message):
+        change(dataset.path / file)
+        assert [str(finding) for finding in check_dataset(dataset)] == [f"error: {file}: {message}"]
+
+    def test_a_damaged_markups_file_is_named(self, dataset):
+        (dataset.path / "cases/c1/annotations/anna.mrk.json").write_text("{")
+        (finding,) = check_dataset(dataset)
+        assert finding.file == "cases/c1/annotations/anna.mrk.json" and finding.level == "error"
+
+    def test_a_patient_in_two_splits_is_named(self, dataset, case_volume):
+        dataset.add_case(case_volume, "c2", group="p2", split="test")
+        path = dataset.path / "cases/c2/case.json"
+        path.write_text(path.read_text().replace("p2", "p1"))
+        assert [str(f) for f in check_dataset(dataset)] == [
+            "error: cases: Group p1 is spread over several splits: test, train."
+        ]
+
+    def test_a_temporary_file_is_named(self, dataset):
+        (dataset.path / "cases/c1/.tmp-1-prediction.json").write_text("half")
+        assert [str(finding) for finding in check_dataset(dataset)] == [
+            "warning: cases/c1/.tmp-1-prediction.json: "
+            "A save under way, or what a killed one has left: `carotid-landmark repair` knows which."
+        ]
