@@ -18,15 +18,15 @@ screenshots: $(READY)
 	QT_QPA_PLATFORM=offscreen $(BIN)/python Testing/widget/screenshots.py
 
 # Tables in docs/benchmarks. MODELS: bundles or training runs whose equivariance is compared; default: the shipped one.
-CONFIGS ?= Training/configs/small.yaml Training/configs/release.yaml
+CONFIGS ?= Training/configs/small.yaml Training/configs/full-width.yaml
 MODELS ?=
 benchmark: $(READY)
-	$(BIN)/python Testing/benchmarks/equivariance.py $(addprefix --model=,$(MODELS))
-	$(BIN)/python Testing/benchmarks/throughput.py $(CONFIGS)
-	$(BIN)/python Testing/benchmarks/rendering.py
-	$(BIN)/python Testing/benchmarks/memory.py train
-	$(BIN)/python Testing/benchmarks/memory.py detect
-	$(BIN)/python Testing/benchmarks/detection_time.py
+	$(BIN)/python benchmarks/equivariance.py $(addprefix --model=,$(MODELS))
+	$(BIN)/python benchmarks/throughput.py $(CONFIGS)
+	$(BIN)/python benchmarks/rendering.py
+	$(BIN)/python benchmarks/memory.py train
+	$(BIN)/python benchmarks/memory.py detect
+	$(BIN)/python benchmarks/detection_time.py
 
 # The paper's Table 1 on digital necks, cohort included: docs/reproduction.md. Stopped half-way, each goes on from there.
 table1 table1-small: $(READY)

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 
 TESTING = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTING / folder) for folder in ("widget", "scene", "training")]
 
 import slicer  # noqa: E402
 from balls import batch_of_balls  # noqa: E402
-from carotid_training import finetune  # noqa: E402
-from carotid_training.data import dataset_sha256  # noqa: E402
-from carotid_training.stream import NeckStream  # noqa: E402
+from carotid_training.batches.datamodule import dataset_sha256  # noqa: E402
+from carotid_training.batches.stream import NeckStream  # noqa: E402
+from carotid_training.cli import app  # noqa: E402
 from CarotidLandmarkLib import cli, scene  # noqa: E402
 from CarotidLandmarkLib.bundle import Bundle, open_bundle  # noqa: E402
 from CarotidLandmarkLib.dataset import Dataset, check_dataset  # noqa: E402
@@ -38,8 +37,6 @@ with quiet_vtk():
 # Where the annotator puts the points: less than 20 mm from where the untrained nets point, the middle of the scan.
 PLACES = {LEFT: (10.0, 2.0, 4.0), RIGHT: (-10.0, 2.0, 4.0)}
 BEFORE_DRAG = (0.0, -3.0, 4.0)  # of the left point of the first case; the hand moves it by about (10, 5, 0) mm
-finetune_app = typer.Typer()
-finetune_app.command()(finetune.main)
 
 
 @pytest.fixture
@@ -145,7 +142,7 @@ def test_a_correction_becomes_a_model_that_the_module_lists_and_detects_with(wid
     widget.exit()
     options = ["--model", "start", "--output", tmp_path / "runs" / "taught", "--steps", 2, "--device", "cpu"]
     options += ["--styles", "sculpted"]
-    done = CliRunner().invoke(finetune_app, [str(word) for word in (folder, *options)])
+    done = CliRunner().invoke(app, ["finetune", *map(str, (folder, *options))])
     assert done.exit_code == 0, done.output
     assert "Listed: taught" in done.output
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from carotid_training.synthesize import LANDMARKS
+from carotid_training.cohorts.synthesize import LANDMARKS
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.volume import Volume
 

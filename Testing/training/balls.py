@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from carotid_training.stream import SampleBatch
+from carotid_training.batches.batch import SampleBatch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -40,9 +40,6 @@ def batch_of_balls(
         box_origins_lps=origins,
         landmarks_lps=torch.stack([left, right])[None],
         present=torch.tensor([[True, True]]),
-        seeds=(0,),
-        styles=("balls",),
-        absent_because=(("", ""),),
     )
 
 

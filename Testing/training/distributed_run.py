@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import lightning.pytorch as pl
 import torch
 from balls import LEFT, RIGHT, batch_of_balls
-from carotid_training.augment import Augmentation
-from carotid_training.data import NecksData
-from carotid_training.losses import Objective
-from carotid_training.module import ChainModule
-from carotid_training.stream import turns
+from carotid_training.batches.datamodule import NecksData
+from carotid_training.batches.stream import turns
+from carotid_training.training.augment import Augmentation
+from carotid_training.training.losses import Objective
+from carotid_training.training.module import ChainModule
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.nets.chain import Architecture
 from torch.utils.data import DataLoader, IterableDataset

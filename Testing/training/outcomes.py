@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from carotid_training.evaluation_summary import Model
-from carotid_training.predictions import Outcome
+from carotid_training.evaluation.outcomes import Outcome
+from carotid_training.evaluation.summary import Model
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.detection import LandmarkResult
 

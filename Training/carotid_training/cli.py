@@ -1,42 +1,100 @@
-"""The command carotid-train: fit, finetune, curve, evaluate, export, synthesize, table1."""
+"""The command ``carotid-train``. Exit codes: 0 done, 2 bad input or arguments, 3 stopped, 1 a fault of ours.
+
+A command's options stand beside what it does; its module is imported when it is called, so that --help answers at once.
+"""
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NoReturn
 
+import typer
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.memory import keep_freed_memory
+from typer.core import TyperCommand
 
-USAGE = """carotid-train: digital necks, training, evaluation and export of CarotidLandmark's models
+DONE, BAD_INPUT, STOPPED = 0, 2, 3
+PROGRAM = "carotid-train"
 
-  carotid-train fit --config Training/configs/release.yaml   train (lightning command line; --help says all options)
-  carotid-train finetune DATASET                             a model learns from your annotated cases
-  carotid-train curve RUN                                    validation errors against steps and hours, as a picture
-  carotid-train evaluate BUNDLE DATASET                      error, calibration and presence on annotated cases
-  carotid-train export RUN --calibrate DATASET               a model bundle from a training run
-  carotid-train synthesize --cases N --seed S --output DIR   a cohort of digital necks on disk
-  carotid-train backgrounds FOLDER --output DIR              unenhanced CTs analysed once, for necks of real tissue
-  carotid-train table1 COHORT --output DIR                   Table 1 of the paper, all methods trained side by side
-"""
+# Command -> the module whose `main` it is, and what --help says of it.
+COMMANDS = {
+    "fit": ("training.fit", "Train: --config Training/configs/small.yaml; lightning's command line."),
+    "finetune": ("release.finetune", "A model learns from your annotated cases, and is compared with what it was."),
+    "curve": ("training.curve", "Validation errors of a run against steps and hours, as a picture and a table."),
+    "evaluate": ("evaluation.evaluate", "Error, calibration and presence of a model on annotated cases."),
+    "export": ("release.export", "A model bundle from a training run, calibrated and measured."),
+    "synthesize": ("cohorts.synthesize", "A cohort of digital necks on disk, with their truth."),
+    "backgrounds": ("necks.tissue.preparation", "Unenhanced CTs analysed once, for necks of real tissue."),
+    "table1": ("reproduction.table1", "Table 1 of the paper, all methods trained side by side."),
+}
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Digital necks, training, evaluation and export of CarotidLandmark's models. COMMAND --help says its options.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 
 
-def main() -> None:
-    """Entry point; each command imports only what it needs."""
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     keep_freed_memory()
-    command, arguments = (sys.argv[1] if len(sys.argv) > 1 else "--help"), sys.argv[2:]
-    if command == "fit":
-        from .fit import fit
+    try:
+        code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+    except Exception as error:  # typer's own errors say what is wrong with the arguments
+        if not hasattr(error, "format_message"):
+            raise
+        command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
+        _say(f"{command}: {error.format_message().rstrip('.')}. See {command} --help.")
+        code = BAD_INPUT
+    sys.exit(code or DONE)
 
-        fit(arguments)
-    elif command in ("finetune", "curve", "evaluate", "export", "synthesize", "backgrounds", "table1"):
-        from importlib import import_module
 
-        import typer
+class _Lazy(TyperCommand):
+    """Leaves its arguments, --help among them, to the command that is imported when it runs."""
 
-        function = import_module(f".{command}", __package__).main
-        sys.argv = [f"carotid-train {command}", *arguments]
-        typer.run(function)
-    elif command in ("-h", "--help"):
-        print(USAGE, end="")
-    else:
-        print(f"carotid-train: there is no command '{command}'; see carotid-train --help.", file=sys.stderr)
-        sys.exit(2)
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.args = args
+        return args
+
+
+def _run(context: typer.Context) -> None:
+    name = str(context.info_name)
+    command = answers_for_its_errors(name, import_module(f".{COMMANDS[name][0]}", __package__).main)
+    if name == "fit":  # lightning's own command line
+        command(context.args)
+        return
+    inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    inner.command()(command)
+    code = inner(context.args, prog_name=f"{PROGRAM} {name}", standalone_mode=False)
+    raise typer.Exit(code or DONE)
+
+
+def answers_for_its_errors(name: str, command: Callable[..., None]) -> Callable[..., None]:
+    """What the user can mend, or has stopped, is an exit code and one line on stderr; a fault keeps its traceback."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            _say(f"{PROGRAM} {name}: stopped; the same command goes on from here.")
+            raise typer.Exit(STOPPED) from None
+        except (UserError, OSError) as error:
+            _say(f"{PROGRAM} {name}: {error}")
+            raise typer.Exit(BAD_INPUT) from None
+
+    return run
+
+
+def _say(line: str) -> None:
+    print(" ".join(line.split()), file=sys.stderr)
+
+
+for _name, (_, _help) in COMMANDS.items():
+    app.command(_name, cls=_Lazy, short_help=_help)(_run)

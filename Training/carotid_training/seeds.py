@@ -12,6 +12,7 @@ from __future__ import annotations
 import zlib
 
 import torch
+from CarotidLandmarkLib.errors import UserError
 
 # What a seed stands for changes only together with this number, which cohorts and runs record.
 GENERATOR = 2
@@ -23,11 +24,11 @@ INDEX_BITS = 22
 def neck_seed(split: str, base_seed: int, index: int) -> int:
     """The seed of one neck. Raises ValueError where a part does not fit its bits."""
     if split not in SPLITS:
-        raise ValueError(f"There is no split {split!r}; use one of {', '.join(SPLITS)}.")
+        raise UserError(f"There is no split {split!r}; use one of {', '.join(SPLITS)}.")
     if not 0 <= base_seed < 1 << BASE_BITS:
-        raise ValueError(f"The seed {base_seed} is out of range; use 0 to {(1 << BASE_BITS) - 1}.")
+        raise UserError(f"The seed {base_seed} is out of range; use 0 to {(1 << BASE_BITS) - 1}.")
     if not 0 <= index < 1 << INDEX_BITS:
-        raise ValueError(
+        raise UserError(
             f"Case {index} is out of range; one seed makes {1 << INDEX_BITS} necks, then take another seed."
         )
     return SPLITS.index(split) << (BASE_BITS + INDEX_BITS) | base_seed << INDEX_BITS | index
@@ -37,7 +38,7 @@ def split_of(seed: int) -> str:
     """The split that a neck's seed belongs to. Raises ValueError where the seed is not one of `neck_seed`."""
     tag = seed >> (BASE_BITS + INDEX_BITS)
     if not 0 <= tag < len(SPLITS):
-        raise ValueError(f"{seed} is not the seed of a digital neck.")
+        raise UserError(f"{seed} is not the seed of a digital neck.")
     return SPLITS[tag]
 
 

@@ -63,15 +63,39 @@ class Neck(Protocol):
     scanner's business.
     """
 
-    seed: int
-    style: str
-    present: Tensor  # [2] bool, left and right: False where surgery left no bifurcation
-    lower_mm: float  # the neck is modelled from this z ...
-    upper_mm: float  # ... up to this z; at least -230 to +170
-    # Dental metal, stents, clips, which cause streaks. [n, 4]: centre (LPS), radius of a ball of as much metal.
-    metal: Tensor
-    dense: Tensor  # [n, 4]: centre and radius of dense contrast (subclavian or jugular vein) and of the shoulders' bone
-    facts: dict[str, float | str | bool]  # what the cohort tables report: bifurcation level, stenosis, plaque, ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def style(self) -> str: ...
+    @property
+    def present(self) -> Tensor:
+        """[2] bool, left and right: False where surgery left no bifurcation."""
+        ...
+
+    @property
+    def lower_mm(self) -> float:
+        """The neck is modelled from this z; -230 or lower."""
+        ...
+
+    @property
+    def upper_mm(self) -> float:
+        """The neck is modelled up to this z; 170 or higher."""
+        ...
+
+    @property
+    def metal(self) -> Tensor:
+        """Dental metal, stents, clips, which cause streaks. [n, 4]: centre (LPS), radius of a ball of as much metal."""
+        ...
+
+    @property
+    def dense(self) -> Tensor:
+        """[n, 4]: centre, radius of dense contrast (subclavian or jugular vein) and of the shoulders' bone."""
+        ...
+
+    @property
+    def facts(self) -> dict[str, float | str | bool]:
+        """What the cohort tables report: bifurcation level, stenosis, plaque, ..."""
+        ...
 
     def bifurcations(self, up: Tensor) -> Tensor:
         """Left and right bifurcation, [2, 3] float64 LPS, for axial levels stacked along ``up`` [3], unit, neck frame.

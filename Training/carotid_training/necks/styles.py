@@ -1,23 +1,42 @@
-"""The styles of digital necks, by name."""
+"""The styles of digital necks, by name. A new one is a function that draws its necks and an entry of `STYLES`."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from .. import seeds
-from .backgrounds import Backgrounds
-from .neck import Neck
-from .patients import background_paths
+from CarotidLandmarkLib.errors import UserError
 
-# Style -> whether it is made from a real, unenhanced CT.
-STYLES = {"sculpted": False, "painted": True, "recoloured": True}
-# Styles that are domain-randomised by nature: no patient looks like them.
-RANDOMISED = ("recoloured",)
+from .. import seeds
+from .neck import Neck
+from .sculpted import neck as sculpted
+from .tissue import painted, recoloured
+from .tissue.backgrounds import Backgrounds
+from .tissue.patients import background_paths
+
 BACKGROUND_VARIABLE = "CAROTID_BACKGROUND_CT"
+
+
+@dataclass(frozen=True)
+class Style:
+    """``draw(seed, backgrounds, randomised)`` makes a neck. of_tissue: it is made of real, unenhanced CTs.
+
+    like_patients: False where it is domain-randomised by nature, and no patient looks like it.
+    """
+
+    draw: Callable[[int, Backgrounds, bool], Neck]
+    of_tissue: bool
+    like_patients: bool = True
+
+
+STYLES = {
+    "sculpted": Style(lambda seed, _, randomised: sculpted.draw(seed, randomised), of_tissue=False),
+    "painted": Style(painted.draw, of_tissue=True),
+    "recoloured": Style(lambda seed, tissue, _: recoloured.draw(seed, tissue), of_tissue=True, like_patients=False),
+}
 
 
 class Styles:
@@ -31,7 +50,7 @@ class Styles:
         if not given and os.environ.get(BACKGROUND_VARIABLE):
             given = [os.environ[BACKGROUND_VARIABLE]]
         if unseen and not given:
-            raise ValueError("Tissue of patients that no training sees is asked for, but no folder of them is given.")
+            raise UserError("Tissue of patients that no training sees is asked for, but no folder of them is given.")
         self.unseen = unseen
         self.paths = background_paths(given, unseen)
         self._backgrounds = Backgrounds(self.paths)
@@ -39,31 +58,31 @@ class Styles:
     @property
     def available(self) -> list[str]:
         """Names of the styles that can be drawn here."""
-        return [name for name, needs_background in STYLES.items() if self.paths or not needs_background]
+        return [name for name, style in STYLES.items() if self.paths or not style.of_tissue]
 
     @property
     def patient_like(self) -> list[str]:
         """Names of the available styles that can look like a patient."""
-        return [name for name in self.available if name not in RANDOMISED]
+        return [name for name in self.available if STYLES[name].like_patients]
 
     def check(self, names: Sequence[str], randomised: bool = True) -> None:
         """Raises ValueError where one of the names is no style, needs a background that is not given, or is
         domain-randomised and ``randomised`` is False."""
         for name in names:
             if name not in STYLES:
-                raise ValueError(f"There is no style {name!r}; use one of {', '.join(STYLES)}.")
+                raise UserError(f"There is no style {name!r}; use one of {', '.join(STYLES)}.")
             if name not in self.available:
-                raise ValueError(
+                raise UserError(
                     f"The style {name!r} is made of real tissue: give an unenhanced CT with --background FILE "
                     f"or in the environment variable {BACKGROUND_VARIABLE}."
                 )
-            if name in RANDOMISED and not randomised:
-                raise ValueError(f"The style {name!r} looks like no patient: leave it out, or ask for --randomised.")
+            if not (STYLES[name].like_patients or randomised):
+                raise UserError(f"The style {name!r} looks like no patient: leave it out, or ask for --randomised.")
 
     def check_splits(self, splits: Sequence[str]) -> None:
         """Raises ValueError where necks of a split may not be made of this tissue."""
         if self.unseen and set(splits) != {"test"}:
-            raise ValueError("Patients that no training may see are for the split test alone; ask for --splits test.")
+            raise UserError("Patients that no training may see are for the split test alone; ask for --splits test.")
 
     def open(self) -> None:
         """Analyse the CTs now (seconds each), before processes are started that would each do it.
@@ -83,11 +102,6 @@ class Styles:
         Raises ValueError like `check` and `check_splits`, VolumeError like `open`.
         """
         self.check([style], randomised)
-        module = importlib.import_module(f".{style}", __package__)
-        if not STYLES[style]:
-            return module.draw(seed, randomised)
-        if self.unseen:
+        if self.unseen and STYLES[style].of_tissue:
             self.check_splits([seeds.split_of(seed)])
-        if style in RANDOMISED:
-            return module.draw(seed, self._backgrounds)
-        return module.draw(seed, self._backgrounds, randomised)
+        return STYLES[style].draw(seed, self._backgrounds, randomised)

@@ -1,0 +1,42 @@
+"""Several annotators of one case: training, evaluation and the agreement report speak of the same point."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from carotid_training.batches.cases import CACHE_VARIABLE, CaseBatches
+from carotid_training.batches.unseen import UnseenCases
+from carotid_training.evaluation.outcomes import outcomes_of
+from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.report.agreement import readings_of
+
+LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
+SAID = {
+    "anna": {LEFT: (30.0, 0.0, 0.0), RIGHT: None},
+    "ben": {LEFT: (33.0, 6.0, 0.0), RIGHT: None},
+    "cleo": {LEFT: None, RIGHT: (-30.0, 0.0, 0.0)},
+}
+
+
+@pytest.fixture
+def dataset(tmp_path, case_volume, monkeypatch) -> Dataset:
+    """One training case; two of three have placed the left point, one of three the right one."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    made = Dataset.create(tmp_path / "set", NAMES)
+    made.add_case(case_volume, "c1", split="train")
+    for who, points in SAID.items():
+        made.save_annotation("c1", who, points, {n: "missing" if p is None else "corrected" for n, p in points.items()})
+    return made
+
+
+def test_training_evaluation_and_the_report_use_the_same_consensus(dataset, make_detection):
+    expected = {LEFT: (31.5, 3.0, 0.0), RIGHT: None}
+    (reading,) = readings_of(dataset)
+    assert consensus(list(reading.points.values()), NAMES) == expected
+    outcomes = outcomes_of(dataset, dataset.case("c1"), make_detection())
+    assert {outcome.landmark: outcome.truth_lps for outcome in outcomes} == expected
+    scan = UnseenCases(CaseBatches(dataset, "train", 1, NAMES, {}))[0]
+    assert scan.present.tolist() == [[True, False]]
+    assert scan.landmarks_lps[0, 0].tolist() == pytest.approx(expected[LEFT])
+    assert np.isnan(scan.landmarks_lps[0, 1].numpy()).all()

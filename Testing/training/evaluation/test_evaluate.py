@@ -1,0 +1,258 @@
+"""carotid-train evaluate: what it writes, what it keeps, what it refuses. The model is tiny and untrained."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from carotid_training.cli import app
+from carotid_training.evaluation import (
+    evaluate,
+    metrics,
+)
+from carotid_training.evaluation import (
+    figures as evaluation_figures,
+)
+from carotid_training.evaluation import (
+    gallery as evaluation_gallery,
+)
+from carotid_training.evaluation.summary import ALL, landmarks_csv, lookup, measure, summary_csv
+from carotid_training.evaluation.tables import FIGURES, summary_markdown, worst
+from CarotidLandmarkLib.bundle import Bundle, BundleMetadata
+from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.volume import Volume
+from matplotlib.colors import to_rgb
+from typer.testing import CliRunner
+
+from ..outcomes import LANDMARKS, LEFT, PLACES, RIGHT, calibration, cohort, model, outcome
+from ..tube import scan
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(metrics, "bootstrap", functools.partial(metrics.bootstrap, resamples=40))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    """A chain of small untrained nets that calls both landmarks present."""
+    metadata = BundleMetadata(
+        name="tiny", version="0.1", landmarks=LANDMARKS, scales_mm=(4.0, 2.0, 1.0, 0.5), patch_sizes=(16, 16, 16),
+        widths=((2, 4),) * 4, hu_window=(-200.0, 1000.0), noise_mm=5.0,
+        architecture={"mirrored": True, "mode_window_mm": None}, torch_version=torch.__version__,
+        lib_version="0.1.0", training={}, accuracy={}, calibration=calibration(**{"0.5": 1.6, "0.8": 2.4}),
+        intended_use="Tests.", licence="Apache-2.0",
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        net = MultiScaleLocNet(Architecture.of(metadata))
+    with torch.no_grad():
+        for head in net.presence:
+            head.weight.zero_()
+            head.bias.fill_(9.0 / len(net.presence))
+    return Bundle.save(tmp_path_factory.mktemp("bundle") / "tiny", metadata, net.state_dict(), "# Tiny\n")
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Dataset:
+    """Three annotated test cases, one annotated training case, one test case that nobody has annotated."""
+    made = Dataset.create(tmp_path / "necks", [LEFT, RIGHT])
+    for number, split in enumerate(("test", "test", "test", "train", "test")):
+        case = made.add_case(scan(number), case_id=f"c{number}", group=f"p{number}", split=split)
+        if number < 4:
+            points = {**PLACES, RIGHT: None} if number == 2 else PLACES
+            status = {name: "missing" if point is None else "accepted" for name, point in points.items()}
+            made.save_annotation(case, "anna", points, status)
+    return made
+
+
+def run(bundle, dataset, output, *options):
+    arguments = [bundle.path, dataset.path, "--output", output, "--device", "cpu", "--passes", "2", *options]
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_command_writes_tables_figures_and_detections_and_the_same_again(bundle, dataset, tmp_path):
+    output = tmp_path / "out"
+    result = run(bundle, dataset, output)
+    assert result.exit_code == 0, result.output
+    assert {file.name for file in (output / "detections").iterdir()} == {"c0.json", "c1.json", "c2.json"}
+    drawn = {file.name for file in (output / "figures").iterdir()}
+    assert drawn == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")}
+    table = rows_of(output / "landmarks.csv")
+    assert [(row["case"], row["truth"]) for row in table] == [
+        ("c0", "present"), ("c0", "present"), ("c1", "present"), ("c1", "present"), ("c2", "present"), ("c2", "absent"),
+    ]  # fmt: skip
+    for row in table[:5]:
+        found, true = ([float(row[f"{kind}_{axis}_lps_mm"]) for axis in "xyz"] for kind in ("found", "true"))
+        assert float(row["error_mm"]) == pytest.approx(math.dist(found, true), rel=1e-4)
+        assert float(row["volume_level"]) == 0.8
+    mean = np.mean([float(row["error_mm"]) for row in table[:5]])
+    numbers = {(row["measure"], row["landmark"]): row for row in rows_of(output / "summary.csv")}
+    assert float(numbers["error_mean_mm", ALL]["value"]) == pytest.approx(mean, rel=1e-4)
+    assert float(numbers["error_mean_mm", ALL]["low_95"]) < mean < float(numbers["error_mean_mm", ALL]["high_95"])
+    assert numbers["coverage_90", ALL]["value"] == "" and numbers["coverage_90", ALL]["note"]
+    assert f"{mean:.2f}" in (output / "summary.md").read_text()
+    before = {file: file.read_bytes() for file in output.rglob("*") if file.is_file()}
+    assert run(bundle, dataset, output).exit_code == 0
+    assert {file: file.read_bytes() for file in output.rglob("*") if file.is_file()} == before
+
+
+def test_a_stopped_run_leaves_with_3_and_the_next_detects_only_what_is_left(bundle, dataset, tmp_path, monkeypatch):
+    detect, seen, stop_at = Detector.detect, [], ["c1"]
+
+    def watched(self, volume, *how):
+        if volume.name in stop_at:
+            raise KeyboardInterrupt
+        seen.append(volume.name)
+        return detect(self, volume, *how)
+
+    monkeypatch.setattr(Detector, "detect", watched)
+    assert run(bundle, dataset, tmp_path / "out").exit_code == 3
+    assert seen == ["c0"] and not (tmp_path / "out" / "summary.md").exists()
+    stop_at.clear()
+    assert run(bundle, dataset, tmp_path / "out").exit_code == 0
+    assert seen == ["c0", "c1", "c2"]
+    (tmp_path / "out" / "detections" / "c2.json").write_text("{")
+    assert run(bundle, dataset, tmp_path / "out").exit_code == 0
+    assert seen == ["c0", "c1", "c2", "c2"]
+
+
+def test_a_kept_detection_counts_only_for_the_same_model_scan_and_settings(bundle, dataset, tmp_path):
+    detector, cases = Detector(bundle, "cpu"), [dataset.case("c0")]
+
+    def detect(settings, detector=detector):
+        evaluate.detect_cases(detector, dataset, cases, tmp_path, settings, lambda words, share: None)
+        file = tmp_path / "c0.json"
+        document = json.loads(file.read_text())
+        document["mark"] = True  # gone when the file is written anew
+        fresh = "mark" not in json.loads(file.read_text())
+        file.write_text(json.dumps(document))
+        return fresh
+
+    settings = evaluate.Settings("cpu", passes=2)
+    assert detect(settings) and not detect(settings)
+    assert detect(replace(settings, seed=1)) and detect(replace(settings, passes=3)) and detect(settings)
+    other = Detector(Bundle(bundle.path, replace(bundle.metadata, calibration=calibration(**{"0.8": 5.0}))), "cpu")
+    assert detect(settings, other)
+    cases[0] = replace(cases[0], image_sha256="0" * 64)
+    assert detect(settings, other) and not detect(settings, other)
+
+
+def test_bad_input_is_one_sentence_and_leaves_with_2(bundle, dataset, tmp_path):
+    other = Dataset.create(tmp_path / "other", ["nose"])
+    lines = {
+        "is not a split": run(bundle, dataset, tmp_path / "out", "--split", "exam"),
+        "no annotated case in the split 'validation'": run(bundle, dataset, tmp_path / "out", "--split", "validation"),
+        "is about nose": run(bundle, other, tmp_path / "out"),
+        "is not available here": run(bundle, dataset, tmp_path / "out", "--device", "cuda:99"),
+        "no model bundle": CliRunner().invoke(app, ["evaluate", str(tmp_path / "none" / "such"), str(dataset.path)]),
+        "is not a dataset": CliRunner().invoke(app, ["evaluate", str(bundle.path), str(tmp_path)]),
+    }
+    for words, result in lines.items():
+        assert result.exit_code == 2 and words in result.stderr, (words, result.stderr)
+        assert result.stderr.count("\n") == 1 and "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_that_can_not_be_read_is_named(bundle, dataset):
+    (dataset.path / "cases" / "c1" / "image.nrrd").write_bytes(b"NRRD0004\n")
+    with pytest.raises(DatasetError, match="Case c1 can not be evaluated"):
+        evaluate.evaluate(bundle, dataset, dataset.path / "out", settings=evaluate.Settings("cpu", 2))
+
+
+def test_the_middle_of_the_scan_comes_with_each_outcome(bundle, dataset, tmp_path):
+    quick = evaluate.Settings("cpu", 2)
+    cases = [dataset.case("c0")]
+    found = evaluate.detect_cases(Detector(bundle, "cpu"), dataset, cases, tmp_path, quick, lambda words, share: None)
+    assert np.allclose([each.centre_lps for each in found], dataset.case("c0").read_volume().centre_lps)
+
+
+def test_the_tables_agree_with_each_other():
+    outcomes, said = cohort(), model(calibration(**{"0.5": 1.5, "0.9": 2.5, "0.95": 2.8}))
+    rows = measure(outcomes, said)
+    known, table = lookup(rows), list(csv.DictReader(landmarks_csv(outcomes, said).splitlines()))
+    errors = [float(row["error_mm"]) for row in table if row["error_mm"]]
+    held = [float(row["mahalanobis"]) <= 2.5 for row in table if row["mahalanobis"]]
+    volumes = [float(row["volume_mm3"]) for row in table if row["error_mm"]]
+    assert known["error_median_mm", ALL].value == pytest.approx(np.median(errors), rel=1e-5)
+    assert known["coverage_90", ALL].value == pytest.approx(np.mean(held))
+    assert known["volume_90_mm3", ALL].value == pytest.approx(np.mean(volumes), rel=1e-4)
+    page = summary_markdown(rows, outcomes, said, {"cases": "12"})
+    assert f"{known['error_mean_mm', LEFT].value:.2f} (" in page and "nan" not in page and "not calibrated:" not in page
+    cells = list(csv.DictReader(summary_csv(rows).splitlines()))
+    assert len(cells) == len(rows) == len({(row["measure"], row["landmark"]) for row in cells})
+    assert not any("nan" in row.values() for row in cells)
+
+
+def test_a_model_without_calibration_is_called_so():
+    rows = measure(cohort(4), model())
+    assert "is not calibrated" in summary_markdown(rows, cohort(4), model(), {})
+
+
+def test_the_worst_come_first():
+    errors = [outcome(f"c{n}", error=(length, 0, 0)) for n, length in enumerate((1, 9, 4, 9))]
+    ranked = worst([*errors, outcome("m", error=None)], 3)
+    assert [each.case_id for each in ranked] == ["c1", "c3", "c2"]
+
+
+@pytest.mark.parametrize("which", ["all", "none found", "none absent", "one"])
+def test_every_chart_is_drawn_for_any_outcomes(which, tmp_path):
+    outcomes = {
+        "all": cohort(),
+        "none found": [outcome(error=None, presence=0.1), outcome(name=RIGHT, error=None, presence=0.2)],
+        "none absent": [outcome("a"), outcome("b", RIGHT, (1, 0, 0))],
+        "one": [outcome("a", error=(0, 0, 2))],
+    }[which]
+    evaluation_figures.write_figures(tmp_path, outcomes, model(calibration(**{"0.8": 2.0})))
+    assert {file.stem for file in tmp_path.glob("*.svg")} == set(FIGURES) - {"worst_cases"}
+
+
+def test_the_cumulative_curve_ends_at_the_share_that_was_found():
+    outcomes = [outcome(f"c{n}", error=None if n == 0 else (n, 0, 0)) for n in range(5)]
+    curve = evaluation_figures.cumulative_error(outcomes, model()).axes[0].lines[0]
+    places, shares = curve.get_data()
+    assert shares[-1] == pytest.approx(0.8)
+    assert shares[np.searchsorted(places, 2.5, side="right") - 1] == pytest.approx(0.4)
+
+
+def test_the_gallery_shows_truth_as_plus_and_answer_as_cross_on_radiological_slices():
+    pair = outcome("a", LEFT, (2.0, -5.0, 9.0))
+    figure = evaluation_gallery.worst_cases([pair], model(), lambda name: scan())
+    axial, coronal, sagittal = figure.axes[:3]
+    for axes, (across, along) in zip((axial, coronal, sagittal), ((0, 1), (0, 2), (1, 2)), strict=True):
+        plus = next(line for line in axes.lines if line.get_marker() == "+")
+        cross = next(line for line in axes.lines if line.get_marker() == "x")
+        offset = np.array([-2.0, 5.0, -9.0])
+        assert np.allclose(np.ravel(plus.get_data()), offset[[across, along]])
+        assert np.allclose(np.ravel(cross.get_data()), 0)
+        assert to_rgb(plus.get_color()) != to_rgb(cross.get_color())
+        assert axes.get_xlim()[0] < axes.get_xlim()[1]  # the patient's left is at the viewer's right
+    assert axial.get_ylim()[0] > axial.get_ylim()[1] and coronal.get_ylim()[0] < coronal.get_ylim()[1]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_slice_shows_the_place_it_is_taken_at_however_the_scan_is_stored(flip):
+    volume = scan()
+    if flip:  # the same scan, stored from left to right and from the head down
+        affine = volume.affine_lps @ np.diag([-1.0, 1.0, -1.0, 1.0])
+        affine[:3, 3] = volume.to_lps([31, 0, 31])
+        volume = Volume(volume.array[::-1, :, ::-1], affine, "flipped")
+    tube = np.array([-46.5 + 3 * 22, -46.5 + 3 * 16, 0.0])
+    image = evaluation_gallery.slice_through(volume, tube, 0, 1, 60.0)
+    towards_right, middle, towards_left = image[100, [15, 100, 185]]
+    assert (towards_right, middle, towards_left) == pytest.approx((40, 350, -1000), abs=0.1)
+    beyond = evaluation_gallery.slice_through(volume, tube + np.array([0, 0, 500]), 0, 1, 60.0)
+    assert (beyond == evaluation_gallery.OUTSIDE_HU).all()

@@ -1,0 +1,30 @@
+"""What a bundle says of itself: calibration over what one net finds, and the card."""
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from carotid_training.release.card import model_card
+from carotid_training.release.export import metadata_of, pooled
+from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.nets.chain import Architecture
+
+LANDMARKS = (LandmarkSpec("left", "L", "right"), LandmarkSpec("right", "R", "left"), LandmarkSpec("chin", "C", "chin"))
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_landmarks_that_one_net_finds_share_their_scores(mirrored):
+    scores = {"left": [1.0, 2.0], "right": [3.0], "chin": [4.0]}
+    shared = pooled(scores, Architecture(LANDMARKS, mirrored=mirrored))
+    assert shared == ({"left": [1.0, 2.0, 3.0], "right": [1.0, 2.0, 3.0], "chin": [4.0]} if mirrored else scores)
+
+
+def test_the_card_shows_what_was_measured_beyond_training_and_nothing_where_nothing_was():
+    metadata = metadata_of(Architecture(LANDMARKS), "tiny", "1.0", {"seed": 7})
+    rows = [{"scans": "usual", "mean (mm)": "1.2"}, {"scans": "noise", "mean (mm)": "3.4"}]
+    measured = {"dataset": "unseen", "mean_mm": 1.0, "shifts": {"text": "On two necks.", "rows": rows}}
+    card = model_card(replace(metadata, accuracy=measured), date(2026, 1, 2))
+    assert "On two necks.\n\n| scans | mean (mm) |\n|---|---|\n| usual | 1.2 |\n| noise | 3.4 |\n\n" in card
+    assert "shifts" not in card and "| mean_mm | 1.0 |" in card
+    without = model_card(replace(metadata, accuracy={"dataset": "unseen", "mean_mm": 1.0}), date(2026, 1, 2))
+    assert "Beyond" not in without and "| mean_mm | 1.0 |\n\n## Calibration" in without

@@ -1,0 +1,366 @@
+"""carotid-train finetune on small scans and tiny nets: what it learns from, compares, keeps, lists and refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from carotid_training.batches.cases import CaseBatches
+from carotid_training.batches.stream import NeckStream
+from carotid_training.cli import app
+from carotid_training.evaluation.comparison import COST, MISTAKE_MM, compare
+from carotid_training.evaluation.evaluate import Settings
+from carotid_training.release import finetune
+from carotid_training.training.checkpoint import read_run
+from carotid_training.training.fit import _without_folders
+from carotid_training.training.losses import Objective
+from carotid_training.training.module import ChainModule
+from CarotidLandmarkLib.bundle import Bundle, BundleError, BundleMetadata, available_bundles, open_bundle
+from CarotidLandmarkLib.dataset import Dataset, freeze_splits
+from CarotidLandmarkLib.detection import DetectionSettings
+from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.volume import Volume
+from typer.testing import CliRunner
+
+from ..balls import batch_of_balls
+from ..outcomes import LANDMARKS, LEFT, PLACES, RIGHT, outcome
+from ..tube import scan
+
+# Other than the default, and enough that `sure` finds every landmark of the scans in either precision.
+PASSES = 20
+MIRRORS = {LEFT: RIGHT, RIGHT: LEFT}
+
+
+@pytest.fixture(autouse=True)
+def user(tmp_path, monkeypatch):
+    """A user without models or cached scans, who rehearses balls for necks: they are rendered in no time."""
+    monkeypatch.setattr(NeckStream, "batch", lambda self, index: replace(batch_of_balls(coarse=(24,) * 3), index=index))
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CAROTID_CACHE", str(tmp_path / "cache"))
+    # As in a terminal: a background job ignores Ctrl-C, and so would the training.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def save_start(folder, presence: float) -> Bundle:
+    """Small untrained nets, the same ones always; ``presence`` is the log-odds that they give to every landmark."""
+    metadata = BundleMetadata(
+        name=folder.name, version="0.1", landmarks=LANDMARKS, scales_mm=(4.0, 2.0, 1.0, 0.5), patch_sizes=(16, 16, 16),
+        widths=((2, 4),) * 4, hu_window=(-200.0, 1000.0), noise_mm=5.0, architecture={"mirrored": True},
+        torch_version=torch.__version__, lib_version="0.1.0", training={}, accuracy={}, calibration={},
+        intended_use="Tests.", licence="Apache-2.0",
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        net = MultiScaleLocNet(Architecture.of(metadata))
+    with torch.no_grad():
+        for head in net.presence:
+            head.weight.zero_()
+            head.bias.fill_(presence / len(net.presence))
+    return Bundle.save(folder, metadata, net.state_dict(), "# Tiny\n")
+
+
+@pytest.fixture(scope="module")
+def sure(tmp_path_factory) -> Bundle:
+    """A model that calls everything present."""
+    return save_start(tmp_path_factory.mktemp("start") / "sure", 9.0)
+
+
+@pytest.fixture(scope="module")
+def doubtful(tmp_path_factory) -> Bundle:
+    """The same model, which calls everything missing, by a hair."""
+    return save_start(tmp_path_factory.mktemp("start") / "doubtful", -1e-6)
+
+
+def annotate(dataset: Dataset, case: str, points=PLACES) -> None:
+    dataset.save_annotation(case, "anna", points, dict.fromkeys(points, "accepted"))
+
+
+@pytest.fixture
+def dataset(tmp_path, sure) -> Dataset:
+    """Ten patients without a split, whose points an annotator has accepted as ``sure`` finds them."""
+    made = Dataset.create(tmp_path / "lyon", [LEFT, RIGHT])
+    detector = Detector(sure, "cpu")
+    for number in range(10):
+        case = made.add_case(scan(number), case_id=f"c{number}", group=f"p{number}")
+        detection = detector.detect(made.case(case).read_volume(), DetectionSettings(passes=PASSES))
+        annotate(made, case, {mark.name: mark.position_lps_mm for mark in detection.landmarks})
+    return made
+
+
+def run(dataset, start, output, *options, steps=2):
+    arguments = [
+        dataset.path, "--model", start.path, "--output", output, "--steps", steps, "--device", "cpu",
+        "--styles", "sculpted", *options,
+    ]  # fmt: skip
+    return CliRunner().invoke(app, ["finetune", *map(str, arguments)])
+
+
+def test_a_model_that_got_better_is_listed_by_name_with_its_record(dataset, doubtful, tmp_path):
+    output = tmp_path / "runs" / "lyon-1"
+    result = run(dataset, doubtful, output)
+    assert result.exit_code == 0, result.output
+    assert "Listed: lyon-1" in result.output
+    new = open_bundle("lyon-1")
+    assert new.path.parent == tmp_path / "home" / "models"
+    assert [bundle.metadata.name for bundle in available_bundles() if bundle.path == new.path] == ["lyon-1"]
+    start = new.metadata.training["start_from"]
+    assert (start["model"], start["weights_sha256"]) == ("doubtful 0.1", doubtful.metadata.weights_sha256)
+    assert new.metadata.training["steps"] == 2 and new.metadata.training["learnt_share"] == 0.5
+    _, last, _ = read_run(output)
+    assert any(not torch.equal(last[name], doubtful.state[name]) for name in last)
+    assert all(torch.allclose(new.state[name], (doubtful.state[name] + last[name]) / 2) for name in last)
+    with (output / "comparison.csv").open(newline="") as file:
+        rows = {row["measure"]: row for row in csv.DictReader(file)}
+    assert float(rows[COST]["before"]) == MISTAKE_MM and float(rows[COST]["after"]) < 10
+    assert (rows["missed, of 4"]["before"], rows["missed, of 4"]["after"]) == ("4", "0")
+    assert "mean cost" in (output / "comparison.md").read_text()
+    assert new.metadata.calibration == {} and "Not calibrated: 2 calibration cases are too few" in result.output
+    assert sorted(file.stem for file in (output / "detections" / "after").iterdir()) == sorted(
+        case.id for case in map(dataset.case, dataset.case_ids()) if case.split == "test"
+    )
+
+
+def test_a_worse_model_is_not_listed_unless_forced(dataset, sure, tmp_path):
+    output = tmp_path / "runs" / "lyon-2"
+    result = run(dataset, sure, output, "--passes", PASSES)
+    assert result.exit_code == 0, result.output
+    assert "Not listed: lyon-2 is worse than sure" in result.output
+    kept = [json.loads(file.read_text()) for file in (output / "detections").glob("*/*.json")]
+    assert {case["detection"]["passes"] for case in kept} == {PASSES}
+    assert Bundle.load(output / "bundle").metadata.name == "lyon-2"
+    with pytest.raises(BundleError):
+        open_bundle("lyon-2")
+    forced = run(dataset, sure, output, "--passes", PASSES, "--force")
+    assert forced.exit_code == 0 and "although it is worse" in forced.output
+    assert open_bundle("lyon-2").metadata == Bundle.load(output / "bundle").metadata
+
+
+def test_a_run_stopped_in_training_goes_on_and_ends_as_if_it_had_not_been(dataset, doubtful, tmp_path, monkeypatch):
+    step = ChainModule.training_step
+
+    def interrupted(self, batches, number):
+        if self.global_step == 10:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, batches, number)
+
+    monkeypatch.setattr(ChainModule, "training_step", interrupted)
+    stopped = run(dataset, doubtful, tmp_path / "part", steps=11)
+    assert stopped.exit_code == 3 and "the same command goes on from here" in stopped.output
+    assert not (tmp_path / "part" / "bundle").exists()
+    first = []
+
+    def watched(self, batches, number):
+        first.append(self.global_step)
+        return step(self, batches, number)
+
+    monkeypatch.setattr(ChainModule, "training_step", watched)
+    assert run(dataset, doubtful, tmp_path / "part", steps=11).exit_code == 0
+    assert first[0] == 10
+    assert run(dataset, doubtful, tmp_path / "whole", "--rendered", tmp_path / "necks", steps=11).exit_code == 0
+    assert len(list((tmp_path / "necks").rglob("*.pt"))) >= 11 // 4  # kept for other runs, and the same necks
+    parts, whole = (Bundle.load(tmp_path / name / "bundle").state for name in ("part", "whole"))
+    assert all(torch.equal(parts[name], whole[name]) for name in whole)
+
+
+def test_the_bar_tells_how_far_the_training_is(dataset, doubtful, tmp_path):
+    told = []
+
+    @contextmanager
+    def bar():
+        yield lambda words, share: told.append((words, share))
+
+    settings = Settings("cpu", passes=PASSES)
+    finetune.finetune(dataset.path, doubtful, tmp_path / "told", 2, settings, names=("sculpted",), bar=bar)
+    training = [each for each in told if each[0].startswith("training")]
+    assert training == [(f"training, step {n} of 2", n / 2) for n in range(3)]
+    assert told.index(training[0]) > 0 and told[-1] not in training  # cases before and after
+
+
+class TestWhatIsRefused:
+    """One sentence, exit code 2, and nothing begun."""
+
+    @pytest.fixture
+    def refused(self, tmp_path):
+        """A function: the command's only words after "carotid-train finetune: "."""
+
+        def refused(dataset, start, *options, output="new") -> str:
+            result = run(dataset, start, tmp_path / output, *options)
+            assert result.exit_code == 2, result.output
+            assert not (tmp_path / output / "checkpoints").exists()
+            return result.output.removeprefix("carotid-train finetune: ").strip()
+
+        return refused
+
+    @pytest.fixture
+    def few(self, tmp_path) -> Dataset:
+        """Six scans of six patients; nobody has annotated any."""
+        made = Dataset.create(tmp_path / "few", [LEFT, RIGHT])
+        for number in range(6):
+            made.add_case(scan(number), case_id=f"c{number}", group=f"p{number}")
+        return made
+
+    def test_a_dataset_without_annotations(self, few, sure, refused):
+        assert refused(few, sure) == "few has no annotated case."
+
+    def test_a_dataset_of_too_few_patients_which_gets_no_splits(self, few, sure, refused):
+        for number in range(4):
+            annotate(few, f"c{number}")
+        assert refused(few, sure) == (
+            "few has annotated cases of 4 patients; fine-tuning needs 5: some to learn from, some to measure by."
+        )
+        assert {few.case(case).split for case in few.case_ids()} == {None}
+
+    def test_a_dataset_with_nothing_to_measure_by(self, tmp_path, sure, refused):
+        made = Dataset.create(tmp_path / "all-train", [LEFT, RIGHT])
+        for number in range(5):
+            annotate(made, made.add_case(scan(number), group=f"p{number}", split="train"))
+        assert refused(made, sure).startswith("all-train has no annotated case in the split 'test';")
+
+    def test_a_dataset_of_other_landmarks(self, tmp_path, sure, refused):
+        made = Dataset.create(tmp_path / "knees", ["left_knee", "right_knee"])
+        assert refused(made, sure).endswith(
+            "but knees is about left_knee, right_knee; choose a model for these landmarks."
+        )
+
+    def test_a_damaged_model(self, few, tmp_path, refused):
+        damaged = save_start(tmp_path / "damaged", 9.0)
+        (damaged.path / "weights.safetensors").write_bytes(b"")
+        assert refused(few, damaged).startswith("The weights of model bundle damaged are not those that")
+
+    def test_a_model_of_other_nets(self, few, sure, tmp_path, refused):
+        other = Bundle.save(tmp_path / "other", replace(sure.metadata, widths=((4, 4),) * 4), sure.state, "# Other\n")
+        for case in few.case_ids():
+            annotate(few, case)
+        assert refused(few, other) == (
+            "The weights of model bundle other do not fit the nets of this version of CarotidLandmark; "
+            "get a bundle that was made for it."
+        )
+
+    def test_a_name_that_is_a_models_already(self, few, sure, tmp_path, refused):
+        for case in few.case_ids():
+            annotate(few, case)
+        save_start(tmp_path / "home" / "models" / "taken", 1.0)
+        assert refused(few, sure, output="taken").startswith("There is a model taken already;")
+        assert refused(few, sure, output="carotid-small").startswith("There is a model carotid-small already;")
+        assert refused(few, sure, output="my model").startswith("'my model' can not name a model;")
+
+    def test_a_case_whose_image_is_gone_before_anything_is_split(self, few, sure, refused):
+        for case in few.case_ids():
+            annotate(few, case)
+        (few.case("c3").folder / "image.nrrd").unlink()
+        assert refused(few, sure).startswith("The image of case c3 is not here;")
+        assert {few.case(case).split for case in few.case_ids()} == {None}
+
+    def test_a_folder_that_holds_something_else(self, few, sure, tmp_path, refused):
+        for case in few.case_ids():
+            annotate(few, case)
+        (tmp_path / "letters").mkdir()
+        (tmp_path / "letters" / "mine.txt").write_text("Dear")
+        assert refused(few, sure, output="letters").endswith("letters holds something else; give another --output.")
+
+    def test_a_run_that_was_begun_otherwise(self, few, sure, tmp_path, refused):
+        for case in few.case_ids():
+            annotate(few, case)
+        stopped = run(few, sure, tmp_path / "begun", "--device", "cuda:7")
+        assert stopped.exit_code == 2 and not (tmp_path / "begun").exists()
+        freeze_splits(few)
+        (tmp_path / "begun").mkdir()
+        recipe = {"start_sha256": sure.metadata.weights_sha256, "steps": 3, "seed": 0}
+        (tmp_path / "begun" / "finetune.json").write_text(json.dumps(recipe))
+        assert "was begun with other dataset, steps, styles, backgrounds;" in refused(few, sure, output="begun")
+
+
+@pytest.mark.parametrize(
+    ("said", "recorded"),
+    [
+        ("--data.dataset=/home/Jane Doe/scans/lyon", "--data.dataset=lyon"),
+        ('--data.backgrounds=["/home/jane/a b.nrrd", "/mnt/c.nrrd"]', '--data.backgrounds=["a b.nrrd", "c.nrrd"]'),
+        ("--model.learning_rate=1e-4", "--model.learning_rate=1e-4"),
+        ("--config=Training/configs/small.yaml", "--config=Training/configs/small.yaml"),
+    ],
+)
+def test_a_runs_record_names_no_folder(said, recorded):
+    assert _without_folders(said) == recorded
+
+
+class TestComparison:
+    def test_a_missed_landmark_and_one_found_where_there_is_none_cost_a_mistake_each(self):
+        found = [outcome("a", LEFT, (3.0, 4.0, 0.0)), outcome("a", RIGHT, None)]
+        found += [outcome("b", LEFT, (0.0, 0.0, 0.0), present=False), outcome("b", RIGHT, None, present=False)]
+        same = compare(found, found, MIRRORS)
+        assert same.cost_mm == ((5 + 2 * MISTAKE_MM) / 4,) * 2
+        assert not same.worse and tuple(same.change) == (0.0, 0.0, 0.0)
+
+    def test_a_model_that_hides_its_errors_by_calling_landmarks_missing_is_worse(self):
+        before = [outcome(case, LEFT, (8.0, 0.0, 0.0)) for case in "abcd"]
+        after = [outcome(case, LEFT, None if case == "d" else (7.0, 0.0, 0.0)) for case in "abcd"]
+        change = compare(before, after, MIRRORS)
+        rows = {name: values for name, *values in change.rows}
+        assert rows["mean error (mm)"] == [8.0, 7.0] and rows["missed, of 4"] == [0.0, 1.0]
+        assert change.worse and change.cost_mm == (8.0, (21 + MISTAKE_MM) / 4)
+
+    def test_the_interval_takes_whole_patients(self):
+        before = [outcome(case, LEFT, (4.0, 0.0, 0.0), group="one") for case in "abcdef"]
+        after = [outcome(case, LEFT, (float(n), 0.0, 0.0), group="one") for n, case in enumerate("abcdef")]
+        change = compare(before, after, MIRRORS)
+        assert np.isnan(change.change.low) and change.patients == 1 and change.cases == 6
+
+    def test_outcomes_of_other_cases_are_not_compared(self):
+        with pytest.raises(ValueError, match="not run on the same landmarks"):
+            compare([outcome("a")], [outcome("b")], MIRRORS)
+
+
+class TestStartingFromAModel:
+    def test_the_first_weights_are_the_models(self, sure):
+        module = ChainModule(start_from=sure.path)
+        assert all(torch.equal(sure.state[name], tensor) for name, tensor in module.net.state_dict().items())
+        assert ChainModule(Architecture.of(sure.metadata), start_from=sure.path).architecture == module.architecture
+
+    def test_another_architecture_is_refused_by_what_differs(self, sure):
+        other = replace(Architecture.of(sure.metadata), patch_sizes=(24, 24, 24), noise_mm=2.0)
+        with pytest.raises(ValueError, match="The model sure differs in patch_sizes, noise_mm;"):
+            ChainModule(other, start_from=sure.path)
+
+    def test_nets_that_have_learnt_apart_are_not_tied(self, sure):
+        with pytest.raises(ValueError, match="tied_until would undo"):
+            ChainModule(objective=Objective(tied_until=0.3), start_from=sure.path)
+
+    def test_a_net_without_either_is_refused(self):
+        with pytest.raises(ValueError, match=r"give model\.architecture or start_from"):
+            ChainModule()
+
+
+def test_a_case_is_cut_where_its_annotation_is_and_seen_whole(tmp_path):
+    """A bright ball at each annotated point: the boxes and the whole view have it where they say that it is."""
+    grid = np.stack(np.meshgrid(*[np.arange(64) * 2.0 - 63.0] * 3, indexing="ij"), axis=-1)[..., ::-1]  # x, y, z
+    points = {LEFT: (21.0, -7.0, 11.0), RIGHT: (-19.0, 3.0, -9.0)}
+    array = sum(2000 * np.exp(-0.5 * ((grid - np.array(point)) ** 2).sum(-1) / 4.0**2) for point in points.values())
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = -63.0
+    made = Dataset.create(tmp_path / "balls", [LEFT, RIGHT])
+    annotate(made, made.add_case(Volume((array - 1000).astype(np.int16), affine, "balls"), split="train"), points)
+    batch = CaseBatches(made, "train", 1, [LEFT, RIGHT], {2.0: 72, 1.0: 72, 0.5: 64}, seed=3).batch(5)
+    assert batch.landmarks_lps[0].tolist() == [pytest.approx(points[LEFT]), pytest.approx(points[RIGHT])]
+
+    def brightest(values: torch.Tensor, origin: torch.Tensor, spacing: float) -> list[float]:
+        k, j, i = np.unravel_index(int(values.float().argmax()), values.shape)
+        return (origin + spacing * torch.tensor([i, j, k])).tolist()
+
+    for scale, boxes in batch.boxes.items():
+        for n, point in enumerate(points.values()):
+            cut = boxes.shape[-1] // 2 - 15  # 30 voxels in the middle: the other ball is not in them
+            middle = boxes[0, n, 0, cut:-cut, cut:-cut, cut:-cut]
+            found = brightest(middle, batch.box_origins_lps[scale][0, n] + cut * scale, scale)
+            assert found == pytest.approx(point, abs=max(1.0, scale))
+    assert brightest(batch.coarse[0, 0], batch.coarse_origin_lps[0], 4.0) == pytest.approx(points[LEFT], abs=4.0) or (
+        brightest(batch.coarse[0, 0], batch.coarse_origin_lps[0], 4.0) == pytest.approx(points[RIGHT], abs=4.0)
+    )

@@ -1,0 +1,95 @@
+"""carotid-train: one application; its help is quick, its errors are one line, its exit codes say how it ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from carotid_training import cli
+from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.volume import VolumeError
+
+
+def left(*arguments: str) -> int:
+    """The exit code."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(arguments))
+    return ended.value.code
+
+
+def test_help_lists_every_command_and_imports_nothing_heavy():
+    program = (
+        "import sys\n"
+        "from carotid_training.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "assert not {'torch', 'lightning', 'numpy', 'matplotlib'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(f"\n  {name} " in done.stdout for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_says_its_options(name, capsys):
+    assert left(name, "--help") == 0
+    assert ("--config" if name == "fit" else f"Usage: carotid-train {name} ") in capsys.readouterr().out
+
+
+def test_nothing_asked_for_shows_the_help(capsys):
+    assert left() == 0
+    assert "Usage: carotid-train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nothing"], "carotid-train: No such command 'nothing'. See carotid-train --help."),
+        (["synthesize", "--cases", "few"], "carotid-train synthesize: Invalid value for '--cases': "),
+        (["curve"], "carotid-train curve: Missing argument "),
+    ],
+)
+def test_wrong_arguments_are_told_in_one_line(arguments, sentence, capsys):
+    assert left(*arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(sentence) and said.err.count("\n") == 1 and not said.out
+
+
+def test_fit_hands_its_arguments_to_lightning_as_they_are(monkeypatch):
+    handed = []
+    monkeypatch.setattr("carotid_training.training.fit.main", handed.append)
+    arguments = ["--config", "a.yaml", "--data.styles={a: 1}", "-c", "b.yaml", "--", "--help"]
+    assert left("fit", *arguments) == 0
+    assert handed == [arguments]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UserError("No\n such run."), 2), (VolumeError("No\n such run."), 2), (OSError("No such run."), 2)],
+)
+def test_what_the_user_can_mend_is_one_line(error, code, monkeypatch, capsys):
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr("carotid_training.training.fit.main", fail)
+    assert left("fit") == code
+    assert capsys.readouterr().err == "carotid-train fit: No such run.\n"
+
+
+def test_a_command_that_is_stopped_ends_with_3(monkeypatch, capsys):
+    def stop(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("carotid_training.training.fit.main", stop)
+    assert left("fit") == 3
+    assert capsys.readouterr().err == "carotid-train fit: stopped; the same command goes on from here.\n"
+
+
+def test_a_fault_of_ours_is_not_called_bad_input(monkeypatch):
+    def fail(arguments):
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr("carotid_training.training.fit.main", fail)
+    with pytest.raises(ValueError, match="broadcast"):
+        cli.main(["fit"])

@@ -1,0 +1,75 @@
+"""Every configuration that comes with the program is one: fit makes trainer, nets and data of it, table1 a protocol."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from carotid_training.reproduction.protocol import read_protocol
+from carotid_training.training.fit import configuration, prepared
+from carotid_training.training.module import ChainModule
+from CarotidLandmarkLib.bundle import default_bundle
+
+CONFIGS = Path(__file__).parents[2] / "Training" / "configs"
+ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+PROTOCOLS = [name for name in ALL if name.startswith("table1/")]
+TRAININGS = [name for name in ALL if name not in PROTOCOLS]
+GOES_ON = {"finetune.yaml", "shipped/2-cpu.yaml"}  # from a model that another run has made
+
+
+@pytest.fixture
+def background(tmp_path) -> Path:
+    """Stands for tissue: it is opened when the first neck is drawn."""
+    (tmp_path / "ct.npz").touch()
+    return tmp_path / "ct.npz"
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_fit_makes_trainer_nets_and_data_of_every_training(name, background, tmp_path):
+    options = {
+        "config": CONFIGS / name,
+        "trainer.accelerator": "cpu",  # one of them asks for a GPU
+        "trainer.default_root_dir": tmp_path,
+        "data.backgrounds": f"[{background}]",
+        "data.dataset": tmp_path,
+    }
+    if name in GOES_ON:
+        options["model.start_from"] = default_bundle().path
+    made = prepared([f"--{key}={value}" for key, value in options.items()])
+    document = yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
+    assert isinstance(made.model, ChainModule)
+    assert made.model.learning_rate == float(document["model"]["learning_rate"])
+    assert made.trainer.max_steps == document["trainer"]["max_steps"]
+    assert made.datamodule.landmarks == made.model.architecture.landmarks
+    assert made.datamodule.necks_per_step == document["data"]["necks_per_step"]
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_keeps_its_checkpoints_in_its_own_run_folder(name):
+    document = yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
+    folder = document["trainer"]["default_root_dir"]
+    assert folder == f"runs/{name.removesuffix('.yaml')}" or name.startswith("shipped/")
+    given = [each["init_args"].get("dirpath") for each in document["trainer"]["callbacks"]]
+    assert all(path.startswith(f"{folder}/") for path in given if path)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_the_command_in_a_trainings_head_names_its_own_file(name):
+    text = (CONFIGS / name).read_text(encoding="utf-8")
+    assert re.findall(r"^# +carotid-train fit --config (\S+)", text, re.MULTILINE) == [f"Training/configs/{name}"]
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_table1_reads_every_protocol_by_its_name(name):
+    protocol = read_protocol(Path(name).stem)
+    document = yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
+    assert {key: document[key] for key in ("cases", "minutes", "steps") if key in document}.items() <= vars(
+        protocol
+    ).items()
+    assert read_protocol(str(CONFIGS / name)) == protocol
+
+
+def test_a_configuration_of_the_program_is_named_by_its_place():
+    assert configuration("shipped/1-gpu") == CONFIGS / "shipped" / "1-gpu.yaml"

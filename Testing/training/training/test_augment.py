@@ -1,0 +1,78 @@
+"""Augmentation: the picture and the truth move together, left and right change places in a mirror."""
+
+import pytest
+import torch
+from carotid_training.training.augment import Augmentation, draw_affines, draw_window, move_truth, recolour
+from carotid_training.training.view import BatchView
+from CarotidLandmarkLib.nets.pyramid import AIR_HU
+
+from ..balls import LEFT, RIGHT, SIZES, batch_of_balls
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_picture_is_where_the_moved_truth_says(seed):
+    how = Augmentation(rotation_degrees=20, scale=0.2, shear=0.1, shift_mm=15, mirror_share=0.5)
+    batch = batch_of_balls()
+    affines, mirrored = draw_affines(how, BatchView(batch).coarse_middles(), torch.Generator().manual_seed(seed))
+    moved = move_truth(batch, affines, mirrored, [1, 0])
+    view = BatchView(moved, affines)
+    bright, dim = (450, 900) if mirrored else (900, 450)  # what was left is right in the mirror
+    for scale in SIZES:
+        patches = view.patches(scale, moved.landmarks_lps[:, :, None], 7)[0, :, 0, 0] + AIR_HU
+        assert patches[0, 3, 3, 3] == pytest.approx(bright, rel=0.1)
+        assert patches[1, 3, 3, 3] == pytest.approx(dim, rel=0.1)
+    whole, middle = view.whole(4.0)
+    index = ((moved.landmarks_lps[0, 0] - middle[0]) / 4 + 27.5).round().long()
+    assert whole[0, 0, index[2], index[1], index[0]] + AIR_HU == pytest.approx(bright, rel=0.3)
+
+
+def test_left_stays_left_of_right_in_a_mirror():
+    how = Augmentation(rotation_degrees=5, mirror_share=1.0)
+    batch = batch_of_balls()
+    affines, mirrored = draw_affines(how, BatchView(batch).coarse_middles(), torch.Generator().manual_seed(1))
+    assert bool(mirrored) and float(torch.linalg.det(affines[0, :3, :3])) < 0
+    moved = move_truth(batch, affines, mirrored, [1, 0])
+    assert moved.landmarks_lps[0, 0, 0] > moved.landmarks_lps[0, 1, 0]
+
+
+def test_no_augmentation_leaves_the_view_as_it_is():
+    how = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)
+    batch = batch_of_balls()
+    generator = torch.Generator().manual_seed(0)
+    affines, _ = draw_affines(how, BatchView(batch).coarse_middles(), generator)
+    assert torch.allclose(affines[0], torch.eye(4, dtype=torch.float64))
+    assert torch.equal(recolour(how, batch, generator).boxes[0.5], batch.boxes[0.5])
+
+
+def test_recolouring_is_the_same_at_every_scale_and_leaves_air_alone():
+    batch = batch_of_balls()
+    batch.coarse[0, 0, :5] = AIR_HU
+    changed = recolour(Augmentation(noise_hu=0.0), batch, torch.Generator().manual_seed(3))
+    assert (changed.coarse[0, 0, :5] == AIR_HU).all()
+    middles = [changed.boxes[scale][0, 0, 0][(n // 2,) * 3].item() for scale, n in SIZES.items()]
+    befores = [batch.boxes[scale][0, 0, 0][(n // 2,) * 3].item() for scale, n in SIZES.items()]
+    slopes = [(after + 50) / (before + 50) for after, before in zip(middles, befores, strict=True)]
+    assert max(slopes) - min(slopes) < 0.05 and abs(slopes[0] - 1) > 0.005
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_window_of_the_coarse_view_holds_every_landmark(seed):
+    how = Augmentation(coarse_window=(24, 32, 40))
+    truth = torch.stack([LEFT, RIGHT])[None] + torch.tensor([0.0, 0.0, 60.0])
+    middles, shape = draw_window(how, torch.zeros(1, 3), truth, (56, 56, 56), torch.Generator().manual_seed(seed))
+    assert shape[0] in (16, 24) and shape[1:] == (32, 40)
+    reach = torch.tensor(shape[::-1]) * 2.0 - 12
+    assert ((truth - middles[:, None]).abs() <= reach).all()
+
+
+def test_without_landmarks_a_window_lies_anywhere_inside_the_view():
+    how = Augmentation(coarse_window=(24, 32, 40))
+    truth = torch.full((1, 2, 3), torch.nan)
+    drawn = [
+        draw_window(how, torch.zeros(1, 3), truth, (56, 56, 56), torch.Generator().manual_seed(seed))
+        for seed in range(60)
+    ]
+    for length, room in ((24, 64.0), (16, 80.0)):
+        reach = torch.stack([middles for middles, shape in drawn if shape[0] == length]).abs().amax(dim=(0, 1))
+        room_lps = torch.tensor([32.0, 48.0, room])
+        assert (reach <= room_lps).all() and (reach > 0.85 * room_lps).all()

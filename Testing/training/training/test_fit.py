@@ -1,0 +1,23 @@
+"""The record of a run: what its weights came from."""
+
+import json
+
+import lightning.pytorch as pl
+from carotid_training.batches.datamodule import NecksData
+from carotid_training.seeds import GENERATOR
+from carotid_training.training.fit import RunRecord
+from carotid_training.training.module import ChainModule
+from CarotidLandmarkLib.nets.chain import Architecture
+
+from ..outcomes import LANDMARKS
+
+
+def test_the_record_of_a_run_names_the_generator_and_the_styles_of_its_necks(tmp_path):
+    trainer = pl.Trainer(
+        max_steps=1, limit_train_batches=0, limit_val_batches=0, accelerator="cpu", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, default_root_dir=tmp_path, callbacks=[RunRecord([])],
+    )  # fmt: skip
+    module = ChainModule(Architecture(LANDMARKS, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24)), seed=3)
+    trainer.fit(module, datamodule=NecksData(module.architecture, styles={"sculpted": 1.0}, seed=7, workers=0))
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert (record["generator"], record["seed"], record["styles"]) == (GENERATOR, 7, {"sculpted": 1.0})

@@ -1,0 +1,174 @@
+"""The training loop on batches of balls: it learns, resumes to the bit, and keeps tied nets equal."""
+
+from dataclasses import replace
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from carotid_training.batches.datamodule import NecksData
+from carotid_training.training.checkpoint import read_run
+from carotid_training.training.fit import RunCheckpoint
+from carotid_training.training.losses import Objective
+from carotid_training.training.module import ChainModule
+from carotid_training.training.view import BatchView
+from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.nets.chain import Architecture
+from torch.utils.data import DataLoader
+
+from ..balls import BallStream, batch_of_balls
+
+SIDES = (LandmarkSpec("left_ball", "L", "right_ball"), LandmarkSpec("right_ball", "R", "left_ball"))
+
+
+def module(**objective):
+    architecture = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24), noise_mm=2.0)
+    objective = Objective(**objective)
+    return ChainModule(architecture, objective, learning_rate=5e-3, warmup_steps=1, decay=False, epoch_steps=1)
+
+
+def trainer(folder, steps, **options):
+    return pl.Trainer(
+        default_root_dir=folder, accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False,
+        enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0, **options,
+    )  # fmt: skip
+
+
+class BallData(pl.LightningDataModule):
+    transfer_batch_to_device = NecksData.transfer_batch_to_device
+
+    def train_dataloader(self):
+        return DataLoader(BallStream(self.trainer.global_step), batch_size=None)
+
+
+class Interruption(pl.Callback):
+    def __init__(self, after):
+        self.after = after
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step >= self.after
+
+
+def saving(folder):
+    return pl.callbacks.ModelCheckpoint(folder, save_last=True, every_n_train_steps=1)
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
+    whole = module()
+    trainer(tmp_path / "whole", 6, enable_checkpointing=False).fit(whole, BallData())
+    part = trainer(tmp_path / "part", 6, callbacks=[saving(tmp_path / "part"), Interruption(after=3)])
+    part.fit(module(), BallData())
+    assert part.global_step == 3
+    resumed = module()
+    trainer(tmp_path / "rest", 6, enable_checkpointing=False).fit(
+        resumed, BallData(), ckpt_path=tmp_path / "part" / "last.ckpt", weights_only=True
+    )
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_training_of_hours_ends_with_them_and_counts_those_before_an_interruption(tmp_path):
+    timed = module()
+    timed.hours, timed.decay = 1e-9, True
+    first = trainer(tmp_path, -1, callbacks=[RunCheckpoint()])
+    first.fit(timed, BallData())
+    assert first.global_step == 1 and timed.progress == 1
+    rate = timed.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    assert rate(1) == pytest.approx(0.01)
+    resumed = module()
+    resumed.hours = 2 * timed.trained_s / 3600
+    again = trainer(tmp_path, 50, callbacks=[RunCheckpoint()])
+    again.fit(resumed, BallData(), ckpt_path="last")
+    assert again.global_step > 1 and resumed.trained_s > timed.trained_s
+
+
+def test_a_run_that_is_told_to_go_on_from_its_last_checkpoint_begins_where_there_is_none(tmp_path):
+    with pytest.warns(UserWarning, match="no last checkpoint"):
+        trainer(tmp_path, 1, callbacks=[RunCheckpoint()]).fit(module(), BallData(), ckpt_path="last")
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_tied_nets_stay_equal_and_part_when_the_tie_ends(tmp_path):
+    tied = module(tied_until=1.1)
+    trainer(tmp_path, 3, enable_checkpointing=False).fit(tied, BallData())
+    first, second, third = tied.net.nets[1:]
+    for a, b, c in zip(first.parameters(), second.parameters(), third.parameters(), strict=True):
+        assert torch.equal(a, b) and torch.equal(a, c)
+    parted = module(tied_until=0.3)
+    trainer(tmp_path, 4, enable_checkpointing=False).fit(parted, BallData())
+    pairs = zip(parted.net.nets[1].parameters(), parted.net.nets[3].parameters(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_finer_nets_learn_to_find_a_ball(tmp_path):
+    chain = module(teacher_until=1.1, tied_until=1.1)
+    batch = batch_of_balls(sd=5.0, coarse=(24, 24, 32))
+
+    def error():
+        with torch.no_grad():
+            outputs, _ = chain.predict(BatchView(batch))
+        return [float((o.position_lps[:, :, 0] - batch.landmarks_lps).norm(dim=-1).mean()) for o in outputs[1:]]
+
+    trainer(tmp_path, 60, enable_checkpointing=False).fit(chain, BallData())
+    assert max(error()) < 4.0
+
+
+def test_gains_learn_faster_than_weights_and_a_plain_net_at_one_rate():
+    def rates(convolution):
+        made = module()
+        made = ChainModule(replace(made.architecture, convolution=convolution), learning_rate=1e-3)
+        made.trainer = pl.Trainer(max_steps=1, logger=False, enable_checkpointing=False, accelerator="cpu")
+        groups = made.configure_optimizers()["optimizer"].param_groups
+        assert sum(len(group["params"]) for group in groups) == len(list(made.parameters()))
+        return {id(p): group["initial_lr"] for group in groups for p in group["params"]}, made.net.nets[0].encoder[0][0]
+
+    rate, first = rates("standardised")
+    assert rate[id(first.gain)] == rate[id(first.bias)] == pytest.approx(5 * rate[id(first.weight)])
+    rate, first = rates("plain")
+    assert rate[id(first.bias)] == rate[id(first.weight)]
+
+
+def test_a_run_says_what_it_trained(tmp_path):
+    trainer(tmp_path, 1, callbacks=[saving(tmp_path / "checkpoints")]).fit(module(), BallData())
+    architecture, state, training = read_run(tmp_path)
+    assert architecture.patch_sizes == (24, 24, 24) and architecture.landmarks == SIDES
+    assert training["steps"] == 1
+    module().net.load_state_dict(state)
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no checkpoint last\.ckpt"):
+        read_run(tmp_path)
+
+
+class CoarseBallData(BallData):
+    """The balls at 4 and 2 mm alone."""
+
+    def train_dataloader(self):
+        whole = next(iter(BallStream()))["necks"]
+        origins = {2.0: whole.box_origins_lps[2.0]}
+        coarse = replace(whole, boxes={2.0: whole.boxes[2.0]}, box_origins_lps=origins)
+        return DataLoader([{"necks": coarse}] * 2, batch_size=None)
+
+
+def test_batches_at_two_scales_train_two_nets(tmp_path):
+    chain = module()
+    before = [net.head.weight.clone() for net in chain.net.nets]
+    trainer(tmp_path, 2, enable_checkpointing=False).fit(chain, CoarseBallData())
+    moved = [not torch.equal(net.head.weight, old) for net, old in zip(chain.net.nets, before, strict=True)]
+    assert moved == [True, True, False, False]
+
+
+def test_a_run_goes_on_from_another_run(tmp_path):
+    first = module()
+    trainer(tmp_path, 1, callbacks=[saving(tmp_path / "run" / "checkpoints")]).fit(first, BallData())
+    second = ChainModule(start_from=tmp_path / "run")
+    assert second.architecture == first.architecture
+    for one, other in zip(first.net.parameters(), second.net.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert second.origin["model"] == "the run run" and second.origin["steps"] == 1
+
+
+def test_a_run_of_another_architecture_is_no_place_to_start(tmp_path):
+    trainer(tmp_path, 1, callbacks=[saving(tmp_path / "run" / "checkpoints")]).fit(module(), BallData())
+    with pytest.raises(ValueError, match="differs in pooling"):
+        ChainModule(replace(module().architecture, pooling="max"), start_from=tmp_path / "run")

@@ -1,0 +1,1 @@
+"""What training and validation look at: endless necks, annotated cases."""

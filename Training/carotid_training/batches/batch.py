@@ -1,0 +1,53 @@
+"""A batch of training samples, as the chain of Loc-Nets sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..scans.scanner import AIR_HU
+
+
+@dataclass(frozen=True)
+class SampleBatch:
+    """B necks, as the chain sees them. HU as float16; outside the scan is air (-1024).
+
+    coarse: [B, 1, K, J, I] at 4 mm on a lattice along the LPS axes; coarse_origin_lps: [B, 3], the middle of voxel 0.
+    boxes: scale in mm -> [B, 2, 1, N, N, N] around the left and the right landmark; box_origins_lps: scale
+    -> [B, 2, 3]. landmarks_lps: [B, 2, 3] float32, NaN where absent; present: [B, 2] bool.
+    """
+
+    index: int
+    coarse: Tensor
+    coarse_origin_lps: Tensor
+    boxes: dict[float, Tensor]
+    box_origins_lps: dict[float, Tensor]
+    landmarks_lps: Tensor
+    present: Tensor
+
+
+def joined(batches: Sequence[SampleBatch], index: int) -> SampleBatch:
+    """Several batches of boxes of the same sizes as one; coarse views are padded with air at their far ends."""
+    largest = [max(batch.coarse.shape[dim] for batch in batches) for dim in (2, 3, 4)]
+
+    def grown(coarse: Tensor) -> Tensor:
+        k, j, i = (large - size for large, size in zip(largest, coarse.shape[2:], strict=True))
+        return F.pad(coarse, (0, i, 0, j, 0, k), value=AIR_HU) if i or j or k else coarse
+
+    def along(name: str) -> dict[float, Tensor]:
+        parts = [getattr(batch, name) for batch in batches]
+        return {scale: torch.cat([part[scale] for part in parts]) for scale in parts[0]}
+
+    return SampleBatch(
+        index=index,
+        coarse=torch.cat([grown(batch.coarse) for batch in batches]),
+        coarse_origin_lps=torch.cat([batch.coarse_origin_lps for batch in batches]),
+        boxes=along("boxes"),
+        box_origins_lps=along("box_origins_lps"),
+        landmarks_lps=torch.cat([batch.landmarks_lps for batch in batches]),
+        present=torch.cat([batch.present for batch in batches]),
+    )

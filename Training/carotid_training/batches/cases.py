@@ -1,0 +1,128 @@
+"""Annotated cases as training batches: pyramids cached once and memory-mapped, boxes cut where the chain looks."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
+from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
+from CarotidLandmarkLib.volume import Volume, read_volume
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from ..scans.acquisition import uniform
+from .batch import SampleBatch, joined
+from .stream import ABSENT_JITTER_MM, COARSE_MM, COARSE_MULTIPLE, JITTER_VOXELS, turns
+
+CACHE_VARIABLE = "CAROTID_CACHE"
+
+
+class CaseBatches(IterableDataset):
+    """Endless batches of a dataset's cases of one split. Batch n is a function of (seed, n) and the cases.
+
+    A case is trained on its annotators' consensus, by which evaluation measures too. As with digital necks, the
+    training step augments.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        batch_size: int,
+        names: Sequence[str],
+        box_sizes: Mapping[float, int],
+        seed: int = 0,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        """``names``: the landmarks, in the net's order; ``box_sizes``: scale (mm) -> voxels along a side of its boxes
+        (`stream.box_sizes_of`). Raises DatasetError where no case of the split is annotated."""
+        super().__init__()
+        cases = (dataset.case(case_id) for case_id in dataset.case_ids())
+        self.cases = [case for case in cases if case.split == split and case.annotators()]
+        if not self.cases:
+            raise DatasetError(f"{dataset.path.name} has no annotated case in the split '{split}'; annotate one.")
+        self.names, self.batch_size, self.seed = tuple(names), batch_size, seed
+        self.box_sizes = dict(box_sizes)
+        self.start, self.rank, self.world_size = start, rank, world_size
+
+    def __iter__(self) -> Iterator[SampleBatch]:
+        return map(self.batch, turns(self.start, self.rank, self.world_size))
+
+    def batch(self, index: int) -> SampleBatch:
+        """Batch number ``index``: each case comes once before any comes again."""
+        numbers = [index * self.batch_size + b for b in range(self.batch_size)]
+        return joined([self.sample(self._drawn(number), number) for number in numbers], index)
+
+    def _drawn(self, number: int) -> Case:
+        turn, place = divmod(number, len(self.cases))
+        order = torch.randperm(len(self.cases), generator=torch.Generator().manual_seed(self.seed + turn))
+        return self.cases[int(order[place])]
+
+    def sample(self, case: Case, number: int) -> SampleBatch:
+        """The whole scan at 4 mm and boxes around its landmarks, off their middles as a function of (seed, number).
+
+        Raises DatasetError, VolumeError.
+        """
+        pyramid, truth = cached_pyramid(case), self.truth(case)
+        present = ~truth.isnan().any(dim=1)
+        middle = torch.as_tensor(np.asarray(pyramid.volume.centre_lps))
+        places = torch.where(present[:, None], truth, middle)
+        u = uniform(torch.Generator().manual_seed(self.seed * 1_000_003 + number))
+        boxes, origins = {}, {}
+        for scale, size in self.box_sizes.items():
+            reach = torch.where(present, JITTER_VOXELS * scale, ABSENT_JITTER_MM)[:, None]
+            shift = reach * torch.tensor([[u(-1, 1) for _ in range(3)] for _ in self.names], dtype=torch.float64)
+            centres = (places + shift).float()
+            boxes[scale] = (pyramid.patches(scale, centres[None, :, None], size)[:, :, 0] + AIR_HU).half()
+            origins[scale] = (centres - (size - 1) / 2 * scale)[None]
+        coarse, centre = pyramid.whole(COARSE_MM, COARSE_MULTIPLE)
+        last = torch.tensor([n - 1 for n in coarse.shape[:1:-1]])
+        return SampleBatch(
+            index=number,
+            coarse=(coarse + AIR_HU).half(),
+            coarse_origin_lps=centre - last * COARSE_MM / 2,
+            boxes=boxes,
+            box_origins_lps=origins,
+            landmarks_lps=truth.float()[None],
+            present=present[None],
+        )
+
+    def truth(self, case: Case) -> Tensor:
+        """The annotators' consensus: [L, 3] float64 LPS mm, NaN where missing."""
+        points = consensus([case.annotation(annotator).points for annotator in case.annotators()], self.names)
+        return torch.tensor([points[name] or (math.nan,) * 3 for name in self.names], dtype=torch.float64)
+
+
+@lru_cache(maxsize=16)
+def _pyramid(digest: str, image: Path) -> Pyramid:
+    folder = cache_directory()
+    array_file, affine_file = folder / f"{digest}.npy", folder / f"{digest}.affine.npy"
+    if not affine_file.exists():
+        volume = read_volume(image)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, values in ((array_file, volume.array), (affine_file, volume.affine_lps)):
+            temporary = file.with_suffix(f".{os.getpid()}.npy")
+            np.save(temporary, values)
+            temporary.replace(file)
+    volume = Volume(np.load(array_file, mmap_mode="r"), np.load(affine_file), digest)
+    return Pyramid(volume, (COARSE_MM, COARSE_MM / 2))  # what is finer is cut from the scan itself
+
+
+def cached_pyramid(case: Case) -> Pyramid:
+    """The case's pyramid: voxels memory-mapped from the cache (decompressed once), coarse levels in memory."""
+    return _pyramid(case.image_sha256, case.image_path)
+
+
+def cache_directory() -> Path:
+    """$CAROTID_CACHE, else the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path.home() / ".cache" / "carotid-landmark" / "pyramids"

@@ -1,0 +1,71 @@
+"""Rendered necks used several times, far apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from random import Random
+
+from torch.utils.data import IterableDataset, get_worker_info
+
+from .batch import SampleBatch, joined
+from .rendered import RenderedBatches
+from .stream import NeckStream
+
+# Rendered necks that a worker keeps for another turn: 4 MB each with boxes, so 3 GB where memory holds them.
+POOL = 768
+# It starts with so many, rendered when they are first drawn: the first steps see necks as various as the last.
+POOL_START = 63
+
+
+class Pool(IterableDataset):
+    """Batches of ``batch_size`` necks out of a pool in which every neck is used ``times`` times on average.
+
+    Rendering a neck costs a CPU several times a training step, so augmentation makes the difference between its uses.
+    Every ``times``-th neck of the batches is a new one, and the others are drawn at random from the last ``size``:
+    necks come back far apart, and in other company. (Sixteen at a time, eight turns each, were learnt by heart: the
+    loss jumped at every fresh sixteen.) Batch n is a function of n alone. The pool is in memory, or in the folder
+    ``kept`` on disk, where the next run finds it.
+    """
+
+    def __init__(
+        self,
+        stream: NeckStream,
+        batch_size: int,
+        times: int,
+        size: int = POOL,
+        first: int = POOL_START,
+        kept: Path | None = None,
+    ):
+        """``stream``: of single necks. ``first``: how many necks the pool begins with."""
+        super().__init__()
+        assert stream.batch_size == 1
+        self.stream, self.batch_size, self.times, self.size, self.first = stream, batch_size, times, size, first
+        self.kept = kept
+
+    def __iter__(self) -> Iterator[SampleBatch]:
+        stream, worker = self.stream, get_worker_info()
+        workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
+        rendered = stream.batch
+        if self.kept is not None:
+            rendered = RenderedBatches(stream, self.kept).batch
+        elif self.times > 1:
+            rendered = lru_cache(maxsize=self.size)(stream.batch)
+        # start, rank and world size count training steps; each worker of each process has a pool of its own.
+        for step in count(stream.start // stream.world_size + worker_id, workers):
+            uses = range(step // workers * self.batch_size, (step // workers + 1) * self.batch_size)
+            numbers = [pool_number(use, self.times, self.size, self.first) for use in uses]
+            own = [(number * workers + worker_id) * stream.world_size + stream.rank for number in numbers]
+            yield joined([rendered(number) for number in own], step)
+
+
+def pool_number(turn: int, times: int, size: int, first: int) -> int:
+    """Which neck of a worker's pool the ``turn``-th place in its batches is filled with."""
+    if times == 1:
+        return turn
+    newest = turn // times + first
+    if turn % times == 0:
+        return newest
+    return newest - Random(turn).randrange(min(newest + 1, size))

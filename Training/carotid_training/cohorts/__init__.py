@@ -1,0 +1,1 @@
+"""Digital necks on disk, and what is said about them."""

@@ -1,0 +1,229 @@
+"""A cohort of digital necks on disk: whole scans in the annotated-cases layout, with the truth as an annotation.
+
+Whatever is killed half-way goes on where it stopped: a case appears whole or not at all, and depends on its seed alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.volume import Volume
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .. import seeds
+from ..necks.styles import Styles
+from ..records import read_record
+from ..scans.sample import SIDES, Sample
+from ..scans.shifts import SHIFTS, check_shift
+
+LANDMARKS = tuple(f"{side}_carotid_bifurcation" for side in SIDES)
+ANNOTATOR = "truth"
+# The split of Ma et al. (ISBI 2020): 167 scans for training, 42 for validation, 54 for test.
+SPLIT_SHARES = {"train": 167, "validation": 42, "test": 54}
+
+Facts = dict[str, float | str | bool]
+
+
+@dataclass(frozen=True)
+class CaseToMake:
+    """A case of a cohort: all that its voxels follow from, but for the styles and their backgrounds."""
+
+    id: str
+    split: str
+    seed: int
+
+
+def split_sizes(cases: int) -> dict[str, int]:
+    """How many of ``cases`` go into each split, in the paper's proportions.
+
+    Each next case goes to the split that lacks most, so that a longer cohort begins like a shorter one.
+    """
+    whole = sum(SPLIT_SHARES.values())
+    sizes = dict.fromkeys(SPLIT_SHARES, 0)
+    for n in range(1, cases + 1):
+        sizes[max(sizes, key=lambda split: n * SPLIT_SHARES[split] - sizes[split] * whole)] += 1
+    return sizes
+
+
+def plan(cases: int, seed: int, splits: Sequence[str] = tuple(SPLIT_SHARES)) -> list[CaseToMake]:
+    """The cases of a cohort, of some splits or all. Raises ValueError where seed, splits or number do not fit."""
+    for split in splits:
+        if split not in SPLIT_SHARES:
+            raise UserError(f"There is no split {split!r}; use one of {', '.join(SPLIT_SHARES)}.")
+    if cases < 1:
+        raise UserError("A cohort needs at least one case; ask for more with --cases.")
+    return [
+        CaseToMake(f"{split}-{index:05d}", split, seeds.neck_seed(split, seed, index))
+        for split, size in split_sizes(cases).items()
+        if split in splits
+        for index in range(size)
+    ]
+
+
+def synthesize(
+    cases: int,
+    seed: int,
+    output: Path,
+    styles: Styles,
+    weights: Mapping[str, float],
+    processes: int = 1,
+    device: str = "cpu",
+    splits: Sequence[str] = tuple(SPLIT_SHARES),
+    length_mm: tuple[float, float] | None = None,
+    randomised: bool = False,
+    shift: str | None = None,
+    on_case: Callable[[int, int], None] = lambda done, total: None,
+) -> Dataset:
+    """Write ``cases`` scans, their truth and `cohort.csv` into ``output``, a new folder or one that this began earlier.
+
+    ``weights``: style -> how often; ``splits``: only these; ``length_mm``: of the scans along the body, drawn where
+    None; ``randomised``: also necks that are wilder than any patient; ``shift``: one of `shifts.SHIFTS`, of the scans;
+    ``on_case`` is told after each case how many are done. Raises ValueError (also
+    DatasetError) where the arguments or the folder do not fit, OSError.
+    """
+    styles.check(list(weights), randomised)
+    if shift is not None:
+        check_shift(shift)
+    styles.check_splits(splits)
+    todo = plan(cases, seed, splits)
+    styles.open()
+    recipe = {
+        "generator": seeds.GENERATOR,
+        "seed": seed,
+        "styles": dict(sorted(weights.items())),
+        "randomised": randomised,
+        "tissue": styles.fingerprint(),
+    }
+    options = {"length_mm": length_mm and list(length_mm), "shift": shift}
+    dataset = _open(output, recipe | {name: value for name, value in options.items() if value})
+    rows: list[Facts] = []
+    for row in _results(todo, processes, (dataset.path, styles, weights, device, length_mm, randomised, shift)):
+        rows.append(row)
+        on_case(len(rows), len(todo))
+    write_text(output / "cohort.csv", table(rows))
+    return dataset
+
+
+def make_case(
+    case: CaseToMake,
+    folder: Path,
+    styles: Styles,
+    weights: Mapping[str, float],
+    device: str,
+    length_mm: tuple[float, float] | None,
+    randomised: bool,
+    shift: str | None,
+) -> Facts:
+    """Render, store and annotate one case, unless that has been done; returns its row of the cohort's table."""
+    dataset = Dataset.open(folder)
+    sample = Sample.draw(case.seed, styles, weights, length_mm, randomised=randomised, shift=shift)
+    if case.id not in dataset.case_ids():
+        array, affine, _ = sample.scanner.acquire(sample.neck, device)
+        dataset.add_case(Volume(array, affine, name=case.id), case_id=case.id, group=case.id, split=case.split)
+    if ANNOTATOR not in dataset.case(case.id).annotators():
+        points = dict(zip(LANDMARKS, sample.truth.landmarks_lps.tolist(), strict=True))
+        present = dict(zip(LANDMARKS, sample.truth.present.tolist(), strict=True))
+        dataset.save_annotation(
+            case.id,
+            ANNOTATOR,
+            points={name: tuple(point) if present[name] else None for name, point in points.items()},
+            status={name: "accepted" if present[name] else "missing" for name in LANDMARKS},
+            comment=f"digital neck, style {sample.neck.style}, seed {case.seed}",
+        )
+    return {"case": case.id, "split": case.split, **sample.facts()}
+
+
+def table(rows: Sequence[Facts]) -> str:
+    """Rows as CSV text; a column for every key, empty where a row lacks it."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _open(output: Path, recipe: dict) -> Dataset:
+    """The dataset to fill. What it is made of is kept beside it, so that another cohort is never mixed into it."""
+    path = output / "cohort.json"
+    if path.is_file():
+        if read_record(path) != json.loads(json.dumps(recipe)):
+            raise DatasetError(
+                f"{output.name} holds a cohort of another generator, seed, styles, mixture, shift or background; "
+                "choose a new folder."
+            )
+        return Dataset.open(output)
+    dataset = Dataset.create(output, LANDMARKS)
+    write_text(path, json.dumps(recipe, indent=2) + "\n")
+    return dataset
+
+
+def _results(todo: Sequence[CaseToMake], processes: int, how: tuple) -> Iterator[Facts]:
+    """The rows of all cases, in order; ``how``: what `make_case` takes beside the case."""
+    if processes == 1:
+        for case in todo:
+            yield make_case(case, *how)
+        return
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
+        futures = [pool.submit(make_case, case, *how) for case in todo]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def main(
+    cases: Annotated[int, typer.Option(help="How many scans (the paper had 263).")],
+    output: Annotated[Path, typer.Option(help="Folder of the dataset: new, or one to go on with.")],
+    seed: Annotated[int, typer.Option(help="0 to 255; other seeds are other necks.")] = 0,
+    styles: Annotated[str, typer.Option(help="Styles, separated by commas; default: all available.")] = "",
+    background: Annotated[
+        list[Path] | None,
+        typer.Option(help="Unenhanced CT, or folder of such, for the styles of real tissue; repeatable."),
+    ] = None,
+    unseen_patients: Annotated[
+        bool, typer.Option("--unseen-patients", help="Only of patients that no training may see; for --splits test.")
+    ] = False,
+    randomised: Annotated[
+        bool, typer.Option("--randomised", help="Also necks that are wilder than any patient, as in training.")
+    ] = False,
+    shift: Annotated[str | None, typer.Option(help=f"Scan beyond what training draws: {', '.join(SHIFTS)}.")] = None,
+    splits: Annotated[str, typer.Option(help="Write only these splits of the cohort.")] = ",".join(SPLIT_SHARES),
+    length: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Shortest and longest scan along the body, mm; default: 120 to 500."),
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Cases made at the same time.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Write a cohort of digital necks with their truth: a dataset like one that annotators made."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    available = Styles(background or (), unseen_patients)
+    names = [name.strip() for name in styles.split(",") if name.strip()]
+    names = names or (available.available if randomised else available.patient_like)
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("digital necks", total=cases)
+        synthesize(
+            cases, seed, output, available, dict.fromkeys(names, 1.0), processes, device,
+            [split.strip() for split in splits.split(",")], length, randomised, shift,
+            on_case=lambda done, total: progress.update(task, completed=done, total=total),
+        )  # fmt: skip

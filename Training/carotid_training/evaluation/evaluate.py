@@ -1,0 +1,185 @@
+"""carotid-train evaluate: how good a model is on annotated cases, in tables and figures.
+
+Whatever is stopped half-way goes on where it was: each case's detection is kept, and used again while the model, the
+scan and the settings are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import CarotidLandmarkLib
+import typer
+from CarotidLandmarkLib.bundle import Bundle, open_bundle
+from CarotidLandmarkLib.dataset import SPLITS, Case, Dataset, DatasetError
+from CarotidLandmarkLib.detection import Detection, DetectionSettings
+from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.volume import VolumeError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .figures import save, write_figures
+from .gallery import worst_cases
+from .outcomes import Outcome, annotated, outcomes_of
+from .summary import Measure, Model, landmarks_csv, measure, summary_csv
+from .tables import summary_markdown, worst
+
+EVERY_SPLIT = "all"
+
+Step = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the detector is run."""
+
+    device: str = "auto"
+    passes: int = 50
+    seed: int = 0
+
+
+def evaluate(
+    bundle: Bundle,
+    dataset: Dataset,
+    output: Path,
+    split: str = "test",
+    settings: Settings | None = None,
+    step: Step = lambda words, share: None,
+) -> list[Measure]:
+    """Run ``bundle`` over the annotated cases of a split and write tables and figures into ``output``.
+
+    ``step(words, share)`` is told how far it is. Raises ValueError with a sentence (DatasetError, VolumeError,
+    DeviceError, BundleError are such) and OSError.
+    """
+    settings = settings or Settings()
+    if split not in (*SPLITS, EVERY_SPLIT):
+        raise DatasetError(f"'{split}' is not a split; choose one of {', '.join(SPLITS)}, {EVERY_SPLIT}.")
+    model = Model(
+        f"{bundle.metadata.name} {bundle.metadata.version}", bundle.metadata.landmarks, bundle.metadata.calibration
+    )
+    check_landmarks(bundle, dataset)
+    cases = annotated(dataset, None if split == EVERY_SPLIT else split)
+    detector = Detector(bundle, settings.device)
+    outcomes = detect_cases(detector, dataset, cases, output / "detections", settings, step)
+    facts = {
+        "model": f"{model.title}, weights {bundle.metadata.weights_sha256[:12]}",
+        "cases": f"{len(cases)} of {dataset.path.resolve().name}, split {split}",
+        "noise passes": f"{settings.passes}, seed {settings.seed}",
+        "device": " ".join([detector.device, *detector.notes]),
+    }
+    step("worst cases", 1.0)
+    gallery = worst_cases(worst(outcomes), model, lambda name: dataset.case(name).read_volume())
+    step("tables", 1.0)
+    rows = write_tables(output, outcomes, model, facts, settings.seed)
+    step("figures", 1.0)
+    write_figures(output / "figures", outcomes, model)
+    save(gallery, output / "figures", "worst_cases")
+    return rows
+
+
+def check_landmarks(bundle: Bundle, dataset: Dataset) -> None:
+    """Raises DatasetError where a model and a dataset are about different landmarks."""
+    found, wanted = {landmark.name for landmark in bundle.metadata.landmarks}, set(dataset.landmarks)
+    if found != wanted:
+        raise DatasetError(
+            f"The model finds {', '.join(sorted(found))}, but {dataset.path.name} is about "
+            f"{', '.join(sorted(wanted))}; choose a model for these landmarks."
+        )
+
+
+def detect_cases(
+    detector: Detector, dataset: Dataset, cases: list[Case], folder: Path, settings: Settings, step: Step
+) -> list[Outcome]:
+    """The outcomes of all cases; detections are kept in ``folder`` and taken from there where nothing has changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = detector.bundle.metadata
+    level = Model(metadata.name, metadata.landmarks, metadata.calibration).volume_level
+    outcomes = []
+    for number, case in enumerate(cases):
+
+        def inside(words: str, share: float, number: int = number, case: Case = case) -> None:
+            step(f"{case.id}: {words}", (number + share) / len(cases))
+
+        # The verdict follows from the regions, so the calibration counts as much as the weights.
+        key = {
+            "model_sha256": hashlib.sha256(metadata.to_json().encode()).hexdigest(),
+            "library": CarotidLandmarkLib.__version__,
+            "image_sha256": case.image_sha256,
+            "passes": settings.passes,
+            "seed": settings.seed,
+            "level": level,
+            "device": detector.device,
+        }
+        file = folder / f"{case.id}.json"
+        detection = kept_detection(file, key)
+        if detection is None:
+            inside("reading", 0.0)
+            try:
+                detection = detector.detect(
+                    case.read_volume(), DetectionSettings(settings.passes, level, settings.seed), inside
+                )
+            except VolumeError as error:
+                raise DatasetError(f"Case {case.id} can not be evaluated: {error}") from error
+            kept = {"made_with": {**key, "device": detector.device}, "detection": json.loads(detection.to_json())}
+            write_text(file, json.dumps(kept, indent=2) + "\n")
+        outcomes += outcomes_of(dataset, case, detection)
+    return outcomes
+
+
+def kept_detection(file: Path, key: dict[str, Any]) -> Detection | None:
+    """The detection that was kept in ``file``, unless it is damaged or was made with anything other than ``key``."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        return Detection.from_json(json.dumps(kept["detection"])) if kept["made_with"] == key else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or damaged: it is made again
+        return None
+
+
+def write_tables(
+    output: Path, outcomes: list[Outcome], model: Model, facts: dict[str, str], seed: int = 0
+) -> list[Measure]:
+    """Write summary.md, summary.csv and landmarks.csv; returns the numbers. ``seed``: the bootstrap's. OSError."""
+    rows = measure(outcomes, model, seed)
+    (output / "figures").mkdir(parents=True, exist_ok=True)
+    write_text(output / "summary.csv", summary_csv(rows))
+    write_text(output / "landmarks.csv", landmarks_csv(outcomes, model))
+    write_text(output / "summary.md", summary_markdown(rows, outcomes, model, facts))
+    return rows
+
+
+def main(
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE", help="A model bundle's folder, or a bundled model's name.")
+    ],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The folder with dataset.json.")],
+    split: Annotated[str, typer.Option(help="train, validation, test, or all.")] = "test",
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if needed.")] = Path(
+        "evaluation"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
+    passes: Annotated[int, typer.Option(min=2, help="Noise passes.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise and of the bootstrap.")] = 0,
+) -> None:
+    """Measure a model on annotated cases: error, sides, presence, calibration; tables, figures, worst cases."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("opening", total=1.0)
+            evaluate(
+                open_bundle(bundle), Dataset.open(dataset), output, split, Settings(device, passes, seed),
+                lambda words, share: progress.update(task, description=words, completed=share),
+            )  # fmt: skip
+    except (ValueError, OSError) as error:
+        console.print(f"carotid-train evaluate: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        console.print("carotid-train evaluate: stopped; the same command goes on from here.", style="yellow")
+        raise typer.Exit(3) from None
+    console.print(f"Wrote {output / 'summary.md'}", markup=False, highlight=False, soft_wrap=True)

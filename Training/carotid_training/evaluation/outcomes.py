@@ -1,0 +1,86 @@
+"""A detector run over annotated cases: what evaluation and calibration both start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from CarotidLandmarkLib.dataset import Case, Dataset
+from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.detection import Detection, DetectionSettings, LandmarkResult
+from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.uncertainty import mahalanobis
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One landmark of one case: truth (LPS mm, None where absent) beside what was found.
+
+    ``group`` is the patient; ``centre_lps`` the middle of the scan, LPS millimetres.
+    """
+
+    case_id: str
+    group: str
+    centre_lps: tuple[float, float, float]
+    landmark: str
+    truth_lps: tuple[float, float, float] | None
+    found: LandmarkResult
+    verdict: str
+
+    @property
+    def offset_mm(self) -> np.ndarray | None:
+        """Found minus true place along LPS, [3]; None where either is missing."""
+        if self.truth_lps is None or self.found.position_lps_mm is None:
+            return None
+        return np.subtract(self.found.position_lps_mm, self.truth_lps)
+
+    @property
+    def error_mm(self) -> float | None:
+        """Distance from the truth; None where either is missing."""
+        return None if self.offset_mm is None else float(np.linalg.norm(self.offset_mm))
+
+    @property
+    def score(self) -> float | None:
+        """The conformal score: the error in units of the predicted covariance."""
+        if self.offset_mm is None:
+            return None
+        return mahalanobis(self.offset_mm, np.asarray(self.found.covariance_mm2))
+
+
+def run_cases(
+    detector: Detector,
+    dataset: Dataset,
+    cases: Sequence[Case],
+    progress: Callable[[str, float], None] | None = None,
+    **how: Any,
+) -> Iterator[tuple[Case, Detection, list[Outcome]]]:
+    """Detect on every case (``how``: passes, level, seed) and pair each landmark with the annotators' consensus."""
+    for number, case in enumerate(cases):
+        if progress is not None:
+            progress(case.id, number / len(cases))
+        detection = detector.detect(case.read_volume(), DetectionSettings(**how))
+        yield case, detection, outcomes_of(dataset, case, detection)
+
+
+def outcomes_of(dataset: Dataset, case: Case, detection: Detection) -> list[Outcome]:
+    """Each landmark of a detection beside the annotators' consensus. Raises DatasetError on a damaged annotation."""
+    said = [annotation.points for annotation in dataset.annotations(case.id).values()]
+    truth = consensus(said, [landmark.name for landmark in detection.landmarks])
+    centre = case.affine_lps[:3, :3] @ (np.array(case.size) - 1) / 2 + case.affine_lps[:3, 3]
+    return [
+        Outcome(case.id, case.group, tuple(centre.tolist()), found.name, truth[found.name], found,
+                detection.quality.verdict)
+        for found in detection.landmarks
+    ]  # fmt: skip
+
+
+def annotated(dataset: Dataset, split: str | None) -> list[Case]:
+    """The annotated cases of a split (None: all). Raises ValueError where there is none."""
+    cases = [case for case in map(dataset.case, dataset.case_ids()) if case.annotators()]
+    cases = [case for case in cases if split is None or case.split == split]
+    if not cases:
+        raise UserError(f"{dataset.path.name} has no annotated case{f' in the split {split!r}' if split else ''}.")
+    return cases

@@ -1,0 +1,1 @@
+"""Cones and ellipsoids, and how they are painted onto a grid."""

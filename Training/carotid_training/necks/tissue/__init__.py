@@ -1,0 +1,1 @@
+"""Necks made of the tissue of real, unenhanced CTs."""

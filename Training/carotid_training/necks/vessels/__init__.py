@@ -1,0 +1,1 @@
+"""Arteries and veins of a neck, their disease, and where a lumen splits."""

@@ -1,0 +1,1 @@
+"""From a run to a model that others use: export, fine-tuning, card, presence."""

@@ -1,0 +1,335 @@
+"""carotid-train finetune: a model learns from annotated cases, and is compared with the model that it was.
+
+Each part goes on where it was stopped: the model that training starts from is measured on the test cases; training runs
+with configs/finetune.yaml; the new model is calibrated on the validation cases and measured on the same test cases. It
+joins the models of the module and the command line if it is not worse there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from CarotidLandmarkLib.bundle import Bundle, models_directory, open_bundle, resources_directory
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
+from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
+from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.nets.chain import Architecture
+from CarotidLandmarkLib.uncertainty import calibrate, conformal_factor
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from ..batches.datamodule import dataset_sha256
+from ..evaluation.comparison import Comparison, compare
+from ..evaluation.evaluate import Settings, Step, check_landmarks, detect_cases
+from ..evaluation.outcomes import Outcome, annotated
+from ..necks.styles import Styles
+from ..records import read_record
+from ..training.checkpoint import last_checkpoint, read_run
+from ..training.fit import configuration, quiet, train
+from .card import model_card
+from .export import LEVELS, accuracy_of, metadata_of, pooled, scores_of
+
+MINIMUM_PATIENTS = 5  # with fewer, one of the splits is empty
+# What detections ask for unless told otherwise: a model that claims less would refuse them.
+CLAIMED_LEVEL = 0.9
+# The new weights are half-way from the first ones to those at the end of training (Wortsman et al., CVPR 2022,
+# arXiv 2109.01903). One comparison, 2 passes: after 10 corrected necks of a child's size the end of training had a mean
+# of 2.5 mm on 40 others and had lost 0.6 mm on 23 adults' necks; half-way 2.5 and 0.2, but 20 of 73 landmarks missed,
+# not 5.
+LEARNT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run is made of; another recipe is another run. ``backgrounds``: sha256 of each."""
+
+    start_sha256: str
+    dataset_sha256: str
+    steps: int
+    seed: int
+    styles: tuple[str, ...]
+    backgrounds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """The new model, the comparison with its start, what is to be said of its calibration, and whether it is listed."""
+
+    bundle: Bundle
+    comparison: Comparison
+    calibration: str
+    listed: bool
+
+
+def finetune(
+    folder: Path,
+    start: Bundle,
+    output: Path,
+    steps: int = 600,
+    settings: Settings | None = None,
+    styles: Styles | None = None,
+    names: tuple[str, ...] = (),
+    rendered: Path | None = None,
+    force: bool = False,
+    bar: Callable[[], AbstractContextManager[Step]] | None = None,
+) -> Finetuned:
+    """Fine-tune ``start`` on the dataset in ``folder``; ``output``, the run's folder, gives the new model its name.
+
+    ``names``: the styles of digital necks to rehearse (none: all of ``styles``); ``rendered``: a folder that keeps them
+    for other runs. ``force`` lists a worse model, too.
+    Raises ValueError with a sentence where something can not be used, KeyboardInterrupt when stopped (also in
+    training), OSError.
+    """
+    settings, styles, bar = settings or Settings(), styles or Styles(), bar or _silent
+    dataset = Dataset.open(folder)
+    check_landmarks(start, dataset)
+    styles.check(names)
+    _split(dataset)
+    _claim_name(output)
+    recipe = Recipe(
+        start.metadata.weights_sha256, dataset_sha256(dataset), steps, settings.seed,
+        names or tuple(styles.available), tuple(styles.fingerprint()),
+    )  # fmt: skip
+    tests = annotated(dataset, "test")
+    detector = Detector(start, settings.device)
+    _claim_folder(output, recipe)
+    with bar() as step:
+        before = detect_cases(
+            detector, dataset, tests, output / "detections" / "before", settings, _titled("first model", step)
+        )
+    with bar() as step:
+        _train(start, dataset, output, recipe, styles, rendered, detector.device, step)
+    architecture, state, training = read_run(output)
+    state = between(start.state, state, LEARNT_SHARE)
+    training = {**training, "learnt_share": LEARNT_SHARE}
+    metadata = metadata_of(architecture, output.name, start.metadata.version, training)
+    metadata = replace(metadata, judgement=start.metadata.judgement)
+    validation = [case for case in map(dataset.case, dataset.case_ids()) if case.split == "validation"]
+    validation = [case for case in validation if case.annotators()]
+    with tempfile.TemporaryDirectory() as temporary:
+        detector = Detector(Bundle.save(Path(temporary) / output.name, metadata, state, ""), settings.device)
+        kept = output / "detections"
+        with bar() as step:
+            calibrating = detect_cases(
+                detector, dataset, validation, kept / "validation", settings, _titled("calibrating", step)
+            )
+        with bar() as step:  # one for each part: the time left is that of the part
+            after = detect_cases(detector, dataset, tests, kept / "after", settings, _titled("new model", step))
+    mirrors = {landmark.name: landmark.mirror for landmark in architecture.landmarks}
+    comparison = compare(before, after, mirrors, settings.seed)
+    calibration, words = _calibration(calibrating, architecture)
+    metadata = replace(metadata, calibration=calibration, accuracy=accuracy_of(after, dataset.path.resolve().name))
+    card = model_card(metadata, date.today())
+    bundle = Bundle.save(output / "bundle", metadata, state, card)
+    titles = start.metadata.name, metadata.name
+    write_text(output / "comparison.md", comparison.markdown(*titles))
+    write_text(output / "comparison.csv", comparison.csv())
+    listed = force or not comparison.worse
+    if listed:
+        models_directory().mkdir(parents=True, exist_ok=True)
+        Bundle.save(models_directory() / output.name, metadata, state, card)
+    return Finetuned(bundle, comparison, words, listed)
+
+
+def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """The weights a ``share`` of the way from the first to the last, which have the same names and shapes."""
+    return {name: torch.lerp(first[name].float(), values.float(), share) for name, values in last.items()}
+
+
+def _split(dataset: Dataset) -> None:
+    """Freeze the splits. Raises ValueError where an image is not here, patients are too few, or a split is empty."""
+    cases = annotated(dataset, None)
+    patients = len({case.group for case in cases})
+    if patients < MINIMUM_PATIENTS:
+        raise DatasetError(
+            f"{dataset.path.name} has annotated cases of {patients} patients; fine-tuning needs {MINIMUM_PATIENTS}: "
+            "some to learn from, some to measure by."
+        )
+    for case in cases:
+        _ = case.image_path  # one that is missing is named now, not after the training
+    counts = freeze_splits(dataset)
+    for split in ("train", "test"):
+        if not counts[split]:
+            raise DatasetError(
+                f"{dataset.path.name} has no annotated case in the split '{split}'; annotate one, or add cases "
+                "without a split."
+            )
+
+
+def _claim_name(output: Path) -> None:
+    """Raises ValueError where the run's folder names a model that is not this run's."""
+    name = output.name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"'{name}' can not name a model; give an --output of letters, digits, '.', '_' and '-'.")
+    listed, own = models_directory() / name, output / "bundle"
+    same = own.is_dir() and listed.is_dir() and _weights(own) == _weights(listed)
+    if (resources_directory() / "Models" / name).exists() or (listed.exists() and not same):
+        raise UserError(f"There is a model {name} already; give another --output: its name is the new model's.")
+
+
+def _weights(bundle: Path) -> str:
+    return Bundle.load(bundle).metadata.weights_sha256
+
+
+def _claim_folder(output: Path, recipe: Recipe) -> None:
+    """Begin a run in ``output``, or go on with it. Raises ValueError where something else is there; OSError."""
+    record, document = output / "finetune.json", json.loads(json.dumps(asdict(recipe)))
+    if not record.exists():
+        if output.exists() and any(output.iterdir()):
+            raise UserError(f"{output} holds something else; give another --output.")
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(record, json.dumps(document, indent=2) + "\n")
+        return
+    begun = read_record(record)
+    differing = [key.replace("_sha256", "") for key in document if begun.get(key) != document[key]]
+    if differing:
+        raise UserError(
+            f"The run in {output} was begun with other {', '.join(differing)}; give another --output for a new run."
+        )
+
+
+def _train(
+    start: Bundle,
+    dataset: Dataset,
+    output: Path,
+    recipe: Recipe,
+    styles: Styles,
+    rendered: Path | None,
+    device: str,
+    step: Step,
+) -> None:
+    """Train with configs/finetune.yaml, from the last checkpoint if there is one. Raises KeyboardInterrupt."""
+    checkpoint = last_checkpoint(output)
+    if checkpoint is not None and read_run(output)[2]["steps"] >= recipe.steps:
+        return
+    where = choose_device(device)
+    options: dict[str, object] = {
+        "seed_everything": recipe.seed,
+        "model.seed": recipe.seed,
+        "model.start_from": str(start.path.resolve()),
+        "data.seed": recipe.seed,
+        "data.dataset": str(dataset.path.resolve()),
+        "data.styles": dict.fromkeys(recipe.styles, 1.0),
+        "data.backgrounds": [str(path.resolve()) for path in styles.paths],
+        "trainer.default_root_dir": str(output),
+        "trainer.max_steps": recipe.steps,
+        "trainer.enable_progress_bar": False,
+        "trainer.accelerator": "gpu" if where.type == "cuda" else where.type,
+        "trainer.devices": [where.index or 0] if where.type == "cuda" else 1,
+        "trainer.precision": "bf16-mixed" if bfloat16_is_fast(where) else "32-true",
+    }
+    if rendered is not None:
+        options["data.rendered"] = str(rendered.resolve())
+    with quiet():
+        try:
+            train(configuration("finetune"), options, [_Told(step)], checkpoint)
+        except SystemExit as stopped:
+            if stopped.code != 1:
+                raise
+            raise KeyboardInterrupt from stopped  # so lightning ends after Ctrl-C
+
+
+def _calibration(outcomes: list[Outcome], architecture: Architecture) -> tuple[dict, str]:
+    """Split-conformal factors, or none at all where the cases do not suffice for `CLAIMED_LEVEL`; and a sentence."""
+    scores = scores_of(outcomes, [landmark.name for landmark in architecture.landmarks])
+    fewest = min(map(len, scores.values()))
+    try:
+        conformal_factor([0.0] * fewest, CLAIMED_LEVEL)
+    except ValueError as error:
+        return {}, f"Not calibrated: {error} Its regions are a Gaussian's and may be too small."
+    words = f"Calibrated on {fewest} or more validation cases of each landmark."
+    return calibrate(pooled(scores, architecture), LEVELS), words
+
+
+class _Told(Callback):
+    """Tells ``step`` how far the training is."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, *_what: object) -> None:
+        self._tell(trainer)
+
+    def _tell(self, trainer: Trainer) -> None:
+        self.step(
+            f"training, step {trainer.global_step} of {trainer.max_steps}", trainer.global_step / trainer.max_steps
+        )
+
+
+def _titled(title: str, step: Step) -> Step:
+    """What ``step`` is told then says which part of the run it is."""
+    return lambda words, share: step(f"{title}, {words}", share)
+
+
+@contextmanager
+def _silent() -> Iterator[Step]:
+    yield lambda words, share: None
+
+
+def main(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The folder with dataset.json.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="BUNDLE", help="Where to start: a bundle's folder, or a model's name.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's folder; its name is the new model's.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 600,
+    passes: Annotated[int, typer.Option(min=2, help="Noise passes of each detection that measures.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, max=255, help="Of training, noise and bootstrap.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
+    styles: Annotated[str, typer.Option(help="Digital necks to rehearse, separated by commas; default: all.")] = "",
+    background: Annotated[
+        list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
+    ] = None,
+    rendered: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep rendered necks here for other runs: 9 MB each.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="List the new model even if it is worse.")] = False,
+) -> None:
+    """Teach a model with annotated cases, compare it with what it was, and list it if it is not worse."""
+    console = Console(stderr=True)
+
+    @contextmanager
+    def bar() -> Iterator[Step]:
+        columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("opening", total=1.0)
+            yield lambda words, share: progress.update(task, description=words, completed=share)
+
+    def say(sentence: str, style: str | None = None) -> None:
+        console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    start = open_bundle(model)
+    folder = output or Path("runs") / f"{start.metadata.name}-{dataset.resolve().name}"
+    names = tuple(name.strip() for name in styles.split(",") if name.strip())
+    result = finetune(
+        dataset, start, folder, steps, Settings(device, passes, seed), Styles(background or ()), names, rendered,
+        force, bar,
+    )  # fmt: skip
+    new, comparison = result.bundle.metadata.name, result.comparison
+    Console().print(comparison.table(start.metadata.name, new))
+    say(comparison.words)
+    say(result.calibration)
+    if not result.listed:
+        say(f"Not listed: {new} is worse than {start.metadata.name}. It is kept in {result.bundle.path}; "
+            "the same command with --force lists it.", "yellow")  # fmt: skip
+    else:
+        though = ", although it is worse: --force" if comparison.worse else ""
+        say(f"Listed{though}: {new} is now among the models of the module, and of carotid-landmark --model {new}.")

@@ -1,0 +1,134 @@
+"""Whole scans on one lattice of 1 mm, and batches of them: what the single-scale methods look at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.dataset import Case
+from CarotidLandmarkLib.dataset import Dataset as CaseFolder
+from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
+from CarotidLandmarkLib.volume import Volume
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..batches.batch import SampleBatch
+from ..batches.cases import CaseBatches, cache_directory
+from ..batches.datamodule import NecksData
+from ..training.augment import Augmentation, draw_affines, move_truth, recolour
+from ..training.view import BatchView
+from .nets import FIELD_MM
+
+
+def cut_field(volume: Volume, voxels: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """``voxels`` along each side around the scan's middle: values above air [1, 1, k, j, i], and that middle [1, 3]."""
+    middle = torch.as_tensor(np.asarray(volume.centre_lps), dtype=torch.float32, device=device)[None]
+    return Pyramid(volume, (FIELD_MM,), device).patches(FIELD_MM, middle[:, None, None], voxels)[:, 0, 0], middle
+
+
+class FieldBatches(CaseBatches):
+    """`disk.CaseBatches` in which one box holds the whole field, [B, 1, 1, k, j, i] at `FIELD_MM`, for all landmarks.
+
+    Fields are cut once and kept beside the pyramids: 22 MB for 224 voxels along a side.
+    """
+
+    def __init__(self, voxels: int, dataset: CaseFolder, split: str, batch_size: int, names: Sequence[str], **how: int):
+        """``how``: as in `CaseBatches`. Raises DatasetError where no case of the split is annotated."""
+        super().__init__(dataset, split, batch_size, names, {FIELD_MM: voxels}, **how)
+        self.voxels = voxels
+
+    def batch(self, index: int) -> SampleBatch:
+        numbers = range(index * self.batch_size, (index + 1) * self.batch_size)
+        return self.of([self._drawn(number) for number in numbers], index)
+
+    def of(self, cases: Sequence[Case], index: int = 0) -> SampleBatch:
+        """The batch of these cases. Raises DatasetError, VolumeError."""
+        fields, middles = zip(*(self._field(case) for case in cases), strict=True)
+        truth = torch.stack([self.truth(case).float() for case in cases])
+        nothing = torch.zeros((len(cases), 1, 0, 0, 0), dtype=torch.float16)
+        reach = (self.voxels - 1) / 2 * FIELD_MM
+        return SampleBatch(
+            index=index,
+            coarse=nothing,
+            coarse_origin_lps=torch.zeros(len(cases), 3),
+            boxes={FIELD_MM: torch.stack(fields)[:, None, None]},
+            box_origins_lps={FIELD_MM: torch.stack(middles)[:, None] - reach},
+            landmarks_lps=truth,
+            present=~truth.isnan().any(dim=2),
+        )
+
+    def _field(self, case: Case) -> tuple[Tensor, Tensor]:
+        """HU [k, j, i] float16 and the middle [3]."""
+        path = cache_directory() / f"{case.image_sha256}.field{self.voxels}.npy"
+        if not path.exists():
+            values, _ = cut_field(case.read_volume(), self.voxels)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}.npy")
+            np.save(temporary, (values[0, 0] + AIR_HU).half().numpy())
+            temporary.replace(path)
+        centre = case.affine_lps[:3, :3] @ (np.array(case.size) - 1) / 2 + case.affine_lps[:3, 3]
+        return torch.from_numpy(np.load(path)), torch.as_tensor(centre, dtype=torch.float32)
+
+
+class FieldCases(Dataset):
+    """Every annotated case of a split, in order, as a batch of one."""
+
+    def __init__(self, batches: FieldBatches):
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches.cases)
+
+    def __getitem__(self, index: int) -> SampleBatch:
+        return self.batches.of([self.batches.cases[index]])
+
+
+class FieldData(pl.LightningDataModule):
+    """Training batches {"cases"} and the validation cases of a cohort on disk; an interrupted run goes on."""
+
+    transfer_batch_to_device = NecksData.transfer_batch_to_device
+
+    def __init__(
+        self, landmarks: tuple[LandmarkSpec, ...], dataset: Path, voxels: int, batch_size: int, seed: int, workers: int
+    ):
+        super().__init__()
+        self.names = [landmark.name for landmark in landmarks]
+        self.dataset, self.voxels, self.batch_size = dataset, voxels, batch_size
+        self.seed, self.workers = seed, workers
+
+    def train_dataloader(self) -> dict[str, DataLoader]:
+        start = self.trainer.global_step if self.trainer else 0
+        options: dict[str, Any] = {"num_workers": self.workers, "prefetch_factor": 1 if self.workers else None}
+        return {"cases": DataLoader(self._batches("train", start), batch_size=None, **options)}
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(FieldCases(self._batches("validation", 0)), batch_size=None)
+
+    def _batches(self, split: str, start: int) -> FieldBatches:
+        dataset = CaseFolder.open(self.dataset)
+        return FieldBatches(self.voxels, dataset, split, self.batch_size, self.names, seed=self.seed, start=start)
+
+
+def field_middles(batch: SampleBatch) -> Tensor:
+    """Middles of the fields of a batch, [B, 3]."""
+    return BatchView(batch).box_middles(FIELD_MM)[:, 0, 0]
+
+
+def augmented(
+    batch: SampleBatch, how: Augmentation | None, counterpart: list[int], generator: torch.Generator
+) -> BatchView:
+    """A batch of fields moved and recoloured; ``counterpart``: each landmark's mirror image, by index."""
+    if how is None:
+        return BatchView(batch)
+    affines, mirrored = draw_affines(how, field_middles(batch), generator)
+    # The one box belongs to no landmark, so mirroring does not exchange it.
+    moved = move_truth(replace(batch, boxes={}, box_origins_lps={}), affines, mirrored, counterpart)
+    moved = replace(moved, boxes=batch.boxes, box_origins_lps=batch.box_origins_lps)
+    return BatchView(recolour(how, moved, generator), affines)

@@ -1,0 +1,101 @@
+"""The training step of a single-scale baseline, as a lightning module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import lightning.pytorch as pl
+import torch
+from CarotidLandmarkLib.bundle import LandmarkSpec
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from ..batches.batch import SampleBatch
+from ..training.augment import Augmentation
+from ..training.module import falling
+from ..training.view import BatchView
+from .field import augmented, field_middles
+from .nets import FIELD_MM
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Parts of the field that a step sees: ``count`` cubes of ``voxels`` along a side, every other one with a landmark
+    in it. They lie inside the field."""
+
+    voxels: int
+    count: int
+
+
+class FieldModule(pl.LightningModule):
+    """Trains a `nets.FieldNet` with Adam and a falling rate, on whole fields or (``crops``) on parts of them."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        landmarks: tuple[LandmarkSpec, ...],
+        augmentation: Augmentation | None = None,
+        learning_rate: float = 5e-4,
+        crops: Crops | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        names = [landmark.name for landmark in landmarks]
+        self.counterpart = [names.index(landmark.mirror) for landmark in landmarks]
+        self.augmentation, self.learning_rate, self.crops, self.seed = augmentation, learning_rate, crops, seed
+
+    def training_step(self, batches: dict[str, SampleBatch], step: int) -> Tensor:
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        view = augmented(batches["cases"], self.augmentation, self.counterpart, random)
+        loss = self.net.loss(*self.seen(view, random))  # type: ignore[operator]
+        self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
+        return loss
+
+    def seen(self, view: BatchView, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """What a step looks at: values [N, 1, k, j, i], places in it [N, L, 3] in mm from its middle, which are there.
+
+        A landmark outside a crop is there all the same: a patch can point at it.
+        """
+        batch, middles = view.batch, field_middles(view.batch)
+        truth, present = batch.landmarks_lps, batch.present
+        if self.crops is None:
+            centres, side = middles[:, None], batch.boxes[FIELD_MM].shape[-1]
+        else:
+            centres, side = self._draw(view, random), self.crops.voxels
+        values = view.patches(FIELD_MM, centres[:, None], side)[:, 0].flatten(0, 1)
+        offsets = truth[:, None] - centres[:, :, None]
+        return values, offsets.flatten(0, 1), present[:, None].expand(offsets.shape[:3]).flatten(0, 1)
+
+    def _draw(self, view: BatchView, random: torch.Generator) -> Tensor:
+        """Middles of the crops, [B, P, 3]."""
+        assert self.crops is not None
+        batch, count = view.batch, self.crops.count
+        half = self.crops.voxels / 2 * FIELD_MM
+        room = max(0.0, batch.boxes[FIELD_MM].shape[-1] / 2 * FIELD_MM - half)
+        shape = (len(batch.present), count)
+        u = (2 * torch.rand((*shape, 3), generator=random) - 1).to(batch.present.device)
+        middles = field_middles(batch)[:, None]
+        centres = middles + u * room
+        for row, present in enumerate(batch.present.cpu()):
+            there = present.nonzero()[:, 0]
+            for column in range(0, count, 2):
+                if len(there):
+                    which = there[int(torch.randint(len(there), (), generator=random))]
+                    centres[row, column] = batch.landmarks_lps[row, which] + u[row, column] * (half - 1)
+        return torch.minimum(torch.maximum(centres, middles - room), middles + room)
+
+    def validation_step(self, batch: SampleBatch, step: int) -> None:
+        middles = field_middles(batch)
+        view, side = BatchView(batch), batch.boxes[FIELD_MM].shape[-1]
+        values = view.patches(FIELD_MM, middles[:, None, None], side)[:, 0, 0]
+        found = middles[:, None] + self.net.locate(values).offset_mm  # type: ignore[operator]
+        errors = (found - batch.landmarks_lps).norm(dim=-1)[batch.present]
+        if len(errors):
+            self.log("val/error", errors.mean(), batch_size=len(errors), prog_bar=True)
+            self.log("val/over_10mm", (errors > 10).float().mean(), batch_size=len(errors))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer, steps = torch.optim.Adam(self.parameters(), lr=self.learning_rate), self.trainer.max_steps
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: falling(step / steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

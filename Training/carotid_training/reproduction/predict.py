@@ -1,0 +1,319 @@
+"""A row's answers on the cases of a split, with their time and memory, as one CSV file."""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import io
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from CarotidLandmarkLib import uncertainty
+from CarotidLandmarkLib.dataset import Case, Dataset
+from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.detection import LandmarkResult
+from CarotidLandmarkLib.detector import CPU_PASSES
+from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.files import atomic_path, write_text
+from CarotidLandmarkLib.memory import keep_freed_memory
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet, ScaleOutput
+from CarotidLandmarkLib.nets.pyramid import Pyramid
+from CarotidLandmarkLib.volume import Volume
+
+from ..evaluation.outcomes import Outcome, annotated
+from .field import cut_field
+from .methods import LANDMARKS, net_of
+from .nets import FieldNet
+from .protocol import Protocol
+from .rows import METHODS
+
+NAMES = tuple(landmark.name for landmark in LANDMARKS)
+AXES = ("x", "y", "z")
+UPPER = tuple((row, column) for row in range(3) for column in range(row, 3))
+COLUMNS = (
+    "case", "group", "landmark", *(f"scan_{a}_lps_mm" for a in AXES), *(f"true_{a}_lps_mm" for a in AXES),
+    *(f"found_{a}_lps_mm" for a in AXES), "error_mm", "presence", *(f"std_{a}_mm" for a in AXES),
+    *(f"covariance_{AXES[row]}{AXES[column]}_mm2" for row, column in UPPER), "seconds_resampling", "seconds_net",
+    "seconds_search", "seconds_passes", "peak_mb",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One scan: a result per landmark; seconds to resample the scan, of one pass through every net, of the search that
+    ours adds, and of the noise passes.
+
+    maps: per landmark what the place was read from, [k, j, i] on an LPS-aligned lattice: values, spacing in mm, middle.
+    """
+
+    landmarks: tuple[LandmarkResult, ...]
+    seconds: tuple[float, float, float, float]
+    maps: tuple[tuple[np.ndarray, float, np.ndarray], ...]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The answers on one scan as they are on disk.
+
+    peak_mb: the largest resident set while it was asked, above what it was before any scan was read.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    seconds: tuple[float, float, float, float]
+    peak_mb: float
+
+
+def ask_field(net: FieldNet, voxels: int, volume: Volume, device: str) -> Answers:
+    """A single-scale method on one scan."""
+    begin = _now(device)
+    values, middle = cut_field(volume, voxels, device)
+    cut = _now(device)
+    answer = net.locate(values)
+    places = (middle[:, None] + answer.offset_mm)[0].double().cpu().numpy()
+    seconds = (cut - begin, _now(device) - cut, 0.0, 0.0)
+    centre = middle[0].double().cpu().numpy()
+    maps = tuple((heatmap.float().cpu().numpy(), answer.spacing_mm, centre) for heatmap in answer.heatmap[0])
+    found = (LandmarkResult(name, "detected", 1.0, tuple(p)) for name, p in zip(NAMES, places.tolist(), strict=True))
+    return Answers(tuple(found), seconds, maps)
+
+
+def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, device: str) -> Answers:
+    """The chain on one scan: one pass without noise or, where there are ``passes``, the mean of so many with it.
+
+    Every landmark gets a place, however unlikely its presence: the other methods have no word for its absence.
+    """
+    begin = _now(device)
+    pyramid = Pyramid(volume, net.architecture.scales_mm, device)
+    ready = _now(device)
+    plain = net(pyramid)
+    once = _now(device)
+    outputs, looks = net.search(pyramid, plain)
+    outputs.append(net.finer(pyramid, len(net.nets) - 1, outputs[-1].position_lps) if net.searches else plain[-1])
+    last = outputs[-1]
+    samples = last.position_lps[0].double().cpu().numpy()
+    searched = _now(device)
+    if passes > 1:
+        last = _noise_passes(net, pyramid, outputs[-2].position_lps, passes, seed)
+        samples = last.position_lps[0].double().cpu().numpy()
+    seconds = (ready - begin, once - ready, searched - once, _now(device) - searched)
+    presence = net.presence_logit(outputs).sigmoid()[0].tolist()
+    within = last.covariance_mm2[0].double().cpu().numpy()
+    places, peaks = (values[0].double().cpu().numpy() for values in (looks.position_lps, looks.peak))
+    found = []
+    for n, name in enumerate(NAMES):
+        spread: dict[str, Any] = {}
+        if passes > 1:
+            total = uncertainty.total_covariance(samples[n], within[n], places[n], peaks[n])
+            spread = {
+                "std_mm": tuple(samples[n].std(axis=0, ddof=1).tolist()),
+                "covariance_mm2": tuple(map(tuple, total.tolist())),
+            }
+        found.append(LandmarkResult(name, "detected", presence[n], tuple(samples[n].mean(axis=0).tolist()), **spread))
+    return Answers(tuple(found), seconds, tuple(_map(net, outputs[-1], n) for n in range(len(NAMES))))
+
+
+def _noise_passes(
+    net: MultiScaleLocNet, pyramid: Pyramid, centre_lps: torch.Tensor, passes: int, seed: int
+) -> ScaleOutput:
+    noise = uncertainty.draw_noise(len(NAMES), passes, net.architecture.noise_mm, seed)
+    shifts = torch.from_numpy(noise).to(centre_lps.device)[None]
+    last = len(net.nets) - 1
+    parts = [net.finer(pyramid, last, centre_lps + shifts[:, :, n : n + CPU_PASSES])
+             for n in range(0, passes, CPU_PASSES)]  # fmt: skip
+    return ScaleOutput.joined(parts)
+
+
+def _map(net: MultiScaleLocNet, output: ScaleOutput, landmark: int) -> tuple[np.ndarray, float, np.ndarray]:
+    """The finest heatmap of one landmark, turned back where the net looked at a mirrored patch."""
+    weights = output.logits[0, landmark, 0].flatten().softmax(0).reshape(output.logits.shape[-3:])
+    weights = weights.flip(-1) if net.flipped[landmark] else weights
+    return weights.float().cpu().numpy(), output.scale_mm, output.centre_lps[0, landmark, 0].double().cpu().numpy()
+
+
+def ask_constant(offsets_mm: np.ndarray, volume: Volume) -> Answers:
+    """The scan's middle plus a fixed vector per landmark, [L, 3] LPS mm."""
+    places = np.asarray(volume.centre_lps) + offsets_mm
+    found = (LandmarkResult(name, "detected", 1.0, tuple(p)) for name, p in zip(NAMES, places.tolist(), strict=True))
+    return Answers(tuple(found), (0.0, 0.0, 0.0, 0.0), ())
+
+
+def mean_offsets(dataset: Dataset) -> np.ndarray:
+    """Mean place of each landmark from the scan's middle over the training cases, [L, 3]. Raises ValueError."""
+    rows = []
+    for case in annotated(dataset, "train"):
+        truth = truth_of(dataset, case)
+        rows.append([np.subtract(p, middle_of(case)) if (p := truth[name]) else [math.nan] * 3 for name in NAMES])
+    return np.nanmean(np.array(rows, dtype=float), axis=0)
+
+
+def truth_of(dataset: Dataset, case: Case) -> dict[str, tuple[float, float, float] | None]:
+    """The annotators' consensus on one case, LPS mm; None where absent."""
+    said = [annotation.points for annotation in dataset.annotations(case.id).values()]
+    return consensus(said, list(NAMES))
+
+
+def middle_of(case: Case) -> np.ndarray:
+    """The middle of the scan, LPS mm [3]."""
+    return case.affine_lps[:3, :3] @ (np.array(case.size) - 1) / 2 + case.affine_lps[:3, 3]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What `predict` needs to know, also in a process of its own. ``maps``: where the first scan's heatmaps go."""
+
+    key: str
+    protocol: Protocol
+    checkpoint: Path | None
+    dataset: Path
+    split: str
+    device: str
+    threads: int
+    maps: Path | None = None
+
+
+def predict(work: Work, output: Path, step: Callable[[str, float], None] = lambda words, share: None) -> None:
+    """Ask a row about every annotated case of a split and write ``output``; in a process whose memory is measured.
+
+    Raises ValueError (DatasetError, VolumeError, BundleError) and OSError.
+    """
+    step("starting", 0.0)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        text = pool.submit(_predicted, work).result()
+    write_text(output, text)
+
+
+def _predicted(work: Work) -> str:
+    """The child process of `predict`: the text of the file."""
+    keep_freed_memory()  # as the commands do
+    torch.set_num_threads(work.threads)
+    dataset = Dataset.open(work.dataset)
+    ask = _asker(work, dataset)
+    start = resident_mb("VmRSS")
+    rows = []
+    cases = annotated(dataset, work.split)
+    for case in cases:
+        volume = case.read_volume()
+        forget_peak()  # reading a compressed scan needs more for a moment than a chain does
+        with torch.inference_mode():
+            answers = ask(volume)
+        peak = max(resident_mb("VmHWM") - start, _gpu_mb())
+        rows += list(_rows(dataset, case, answers, peak))
+    if work.maps is not None:  # after all else: its memory is not the method's
+        with torch.inference_mode():
+            _write_maps(work.maps, cases[0].id, ask(cases[0].read_volume()))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _asker(work: Work, dataset: Dataset) -> Callable[[Volume], Answers]:
+    if work.key == "constant":
+        offsets = mean_offsets(dataset)
+        return lambda volume: ask_constant(offsets, volume)
+    net = net_of(work.key, work.protocol, work.checkpoint).to(work.device)
+    if isinstance(net, MultiScaleLocNet):
+        passes = METHODS[work.key].passes
+        return lambda volume: ask_chain(net, passes, work.protocol.seed, volume, work.device)
+    return lambda volume: ask_field(net, work.protocol.field_voxels, volume, work.device)  # type: ignore[arg-type]
+
+
+def _rows(dataset: Dataset, case: Case, answers: Answers, peak: float) -> Iterator[list[Any]]:
+    truth = truth_of(dataset, case)
+    for found in answers.landmarks:
+        true, place = truth[found.name], found.position_lps_mm
+        assert place is not None
+        covariance = found.covariance_mm2
+        yield [
+            case.id, case.group, found.name, *middle_of(case).tolist(), *(true or [""] * 3), *place,
+            "" if true is None else math.dist(true, place), found.presence, *(found.std_mm or [""] * 3),
+            *([covariance[row][column] for row, column in UPPER] if covariance else [""] * len(UPPER)),
+            *answers.seconds, peak,
+        ]  # fmt: skip
+
+
+def read_predictions(path: Path) -> list[Scan]:
+    """The scans of a file that `predict` wrote, in order. Raises OSError, ValueError where it is damaged."""
+    scans: dict[str, list[dict[str, str]]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                scans.setdefault(row["case"], []).append(row)
+        return [_scan(rows) for rows in scans.values()]
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged; delete it, and the same command makes it again.") from error
+
+
+def _scan(rows: Sequence[dict[str, str]]) -> Scan:
+    def numbers(row: dict[str, str], before: str, after: str) -> Any:
+        values = [float(row[f"{before}_{axis}_{after}"] or math.nan) for axis in AXES]
+        return tuple(values) if np.isfinite(values).all() else None
+
+    outcomes = []
+    for row in rows:
+        covariance: Any = None
+        if row["covariance_xx_mm2"]:
+            matrix = np.zeros((3, 3))
+            for r, c in UPPER:
+                matrix[r, c] = matrix[c, r] = float(row[f"covariance_{AXES[r]}{AXES[c]}_mm2"])
+            covariance = tuple(map(tuple, matrix.tolist()))
+        place, presence = numbers(row, "found", "lps_mm"), float(row["presence"])
+        # A net that has diverged says NaN: that is no place.
+        found = LandmarkResult(row["landmark"], "missing", presence)
+        if place is not None:
+            found = LandmarkResult(row["landmark"], "detected", presence, place, numbers(row, "std", "mm"), covariance)
+        middle, truth = numbers(row, "scan", "lps_mm"), numbers(row, "true", "lps_mm")
+        outcomes.append(Outcome(row["case"], row["group"], middle, row["landmark"], truth, found, "ok"))
+    first = rows[0]
+    seconds = tuple(float(first[f"seconds_{name}"]) for name in ("resampling", "net", "search", "passes"))
+    return Scan(tuple(outcomes), seconds, float(first["peak_mb"]))  # type: ignore[arg-type]
+
+
+def _write_maps(path: Path, case_id: str, answers: Answers) -> None:
+    """The heatmaps of one scan, for Figure 3."""
+    arrays: dict[str, np.ndarray] = {"case": np.array(case_id)}
+    for name, found, (values, spacing, middle) in zip(NAMES, answers.landmarks, answers.maps, strict=True):
+        arrays |= {
+            f"{name}_values": values.astype(np.float16 if values.max() > 1e-3 else np.float32),
+            f"{name}_spacing_mm": np.array(spacing),
+            f"{name}_middle_lps": middle,
+            f"{name}_found_lps": np.array(found.position_lps_mm),
+        }
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def resident_mb(which: str) -> float:
+    """VmRSS or VmHWM of this process, MB; NaN where the system does not tell (only Linux does)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return math.nan
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+    return int(lines[which].split()[0]) * 1024 / 1e6
+
+
+def forget_peak() -> None:
+    """Let VmHWM begin again at what is in use (Linux): freed memory that was kept goes back to the system first."""
+    with suppress(OSError, AttributeError, TypeError):  # no /proc, no glibc, Windows
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _now(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _gpu_mb() -> float:
+    return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else 0.0

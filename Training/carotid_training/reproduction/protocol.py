@@ -1,0 +1,94 @@
+"""What a run of Table 1 is: cohort, methods, budget, widths. One YAML file, the same for all methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from CarotidLandmarkLib.errors import UserError
+from jsonargparse import ArgumentParser
+from yaml import YAMLError
+
+from ..training.augment import Augmentation
+from ..training.fit import configuration
+from .rows import METHODS
+
+Widths = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The whole table. Lengths in mm; ``seed`` is that of training, noise and bootstrap.
+
+    cases, cohort_seed, length_mm: the cohort of digital necks (`carotid_training.cohorts.synthesize`). methods: keys of
+    `METHODS`, in the table's order. minutes or steps, one of them: the training of every method. ``minutes`` become
+    steps by the seconds that a step of the method takes on the machine. validations: so many in the course of a
+    training, on all validation cases; the best of them is what is measured. precision: lightning's.
+
+    field_voxels: side of the single-scale methods' field at 1 mm. single_widths (one level more than the
+    chain), patch_widths, chain_widths (of each of the chain's nets; the paper's architecture), our_widths (ours).
+    patch_size, our_patch_size: voxels that a finer net sees per axis, in the paper's architecture and in ours.
+    patch_voxels, patch_count: crops that the patch-based method is trained on. heatmap: what the centre of mass is
+    taken of, in all rows that have one. augmentation: the same in all rows; null for none. batch_size: scans per step.
+    bundle: the model of the row "shipped".
+    """
+
+    cases: int
+    minutes: float | None = None
+    steps: int | None = None
+    methods: tuple[str, ...] = tuple(METHODS)
+    cohort_seed: int = 8
+    length_mm: tuple[float, float] = (180.0, 224.0)
+    seed: int = 0
+    validations: int = 10
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    batch_size: int = 1
+    workers: int = 1
+    learning_rate: float = 5e-4
+    augmentation: Augmentation | None = field(default_factory=Augmentation)
+    heatmap: Literal["softmax", "relu"] = "softmax"
+    field_voxels: int = 224
+    single_widths: Widths = (16, 32, 64, 128, 128)
+    patch_widths: Widths = (32, 32, 64, 64)
+    patch_voxels: int = 72
+    patch_count: int = 4
+    chain_widths: Widths = (16, 32, 64, 128)
+    our_widths: tuple[Widths, Widths] = ((16, 32, 64, 96), (16, 32, 64, 64))
+    patch_size: int = 56
+    our_patch_size: int = 32
+    bundle: str = "carotid-small"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the numbers do not make a table."""
+        if (self.minutes is None) == (self.steps is None):
+            raise UserError("A protocol has a budget of minutes or of steps: give one of the two.")
+        if (self.minutes or self.steps or 0) <= 0 or self.validations < 1:
+            raise UserError("A protocol's minutes or steps and its validations must be above zero.")
+        unknown = [name for name in self.methods if name not in METHODS]
+        if unknown or not self.methods:
+            raise UserError(f"There is no method {', '.join(unknown) or 'at all'}; choose of {', '.join(METHODS)}.")
+        halved = {
+            "field_voxels": len(self.single_widths) - 1,
+            "patch_voxels": 3,
+            "patch_size": len(self.chain_widths) - 1,
+            "our_patch_size": len(self.our_widths[1]) - 1,
+        }
+        for name, multiple in ((name, 2**times) for name, times in halved.items()):
+            if getattr(self, name) % multiple:
+                raise UserError(f"{name} must be a multiple of {multiple}, for the net halves it so often.")
+        if self.field_voxels % 8 or self.patch_voxels > self.field_voxels:
+            raise UserError("field_voxels must be a multiple of 8, and patch_voxels no larger.")
+
+
+def read_protocol(name: str) -> Protocol:
+    """A protocol by its file, or by the name of one that comes with the program. Raises ValueError with a sentence."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else configuration(f"table1/{name}")
+    if not path.is_file():
+        raise UserError(f"There is no protocol {name}; give a YAML file, table1 or table1-small.")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Protocol)
+    try:
+        return Protocol(**vars(parser.instantiate(parser.parse_path(path))))
+    except (Exception, YAMLError) as error:
+        raise UserError(f"{path.name} is not a protocol: {' '.join(str(error).split())}") from error

@@ -1,0 +1,234 @@
+"""Table 1 with the paper's column beside ours, as numbers, CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from scipy import stats
+
+from ..evaluation import metrics
+from ..evaluation.metrics import Estimate
+from .predict import Scan
+from .protocol import Protocol
+from .rows import METHODS
+from .training import Trained
+
+TEMPLATE = """\
+# Table 1, protocol {{ name }}
+
+Digital necks, not patients: {{ test }} test scans with {{ landmarks }} landmarks in them, {{ train }} for training,
+{{ validation }} for the choice of the checkpoint. Every method was trained for {{ budget }}; asked on
+{{ machine }}.
+
+Error: Euclidean distance over the landmarks that are in the scan, mm. In brackets: 95 % intervals of a bootstrap over
+patients ({{ resamples }} resamples). The paper's column: Ma et al., ISBI 2020, Table 1, other scans (54 patients).
+
+{{ errors }}
+Share of the landmarks found within a distance:
+
+{{ success }}
+What it takes: seconds to resample a scan, of one pass (every net once), of the further looks of our search, and of all
+{{ passes }} noise passes; memory at its peak while the scan is answered, above that of the loaded program, the scan
+included; the training.
+
+{{ cost }}
+Each row against the row before it, and against "{{ reference }}": mean difference of the error (negative: better), its
+interval, and p of a Wilcoxon signed-rank test on the patients' mean errors (two-sided, not corrected for the number of
+comparisons).
+
+{{ pairs }}
+![Errors per method](figures/figure4_violins.png)
+
+![Slices, + annotated, × found, and heatmaps](figures/figure3_slices.png)
+{% for key, title in volumes.items() %}
+
+![Confidence volume against error, {{ title }}](figures/figure5_{{ key }}.png)
+{% endfor %}
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of the table; ``statistics``: `metrics.error_statistics` with intervals. Seconds and MB per scan."""
+
+    key: str
+    errors_mm: np.ndarray  # of the landmarks in the scans, the same in all rows
+    groups: tuple[str, ...]
+    statistics: Mapping[str, Estimate]
+    seconds_resampling: float
+    seconds_net: float
+    seconds_search: float
+    seconds_passes: float
+    peak_mb: float
+    trained: Trained | None
+
+    @property
+    def title(self) -> str:
+        return METHODS[self.key].title
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods on the same landmarks: error of ``key`` minus that of ``other``."""
+
+    key: str
+    other: str
+    difference_mm: Estimate
+    p: float
+
+
+def row_of(key: str, scans: Sequence[Scan], trained: Trained | None, seed: int) -> Row:
+    """The numbers of one method. ``seed``: the bootstrap's."""
+    outcomes = [outcome for scan in scans for outcome in scan.outcomes if outcome.truth_lps is not None]
+    errors, groups = metrics.errors_mm(outcomes), tuple(outcome.group for outcome in outcomes)
+    statistics = metrics.bootstrap(groups, lambda rows: metrics.error_statistics(errors[rows]), seed=seed)
+    # The median scan: the first one also loads and warms up.
+    resampling, net, search, passes = np.median([scan.seconds for scan in scans], axis=0).tolist()
+    peak = max(scan.peak_mb for scan in scans)
+    return Row(key, errors, groups, statistics, resampling, net, search, passes, peak, trained)
+
+
+def pair_of(one: Row, other: Row, seed: int) -> Pair:
+    """Two rows compared landmark by landmark; the test takes each patient once. ValueError on other landmarks."""
+    if one.groups != other.groups:
+        raise ValueError(f"{one.title} and {other.title} were not asked about the same landmarks.")
+    difference = one.errors_mm - other.errors_mm
+    change = metrics.bootstrap(
+        one.groups, lambda rows: {"": float(np.nanmean(difference[rows])) if len(rows) else math.nan}, seed=seed
+    )[""]
+    names = np.array(one.groups)
+    patients = np.array([np.nanmean(difference[names == name]) for name in sorted(set(one.groups))])
+    p = float(stats.wilcoxon(patients).pvalue) if np.any(patients) else math.nan
+    return Pair(one.key, other.key, change, p)
+
+
+def pairs_of(rows: Sequence[Row], seed: int) -> list[Pair]:
+    """Every row with every row before it."""
+    return [pair_of(row, before, seed) for n, row in enumerate(rows) for before in rows[:n]]
+
+
+def table_csv(rows: Sequence[Row]) -> str:
+    """One line per method, numbers as they are."""
+    names = ["mean", "sd", "median", "p95", *(f"success_{limit:g}" for limit in metrics.TOLERANCES_MM)]
+    columns = ["method", "title", "paper_mean_mm", "paper_sd_mm", "landmarks"]
+    columns += [f"{name}{part}" for name in names for part in ("", "_low95", "_high95")]
+    columns += ["seconds_resampling", "seconds_net", "seconds_search", "seconds_passes", "peak_mb"]
+    columns += ["training_steps", "training_seconds", "chosen_step"]
+    lines = []
+    for row in rows:
+        paper = METHODS[row.key].paper_mm or ("", "")
+        done = row.trained
+        lines.append([
+            row.key, row.title, *paper, len(row.errors_mm),
+                *(number for name in names for number in row.statistics[name]),
+            row.seconds_resampling, row.seconds_net, row.seconds_search, row.seconds_passes, row.peak_mb,
+            *((done.steps, done.seconds, done.best_step) if done else ("", "", "")),
+        ])  # fmt: skip
+    return _csv(columns, lines)
+
+
+def pairs_csv(pairs: Sequence[Pair]) -> str:
+    """One line per pair of methods."""
+    columns = ["method", "other", "difference_mm", "difference_low95", "difference_high95", "wilcoxon_p"]
+    return _csv(columns, [[pair.key, pair.other, *pair.difference_mm, pair.p] for pair in pairs])
+
+
+def table_markdown(
+    name: str, protocol: Protocol, rows: Sequence[Row], pairs: Sequence[Pair], counts: Mapping[str, int], machine: str
+) -> str:
+    """The page. ``counts``: scans per split; ``machine``: in words."""
+    by_keys = {(pair.key, pair.other): pair for pair in pairs}
+    reference = "ours" if any(row.key == "ours" for row in rows) else rows[-1].key
+    order = [row.key for row in rows]
+
+    def against(key: str, other: str | None) -> list[str]:
+        if other is None or other == key:
+            return ["", ""]
+        sign = 1 if (key, other) in by_keys else -1
+        pair = by_keys[(key, other) if sign == 1 else (other, key)]
+        value, *ends = (sign * number for number in pair.difference_mm)
+        low, high = sorted(ends)
+        return [f"{value:+.2f} ({low:+.2f} to {high:+.2f})", "–" if math.isnan(pair.p) else f"{pair.p:.2g}"]
+
+    before = dict(zip(order, [None, *order[:-1]], strict=True))
+    budget = f"{protocol.minutes:g} minutes of training steps" if protocol.minutes else f"{protocol.steps} steps"
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    success = [f"success_{limit:g}" for limit in metrics.TOLERANCES_MM]
+    return environment.from_string(TEMPLATE).render(
+        name=name,
+        **counts,
+        landmarks=len(rows[0].errors_mm),
+        budget=budget,
+        machine=machine,
+        resamples=metrics.RESAMPLES,
+        passes=METHODS["noise"].passes,
+        reference=METHODS[reference].title,
+        errors=_table(
+            ["method", "paper, mean ± sd", "mean ± sd", "mean", "median"],
+            [[row.title, _paper(row), _spread(row), _interval(row, "mean"), _interval(row, "median")] for row in rows],
+        ),
+        success=_table(
+            ["method", *(f"{limit:g} mm" for limit in metrics.TOLERANCES_MM)],
+            [[row.title, *(_interval(row, each, 100, 0, " %") for each in success)] for row in rows],
+        ),
+        cost=_table(
+            ["method", "resampling (s)", "one pass (s)", "search (s)", "noise passes (s)", "memory (MB)", "steps",
+             "minutes"],
+            [_cost(row) for row in rows],
+        ),
+        pairs=_table(
+            ["method", "minus the row before (mm)", "p", f"minus {METHODS[reference].title} (mm)", "p"],
+            [[row.title, *against(row.key, before[row.key]), *against(row.key, reference)] for row in rows],
+        ),
+        volumes={row.key: row.title for row in rows if METHODS[row.key].passes > 1},
+    )  # fmt: skip
+
+
+def _paper(row: Row) -> str:
+    paper = METHODS[row.key].paper_mm
+    return "–" if paper is None else f"{paper[0]:.2f} ± {paper[1]:.2f}"
+
+
+def _spread(row: Row) -> str:
+    return f"{row.statistics['mean'].value:.2f} ± {row.statistics['sd'].value:.2f}"
+
+
+def _interval(row: Row, name: str, scale: float = 1, digits: int = 2, unit: str = "") -> str:
+    value, low, high = (f"{scale * number:.{digits}f}" for number in row.statistics[name])
+    return f"{value}{unit} ({low} to {high})"
+
+
+def _cost(row: Row) -> list[str]:
+    passes = f"{row.seconds_passes:.2f}" if METHODS[row.key].passes > 1 else "–"
+    # A chain that does not search asks the clock twice in a row.
+    search = f"{row.seconds_search:.2f}" if row.seconds_search >= 0.005 else "–"
+    training = [str(row.trained.steps), f"{row.trained.seconds / 60:.1f}"] if row.trained else ["–", "–"]
+    return [
+        row.title,
+        f"{row.seconds_resampling:.2f}",
+        f"{row.seconds_net:.2f}",
+        search,
+        passes,
+        f"{row.peak_mb:.0f}",
+        *training,
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows]) + "\n"
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([
+        "" if isinstance(value, float) and math.isnan(value) else value for value in row
+    ] for row in rows)  # fmt: skip
+    return text.getvalue()

@@ -1,0 +1,196 @@
+"""carotid-train table1: all methods of Table 1 trained and measured side by side (docs/reproduction.md).
+
+Whatever is stopped half-way goes on where it was: a method that is done is not trained again, and the test cases are
+read once per method, after its checkpoint was chosen on the validation cases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib
+import torch
+import typer
+from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.detector import choose_device
+from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.uncertainty import calibrate
+from rich.console import Console
+
+from ..batches.datamodule import dataset_sha256
+from ..cohorts.synthesize import synthesize
+from ..evaluation.figures import STYLE, save, volume_against_error
+from ..evaluation.outcomes import Outcome, annotated
+from ..evaluation.summary import Model
+from ..necks.styles import Styles
+from ..records import read_record
+from ..release.export import LEVELS, scores_of
+from .figures import slices, violins
+from .methods import LANDMARKS
+from .predict import Scan, Work, predict, read_predictions, truth_of
+from .protocol import Protocol, read_protocol
+from .report import Row, pairs_csv, pairs_of, row_of, table_csv, table_markdown
+from .rows import METHODS
+from .training import Trained, train
+
+# The rows of Figure 3: a heatmap that is regressed, and heatmaps that a centre of mass is taken of.
+SHOWN = ("heatmap", "single", "patches", "noise", "ours")
+
+Say = Callable[[str], None]
+
+
+def table1(
+    cohort: Path,
+    output: Path,
+    protocol: Protocol,
+    name: str = "table1",
+    device: str = "auto",
+    styles: Styles | None = None,
+    only: Sequence[str] = (),
+    say: Say = lambda words: None,
+) -> list[Row]:
+    """Make the cohort, train what is not trained, ask what has not been asked, and write the table into ``output``.
+
+    ``cohort``: a new folder, one that this began earlier, or any dataset with the three splits, which is then taken
+    as it is. ``only``: train these methods and stop there, for processes side by side. ``say`` is told what happens.
+    Raises ValueError with a sentence, KeyboardInterrupt when stopped, OSError.
+    """
+    if unknown := [key for key in only if key not in protocol.methods]:
+        raise UserError(f"The protocol has no method {', '.join(unknown)}; choose of {', '.join(protocol.methods)}.")
+    where = choose_device(device)
+    dataset = _cohort(cohort, protocol, styles or Styles(), say)
+    tests = annotated(dataset, "test")
+    _claim(output, protocol, dataset)
+    rows, calibrated = [], {}
+    for key in only or protocol.methods:
+        folder = output / key
+        trained = None
+        if METHODS[key].trained:
+            say(f"{METHODS[key].title}: training")
+            trained = train(key, protocol, dataset.path, folder, where)
+        if only:
+            continue
+        scans = _answers(key, protocol, dataset, "test", folder, where, say)
+        rows.append(row_of(key, scans, trained, protocol.seed))
+        if METHODS[key].passes > 1:
+            checks = _answers(key, protocol, dataset, "validation", folder, where, say)
+            calibrated[key] = (_outcomes(scans), _calibrated(key, _outcomes(checks)))
+    if only:
+        return []
+    say("tables and figures")
+    pairs = pairs_of(rows, protocol.seed)
+    counts = {split: len(annotated(dataset, split)) for split in ("train", "validation", "test")}
+    write_text(output / "table1.csv", table_csv(rows))
+    write_text(output / "pairs.csv", pairs_csv(pairs))
+    write_text(output / "table1.md", table_markdown(name, protocol, rows, pairs, counts, machine(where)))
+    figures = output / "figures"
+    figures.mkdir(exist_ok=True)
+    save(violins(rows), figures, "figure4_violins")
+    for key, (outcomes, model) in calibrated.items():
+        with matplotlib.rc_context(STYLE):
+            save(volume_against_error(outcomes, model), figures, f"figure5_{key}")
+    maps = {key: output / key / "heatmaps.npz" for key in SHOWN if key in protocol.methods}
+    if maps:
+        save(slices(tests[0].read_volume(), truth_of(dataset, tests[0]), maps), figures, "figure3_slices")
+    return rows
+
+
+def machine(device: torch.device) -> str:
+    """Processor, threads, accelerator and torch, in words."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = names[0] if names else platform.processor() or platform.machine()
+    accelerator = f"; {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    return f"{processor}, {torch.get_num_threads()} threads{accelerator}; torch {torch.__version__}"
+
+
+def _cohort(folder: Path, protocol: Protocol, styles: Styles, say: Say) -> Dataset:
+    """The dataset of the run. Raises ValueError where a split is empty or its landmarks are others."""
+    if not (folder / "dataset.json").exists() or (folder / "cohort.json").exists():
+        say(f"{protocol.cases} digital necks in {folder}")
+        weights = dict.fromkeys(styles.patient_like, 1.0)
+        processes = os.cpu_count() or 1
+        synthesize(
+            protocol.cases, protocol.cohort_seed, folder, styles, weights, processes, length_mm=protocol.length_mm,
+            on_case=lambda done, total: say(f"digital neck {done} of {total}"),
+        )  # fmt: skip
+    dataset = Dataset.open(folder)
+    names = {landmark.name for landmark in LANDMARKS}
+    if set(dataset.landmarks) != names:
+        raise DatasetError(f"Table 1 is about {', '.join(sorted(names))}; {folder.name} is about other landmarks.")
+    for split in ("train", "validation", "test"):
+        annotated(dataset, split)
+    return dataset
+
+
+def _claim(output: Path, protocol: Protocol, dataset: Dataset) -> None:
+    """Begin a run in ``output``, or go on with it. Raises ValueError where another one is there; OSError."""
+    record = output / "run.json"
+    document = json.loads(json.dumps({"protocol": asdict(protocol), "dataset_sha256": dataset_sha256(dataset)}))
+    if not record.exists():
+        if output.exists() and any(output.iterdir()):
+            raise UserError(f"{output} holds something else; give another --output.")
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(record, json.dumps(document, indent=2) + "\n")
+    elif read_record(record) != document:
+        raise UserError(f"{output} holds a run of another protocol or cohort; give another --output for a new run.")
+
+
+def _answers(
+    key: str, protocol: Protocol, dataset: Dataset, split: str, folder: Path, device: torch.device, say: Say
+) -> list[Scan]:
+    """A method's answers on a split, asked for once."""
+    path = folder / f"{split}.csv"
+    if not path.exists():
+        say(f"{METHODS[key].title}: {split} cases")
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = Trained.checkpoint(folder) if METHODS[key].trained else None
+        maps = folder / "heatmaps.npz" if split == "test" and key in SHOWN else None
+        threads = torch.get_num_threads()
+        predict(Work(key, protocol, checkpoint, dataset.path, split, str(device), threads, maps), path)
+    return read_predictions(path)
+
+
+def _outcomes(scans: Sequence[Scan]) -> list[Outcome]:
+    return [outcome for scan in scans for outcome in scan.outcomes]
+
+
+def _calibrated(key: str, validation: Sequence[Outcome]) -> Model:
+    """A method's confidence regions, calibrated by split conformal prediction on the validation cases."""
+    scores = scores_of(validation, [landmark.name for landmark in LANDMARKS])
+    return Model(METHODS[key].title, LANDMARKS, calibrate(scores, LEVELS))
+
+
+def main(
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The digital necks: a new folder, or a dataset.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for nets, answers and the table.")],
+    protocol: Annotated[
+        str, typer.Option(help="table1, table1-small, or a YAML file like those in Training/configs.")
+    ] = "table1",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
+    background: Annotated[
+        list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
+    ] = None,
+    only: Annotated[
+        str, typer.Option(help="Train these methods, separated by commas, and stop: for processes side by side.")
+    ] = "",
+) -> None:
+    """Rebuild Table 1 of the paper on digital necks: its six methods and ours, trained and measured side by side."""
+    console = Console(stderr=True)
+    chosen = tuple(name.strip() for name in only.split(",") if name.strip())
+
+    def say(words: str, style: str | None = None) -> None:
+        console.print(words, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    table1(
+        cohort, output, read_protocol(protocol), Path(protocol).stem, device, Styles(background or ()), chosen, say
+    )  # fmt: skip
+    say(f"Trained {', '.join(chosen)}" if chosen else f"Wrote {output / 'table1.md'}")

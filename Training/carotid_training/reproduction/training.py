@@ -1,0 +1,169 @@
+"""Training one row of the table: a budget in steps, an interrupted run that goes on, the best validation kept."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from CarotidLandmarkLib.files import write_text
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+
+from ..records import read_record
+from ..training.fit import RunCheckpoint, quiet
+from .methods import data_of, module_of
+from .protocol import Protocol
+
+# Steps that are timed before a training of so many minutes; the first is not counted.
+TIMED_STEPS = 12
+# An interrupted training loses a fiftieth of its steps at most.
+CHECKPOINTS = 50
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a row trains: ``validations`` times ``interval`` steps."""
+
+    seconds_per_step: float | None
+    interval: int
+    validations: int
+
+    @property
+    def steps(self) -> int:
+        return self.interval * self.validations
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that is done: its steps, the seconds spent in them, and the checkpoint that validated best."""
+
+    steps: int
+    seconds: float
+    best_step: int
+    best_error_mm: float
+
+    @staticmethod
+    def checkpoint(folder: Path) -> Path:
+        return folder / "checkpoints" / "best.ckpt"
+
+
+class Clock(pl.Callback):
+    """The seconds spent in training steps, also over interruptions: without validation and waiting for data."""
+
+    def __init__(self) -> None:
+        self.seconds, self.last, self._begin = 0.0, 0.0, 0.0
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._begin = _now(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.last = _now(trainer) - self._begin
+        self.seconds += self.last
+
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.seconds = state_dict["seconds"]
+
+
+def train(key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device) -> Trained:
+    """Train a row into ``folder``, or go on with what is there, or return at once what is done.
+
+    Raises ValueError where the cohort can not be used, KeyboardInterrupt when stopped, OSError.
+    """
+    done = folder / "trained.json"
+    if done.exists():
+        return Trained(**read_record(done))
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = _plan(key, protocol, dataset, folder, device)
+    last = folder / "checkpoints" / "last.ckpt"
+    clock = Clock()
+    best = ModelCheckpoint(
+        folder / "checkpoints", filename="best", monitor="val/error", save_on_train_epoch_end=False,
+        enable_version_counter=False,
+    )  # fmt: skip
+    callbacks: list[pl.Callback] = [clock, RunCheckpoint(max(1, plan.steps // CHECKPOINTS)), best]
+    if key == "ours":
+        callbacks.append(EMAWeightAveraging(decay=0.99))
+    trainer = _trainer(
+        protocol, device, plan.steps, callbacks, default_root_dir=folder, val_check_interval=plan.interval,
+        log_every_n_steps=min(10, plan.interval),
+    )  # fmt: skip
+    _fit(trainer, key, protocol, dataset, last if last.exists() else None)
+    best_step = int(torch.load(Trained.checkpoint(folder), map_location="cpu", weights_only=False)["global_step"])
+    assert best.best_model_score is not None
+    trained = Trained(trainer.global_step, round(clock.seconds, 3), best_step, float(best.best_model_score))
+    write_text(done, json.dumps(asdict(trained), indent=2) + "\n")
+    return trained
+
+
+def _plan(key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device) -> Plan:
+    """What was planned when the training began; the time of a step may be another one now."""
+    path = folder / "plan.json"
+    if path.exists():
+        return Plan(**read_record(path))
+    if protocol.steps is not None:
+        seconds, steps = None, protocol.steps
+    else:
+        assert protocol.minutes is not None
+        seconds = seconds_per_step(key, protocol, dataset, device)
+        steps = int(protocol.minutes * 60 / seconds)
+    plan = Plan(seconds, max(1, steps // protocol.validations), protocol.validations)
+    write_text(path, json.dumps(asdict(plan), indent=2) + "\n")
+    return plan
+
+
+def seconds_per_step(
+    key: str, protocol: Protocol, dataset: Path, device: torch.device, steps: int = TIMED_STEPS
+) -> float:
+    """Mean seconds of a training step of a row on this machine.
+
+    The schedules run from beginning to end in these steps: a chain trained in steps has quick ones and slow ones.
+    """
+
+    class Times(Clock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.all: list[float] = []
+
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            super().on_train_batch_end(trainer)
+            self.all.append(self.last)
+
+    times = Times()
+    options = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
+    _fit(_trainer(protocol, device, steps + 1, [times], **options), key, protocol, dataset, None)
+    return sum(times.all[1:]) / steps
+
+
+def _trainer(
+    protocol: Protocol, device: torch.device, steps: int, callbacks: list[pl.Callback], **options: Any
+) -> pl.Trainer:
+    with quiet():
+        return pl.Trainer(
+        max_steps=steps, max_epochs=-1, callbacks=callbacks, gradient_clip_val=1.0, num_sanity_val_steps=0,
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1, precision=protocol.precision,
+        enable_model_summary=False, **options,
+    )  # fmt: skip
+
+
+def _fit(trainer: pl.Trainer, key: str, protocol: Protocol, dataset: Path, checkpoint: Path | None) -> None:
+    """Lightning's fit. It ends the program after Ctrl-C: here that is a KeyboardInterrupt, for the caller to tell."""
+    with quiet():
+        try:
+            module, data = module_of(key, protocol), data_of(key, protocol, dataset)
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
+        except SystemExit as stopped:
+            raise KeyboardInterrupt from stopped
+
+
+def _now(trainer: pl.Trainer) -> float:
+    if trainer.strategy.root_device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,1 @@
+"""A neck in a scanner: seeds, acquisition, images."""

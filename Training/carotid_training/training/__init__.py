@@ -1,0 +1,1 @@
+"""How the chain learns: module, losses, augmentation, the command `fit`."""

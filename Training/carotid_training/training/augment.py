@@ -1,0 +1,138 @@
+"""Augmentation of a batch on its device: geometry as affines that the sampling lattice sees through, and intensity."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from CarotidLandmarkLib.nets.pyramid import AIR_HU
+from torch import Tensor
+
+from ..batches.batch import SampleBatch
+from ..batches.stream import COARSE_MM
+
+WINDOW_MARGIN_MM = 16.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far samples are moved and recoloured; each number is the bound of a uniform draw, 0 switches it off.
+
+    rotation_degrees per axis, scale and shear as shares, shift_mm, mirror_share; gain and offset_hu of everything above
+    fat, noise_hu (sd at 0.5 mm; coarser views average it). coarse_window: voxels (k, j, i) of the coarse view
+    that a step sees at most, somewhere around the landmarks (the arch-to-vertex scan whole would cost seven times as
+    much), and at least half as many along the body, for short scans are scans, too.
+    """
+
+    rotation_degrees: float = 12.0
+    scale: float = 0.12
+    shear: float = 0.05
+    shift_mm: float = 12.0
+    mirror_share: float = 0.5
+    gain: float = 0.25
+    offset_hu: float = 25.0
+    noise_hu: float = 25.0
+    coarse_window: tuple[int, int, int] = (64, 56, 64)
+
+
+def draw_affines(how: Augmentation, middles_lps: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random affines about ``middles_lps`` [B, 3]: [B, 4, 4] float64 on the CPU, and which of them mirror [B] bool."""
+    batch = len(middles_lps)
+
+    def uniform(*shape: int) -> Tensor:
+        return 2 * torch.rand((batch, *shape), generator=generator, dtype=torch.float64) - 1
+
+    matrix = _rotations(uniform(3) * math.radians(how.rotation_degrees))
+    matrix = matrix @ (torch.eye(3, dtype=torch.float64) + how.shear * uniform(3, 3))
+    mirrored = (uniform() + 1) / 2 < how.mirror_share
+    stretch = (how.scale * uniform(3)).exp()
+    stretch[:, 0] *= torch.where(mirrored, -1.0, 1.0)
+    matrix = matrix @ torch.diag_embed(stretch)
+    affine = torch.eye(4, dtype=torch.float64).repeat(batch, 1, 1)
+    affine[:, :3, :3] = matrix
+    middles = middles_lps.double().cpu()
+    shift = how.shift_mm * uniform(3)
+    affine[:, :3, 3] = middles + shift - torch.einsum("bxy,by->bx", matrix, middles)
+    return affine, mirrored
+
+
+def move_truth(batch: SampleBatch, affines: Tensor, mirrored: Tensor, counterpart: list[int]) -> SampleBatch:
+    """The batch with landmarks where the affines put them; mirroring a scan exchanges left and right.
+
+    Boxes and their origins are exchanged with the landmarks that they belong to, but stay in the unmoved frame: a
+    `BatchView` sees them through the affines.
+    """
+    device = batch.landmarks_lps.device
+    matrix = affines.to(device, torch.float32)
+    moved = torch.einsum("bxy,bly->blx", matrix[:, :3, :3], batch.landmarks_lps) + matrix[:, None, :3, 3]
+    swap = torch.tensor(counterpart, device=device)
+    straight = torch.arange(len(counterpart), device=device)
+    order = torch.where(mirrored.to(device)[:, None], swap, straight)  # [B, L]
+    row = torch.arange(len(order), device=device)[:, None]
+    return replace(
+        batch,
+        landmarks_lps=moved[row, order],
+        present=batch.present[row, order],
+        boxes={scale: box[row, order] for scale, box in batch.boxes.items()},
+        box_origins_lps={scale: origin[row, order] for scale, origin in batch.box_origins_lps.items()},
+    )
+
+
+def draw_window(
+    how: Augmentation, middles_lps: Tensor, truth_lps: Tensor, shape: tuple[int, int, int], generator: torch.Generator
+) -> tuple[Tensor, tuple[int, int, int]]:
+    """A window of the coarse views: middles [B, 3] and its shape (k, j, i).
+
+    middles_lps [B, 3] and shape (k, j, i): the whole views. The window holds every landmark (truth_lps [B, L, 3],
+    NaN if absent) and lies inside the view where that is possible.
+    """
+    length = how.coarse_window[0] - 8 * int(torch.randint(how.coarse_window[0] // 16 + 1, (), generator=generator))
+    k, j, i = (min(size, limit) for size, limit in zip(shape, (length, *how.coarse_window[1:]), strict=True))
+    half = torch.tensor([i, j, k], device=middles_lps.device) * COARSE_MM / 2
+    room = torch.tensor([shape[2] - i, shape[1] - j, shape[0] - k], device=middles_lps.device) * COARSE_MM / 2
+    u = (2 * torch.rand(middles_lps.shape, generator=generator) - 1).to(middles_lps.device)
+    middles = middles_lps + u * room
+    inner = (half - WINDOW_MARGIN_MM).clamp(min=0)
+    absent = truth_lps.isnan()
+    lowest = torch.where(absent, -torch.inf, truth_lps).amax(dim=1) - inner  # up to the highest landmark
+    highest = torch.where(absent, torch.inf, truth_lps).amin(dim=1) + inner  # down to the lowest
+    return torch.minimum(torch.maximum(middles, lowest), torch.maximum(lowest, highest)), (k, j, i)
+
+
+def recolour(how: Augmentation, batch: SampleBatch, generator: torch.Generator) -> SampleBatch:
+    """Another contrast, offset and noise per sample; the same at every scale. Air stays air."""
+    size = len(batch.present)
+    device = batch.coarse.device
+
+    def uniform() -> Tensor:
+        return (2 * torch.rand(size, generator=generator) - 1).to(device)
+
+    gain, offset = (how.gain * uniform()).exp(), how.offset_hu * uniform()
+    noise = how.noise_hu * uniform().abs() ** 2
+    seed = int(torch.randint(2**31, (), generator=generator))
+    random = torch.Generator(device).manual_seed(seed)
+
+    def changed(hu: Tensor, scale_mm: float) -> Tensor:
+        shape = (size,) + (1,) * (hu.ndim - 1)
+        values = hu.float()
+        brighter = values + (gain.view(shape) - 1) * (values + 50).clamp(min=0) + offset.view(shape)
+        sd = noise.view(shape) * (0.5 / scale_mm) ** 1.5
+        brighter = brighter + sd * torch.randn(hu.shape, generator=random, device=device)
+        return torch.where(values > AIR_HU + 200, brighter, values).clamp(AIR_HU, 3071).half()
+
+    return replace(
+        batch,
+        coarse=changed(batch.coarse, 4.0),
+        boxes={scale: changed(box, scale) for scale, box in batch.boxes.items()},
+    )
+
+
+def _rotations(angles: Tensor) -> Tensor:
+    """Rotations about x, y, z by angles [B, 3] in radians: [B, 3, 3] float64."""
+    generators = torch.zeros(3, 3, 3, dtype=torch.float64)
+    generators[0, 1, 2], generators[0, 2, 1] = -1, 1
+    generators[1, 0, 2], generators[1, 2, 0] = 1, -1
+    generators[2, 0, 1], generators[2, 1, 0] = -1, 1
+    x, y, z = (torch.matrix_exp(angles[:, n, None, None] * generators[n]) for n in range(3))
+    return z @ y @ x

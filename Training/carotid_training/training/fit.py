@@ -1,0 +1,173 @@
+"""carotid-train fit: lightning's command line over `ChainModule` and `NecksData`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import CarotidLandmarkLib
+import lightning
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from ..batches.datamodule import NecksData
+from ..seeds import GENERATOR
+from .module import ChainModule
+
+
+class RunRecord(Callback):
+    """Writes run.json beside the checkpoints: versions, device, seeds, data, so that a run directory says all."""
+
+    def __init__(self, arguments: Sequence[str]):
+        self.arguments = list(arguments)
+
+    def on_fit_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        record = {
+            "lib_version": CarotidLandmarkLib.__version__,
+            "torch_version": torch.__version__,
+            "lightning_version": lightning.__version__,
+            "python_version": platform.python_version(),
+            "device": str(module.device),
+            "precision": str(trainer.precision),
+            "processes": trainer.world_size,
+            "command": " ".join(["carotid-train", "fit", *map(_without_folders, self.arguments)]),
+            "start_from": module.origin,
+            "generator": GENERATOR,
+            "seed": data.seed,
+            "styles": data.weights,
+            "dataset_sha256": data.dataset_hash(),
+        }
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _without_folders(argument: str) -> str:
+    """An argument with nothing but the last parts of its paths: the record ends in published models."""
+    return re.sub(r"""(?<!\w)(?:/[^,\]"'/]+)+/""", "", argument)
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Keeps RUN/checkpoints/last.ckpt: every ``every_n_train_steps`` steps, and at the end whatever its number.
+
+    With ``--ckpt_path last`` a run goes on from there, or begins where there is none.
+    """
+
+    def __init__(self, every_n_train_steps: int = 100):
+        super().__init__(save_last=True, save_top_k=0, every_n_train_steps=every_n_train_steps)
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        self.dirpath = self._folder(trainer)
+        super().setup(trainer, pl_module, stage)
+
+    def _find_last_checkpoints(self, trainer: lightning.Trainer) -> set[str]:
+        self.dirpath = self._folder(trainer)  # lightning looks for the last checkpoint before it sets callbacks up
+        return super()._find_last_checkpoints(trainer)
+
+    @staticmethod
+    def _folder(trainer: lightning.Trainer) -> str:
+        return str(Path(trainer.default_root_dir) / "checkpoints")
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self._last_global_step_saved != trainer.global_step:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+
+class _Command(LightningCLI):
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("model", "data.architecture", lambda model: model.architecture, "instantiate")
+
+
+def configuration(name: str) -> Path:
+    """One of the configurations that come with the program, for example "finetune"; in a checkout or in a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    folders = (package / "configs", package.parent / "configs")
+    return next(folder for folder in folders if folder.is_dir()) / f"{name}.yaml"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train, or go on with --ckpt_path RUN/checkpoints/last.ckpt; ``arguments``: of the command line, after `fit`."""
+    _command(["fit", *arguments], [RunRecord(arguments)], parser_kwargs={"fit": {"default_env": False}})
+
+
+def train(
+    config: Path, options: Mapping[str, Any], callbacks: Sequence[Callback] = (), checkpoint: Path | None = None
+) -> None:
+    """As `main`, from Python: ``config`` with ``options`` ("data.seed" -> 3) in place of its own; from ``checkpoint``
+    where it is one, which our own trainer has written."""
+    document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    for name, value in options.items():
+        *parts, last = name.split(".")
+        inner = document
+        for part in parts:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    words = [f"--config={config}", *(f"--{name}={_word(value)}" for name, value in options.items())]
+    command = _command(document, [RunRecord(words), *callbacks], run=False, parser_kwargs={"default_env": False})
+    more: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": False} if checkpoint else {}
+    command.trainer.fit(command.model, command.datamodule, **more)  # type: ignore[attr-defined]
+
+
+def prepared(arguments: Sequence[str]) -> LightningCLI:
+    """Trainer (``trainer``), module (``model``) and data (``datamodule``) of a configuration, made but not started.
+
+    Nothing is recorded or saved: for measurements.
+    """
+    command = _command(list(arguments), None, run=False, parser_kwargs={"default_env": False})
+    callbacks = command.trainer.callbacks  # type: ignore[attr-defined]
+    callbacks[:] = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+    return command
+
+
+def _command(args: Any, callbacks: list[Callback] | None, **options: Any) -> LightningCLI:
+    """Lightning's command line over our module and data; without ``callbacks`` it leaves nothing behind."""
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # not sys.argv: there `fit` is among others
+    # Every process validates on all cases: split among them, each would have other styles to average.
+    defaults: dict[str, Any] = {"use_distributed_sampler": False}
+    if callbacks is None:
+        defaults["logger"] = False
+        options["save_config_callback"] = None
+    else:
+        defaults["callbacks"] = callbacks
+    return _Command(
+        ChainModule,
+        NecksData,
+        args=args,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults=defaults,
+        auto_configure_optimizers=False,
+        **options,
+    )
+
+
+def _word(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, (list, dict, bool)) else str(value)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's advice on things that are settled here stays unsaid."""
+    logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

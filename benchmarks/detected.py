@@ -1,0 +1,48 @@
+"""What the weights of a run find, as the program detects, and the columns of a table that say how far off it is."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from carotid_training.evaluation.evaluate import Settings, detect_cases
+from carotid_training.evaluation.metrics import Estimate, bootstrap, error_statistics, errors_mm
+from carotid_training.evaluation.outcomes import Outcome, annotated
+from carotid_training.release.export import metadata_of
+from carotid_training.training.checkpoint import read_run
+from CarotidLandmarkLib.bundle import Bundle
+from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.detector import Detector
+from tables import Row
+
+
+def found_by(checkpoint: Path, dataset: Dataset, split: str, folder: Path, settings: Settings) -> list[Outcome]:
+    """What a run's weights find in the cases of a split; detections are kept in ``folder``."""
+    architecture, state, training = read_run(checkpoint)
+    with tempfile.TemporaryDirectory() as temporary:
+        metadata = metadata_of(architecture, "checkpoint", "0", training)
+        detector = Detector(Bundle.save(Path(temporary) / "checkpoint", metadata, state, ""), settings.device)
+        cases = annotated(dataset, split)
+        return detect_cases(detector, dataset, cases, folder, settings, lambda words, share: None)
+
+
+def mean_error(outcomes: list[Outcome]) -> Estimate:
+    """The mean over the landmarks that were found, mm, with its 95 % interval (resampling patients)."""
+    errors = errors_mm(outcomes)
+    groups = [outcome.group for outcome in outcomes if outcome.truth_lps is not None]
+    return bootstrap(groups, lambda rows: {"mean": float(np.nanmean(errors[rows]))})["mean"]
+
+
+def columns(outcomes: list[Outcome]) -> Row:
+    """Errors of the landmarks that were found, mm, and how many were missed."""
+    errors, mean = errors_mm(outcomes), mean_error(outcomes)
+    statistics = error_statistics(errors)
+    return {
+        "landmarks": len(errors),
+        "missed": int(np.isnan(errors).sum()),
+        "mean (mm)": f"{mean.value:.2f} ({mean.low:.2f} to {mean.high:.2f})",
+        "median": statistics["median"],
+        "95th percentile": statistics["p95"],
+        "over 10 mm": f"{np.mean(errors[~np.isnan(errors)] > 10):.0%}",
+    }

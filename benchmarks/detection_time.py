@@ -1,0 +1,62 @@
+"""Seconds of one detection, by part, with the bundle loaded: a scan of 512 x 512 x 500 voxels, both sides, 50 passes.
+
+    python benchmarks/detection_time.py [--model BUNDLE]
+
+The first detection of a process, which also gets its memory from the system, is a row of its own; the other is the
+median of those after it. Reading the scan from the disk is not part of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import typer
+from CarotidLandmarkLib.bundle import open_bundle
+from CarotidLandmarkLib.detection import DetectionSettings
+from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.memory import keep_freed_memory
+from memory import phantom
+from tables import NO_GPU, Row, devices, write_table
+
+SIZE, SPACING_MM = (512, 512, 500), (0.45, 0.45, 0.6)
+PARTS = ("pyramid", "coarse", "passes", "total")
+ALLOWED_S = {"cpu": 10.0, "cuda": ""}
+
+
+def rows_of(device: str, timings: list[dict[str, float]]) -> list[Row]:
+    """The first detection, and the median of the others."""
+    later = {part: median(timing[part] for timing in timings[1:]) for part in PARTS}
+    return [
+        {"device": device, "detection": which, **{f"{part} (s)": seconds[part] for part in PARTS},
+         "allowed (s)": ALLOWED_S[device]}
+        for which, seconds in (("first", timings[0]), (f"median of {len(timings) - 1} more", later))
+    ]  # fmt: skip
+
+
+def main(
+    model: Annotated[str | None, typer.Option(help="A bundle's folder or name; default: the shipped one.")] = None,
+    passes: Annotated[int, typer.Option(help="Noise passes.")] = 50,
+    repeats: Annotated[int, typer.Option(min=2, help="Detections on each device.")] = 4,
+    output: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("docs/benchmarks"),
+) -> None:
+    """Table of seconds per part."""
+    bundle, scan = open_bundle(model), phantom(SIZE, SPACING_MM)
+    rows: list[Row] = []
+    for device in devices(rows, {"detection": NO_GPU}):
+        detector = Detector(bundle, device)
+        rows += rows_of(
+            device, [detector.detect(scan, DetectionSettings(passes=passes)).timing_s for _ in range(repeats)]
+        )
+    size = " x ".join(map(str, SIZE))
+    text = (
+        f"{bundle.metadata.name} {bundle.metadata.version} on a phantom of {size} voxels, int16, with {passes} passes "
+        "on both sides; bundle loaded, scan in memory. coarse: all scales before the passes."
+    )
+    print(write_table(output, "detection-time", "Seconds of a detection", text, rows).read_text())
+
+
+if __name__ == "__main__":
+    keep_freed_memory()  # as the commands do
+    typer.run(main)
