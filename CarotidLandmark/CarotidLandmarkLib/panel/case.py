@@ -42,6 +42,7 @@ from ..scene.review import (
     same_landmarks,
 )
 from ..volume import Volume, VolumeError
+from .words import ask
 
 CASE_ATTRIBUTE = "CarotidLandmark.Case"  # of a case's volume: id and sha256, so that no case of another dataset fits
 NO_MODEL = ModelInfo("no model", "", "")
@@ -257,11 +258,3 @@ def _outcome(nodes: DetectionNodes) -> tuple[dict[str, Point | None], dict[str, 
         else:
             status[name] = "accepted" if moved is not None and moved <= LEAST_MOVE_MM else "corrected"
     return points, status
-
-
-def ask(question: str, buttons: Any) -> bool | None:
-    """Put a question to the user: True for Yes, False for No, None for Cancel."""
-    answer = slicer.util.messageBox(
-        question, windowTitle=_("Dataset"), standardButtons=buttons, defaultButton=qt.QMessageBox.Yes
-    )
-    return None if answer == qt.QMessageBox.Cancel else answer == qt.QMessageBox.Yes

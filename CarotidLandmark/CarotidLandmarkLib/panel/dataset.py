@@ -15,8 +15,9 @@ from ..dataset import Case, Dataset, DatasetError, Order, check_annotator, order
 from ..scene import DetectionNodes
 from ..scene.review import review_of
 from ..volume import VolumeError
-from .case import CaseInScene, ask
+from .case import CaseInScene
 from .review import ReviewPanel
+from .words import ask
 
 ORDERS: tuple[Order, ...] = ("uncertain", "doubtful", "random")
 PATIENT_ID = "0010,0020"

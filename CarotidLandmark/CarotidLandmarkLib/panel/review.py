@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from ..job import DetectionCancelled
 from ..scene import DetectionNodes, position_lps
 from ..scene import review as scene_review
 from ..scene.review import LEAST_MOVE_MM, review_of, write_review
+from .words import ask
 
 
 def keep_reviewed(nodes: DetectionNodes | None) -> bool:
@@ -26,15 +26,14 @@ def keep_reviewed(nodes: DetectionNodes | None) -> bool:
     if review is None or not review.reviewed:
         return True
     names = ", ".join(f"{review.labels[name]} ({review.status[name]})" for name in review.reviewed)
-    answer = slicer.util.messageBox(
+    keep = ask(
         _("These points were reviewed: {names}. Keep them as they are?").format(names=names),
-        windowTitle=_("Detect again"),
-        standardButtons=qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel,
-        defaultButton=qt.QMessageBox.Yes,
+        qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel,
+        _("Detect again"),
     )
-    if answer == qt.QMessageBox.Cancel:
+    if keep is None:
         raise DetectionCancelled
-    return answer != qt.QMessageBox.No
+    return keep
 
 
 class ReviewPanel:
