@@ -159,3 +159,24 @@ def test_safetensors_is_installed_only_after_a_yes(without, in_use, monkeypatch,
             ensure_dependencies()
     assert installed == (["safetensors>=0.4.3"] if agrees else [])
     assert "safetensors" in in_use.asked[-1]
+
+
+@pytest.mark.parametrize("package", ["safetensors", "torch"])
+def test_an_installation_that_fails_is_told_in_a_sentence(
+    widget, without, in_use, pytorch_extension, monkeypatch, package
+):
+    import subprocess
+
+    import qt
+
+    def fail(*_arguments, **_how):
+        raise subprocess.CalledProcessError(1, ["pip", "install"])
+
+    show(widget)
+    without(package)
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    monkeypatch.setattr(pytorch_extension.PyTorchUtilsLogic, "installTorch", fail)
+    in_use.answers = [qt.QMessageBox.Ok]
+    widget.ui.detectButton.click()
+    assert "could not be installed (pip ended with 1)" in widget.ui.statusLabel.text
+    assert not widget.logic.running
