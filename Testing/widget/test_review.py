@@ -40,7 +40,7 @@ def test_a_drag_in_a_slice_view_ends_as_corrected_with_its_distance_and_undo_res
     assert review_of(nodes).status == {LEFT: "corrected", RIGHT: "predicted"}
     widget.ui.undoButton.click()
     assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
-    assert cells(widget, 0)["Status"] == "predicted"
+    assert cells(widget, 0)["Status"] == "ok"
     assert nodes.points.GetNthControlPointSelected(0)
 
 
@@ -73,7 +73,7 @@ def test_marking_missing_takes_point_and_ellipsoid_away_and_bringing_back_return
     widget.ui.missingButton.click()
     assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
     assert nodes.ellipsoids[LEFT].GetDisplayNode().GetVisibility()
-    assert cells(widget, 0)["Status"] == "predicted"
+    assert cells(widget, 0)["Status"] == "ok"
     assert widget.ui.missingButton.text == "Mark missing (M)"
 
 
