@@ -20,7 +20,7 @@ SURE, UNSURE, ALARMED = "sure", "unsure", "alarmed"  # the cases of the fixture 
 def test_opening_shows_the_most_uncertain_case_first_and_next_goes_down_the_queue(widget, opened_dataset, application):
     assert case_shown(widget) == ALARMED
     assert widget.ui.caseLabel.text == "necks: case 1 of 3, 0 reviewed."
-    assert cells(widget, 0)["Status"] == "review"
+    assert cells(widget, 0)["Status"] == "ok"
     assert widget.table.row() == 0
     press(application, Qt.Key.Key_N)
     assert case_shown(widget) == UNSURE

@@ -30,6 +30,8 @@ def second(opened, tiny):
         made.append(widget)
         widget.setup()
         widget.logic.bundles = [tiny]
+        widget.fillModels()
+        widget.initializeParameterNode()
         return widget
 
     opened.exit()

@@ -74,7 +74,7 @@ class ReviewPanel:
         for _key, button, action in self._actions:
             self._wire(button, action)
         for line in (ui.annotatorLineEdit, ui.commentLineEdit):
-            line.returnPressed.connect(line.clearFocus)  # the next key is meant for the review
+            line.returnPressed.connect(lambda line=line: line.clearFocus())  # the next key is meant for the review
         ui.annotatorLineEdit.editingFinished.connect(self.write_remarks)
         ui.commentLineEdit.editingFinished.connect(self.write_remarks)
 
