@@ -16,8 +16,10 @@ from CarotidLandmarkLib.panel.case import CaseInScene
 from CarotidLandmarkLib.panel.dataset import DatasetPanel
 from CarotidLandmarkLib.panel.install import ensure_dependencies
 from CarotidLandmarkLib.panel.logic import CarotidLandmarkLogic, bundle_title
+from CarotidLandmarkLib.panel.observations import Observations
 from CarotidLandmarkLib.panel.results import ResultsTable, advice_html, progress_words
 from CarotidLandmarkLib.panel.review import ReviewPanel, keep_reviewed
+from CarotidLandmarkLib.panel.words import rendering_logic
 from CarotidLandmarkLib.scene import display as scene_display
 from CarotidLandmarkLib.scene import review as scene_review
 from CarotidLandmarkLib.volume import read_volume
@@ -28,7 +30,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -70,16 +71,17 @@ def registerSampleData():
         )
 
 
-class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
     """The panel. It shows what is in the scene; all work is the logic's."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
         self.logic = None
         self._parameterNode = None
         self._guiTag = None
         self._nodes = None
+        self._ended = False
+        self._sceneObservations, self._parameterObservations = Observations(), Observations()
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -102,11 +104,18 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.deviceComboBox.currentTextChanged.connect(lambda text: self.onChoice("device", text))
         self.ui.detectButton.clicked.connect(self.onDetectButton)
         self.ui.vesselsButton.clicked.connect(self.onVesselsButton)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneReplaced)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneReplaced)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved)
+        self.logic.onPointsMoved = self.onPointsMoved
+        for event, callback in (
+            (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
+            (slicer.mrmlScene.EndCloseEvent, self.onSceneReplaced),
+            (slicer.mrmlScene.EndImportEvent, self.onSceneReplaced),
+            (slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved),
+        ):
+            self._sceneObservations.add(slicer.mrmlScene, event, callback)
+        self.logic.adoptAll()
         self.initializeParameterNode()
+        if self.parent.isEntered:  # Reload: nobody calls enter
+            self.review.install_keys(slicer.util.mainWindow())
 
     def fillModels(self):
         """List the models; the parameter node knows which one is chosen, so filling chooses none."""
@@ -117,9 +126,10 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.modelComboBox.blockSignals(False)
 
     def cleanup(self):
-        self.logic.cancel()
+        self._ended = True  # nothing of the panel may be there any more, nor other modules
+        self.logic.cleanup()
         self.exit()
-        self.removeObservers()
+        self._sceneObservations.release()
 
     def enter(self):
         self.logic.findModels()  # one that was trained meanwhile is listed without a restart
@@ -132,17 +142,17 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._guiTag)
             self._guiTag = None
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self._parameterObservations.release()
             self._parameterNode = None
 
     def initializeParameterNode(self):
         """Follow the scene's own parameters; without an input yet, take the first scan there is."""
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self._parameterObservations.release()
         self._parameterNode = self.logic.getParameterNode()
         self._guiTag = self._parameterNode.connectGui(self.ui)
-        self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self._parameterObservations.add(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
         volumes = self.logic.volumes()
         if not self._parameterNode.inputVolume and volumes:
             self._parameterNode.inputVolume = volumes[0]
@@ -156,15 +166,20 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.watch(None)
 
     def onSceneReplaced(self, caller, event):
+        self.logic.adoptAll()
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     def onNodeRemoved(self, caller, event):
-        if self._nodes is not None and any(
-            node.GetScene() is None for node in (self._nodes.volume, *self._nodes.all())
-        ):
-            self.watch(None)
-            self.refresh()
+        nodes = self._nodes
+        if nodes is None or all(node.GetScene() is not None for node in (nodes.volume, *nodes.all())):
+            return
+        self.watch(None)
+        if nodes.volume.GetScene() is not None and nodes.points.GetScene() is not None:
+            self.watch(scene.find_detection(nodes.volume))  # without an ellipsoid, or the table
+        elif nodes.volume.GetScene() is not None and not slicer.mrmlScene.IsBatchProcessing():
+            scene.remove_detection(nodes)  # the list of points was deleted: the rest of it goes too
+        self.refresh()
 
     def onChoice(self, name, text):
         if self._parameterNode and getattr(self._parameterNode, name) != text:
@@ -182,24 +197,16 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.refresh()
 
     def watch(self, nodes):
-        """Follow the points of ``nodes`` (or of nothing): drags, undo, and changes from elsewhere."""
-        if nodes is not None and self._nodes is not None and nodes.points is self._nodes.points:
-            return
-        if self._nodes is not None:
-            points = self._nodes.points
-            self.removeObserver(points, points.PointStartInteractionEvent, self.onDragBegins)
-            self.removeObserver(points, points.PointEndInteractionEvent, self.onDragEnds)
+        """Show the points of ``nodes`` (or of nothing): they can be moved, those of other scans can not."""
         self._nodes = nodes
+        self.logic.adoptAll()
         if nodes is not None:
-            self.addObserver(nodes.points, nodes.points.PointStartInteractionEvent, self.onDragBegins)
-            self.addObserver(nodes.points, nodes.points.PointEndInteractionEvent, self.onDragEnds)
-            self.logic.adopt(nodes)
+            for each in scene.find_detections(slicer.mrmlScene):
+                each.points.SetLocked(each.points is not nodes.points)
 
-    def onDragBegins(self, caller, event):
-        self.review.drag_begins(self._nodes)
-
-    def onDragEnds(self, caller, event):
-        self.review.drag_ends(self._nodes)
+    def onPointsMoved(self, nodes, landmarks):
+        if self._parameterNode:
+            self.review.moved(nodes, landmarks)
 
     def onRowSelected(self, row):
         scene_display.centre_views(self._nodes, row, slicer.modules.markups.logic())
@@ -207,8 +214,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onVesselsButton(self, *checked):
         volume = self._parameterNode.inputVolume
-        logic = slicer.modules.volumerendering.logic()
-        if volume is not None:
+        logic = rendering_logic()
+        if volume is not None and logic is not None:
             scene_display.peel_depth(slicer.mrmlScene)
             scene_display.show_vessels(volume, logic, not scene_display.vessels_shown(volume, logic))
         self.refresh()
@@ -262,10 +269,13 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.say(progress_words(progress))
 
     def onDetectionEnds(self, nodes, message):
+        if self._ended:
+            return
         self.say(message)
         if nodes is not None:
             self.dataset.detected(nodes)
-        if nodes is not None and nodes.volume is self._parameterNode.inputVolume:
+        shown = self._parameterNode.inputVolume if self._parameterNode else None
+        if nodes is not None and nodes.volume is shown:
             self.watch(nodes)
             scene_display.set_opacity(nodes, self._parameterNode.opacity)
             scene_display.peel_depth(slicer.mrmlScene)
@@ -278,13 +288,16 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def refresh(self):
         """Bring the whole panel in line with scene and logic."""
+        if self._ended:
+            return
+        self.logic.settle()
         running = self.logic.running
         volume = self._parameterNode.inputVolume if self._parameterNode else None
         self.ui.detectButton.setText(_("Cancel") if running else _("Detect"))
         self.ui.detectButton.setEnabled(running or (volume is not None and bool(self.logic.bundles)))
         self.ui.progressBar.setVisible(running)
         self.ui.vesselsButton.setEnabled(volume is not None)
-        self.ui.vesselsButton.setChecked(scene_display.vessels_shown(volume, slicer.modules.volumerendering.logic()))
+        self.ui.vesselsButton.setChecked(scene_display.vessels_shown(volume, rendering_logic()))
         self.dataset.show()
         self.table.show(self._nodes)
         if self._nodes is not None:
@@ -298,7 +311,7 @@ def newPoint(nodes):
     """Where a point begins that the detector did not find, LPS in the volume's frame: the middle of the axial slice."""
     toRAS = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed").GetSliceToRAS()
     world = [toRAS.GetElement(row, 3) for row in range(3)]
-    return scene.lps_from_world(nodes.points, world)
+    return scene.lps_from_world(nodes, world)
 
 
 class CarotidLandmarkTest(ScriptedLoadableModuleTest):
@@ -312,7 +325,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         self.logic = CarotidLandmarkLogic()
 
     def tearDown(self):
-        self.logic.cancel()
+        self.logic.cleanup()
 
     def runTest(self):
         """Everything at once, for the application's button Reload and Test."""
@@ -350,8 +363,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         self.assertEqual(nodes.points.GetNumberOfControlPoints(), len(nodes.detection.landmarks))
         self.assertTrue(nodes.points.GetFixedNumberOfControlPoints())
         for index, landmark in enumerate(nodes.detection.landmarks):
-            label = f"{scene.LABELS[landmark.name]} (predicted)"
-            self.assertEqual(nodes.points.GetNthControlPointLabel(index), label)
+            self.assertEqual(nodes.points.GetNthControlPointLabel(index), landmark.name[0].upper())
             self.assertLess(math.dist(scene.position_lps(nodes, index), landmark.position_lps_mm), 1e-6)
             left, posterior, superior = landmark.position_lps_mm
             world = [0.0] * 3
@@ -384,10 +396,10 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
     def test_a_review_is_shown_on_the_point_and_can_be_undone(self):
         _volumeNode, nodes = self.showDetection()
         scene_review.mark_missing(nodes, 0)
-        self.assertTrue(nodes.points.GetNthControlPointLabel(0).endswith("(missing)"))
+        self.assertFalse(nodes.points.GetNthControlPointSelected(0))
         self.assertIsNone(scene.position_lps(nodes, 0))
         scene_review.undo(nodes)
-        self.assertTrue(nodes.points.GetNthControlPointLabel(0).endswith("(predicted)"))
+        self.assertTrue(nodes.points.GetNthControlPointSelected(0))
         self.assertLess(math.dist(scene.position_lps(nodes, 0), nodes.detection.landmarks[0].position_lps_mm), 1e-6)
 
     def test_scene_and_review_survive_saving_and_opening(self):
@@ -409,7 +421,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         with tempfile.TemporaryDirectory() as folder:
             dataset = Dataset.create(Path(folder) / "necks", tuple(scene.LABELS))
             case = dataset.case(dataset.add_case(self.samplePath()))
-            shown = CaseInScene(self.logic.show, self.logic.volumes)
+            shown = CaseInScene(self.logic.show, lambda: None)
             shown.dataset, shown.annotator = dataset, "reader-1"
             self.assertIn("No model", shown.open(case, lambda volumeNode: None))
             _case, nodes = shown.find()

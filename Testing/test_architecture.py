@@ -39,7 +39,9 @@ ARROWS = {
     "job": {"errors", "detection"},
     "job.worker": {"errors", "bundle", "detection", "detector", "memory", "volume"},  # the child: torch is at home here
     "scene": {"errors", "files", "landmarks", "detection", "volume"},
-    "panel": {"errors", "bundle", "dataset", "detection", "job", "scene", "uncertainty", "volume"},
+    "panel": {
+        "errors", "files", "bundle", "dataset", "detection", "job", "landmarks", "scene", "uncertainty", "volume",
+    },
     "cli": {
         "errors", "files", "memory", "landmarks", "bundle", "dataset", "detection", "detector", "markups", "report",
         "scene", "uncertainty", "volume",
@@ -62,6 +64,7 @@ PAST_THE_DOOR = {
     "panel.case imports scene.display",
     "panel.case imports scene.review",
     "panel.dataset imports scene.review",
+    "panel.follower imports scene.review",
     "panel.logic imports scene.review",
     "panel.results imports scene.review",
     "panel.review imports scene.review",

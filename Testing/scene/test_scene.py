@@ -99,7 +99,7 @@ def test_voxels_of_another_type_keep_their_values(stage):
 
 def test_points_are_named_fixed_in_number_and_described(nodes):
     points = nodes.points
-    assert [points.GetNthControlPointLabel(n) for n in range(2)] == ["L bifurcation", "R bifurcation"]
+    assert [points.GetNthControlPointLabel(n) for n in range(2)] == ["L", "R"]
     assert points.AddControlPoint((0.0, 0.0, 0.0), "third") == -1
     reach = "{:.1f} {:.1f} {:.1f}".format(*make_detection().landmarks[0].confidence.reach_mm)
     assert points.GetNthControlPointDescription(0) == f"predicted, presence 97%, +- {reach} mm (R A S) at 90%"
@@ -243,6 +243,16 @@ def test_everything_is_in_one_folder_beside_the_volume(nodes, stage):
     assert hierarchy.GetItemParent(folder) == hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes.volume))
     scene.remove_detection(nodes)
     assert not hierarchy.GetItemName(folder)
+
+
+def test_what_the_user_has_put_into_that_folder_stays_when_the_detection_goes(nodes, stage):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(stage.scene)
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes.points))
+    mine = stage.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "mine")
+    hierarchy.SetItemParent(hierarchy.CreateItem(folder, mine), folder)
+    scene.remove_detection(nodes)
+    assert mine.GetScene() is stage.scene
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(mine)) == folder
 
 
 def test_removing_the_volume_leaves_no_detection_to_be_found(nodes, stage):

@@ -8,6 +8,7 @@ import vtk
 from CarotidLandmarkLib import scene
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
 from scene_cases import make_detection, neck_volume
 
 
@@ -48,15 +49,17 @@ def drag(application, view_widget, start, end):
 
 
 def press(application, key, modifier=Qt.KeyboardModifier.NoModifier):
+    """A key, where a keyboard would send it: to what has the focus."""
     window = application.mainWindow()
     window.activateWindow()
     application.processEvents()
-    QTest.keyClick(window, key, modifier)
+    QTest.keyClick(QApplication.focusWidget() or window, key, modifier)
     application.processEvents()
 
 
 def type_name(widget, name):
     line = widget.ui.annotatorLineEdit
+    line.setFocus()
     line.clear()
     QTest.keyClicks(line, name)
     QTest.keyClick(line, Qt.Key.Key_Return)

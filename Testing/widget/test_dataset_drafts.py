@@ -43,7 +43,7 @@ def test_a_correction_that_was_not_saved_when_the_program_was_killed_is_offered_
     choose(opened_dataset.path)
     assert f"Work on case {ALARMED} of 20" in application.asked[0]
     assert scene.position_lps(nodes_shown(widget), 0) == pytest.approx(place)
-    assert cells(widget, 0)["Status"].startswith("corrected, moved")
+    assert cells(widget, 0)["Status"].startswith("corrected by anna, moved")
     press(application, Qt.Key.Key_S)
     assert opened_dataset.case(ALARMED).annotation("anna").points[LEFT] == pytest.approx(place)
     assert list(opened_dataset.path.rglob("*.draft.json")) == []
@@ -179,8 +179,8 @@ def test_ones_own_annotation_is_shown_on_top_of_the_prediction(widget, dataset, 
     assert widget.ui.caseLabel.text == "necks: case 1 of 3, 1 reviewed."
     widget.ui.previousCaseButton.click()
     assert case_shown(widget) == ALARMED
-    assert cells(widget, 0)["Status"] == "corrected, moved 8.0 mm"
-    assert cells(widget, 1)["Status"] == "missing"
+    assert cells(widget, 0)["Status"] == "corrected by anna, moved 8.0 mm"
+    assert cells(widget, 1)["Status"] == "missing, says anna"
     assert widget.ui.commentLineEdit.text == "seen"
 
 

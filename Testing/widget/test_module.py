@@ -128,7 +128,7 @@ def test_declining_pytorch_leaves_everything_but_detect_usable(widget, without, 
     assert "needs PyTorch, which was not installed" in widget.ui.statusLabel.text
     widget.table.select(0)
     widget.ui.acceptButton.click()
-    assert "accepted" in widget.ui.resultsTable.item(0, 2).text()
+    assert "accepted" in widget.ui.resultsTable.item(0, 1).text()
 
 
 def test_agreeing_to_pytorch_goes_on(without, pytorch_extension, in_use):
@@ -159,3 +159,24 @@ def test_safetensors_is_installed_only_after_a_yes(without, in_use, monkeypatch,
             ensure_dependencies()
     assert installed == (["safetensors>=0.4.3"] if agrees else [])
     assert "safetensors" in in_use.asked[-1]
+
+
+@pytest.mark.parametrize("package", ["safetensors", "torch"])
+def test_an_installation_that_fails_is_told_in_a_sentence(
+    widget, without, in_use, pytorch_extension, monkeypatch, package
+):
+    import subprocess
+
+    import qt
+
+    def fail(*_arguments, **_how):
+        raise subprocess.CalledProcessError(1, ["pip", "install"])
+
+    show(widget)
+    without(package)
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    monkeypatch.setattr(pytorch_extension.PyTorchUtilsLogic, "installTorch", fail)
+    in_use.answers = [qt.QMessageBox.Ok]
+    widget.ui.detectButton.click()
+    assert "could not be installed (pip ended with 1)" in widget.ui.statusLabel.text
+    assert not widget.logic.running

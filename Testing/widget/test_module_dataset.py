@@ -20,7 +20,7 @@ SURE, UNSURE, ALARMED = "sure", "unsure", "alarmed"  # the cases of the fixture 
 def test_opening_shows_the_most_uncertain_case_first_and_next_goes_down_the_queue(widget, opened_dataset, application):
     assert case_shown(widget) == ALARMED
     assert widget.ui.caseLabel.text == "necks: case 1 of 3, 0 reviewed."
-    assert cells(widget, 0)["Status"] == "predicted"
+    assert cells(widget, 0)["Status"] == "ok"
     assert widget.table.row() == 0
     press(application, Qt.Key.Key_N)
     assert case_shown(widget) == UNSURE
@@ -71,7 +71,7 @@ def test_after_the_last_case_save_and_next_says_that_all_are_reviewed(widget, op
     assert widget.ui.statusLabel.text == "Saved. You have reviewed all 3 cases."
     assert case_shown(widget) == SURE
     assert [opened_dataset.case(case_id).annotators() for case_id in opened_dataset.case_ids()] == [["anna"]] * 3
-    assert cells(widget, 0)["Status"] == "accepted"
+    assert cells(widget, 0)["Status"] == "accepted by anna"
 
 
 def test_a_moved_point_lands_in_the_annotation_with_its_distance_and_comment(widget, opened_dataset, application):

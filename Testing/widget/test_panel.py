@@ -12,6 +12,7 @@ from CarotidLandmarkLib.detection import ModelInfo, Quality
 from panel_steps import cells, show
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QHeaderView
 from scene_cases import LEFT, LEFT_LPS, RIGHT_LPS, make_detection, neck_volume
 
 
@@ -32,25 +33,35 @@ def test_a_scan_that_is_loaded_can_be_chosen_but_a_label_map_can_not(widget):
     assert widget.ui.detectButton.enabled
 
 
-def test_the_table_tells_side_status_place_spread_volume_presence_and_verdict(widget):
+def test_the_table_tells_verdict_presence_spread_and_place_and_the_volume_on_request(widget):
     quality = Quality("review", ("L bifurcation: wide uncertainty, check the point.",), ((LEFT,),))
     show(widget, make_detection(right=None, quality=quality))
     left, right = cells(widget, 0), cells(widget, 1)
     assert left == {
-        "Name": "L bifurcation",
-        "Side": "left",
-        "Status": "predicted",
-        "R A S (mm)": "-27.0  11.0  6.5",
-        "+- R A S at 90% (mm)": "5.4  4.5  2.9",
-        "90% volume (mm3)": "251",
+        "Landmark": "L bifurcation",
+        "Status": "review",
         "Presence": "97%",
-        "Verdict": "review",
+        "± at 90% (mm)": "5.4 4.5 2.9",
+        "R A S (mm)": "-27.0 11.0 6.5",
     }
-    assert (right["Status"], right["R A S (mm)"], right["Verdict"]) == ("not found", "", "ok")
+    assert (right["Status"], right["R A S (mm)"]) == ("not found", "none")
     table = widget.ui.resultsTable
-    colours = [table.item(row, table.columnCount - 1).background().color().name() for row in range(2)]
+    colours = [table.item(row, 1).background().color().name() for row in range(2)]
     assert colours[0] != colours[1]
+    assert "251 mm³" in table.item(0, 3).toolTip()
     assert "wide uncertainty" in widget.ui.adviceLabel.text
+
+
+def test_the_table_fits_the_panel_without_scrolling(widget, application):
+    from harness.application import PANEL_PX
+
+    nodes = show(widget)
+    widget.ui.annotatorLineEdit.setText("reader-1")
+    scene.set_position(nodes, 0, (35.0, -11.0, 6.5))
+    widget.refresh()
+    header = widget.ui.resultsTable.horizontalHeader()
+    assert cells(widget, 0)["Status"].startswith("corrected")
+    assert QHeaderView.length(header) <= PANEL_PX - 40
 
 
 def test_selecting_a_row_jumps_all_slices_and_centres_the_3d_view(widget, application):
@@ -72,7 +83,7 @@ def test_the_confidence_level_changes_ellipsoids_and_volumes_without_detecting_a
     nodes = show(widget, replace(make_detection(), model=model))
     widget.ui.levelSlider.setValue(0.5)
     small = nodes.ellipsoids[LEFT].GetPolyData().GetLength()
-    assert "50% volume (mm3)" in cells(widget, 0)
+    assert "± at 50% (mm)" in cells(widget, 0)
     widget.ui.levelSlider.setValue(0.95)
     assert nodes.ellipsoids[LEFT].GetPolyData().GetLength() == pytest.approx(small * 3.1 / 1.6, rel=1e-3)
     assert nodes.detection[LEFT].confidence.level == pytest.approx(0.95)
@@ -134,11 +145,11 @@ def test_removing_the_scan_or_closing_the_scene_empties_the_panel(widget):
 def test_several_scans_keep_their_own_results(widget):
     first = show(widget, make_detection(right=None), "first")
     second = show(widget, make_detection(), "second")
-    assert cells(widget, 1)["Status"] == "predicted"
+    assert cells(widget, 1)["Status"] == "ok"
     widget.ui.inputSelector.setCurrentNode(first.volume)
     assert cells(widget, 1)["Status"] == "not found"
     widget.ui.inputSelector.setCurrentNode(second.volume)
-    assert cells(widget, 1)["Status"] == "predicted"
+    assert cells(widget, 1)["Status"] == "ok"
 
 
 def test_a_saved_scene_opens_with_its_settings_and_results(widget, tmp_path):
@@ -154,4 +165,4 @@ def test_a_saved_scene_opens_with_its_settings_and_results(widget, tmp_path):
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "saved.mrb"))
     assert (widget.ui.passesSpinBox.value, widget.ui.seedSpinBox.value) == (20, 7)
     assert widget.ui.deviceComboBox.currentText == "cpu"
-    assert cells(widget, 0)["R A S (mm)"] == "-1.0  -2.0  3.0"
+    assert cells(widget, 0)["R A S (mm)"] == "-1.0 -2.0 3.0"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +18,8 @@ from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.bundle import BundleError
 from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.job import DetectionCancelled, DetectionFailed, DetectionJob, JobProgress, JobSettings
+from CarotidLandmarkLib.job.job import sweep
+from CarotidLandmarkLib.panel import logic as logic_module
 from CarotidLandmarkLib.panel.results import progress_words
 from CarotidLandmarkLib.scene.review import review_of
 from CarotidLandmarkLib.volume import Volume
@@ -75,7 +79,7 @@ def test_detect_tells_its_steps_and_puts_points_ellipsoids_and_table_into_the_sc
     assert nodes.detection.passes == 2
     assert nodes.detection.volume.path == "neck"
     assert widget.ui.resultsTable.rowCount == 2
-    assert cells(widget, 0)["Status"] == "predicted"
+    assert cells(widget, 0)["Status"] in ("ok", "review", "reject")
     assert review_of(nodes).status == {LEFT: "predicted", RIGHT: "predicted"}
     assert widget.table.row() == 0
     assert children() == []
@@ -226,6 +230,66 @@ def test_a_detector_that_is_killed_for_memory_takes_nothing_along(widget, volume
     application.wait_until(lambda: not widget.logic.running)
     assert "lack of memory" in widget.ui.statusLabel.text
     assert widget.ui.detectButton.text == "Detect"
+
+
+LAUNCHER = """#!{python}
+import subprocess, sys
+code = subprocess.call([{python!r}, *sys.argv[1:]])
+if code < 0:
+    sys.stderr.write("error: [python-real] exit abnormally - Report the problem.\\n")
+sys.exit(1 if code < 0 else code)
+"""
+
+
+@pytest.fixture
+def launcher(tmp_path, monkeypatch):
+    """As PythonSlicer in the application: a program that starts the interpreter as a child and waits for it."""
+    path = tmp_path / "PythonSlicer"
+    path.write_text(LAUNCHER.format(python=sys.executable))
+    path.chmod(0o755)
+    monkeypatch.setattr(logic_module, "pythonExecutable", lambda: str(path))
+    return path
+
+
+def grandchildren():
+    every = psutil.Process().children(recursive=True)
+    return [child for child in every if child.status() != "zombie" and "job.worker" in " ".join(child.cmdline())]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script is no program there")
+def test_cancel_ends_the_interpreter_behind_a_launcher_before_its_folder_goes(widget, volume, application, launcher):
+    widget.ui.passesSpinBox.setValue(500)
+    widget.ui.detectButton.click()
+    run_until(application, widget, "pass ")
+    assert len(grandchildren()) == 2
+    (folder,) = {place.parent for place in job_folders()}
+    worker = grandchildren()[-1]
+    widget.ui.detectButton.click()
+    assert not psutil.pid_exists(worker.pid) or worker.status() == "zombie"
+    assert not folder.exists()
+    assert widget.ui.statusLabel.text == "Cancelled. The scene is as it was."
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script is no program there")
+def test_a_detector_killed_for_memory_behind_a_launcher_is_told_as_such(widget, volume, application, launcher):
+    widget.ui.passesSpinBox.setValue(500)
+    widget.ui.detectButton.click()
+    run_until(application, widget, "pass ")
+    os.kill(grandchildren()[-1].pid, signal.SIGKILL)
+    application.wait_until(lambda: not widget.logic.running)
+    assert "lack of memory" in widget.ui.statusLabel.text
+
+
+def test_a_folder_that_can_not_be_removed_yet_goes_later(tiny, monkeypatch):
+    voxels = neck_volume(5.0)
+    job = DetectionJob(voxels.array, voxels.affine_lps, "neck", JobSettings(tiny.path))
+    (folder,) = {place.parent for place in job_folders()}
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_arguments, **_how: None)  # as while Windows holds a file open
+        job.cancel()
+    assert folder.exists()
+    sweep()
+    assert not folder.exists()
 
 
 def test_the_detector_ends_when_the_application_does(tiny):

@@ -5,6 +5,7 @@ Knows neither Qt nor Slicer. No call takes longer than writing `SLAB_BYTES` to a
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -25,6 +26,23 @@ from ..errors import UserError
 SLAB_BYTES = 32 << 20
 # Below this share of the work the remaining time is a guess that jumps about.
 _ENOUGH_TO_ESTIMATE = 0.1
+
+
+# For a child to end: it holds open what is to be removed (Windows).
+LONGEST_WAIT_S = 0.7
+
+_leftovers: set[Path] = set()
+
+
+def sweep() -> None:
+    """Remove the temporary files of jobs that are over. What is still in use stays for the next time."""
+    for folder in list(_leftovers):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            _leftovers.discard(folder)
+
+
+atexit.register(sweep)
 
 
 class DetectionFailed(UserError):
@@ -114,14 +132,32 @@ class DetectionJob:
         return detection
 
     def cancel(self) -> None:
-        """Stop, whatever it is doing, and remove the temporary files. Safe to call twice."""
+        """Stop, whatever it is doing, and remove the temporary files. Safe to call twice.
+
+        Returns after `LONGEST_WAIT_S` at the latest; files that can not be removed yet go later, see `sweep`.
+        """
         self._slabs = None
-        if self._process is not None:
+        if self._process is not None and self._process.stdin is not None and not self._process.stdin.closed:
+            end = time.monotonic() + LONGEST_WAIT_S
+            listening = self._tell_to_end()
             self._process.kill()
             self._process.wait()
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+            # what was started may have been a launcher, whose child still runs
+            while listening and time.monotonic() < end:
+                time.sleep(0.01)
+                listening = self._tell_to_end()
+            self._process.stdin.close()
+        _leftovers.add(self._folder)
+        sweep()
+
+    def _tell_to_end(self) -> bool:
+        """A word on the pipe that the child listens to. Whether anybody is there to hear it."""
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            os.write(self._process.stdin.fileno(), b".")
+        except OSError:
+            return False
+        return True
 
     def _write_voxels(self, voxels: np.ndarray) -> Iterator[None]:
         """``voxels.npy``, a slab at a time, so that the application's event loop turns in between."""
@@ -181,8 +217,13 @@ class DetectionJob:
         logging.getLogger(__name__).error(
             "The detection process ended with %s.\n%s", self._process.returncode, complaint
         )
-        if self._process.returncode in (-9, 137) or "MemoryError" in complaint:
-            return "The detection was ended for lack of memory; close other programs, or crop the scan to the neck."
+        # a launcher of the application ends with 1 when its child was killed
+        killed = self._process.returncode in (-9, 137) or "exit abnormally" in complaint
+        if killed or "MemoryError" in complaint:
+            return (
+                "The detection was ended from outside, most often for lack of memory; "
+                "close other programs, or crop the scan to the neck."
+            )
         if "No module named 'torch'" in complaint or "No module named 'safetensors'" in complaint:
             return (
                 "PyTorch or safetensors is not installed in this Python; press Detect again and agree to install them."

@@ -55,10 +55,10 @@ def tell(**line: Any) -> None:
 
 
 def end_with_parent() -> None:
-    """End this process when the other end of stdin closes: nobody is left to hear the answer."""
+    """End this process when the other end of stdin closes or says a word: nobody is left to hear the answer."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        sys.stdin.buffer.read(1)
         os._exit(3)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from .. import scene
-from ..dataset import Case, Dataset, DatasetError, Order, check_annotator, order_cases
+from ..dataset import Case, Dataset, DatasetError, Order, check_annotator
 from ..scene import DetectionNodes
 from ..scene.review import review_of
 from ..volume import VolumeError
-from .case import CaseInScene, ask
+from .case import SAME_FRAME_MM, CaseInScene
+from .queue import CaseList, ReviewQueue
 from .review import ReviewPanel
+from .words import ask
 
 ORDERS: tuple[Order, ...] = ("uncertain", "doubtful", "random")
 PATIENT_ID = "0010,0020"
@@ -41,11 +44,11 @@ class DatasetPanel:
         self.ui = ui
         self._logic, self._review = logic, review
         self._parameters, self._say, self._changed = parameters, say, changed
-        self._shown = CaseInScene(logic.show, logic.volumes)
+        self._shown = CaseInScene(logic.show, lambda: parameters().inputVolume if parameters() else None)
+        review.busy = lambda: self._shown.opening
         self._folder, self._order = "", ORDERS[0]  # as the parameter node has them
-        self._queue: list[str] = []
-        self._reviewed: set[str] = set()
-        self._place = -1  # in the queue; -1: before its first case
+        self._queue = ReviewQueue()
+        self._list = CaseList(ui.caseList, ui.onlyUnreviewedCheckBox, self.open_case)
         for word in (_("most uncertain first"), _("doubtful presence first"), _("random")):
             ui.orderComboBox.addItem(word)
         ui.orderComboBox.currentTextChanged.connect(lambda *_text: self._choose_order())
@@ -84,6 +87,18 @@ class DatasetPanel:
 
         self._attempt(go)
 
+    def open_case(self, case_id: str) -> None:
+        """Open a case of the queue by its id, as a click on the list does."""
+
+        def go() -> None:
+            found = self._shown.find()
+            if self._take_over() or (found is not None and found[0].id == case_id) or not self._leave():
+                self._changed()
+            else:
+                self._open_case(self._queue.case_ids.index(case_id))
+
+        self._attempt(go)
+
     def follow_parameters(self) -> None:
         """Open what the scene's parameters name when that has changed: a saved scene knows its dataset."""
         parameters = self._parameters()
@@ -99,7 +114,7 @@ class DatasetPanel:
 
     def show(self) -> None:
         """Keep what has changed as a draft, and bring the widgets in line."""
-        self._attempt(self._shown.keep)
+        self._attempt(self._keep)
         parameters, found = self._parameters(), self._shown.find()
         volume = parameters.inputVolume if parameters else None
         shown = found is not None and found[1].volume is volume
@@ -109,6 +124,7 @@ class DatasetPanel:
         for widget in (self.ui.addCaseButton, self.ui.patientLineEdit):
             widget.setEnabled(self.is_open and volume is not None and not shown)
         self.ui.caseLabel.setText(self._where(found))
+        self._list.show(self._queue, found[0].id if found is not None else "")
 
     def detected(self, nodes: DetectionNodes) -> None:
         """Store a new detection with the case it was made on."""
@@ -118,10 +134,18 @@ class DatasetPanel:
             self._attempt(lambda: self._opened().save_prediction(case_id, nodes.detection))
 
     def check_model(self, title: str) -> None:
-        """Raises DatasetError when the model finds other landmarks than those of the case that is the input."""
+        """Raises DatasetError when a detection would not be one of the case that is the input.
+
+        That is so when the model finds other landmarks, and when the image is not where the dataset has it.
+        """
         found, names = self._shown.find(), self._landmarks().get(title)
-        if found is not None and names and found[1].volume is self._parameters().inputVolume:
+        if found is None or found[1].volume is not self._parameters().inputVolume:
+            return
+        if names:
             self._opened().check_landmarks(set(names))
+        if not np.allclose(scene.affine_of(found[1].volume), found[0].affine_lps, atol=SAME_FRAME_MM):
+            words = _("The scan of case {case} was moved since it was opened; open it again, then detect.")
+            raise DatasetError(words.format(case=found[0].id))
 
     def _attempt(self, action: Callable[[], Any]) -> None:
         """Do it; what goes wrong becomes a sentence."""
@@ -156,11 +180,12 @@ class DatasetPanel:
         self._parameters().datasetFolder = folder
         self.ui.datasetSection.collapsed = False
         self._changed()
-        if not self._queue:
-            self._say(_no_cases())
+        problems = dataset.problems()
+        if not self._queue.case_ids:
+            self._say(" ".join([_no_cases(), *problems]))
         else:
             self._annotator()  # says what is wrong with the name
-            self._open_case(0)
+            self._open_case(0, problems)
 
     def _close(self) -> None:
         if self._leave():
@@ -203,7 +228,7 @@ class DatasetPanel:
             self._take_over()  # corrections are kept under a name
         case = self._shown.add(volume_node, self.ui.patientLineEdit.text or _dicom_patient(volume_node))
         self.ui.patientLineEdit.clear()  # the next scan is another patient's, unless somebody says so
-        self._queue.append(case.id)
+        self._queue.case_ids.append(case.id)
         self._changed()
         words = _("Added as {case}, the last of the queue.")
         count = sum(each.group == case.group for each in dataset.cases())
@@ -214,12 +239,7 @@ class DatasetPanel:
     # the queue
 
     def _make_queue(self) -> None:
-        dataset, who = self._shown.dataset, self._shown.annotator
-        self._queue, self._reviewed, self._place = [], set(), -1
-        if dataset is not None:
-            self._queue = order_cases(dataset, self._order, annotator=who or None)
-            annotators = {case_id: dataset.case(case_id).annotators() for case_id in self._queue}
-            self._reviewed = {case_id for case_id, names in annotators.items() if (who in names if who else names)}
+        self._queue.make(self._shown.dataset, self._order, self._shown.annotator)
 
     def _choose_order(self) -> None:
         parameters, order = self._parameters(), ORDERS[self.ui.orderComboBox.currentIndex]
@@ -229,41 +249,39 @@ class DatasetPanel:
     def _where(self, found: tuple[Case, DetectionNodes] | None) -> str:
         if not self.is_open:
             return _("No dataset is open.")
-        words = {"folder": self._opened().path.name, "all": len(self._queue), "done": len(self._reviewed)}
-        if found is None or found[0].id not in self._queue:
+        queue = self._queue
+        words = {"folder": self._opened().path.name, "all": len(queue.case_ids), "done": len(queue.reviewed)}
+        if found is None or found[0].id not in queue.case_ids:
             return _("{folder}: {all} cases, {done} reviewed.").format(**words)
-        words["n"] = self._queue.index(found[0].id) + 1
-        if self._shown.unsaved():
+        words["n"] = queue.case_ids.index(found[0].id) + 1
+        if any(case.id == found[0].id for case, _nodes in self._shown.unsaved()):
             return _("{folder}: case {n} of {all}, {done} reviewed. This one is not saved yet.").format(**words)
         return _("{folder}: case {n} of {all}, {done} reviewed.").format(**words)
 
     def _step(self, step: int) -> None:
-        if not self._queue:
+        if not self._queue.case_ids:
             raise DatasetError(_no_cases())
         if self._take_over():
             return
         found = self._shown.find()
-        place = (max(self._place, 0 if step < 0 else -1) + step) % len(self._queue)
-        if found is not None and self._queue[place] == found[0].id:
-            place = (place + step) % len(self._queue)
+        place = self._queue.step(step, found[0].id if found is not None else "")
         if self._leave():
             self._open_case(place)
 
     def _next_unreviewed(self) -> None:
-        count = len(self._queue)
-        for ahead in range(1, count + 1):
-            place = (self._place + ahead) % count
-            if self._queue[place] not in self._reviewed:
-                self._open_case(place)
-                return
-        self._changed()
-        self._say(_("Saved. You have reviewed all {all} cases.").format(all=count))
+        place = self._queue.next_unreviewed()
+        if place is not None:
+            self._open_case(place)
+        else:
+            self._changed()
+            self._say(_("Saved. You have reviewed all {all} cases.").format(all=len(self._queue.case_ids)))
 
-    def _open_case(self, place: int) -> None:
-        self._place = place
+    def _open_case(self, place: int, words: Sequence[str] = ()) -> None:
+        self._queue.place = place
         self.ui.commentLineEdit.clearFocus()  # what is typed there next belongs to the next case
-        words = self._shown.open(self._opened().case(self._queue[place]), self._choose_volume)
-        self._say(words)
+        case = self._opened().case(self._queue.case_ids[place])
+        said = self._shown.open(case, self._choose_volume)
+        self._say(" ".join(filter(None, [said, *words])))
         self._changed()
         self.ui.resultsTable.setCurrentCell(-1, -1)
         self._review.step_landmark(1)  # all views go to the first point
@@ -284,15 +302,22 @@ class DatasetPanel:
         """
         self._be_idle()
         self._review.write_remarks()
-        self._shown.keep()
-        case_id = self._shown.unsaved()
-        if not case_id:
-            return True
-        answer = ask(
-            _("Your work on case {case} is not saved. Save it now? With No it waits as a draft.").format(case=case_id),
-            qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel,
-        )
-        return answer is False or (answer is True and self._save())
+        self._keep()
+        for case, nodes in self._shown.unsaved():
+            answer = ask(
+                _("Your work on case {case} is not saved. Save it now? With No it waits as a draft.").format(
+                    case=case.id
+                ),
+                qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel,
+            )
+            if answer is None or (answer and not self._save(case, nodes)):
+                return False
+        return True
+
+    def _keep(self) -> None:
+        words = self._shown.keep()
+        if words:
+            self._say(words)
 
     # the annotator's word
 
@@ -314,21 +339,25 @@ class DatasetPanel:
         if name == self._shown.annotator:
             return False
         self._be_idle()
-        self._shown.keep()
+        self._keep()
         found = self._shown.find()
         self._shown.annotator = name
         self._make_queue()
-        if self._queue:
-            self._open_case(0 if found is None else self._queue.index(found[0].id))
+        if self._queue.case_ids:
+            known = found is not None and found[0].id in self._queue.case_ids
+            self._open_case(self._queue.case_ids.index(found[0].id) if found is not None and known else 0)
         return True
 
     def _comment_typed(self) -> None:
         self._review.write_remarks()
-        self._attempt(self._shown.keep)
+        self._attempt(self._keep)
 
-    def _save(self) -> bool:
-        """False when what is shown was not yet the work of the annotator who is named."""
-        found = self._shown.find()
+    def _save(self, case: Case | None = None, nodes: DetectionNodes | None = None) -> bool:
+        """Save the case shown, or another one. False when the user would rather not.
+
+        So also when what is shown was not yet the work of the annotator who is named.
+        """
+        found = self._shown.find() if case is None or nodes is None else (case, nodes)
         if found is None:
             raise DatasetError(_no_cases())
         self._be_idle()
@@ -336,8 +365,13 @@ class DatasetPanel:
             self._say(_("The queue is that of {name} now; look at the case, then save.").format(name=self._annotator()))
             return False
         self._review.write_remarks()
-        self._shown.save(*found)
-        self._reviewed.add(found[0].id)
+        if not found[0].folder.is_dir():
+            words = _("The folder of {dataset} is out of reach: nothing is saved. Your work is kept on this computer.")
+            raise DatasetError(words.format(dataset=self._opened().path.name))
+        if not self._shown.save(*found):
+            self._say(_("Not saved."))
+            return False
+        self._queue.reviewed.add(found[0].id)
         return True
 
 

@@ -1,6 +1,8 @@
 """What a detection needs and the application does not have: asked for at the first Detect, never before."""
 
 import importlib.util
+import subprocess
+from contextlib import contextmanager
 
 import slicer
 from slicer.i18n import tr as _
@@ -20,11 +22,28 @@ def ensure_dependencies():
                 _("Detect needs the extension PyTorch; install it in the Extensions Manager and start Slicer again.")
             ) from None
         logic = PyTorchUtils.PyTorchUtilsLogic()
-        if testing or logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.4") is None:
-            raise DetectionFailed(sorry.format(name="PyTorch"))
+        with _in_words("PyTorch"):
+            if testing or logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.4") is None:
+                raise DetectionFailed(sorry.format(name="PyTorch"))
     if importlib.util.find_spec("safetensors") is None:
         question = _("Detect needs the small Python package safetensors. Install it now?")
         if testing or not slicer.util.confirmOkCancelDisplay(question, _("Carotid Landmark")):
             raise DetectionFailed(sorry.format(name="safetensors"))
         install = slicer.packaging.pip_install if hasattr(slicer, "packaging") else slicer.util.pip_install
-        install("safetensors>=0.4.3")
+        with _in_words("safetensors"):
+            install("safetensors>=0.4.3")
+
+
+@contextmanager
+def _in_words(name):
+    """An installation that fails raises DetectionFailed; pip's own words are in the application's log."""
+    try:
+        yield
+    except DetectionFailed:
+        raise
+    except (subprocess.CalledProcessError, RuntimeError, ValueError, OSError) as error:
+        words = _("{name} could not be installed ({reason}); check the network and the disk, then press Detect again.")
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        if isinstance(error, subprocess.CalledProcessError):
+            reason = _("pip ended with {code}").format(code=error.returncode)
+        raise DetectionFailed(words.format(name=name, reason=reason)) from error

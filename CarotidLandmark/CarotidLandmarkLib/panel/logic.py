@@ -11,12 +11,12 @@ from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
-from slicer.util import VTKObservationMixin
 
 from .. import scene
 from ..bundle import BundleError, available_bundles
 from ..job import DetectionCancelled, DetectionFailed, DetectionJob, JobSettings
 from ..scene import review as scene_review
+from .follower import Follower
 from .results import at_level
 
 POLL_MS = 50
@@ -38,7 +38,7 @@ class CarotidLandmarkParameterNode:
     order: str = "uncertain"
 
 
-class CarotidLandmarkLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
+class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
     """Detections for the panel and for Python: one at a time, in a child process; results in the scene.
 
     ``progress`` is how far the running one is. From Python: ``CarotidLandmarkLogic().detect(volumeNode)``.
@@ -46,8 +46,9 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
-        VTKObservationMixin.__init__(self)
         self.findModels()
+        self.onPointsMoved = lambda nodes, landmarks: None  # for the panel: see `Follower`
+        self._follower = Follower(lambda nodes, landmarks: self.onPointsMoved(nodes, landmarks))
         self.progress = None
         self._job: Any = None
         self._timer = qt.QTimer()
@@ -68,7 +69,9 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
     def volumes(self):
         """The scans in the scene (``stepCase`` goes through them), in the scene's order."""
         nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        return [node for node in nodes if not node.IsA("vtkMRMLLabelMapVolumeNode") and not node.GetHideFromEditors()]
+        # not label maps nor colour volumes, which are kinds of scalar volumes: the selector does not list them either
+        plain = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+        return [node for node in plain if not node.GetHideFromEditors()]
 
     def settings(self, model="", passes=50, level=0.9, seed=0, device="auto"):
         """Settings for `start`; ``model`` is a bundle's title, empty for the first. Raises BundleError."""
@@ -103,6 +106,7 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
             raise DetectionFailed(_("A detection is running already; wait for it or cancel it first."))
         voxels, affine, name = scene.voxels_from_node(volumeNode)
         self._job = DetectionJob(voxels, affine, name, settings, pythonExecutable())
+        self._frame = affine
         self._volume, self._keep, self._onProgress, self._onEnd = volumeNode, keepReviewed, onProgress, onEnd
         self.progress = self._job.progress
         self._timer.start()
@@ -125,7 +129,7 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
             return
         if detection is not None:
             message = " ".join(self._job.notes) or _("Done.")
-            self._end(self.show(self._volume, detection, self._keep), message)
+            self._end(self.show(self._volume, detection, self._keep, self._frame), message)
         elif self._job.progress != self.progress:
             self.progress = self._job.progress
             if self._onProgress:
@@ -138,33 +142,43 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic, VTKObservationMixin):
         onEnd, self._onEnd, self._onProgress, self._volume = self._onEnd, None, None, None
         onEnd(nodes, message)
 
-    def show(self, volumeNode, detection, keepReviewed=True):
-        """Put ``detection`` into the scene, in place of an older one of the same scan. Returns the nodes."""
+    def show(self, volumeNode, detection, keepReviewed=True, frame=None):
+        """Put ``detection`` into the scene, in place of an older one of the same scan. Returns the nodes.
+
+        ``frame``: the scan's affine to LPS [4, 4] when it was given to the detector, if it may have moved since.
+        """
         nodes = scene.find_detection(volumeNode)
-        if nodes is not None and set(nodes.ellipsoids) != {landmark.name for landmark in detection.landmarks}:
+        if nodes is not None and set(scene_review.names_of(nodes)) != {mark.name for mark in detection.landmarks}:
             scene.remove_detection(nodes)
             nodes = None
         if nodes is None:
-            nodes = scene.add_detection(volumeNode, detection)
+            nodes = scene.add_detection(volumeNode, detection, frame_lps=frame)
             scene_review.write_review(nodes, scene_review.review_of(nodes))
         else:
+            scene_review.settle(nodes)
             keep = scene_review.review_of(nodes).reviewed if keepReviewed else ()
-            scene_review.replace_detection(nodes, detection, keep)
+            scene_review.replace_detection(nodes, detection, keep, frame)
         self.adopt(nodes)
         return nodes
 
     def adopt(self, nodes):
-        """Keep points and ellipsoids under the transform of their volume from now on; let Undo cover the points."""
-        scene_review.enable_undo(nodes)
-        scene.follow_volume(nodes)
-        event = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
-        if not self.hasObserver(nodes.volume, event, self._onVolumeMoved):
-            self.addObserver(nodes.volume, event, self._onVolumeMoved)
+        """From now on points and ellipsoids follow their volume, and a point moved by anybody is a correction."""
+        self._follower.follow(nodes)
 
-    def _onVolumeMoved(self, caller, event):
-        nodes = scene.find_detection(caller)
-        if nodes is not None:
-            scene.follow_volume(nodes)
+    def adoptAll(self):
+        """The same for every detection in the scene; what has left it is let go."""
+        self._follower.forget()
+        for nodes in scene.find_detections(slicer.mrmlScene):
+            self.adopt(nodes)
+
+    def settle(self):
+        """Bring in at once what was changed in the points from elsewhere."""
+        self._follower.settle()
+
+    def cleanup(self):
+        """Stop everything; nothing is followed any more."""
+        self.cancel()
+        self._follower.release()
 
     def setLevel(self, nodes, level):
         """Redraw the regions for another confidence level, without detecting again. Returns a sentence, or nothing."""

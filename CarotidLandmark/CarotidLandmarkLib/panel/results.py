@@ -14,11 +14,13 @@ from slicer.i18n import tr as _
 from ..bundle import Bundle
 from ..detection import Detection, LandmarkResult
 from ..job import JobProgress
-from ..scene import DetectionNodes, position_lps, to_ras
+from ..scene import DetectionNodes, affine_of, is_unset, position_ras, to_ras
 from ..scene.review import Review, moved_mm, review_of
 from ..uncertainty import confidence_region
 
 VERDICT_COLOURS = {"ok": "#2e7d32", "review": "#b26a00", "reject": "#b3261e"}
+REVIEWED_COLOUR = "#1a5fb4"  # somebody's word, not the model's
+STATUS_COLUMN, STATUS_PX = 1, 90
 
 
 def at_level(detection: Detection, level: float, bundle: Bundle) -> Detection:
@@ -38,15 +40,21 @@ def verdict_word(verdict: str) -> str:
     return {"ok": _("ok"), "review": _("review"), "reject": _("reject")}[verdict]
 
 
-def status_word(status: str) -> str:
+def reviewed_words(nodes: DetectionNodes, index: int, review: Review) -> str:
+    """Who has looked at the point and what came of it; "" while it is the model's word."""
+    status = review.status[nodes.detection.landmarks[index].name]
+    if status == "predicted":
+        return ""
+    who = review.annotator
     words = {
-        "predicted": _("predicted"),
-        "corrected": _("corrected"),
-        "accepted": _("accepted"),
-        "missing": _("missing"),
-        "not found": _("not found"),
-    }
-    return words[status]
+        "corrected": _("corrected by {name}") if who else _("corrected"),
+        "accepted": _("accepted by {name}") if who else _("accepted"),
+        "missing": _("missing, says {name}") if who else _("missing"),
+    }[status].format(name=who)
+    distance = moved_mm(nodes, index)
+    if distance is None or distance < 0.05:
+        return words
+    return _("{words}, moved {distance:.1f} mm").format(words=words, distance=distance)
 
 
 def advice(detection: Detection) -> str:
@@ -103,14 +111,11 @@ class ResultsTable:
             detection = None if nodes is None else nodes.detection
             level = (None if detection is None else detection.level) or 0.9
             titles = [
-                _("Name"),
-                _("Side"),
+                _("Landmark"),
                 _("Status"),
-                _("R A S (mm)"),
-                _("+- R A S at {level:.0%} (mm)").format(level=level),
-                _("{level:.0%} volume (mm3)").format(level=level),
                 _("Presence"),
-                _("Verdict"),
+                _("± at {level:.0%} (mm)").format(level=level),
+                _("R A S (mm)"),
             ]
             self._table.setColumnCount(len(titles))
             self._table.setHorizontalHeaderLabels(titles)
@@ -120,6 +125,8 @@ class ResultsTable:
                 for index, landmark in enumerate(detection.landmarks):
                     self._fill(index, nodes, detection, landmark, review)
             self._table.resizeColumnsToContents()
+            self._table.setColumnWidth(STATUS_COLUMN, min(self._table.columnWidth(STATUS_COLUMN), STATUS_PX))
+            self._table.resizeRowsToContents()
             if 0 <= row < self._table.rowCount:
                 self._table.selectRow(row)
         finally:
@@ -134,34 +141,35 @@ class ResultsTable:
         self._table.selectRow(row)
 
     def _fill(self, row: int, nodes: DetectionNodes, detection: Detection, landmark: LandmarkResult, review: Review):
-        label = review.labels[landmark.name]
-        place = position_lps(nodes, row)
-        status = review.status[landmark.name]
-        if place is None and status == "predicted":
-            status = "not found"
-        shown = status_word(status)
-        distance = moved_mm(nodes, row)
-        if distance is not None and status in ("corrected", "accepted") and distance >= 0.05:
-            shown = _("{status}, moved {distance:.1f} mm").format(status=shown, distance=distance)
+        place, region = position_ras(nodes, row), landmark.confidence
         verdict = detection.quality.verdict_on(landmark.name)
-        side = {"left": _("left"), "right": _("right")}.get(landmark.name.split("_", 1)[0], "")
-        region = landmark.confidence
+        status = review.status[landmark.name]
+        where = "" if place is None else "{:.1f} {:.1f} {:.1f}".format(*place)
+        found = landmark.position_lps_mm is not None
         cells = [
-            label,
-            side,
-            shown,
-            "" if place is None else "{:.1f}  {:.1f}  {:.1f}".format(*to_ras(place)),
-            "" if region is None else "{:.1f}  {:.1f}  {:.1f}".format(*region.reach_mm),
-            "" if region is None else f"{region.volume_mm3:.0f}",
+            review.labels[landmark.name],
+            reviewed_words(nodes, row, review) or (verdict_word(verdict) if found else _("not found")),
             f"{landmark.presence:.0%}" if detection.passes else "",
-            verdict_word(verdict),
+            "" if region is None else "{:.1f} {:.1f} {:.1f}".format(*region.reach_mm),
+            _("not placed") if is_unset(nodes, row) else where or _("none"),
         ]
+        details = [advice(detection)]
+        if region is not None:
+            details.append(
+                _("The region at {level:.0%} has {volume:.0f} mm³.").format(
+                    level=region.level, volume=region.volume_mm3
+                )
+            )
+        if place is not None:
+            ijk = np.linalg.inv(affine_of(nodes.volume)) @ np.append(to_ras(place), 1.0)
+            details.append(_("Voxel {0}, {1}, {2} (i, j, k).").format(*(round(float(value)) for value in ijk[:3])))
+        colour = VERDICT_COLOURS[verdict] if status == "predicted" else REVIEWED_COLOUR
         for column, text in enumerate(cells):
             item = qt.QTableWidgetItem(text)
-            if column == len(cells) - 1:
-                item.setBackground(qt.QBrush(qt.QColor(VERDICT_COLOURS[verdict])))
+            item.setToolTip(" ".join(details))
+            if column == STATUS_COLUMN:
+                item.setBackground(qt.QBrush(qt.QColor(colour)))
                 item.setForeground(qt.QBrush(qt.QColor("#ffffff")))
-                item.setToolTip(advice(detection))
             self._table.setItem(row, column, item)
 
     def _tell(self) -> None:

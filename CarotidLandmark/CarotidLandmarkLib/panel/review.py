@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from ..job import DetectionCancelled
 from ..scene import DetectionNodes, position_lps
 from ..scene import review as scene_review
-from ..scene.review import LEAST_MOVE_MM, review_of, write_review
+from ..scene.review import review_of, write_review
+from .words import ask
 
 
 def keep_reviewed(nodes: DetectionNodes | None) -> bool:
@@ -22,19 +21,21 @@ def keep_reviewed(nodes: DetectionNodes | None) -> bool:
 
     Raises DetectionCancelled when the user would rather not detect.
     """
-    review = None if nodes is None else review_of(nodes)
-    if review is None or not review.reviewed:
+    if nodes is None:
+        return True
+    scene_review.settle(nodes)  # a point moved in another module counts
+    review = review_of(nodes)
+    if not review.reviewed:
         return True
     names = ", ".join(f"{review.labels[name]} ({review.status[name]})" for name in review.reviewed)
-    answer = slicer.util.messageBox(
+    keep = ask(
         _("These points were reviewed: {names}. Keep them as they are?").format(names=names),
-        windowTitle=_("Detect again"),
-        standardButtons=qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel,
-        defaultButton=qt.QMessageBox.Yes,
+        qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel,
+        _("Detect again"),
     )
-    if answer == qt.QMessageBox.Cancel:
+    if keep is None:
         raise DetectionCancelled
-    return answer != qt.QMessageBox.No
+    return keep
 
 
 class ReviewPanel:
@@ -58,7 +59,8 @@ class ReviewPanel:
         self._current, self._select, self._changed = current, select, changed
         self._step_case, self._new_point = step_case, new_point
         self._shortcuts: list[Any] = []
-        self._before_drag: list[Any] = []
+        self._remarked: DetectionNodes | None = None  # whose comment the field has
+        self.busy: Callable[[], bool] = lambda: False  # while it is, no button or key does anything
         self._actions: tuple[tuple[str, Any, Callable[[], None]], ...] = (
             ("Shift+L", ui.previousLandmarkButton, lambda: self.step_landmark(-1)),
             ("L", ui.nextLandmarkButton, lambda: self.step_landmark(1)),
@@ -70,17 +72,23 @@ class ReviewPanel:
             ("Ctrl+Z", ui.undoButton, self.undo),
         )
         for _key, button, action in self._actions:
-            button.clicked.connect(lambda *_checked, action=action: action())
+            self._wire(button, action)
+        for line in (ui.annotatorLineEdit, ui.commentLineEdit):
+            line.returnPressed.connect(lambda line=line: line.clearFocus())  # the next key is meant for the review
         ui.annotatorLineEdit.editingFinished.connect(self.write_remarks)
         ui.commentLineEdit.editingFinished.connect(self.write_remarks)
 
     def add_action(self, key: str, button: Any, action: Callable[[], None]) -> None:
         """Give a button of another part of the panel a key beside those of the review."""
-        button.clicked.connect(lambda *_checked: action())
+        self._wire(button, action)
         self._actions += ((key, button, action),)
+
+    def _wire(self, button: Any, action: Callable[[], None]) -> None:
+        button.clicked.connect(lambda *_checked: None if self.busy() else action())
 
     def install_keys(self, window: Any) -> None:
         """Make the keys work while the module is open."""
+        self.remove_keys()
         for key, button, _action in self._actions:
             shortcut = qt.QShortcut(qt.QKeySequence(key), window)
             # the button, not the action: what is disabled must not work by key either
@@ -99,23 +107,27 @@ class ReviewPanel:
     def show(self) -> None:
         """Bring the widgets in line with what is in the scene."""
         nodes, row = self._current()
-        chosen = nodes is not None and 0 <= row < nodes.points.GetNumberOfControlPoints()
+        count = 0 if nodes is None else len(nodes.detection.landmarks)
+        chosen = 0 <= row < count
         for button in (self.ui.acceptButton, self.ui.missingButton, self.ui.resetButton):
             button.setEnabled(chosen)
-        several = nodes is not None and nodes.points.GetNumberOfControlPoints() > 0
         for button in (self.ui.previousLandmarkButton, self.ui.nextLandmarkButton):
-            button.setEnabled(several)
-        self.ui.undoButton.setEnabled(nodes is not None and nodes.points.GetScene().GetNumberOfUndoLevels() > 0)
+            button.setEnabled(count > 0)
+        self.ui.undoButton.setEnabled(nodes is not None and scene_review.can_undo(nodes))
         self.ui.commentLineEdit.setEnabled(nodes is not None)
+        before, self._remarked = self._remarked, nodes
+        same = before is not None and nodes is not None and before.points is nodes.points
+        if before is not None and not same:
+            self._write_remarks(before)  # it may be typed still: on macOS a button does not take the focus
         if nodes is None:
             self.ui.commentLineEdit.setText("")
             self.ui.reviewLabel.setText(_("Detect first; then drag a point in a slice view to correct it."))
             return
         review = review_of(nodes)
-        if not self.ui.commentLineEdit.hasFocus():
+        if not (same and self.ui.commentLineEdit.hasFocus()):
             self.ui.commentLineEdit.setText(review.comment)
         there = chosen and position_lps(nodes, row) is not None
-        self.ui.missingButton.setText(_("Mark missing") if there or not chosen else _("Bring back"))
+        self.ui.missingButton.setText(_("Mark missing (M)") if there or not chosen else _("Bring back (M)"))
         self.ui.reviewLabel.setText(
             _("{done} of {all} points reviewed.").format(done=len(review.reviewed), all=len(review.status))
         )
@@ -124,7 +136,7 @@ class ReviewPanel:
         """Select the next (or previous) row, round and round."""
         nodes, row = self._current()
         if nodes is not None:
-            count = nodes.points.GetNumberOfControlPoints()
+            count = len(nodes.detection.landmarks)
             self._select((row + step) % count if row >= 0 else (0 if step > 0 else count - 1))
 
     def accept(self) -> None:
@@ -150,25 +162,23 @@ class ReviewPanel:
             self._changed()
 
     def write_remarks(self) -> None:
-        """Keep annotator and comment with the points."""
-        nodes, _row = self._current()
-        if nodes is not None:
-            annotator, comment = self.ui.annotatorLineEdit.text, self.ui.commentLineEdit.text
-            review = review_of(nodes)
-            if (review.annotator, review.comment) != (annotator, comment):
-                write_review(nodes, replace(review, annotator=annotator, comment=comment))
+        """Keep annotator and comment with the points that they were typed for."""
+        if self._remarked is not None:
+            self._write_remarks(self._remarked)
 
-    def drag_begins(self, nodes: DetectionNodes) -> None:
-        """An interaction in a view took hold of a point."""
-        self._before_drag = _positions(nodes)
-        scene_review.remember(nodes)
+    def _write_remarks(self, nodes: DetectionNodes) -> None:
+        if nodes.points.GetScene() is None or nodes.volume.GetScene() is None:
+            return
+        annotator, comment = self.ui.annotatorLineEdit.text, self.ui.commentLineEdit.text
+        review = review_of(nodes)
+        if (review.annotator, review.comment) != (annotator, comment):
+            write_review(nodes, replace(review, annotator=annotator, comment=comment))
 
-    def drag_ends(self, nodes: DetectionNodes) -> None:
-        """The point was let go; one that has moved is corrected (which one the event does not say)."""
-        for index, (before, now) in enumerate(zip(self._before_drag, _positions(nodes), strict=True)):
-            if now is not None and (before is None or np.abs(np.subtract(now, before)).max() > LEAST_MOVE_MM):
-                scene_review.set_status(nodes, index, "corrected")
-                self._select(index)
+    def moved(self, nodes: DetectionNodes, landmarks: list[int]) -> None:
+        """Points were moved, by a hand in a view or elsewhere: the last of those shown is selected."""
+        shown, _row = self._current()
+        if shown is not None and shown.points is nodes.points and landmarks:
+            self._select(landmarks[-1])
         self._changed()
 
     def _apply(self, change: Callable[[DetectionNodes, int], None]) -> None:
@@ -177,7 +187,3 @@ class ReviewPanel:
             change(nodes, row)
             self.write_remarks()
             self._changed()
-
-
-def _positions(nodes: DetectionNodes) -> list[Any]:
-    return [position_lps(nodes, index) for index in range(nodes.points.GetNumberOfControlPoints())]

@@ -1,26 +1,7 @@
 """A detection in Slicer's scene, RAS: its nodes, how they are looked at, what an annotator says of them. No Qt."""
 
-from .nodes import (
-    COLOURS,
-    LABELS,
-    TABLE_COLUMNS,
-    DetectionNodes,
-    SceneError,
-    add_detection,
-    add_volume,
-    find_detection,
-    find_detections,
-    follow_volume,
-    lps_from_world,
-    place_predictions,
-    position_lps,
-    remove_detection,
-    remove_volume,
-    set_position,
-    show_detection,
-    to_ras,
-    volume_from_node,
-    voxels_from_node,
-    write_bundle,
-)
+from .nodes import DetectionNodes, find_detection, find_detections, remove_detection, remove_volume
 from .offscreen import save_scene
+from .points import frame_of, is_unset, lps_from_world, position_lps, position_ras, set_position
+from .regions import COLOURS, LABELS, TABLE_COLUMNS, add_detection, follow_volume, place_predictions, show_detection
+from .volumes import SceneError, add_volume, affine_of, to_ras, volume_from_node, voxels_from_node, write_bundle

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import slicer
 import vtk
 
-from .nodes import DetectionNodes, find_detection, position_lps, to_ras
+from .nodes import DetectionNodes, find_detection
+from .points import control_point, position_ras
 
 # HU: vessels with contrast come up red, bone pale and fainter, soft tissue and air not at all.
 # Thin enough (per millimetre) for the ellipsoids inside the vessels to shine through.
@@ -64,8 +64,8 @@ def _set_vessel_preset(prop: Any) -> None:
 
 def _box_around(nodes: DetectionNodes) -> tuple[np.ndarray, np.ndarray] | None:
     """Lower and upper corner (RAS, the volume's frame) of what to render; None when no point is placed."""
-    places = [position_lps(nodes, index) for index in range(nodes.points.GetNumberOfControlPoints())]
-    placed = [to_ras(place) for place in places if place is not None]
+    places = [position_ras(nodes, index) for index in range(len(nodes.detection.landmarks))]
+    placed = [place for place in places if place is not None]
     if not placed:
         return None
     return np.min(placed, axis=0) - _BOX_BELOW_MM, np.max(placed, axis=0) + _BOX_ABOVE_MM
@@ -87,8 +87,8 @@ def _crop(display: Any, logic: Any, volume_node: Any, box: tuple[np.ndarray, np.
 
 
 def vessels_shown(volume_node: Any, logic: Any) -> bool:
-    """Whether `show_vessels` has the volume rendered now."""
-    display = None if volume_node is None else logic.GetFirstVolumeRenderingDisplayNode(volume_node)
+    """Whether `show_vessels` has the volume rendered now; ``logic`` may be None, as when the application ends."""
+    display = None if None in (volume_node, logic) else logic.GetFirstVolumeRenderingDisplayNode(volume_node)
     return display is not None and bool(display.GetVisibility())
 
 
@@ -100,11 +100,15 @@ def set_opacity(nodes: DetectionNodes, opacity: float) -> None:
 
 
 def centre_views(nodes: DetectionNodes, index: int, logic: Any) -> bool:
-    """Bring slices and 3-D cameras to point ``index``; False when it is not placed. ``logic``: the markups module's."""
-    if nodes.points.GetNthControlPointPositionStatus(index) != slicer.vtkMRMLMarkupsNode.PositionDefined:
+    """Bring slices and 3-D cameras to landmark number ``index``; False when it is not placed.
+
+    ``logic``: the markups module's.
+    """
+    if position_ras(nodes, index) is None:
         return False
-    logic.JumpSlicesToNthPointInMarkup(nodes.points.GetID(), index, True)
-    logic.FocusCamerasOnNthPointInMarkup(nodes.points.GetID(), index)
+    place = control_point(nodes, index)
+    logic.JumpSlicesToNthPointInMarkup(nodes.points.GetID(), place, True)
+    logic.FocusCamerasOnNthPointInMarkup(nodes.points.GetID(), place)
     return True
 
 

@@ -21,7 +21,9 @@ from ..detection import Detection
 from ..files import staged_folder
 from ..volume import Volume
 from .display import show_vessels
-from .nodes import DetectionNodes, add_detection, add_volume, write_bundle
+from .nodes import DetectionNodes
+from .regions import add_detection
+from .volumes import add_volume, write_bundle
 
 # The order in which the application registers them: another order crashes (Camera before View).
 _MANAGERS_3D = (

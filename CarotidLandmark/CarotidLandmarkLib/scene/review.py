@@ -1,7 +1,8 @@
 """What an annotator says about the points of a detection, kept in their node: saved, reloaded and undone with it.
 
 A landmark is ``predicted`` (nobody has looked), ``corrected`` (moved by hand), ``accepted`` or ``missing`` (said by the
-annotator). The status is written behind the point's label, so that every view shows it.
+annotator). The colour of the point shows whether somebody has looked. Every change of a point counts, wherever it was
+made: `settle` compares the points with where they were when somebody last spoke of them.
 """
 
 from __future__ import annotations
@@ -15,82 +16,174 @@ from typing import Any
 import numpy as np
 
 from ..detection import Detection
-from .nodes import DetectionNodes, place_predictions, position_lps, set_position, show_detection
+from .nodes import DetectionNodes
+from .points import (
+    Point,
+    apply,
+    control_point,
+    displacement,
+    is_unset,
+    position_lps,
+    renew_points,
+    set_frame,
+    set_position,
+    unset_position,
+)
+from .regions import marks_of, place_predictions, show_detection
+from .volumes import affine_of
 
 REVIEW_ATTRIBUTE = "CarotidLandmark.Review"
+HISTORY_ATTRIBUTE = "CarotidLandmark.History"
 STATUSES = ("predicted", "corrected", "accepted", "missing")
 # A drag that ends where it began is not a correction.
 LEAST_MOVE_MM = 0.01
-
-Point = tuple[float, float, float]
+LONGEST_HISTORY = 100
 
 
 @dataclass(frozen=True)
 class Review:
-    """``status``, ``labels``: by landmark name. Labels are without the status."""
+    """``status``, ``labels``, ``places`` (LPS mm in the detection's frame, None without one): by landmark name."""
 
     labels: dict[str, str]
     status: dict[str, str]
     annotator: str = ""
     comment: str = ""
-    reviewed: tuple[str, ...] = field(init=False)
+    places: dict[str, Point | None] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        names = tuple(name for name, status in self.status.items() if status != "predicted")
-        object.__setattr__(self, "reviewed", names)
+    @property
+    def reviewed(self) -> tuple[str, ...]:
+        """The landmarks that somebody has spoken of."""
+        return tuple(name for name, status in self.status.items() if status != "predicted")
 
 
 def review_of(nodes: DetectionNodes) -> Review:
     """The review as it stands; everything is ``predicted`` where there is none yet."""
+    detection = nodes.detection
+    predicted = {landmark.name: landmark.position_lps_mm for landmark in detection.landmarks}
     text = nodes.points.GetAttribute(REVIEW_ATTRIBUTE)
-    if text:
-        document = json.loads(text)
-        document.pop("reviewed")
-        return Review(**document)
-    names = [landmark.name for landmark in nodes.detection.landmarks]
-    labels = {name: nodes.points.GetNthControlPointLabel(index) for index, name in enumerate(names)}
-    return Review(labels, dict.fromkeys(names, "predicted"))
+    if not text:
+        return Review(detection.labels, dict.fromkeys(predicted, "predicted"), places=predicted)
+    document = json.loads(text)
+    document.pop("reviewed", None)  # an older version wrote it
+    places = document.pop("places", None)
+    if places is None:  # an older version did not write them
+        unsaid = [name for name, status in document["status"].items() if status == "predicted"]
+        places = {**_places(nodes), **{name: predicted[name] for name in unsaid if name in predicted}}
+    return Review(places={name: None if place is None else tuple(place) for name, place in places.items()}, **document)
 
 
 def write_review(nodes: DetectionNodes, review: Review) -> None:
     """Keep ``review`` with the points and show each status on its point; a missing landmark's ellipsoid is hidden."""
     nodes.points.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(asdict(review)))
+    marks = marks_of(nodes.detection)
     for index, landmark in enumerate(nodes.detection.landmarks):
-        status = review.status[landmark.name]
-        nodes.points.SetNthControlPointLabel(index, f"{review.labels[landmark.name]} ({status})")
-        visible = landmark.confidence is not None and status != "missing"
-        nodes.ellipsoids[landmark.name].GetDisplayNode().SetVisibility(visible)
+        status, place = review.status[landmark.name], control_point(nodes, index)
+        if place >= 0:
+            nodes.points.SetNthControlPointLabel(place, marks[landmark.name])
+            nodes.points.SetNthControlPointSelected(place, status == "predicted")
+        if landmark.name in nodes.ellipsoids:
+            visible = landmark.confidence is not None and status != "missing"
+            nodes.ellipsoids[landmark.name].GetDisplayNode().SetVisibility(visible)
 
 
-def enable_undo(nodes: DetectionNodes) -> None:
-    """Let the scene's undo cover the points; it is off by default and then covers only nodes that ask for it."""
-    nodes.points.GetScene().SetUndoOn()
-    nodes.points.SetUndoEnabled(True)
+def settle(nodes: DetectionNodes) -> list[int]:
+    """Say of every point that was moved since somebody last spoke of it that it is corrected. Can be undone.
+
+    A point that was cleared or deleted is there again, not placed; it counts as predicted until it is. Returns the
+    numbers of the landmarks whose points were moved.
+    """
+    renew_points(nodes)
+    review, now = review_of(nodes), _places(nodes)
+    moved = [
+        index
+        for index, name in enumerate(names_of(nodes))
+        if _apart_mm(now[name], review.places.get(name)) > LEAST_MOVE_MM
+    ]
+    if moved:
+        _push(nodes, review)
+        names = names_of(nodes)
+        status = {names[index]: _status_of_place(nodes, index) for index in moved}
+        review = replace(review, status={**review.status, **status}, places=now)
+        write_review(nodes, review)
+    elif any(mark != label for mark, label in _labels(nodes)):
+        write_review(nodes, review)  # somebody has renamed a point
+    return moved
+
+
+def _status_of_place(nodes: DetectionNodes, index: int) -> str:
+    if position_lps(nodes, index) is not None:
+        return "corrected"
+    return "predicted" if is_unset(nodes, index) else "missing"
+
+
+def _labels(nodes: DetectionNodes) -> list[tuple[str, str]]:
+    marks, names = marks_of(nodes.detection), names_of(nodes)
+    return [
+        (marks[name], nodes.points.GetNthControlPointLabel(control_point(nodes, index)))
+        for index, name in enumerate(names)
+    ]
 
 
 def remember(nodes: DetectionNodes) -> None:
     """Make the present state one that Undo comes back to. Called before every change."""
-    nodes.points.GetScene().SaveStateForUndo(nodes.points)
+    settle(nodes)
+    _push(nodes, review_of(nodes))
+
+
+def can_undo(nodes: DetectionNodes) -> bool:
+    """Whether `undo` has something to go back to."""
+    return bool(_history(nodes))
 
 
 def undo(nodes: DetectionNodes) -> None:
-    """Go back to the last state in which a point or its status was another one.
+    """Go back to the last state in which a point of this detection or its status was another one."""
+    settle(nodes)
+    review, history = review_of(nodes), _history(nodes)
+    now = _state(review)
+    while history and (before := history.pop()) is not None:
+        if before != now:
+            for index, landmark in enumerate(nodes.detection.landmarks):
+                place = before["places"][landmark.name]
+                if place is None and before["status"][landmark.name] == "predicted" and landmark.position_lps_mm:
+                    unset_position(nodes, index)
+                elif place != now["places"][landmark.name]:
+                    set_position(nodes, index, place)
+            _say(nodes, replace(review, status=before["status"]))
+            break
+    nodes.points.SetAttribute(HISTORY_ATTRIBUTE, json.dumps(history))
 
-    Some versions of Slicer remember the beginning of a drag themselves: such a state is like the next and is skipped.
-    """
-    scene = nodes.points.GetScene()
-    now = _state(nodes)
-    while scene.GetNumberOfUndoLevels() > 0 and _state(nodes) == now:
-        scene.Undo()
-    write_review(nodes, review_of(nodes))
+
+def _state(review: Review) -> dict[str, Any]:
+    places = {name: None if place is None else list(place) for name, place in review.places.items()}
+    return {"status": review.status, "places": places}
 
 
-def _state(nodes: DetectionNodes) -> tuple[Any, ...]:
-    return review_of(nodes), [position_lps(nodes, index) for index in range(nodes.points.GetNumberOfControlPoints())]
+def _history(nodes: DetectionNodes) -> list[dict[str, Any]]:
+    return json.loads(nodes.points.GetAttribute(HISTORY_ATTRIBUTE) or "[]")
+
+
+def _push(nodes: DetectionNodes, review: Review) -> None:
+    history, state = _history(nodes), _state(review)
+    if not history or history[-1] != state:
+        nodes.points.SetAttribute(HISTORY_ATTRIBUTE, json.dumps([*history, state][-LONGEST_HISTORY:]))
+
+
+def forget_history(nodes: DetectionNodes) -> None:
+    """What was before can not be undone any more."""
+    nodes.points.SetAttribute(HISTORY_ATTRIBUTE, "[]")
+
+
+def _places(nodes: DetectionNodes) -> dict[str, Point | None]:
+    return {name: position_lps(nodes, index) for index, name in enumerate(names_of(nodes))}
+
+
+def _say(nodes: DetectionNodes, review: Review) -> None:
+    """`write_review`, of the points where they are now."""
+    write_review(nodes, replace(review, places=_places(nodes)))
 
 
 def names_of(nodes: DetectionNodes) -> list[str]:
-    """Landmark names in the order of the control points."""
+    """Landmark names in the order of the detection."""
     return [landmark.name for landmark in nodes.detection.landmarks]
 
 
@@ -103,7 +196,7 @@ def moved_mm(nodes: DetectionNodes, index: int) -> float | None:
 def set_status(nodes: DetectionNodes, index: int, status: str) -> None:
     """Say ``status`` about point ``index`` without moving it."""
     review = review_of(nodes)
-    write_review(nodes, replace(review, status={**review.status, names_of(nodes)[index]: status}))
+    _say(nodes, replace(review, status={**review.status, names_of(nodes)[index]: status}))
 
 
 def accept(nodes: DetectionNodes, index: int) -> None:
@@ -134,38 +227,46 @@ def reset(nodes: DetectionNodes, index: int) -> None:
     set_status(nodes, index, "predicted")
 
 
-def replace_detection(nodes: DetectionNodes, detection: Detection, keep: Iterable[str] = ()) -> None:
-    """Put a newer detection of the same landmarks in place of an older one.
+def replace_detection(
+    nodes: DetectionNodes, detection: Detection, keep: Iterable[str] = (), frame_lps: np.ndarray | None = None
+) -> None:
+    """Put a newer detection of the same landmarks in place of an older one; what was before can not be undone.
 
     Points named in ``keep`` stay where the annotator has them, with their status; the others become predictions again.
+    ``frame_lps``: see `add_detection`.
     """
-    kept = set(keep)
-    review = review_of(nodes)
-    places = {name: position_lps(nodes, index) for index, name in enumerate(names_of(nodes)) if name in kept}
+    settle(nodes)
+    kept, review, old = set(keep), review_of(nodes), displacement(nodes)
+    set_frame(nodes, affine_of(nodes.volume) if frame_lps is None else frame_lps)
+    new = displacement(nodes)
+    back = np.eye(4) if new is None else np.linalg.inv(new)
+    places = {
+        name: None if place is None else apply(back, apply(old, place))
+        for name, place in review.places.items()
+        if name in kept
+    }
     show_detection(nodes, detection)
     place_predictions(nodes, detection, [name for name in review.status if name not in kept])
     for index, name in enumerate(names_of(nodes)):  # another model may list the landmarks in another order
         if name in places:
             set_position(nodes, index, places[name])
     status = {name: status if name in kept else "predicted" for name, status in review.status.items()}
-    write_review(nodes, replace(review, status=status))
+    _say(nodes, replace(review, status=status))
+    forget_history(nodes)
 
 
 def reviewed_landmarks(nodes: DetectionNodes) -> dict[str, tuple[str, Point | None]]:
     """What the annotator has said: name -> status and place (LPS millimetres, None where there is no point).
 
-    A point that somebody has moved without saying so (a drag under way) counts as corrected. Landmarks that nobody has
-    touched are left out.
+    Landmarks that nobody has touched, and points that are not placed, are left out.
     """
+    settle(nodes)
     status = review_of(nodes).status
-    touched: dict[str, tuple[str, Point | None]] = {}
-    for index, landmark in enumerate(nodes.detection.landmarks):
-        said, place = status[landmark.name], position_lps(nodes, index)
-        if said == "predicted" and _apart_mm(place, landmark.position_lps_mm) > LEAST_MOVE_MM:
-            said = "missing" if place is None else "corrected"
-        if said != "predicted":
-            touched[landmark.name] = said, place
-    return touched
+    return {
+        name: (status[name], position_lps(nodes, index))
+        for index, name in enumerate(names_of(nodes))
+        if status[name] != "predicted" and not is_unset(nodes, index)
+    }
 
 
 def restore_landmarks(
@@ -178,7 +279,7 @@ def restore_landmarks(
         if name in landmarks:
             set_position(nodes, index, landmarks[name][1])
     status = {name: landmarks[name][0] if name in landmarks else "predicted" for name in review.status}
-    write_review(nodes, replace(review, status=status, annotator=annotator, comment=comment))
+    _say(nodes, replace(review, status=status, annotator=annotator, comment=comment))
 
 
 def same_landmarks(

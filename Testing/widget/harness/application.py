@@ -14,7 +14,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import slicer
 from CarotidLandmarkLib.scene.offscreen import Stage
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QMessageBox, QScrollArea, QVBoxLayout, QWidget
 
 from . import parameters, pythonqt, widgets
 
@@ -118,10 +118,27 @@ class Application:
         widget.enter()
         return widget
 
-    def message_box(self, text: str, parent: Any = None, **_options: Any) -> Any:
-        """Stands for `slicer.util.messageBox`: notes the question, gives the next of ``answers``."""
-        self.asked.append(text)
-        return self.answers.pop(0)
+    def answer(self, box: Any) -> Any:
+        """Notes the question of a message box and gives the next of ``answers``; Escape is a No where there is one."""
+        self.asked.append(box.text)
+        if not self.answers:
+            raise AssertionError(f"Nobody has an answer to: {box.text}")
+        answer = self.answers.pop(0)
+        if answer & box.standardButtons:
+            return answer
+        if answer == QMessageBox.StandardButton.Cancel and box.standardButtons & QMessageBox.StandardButton.No:
+            return QMessageBox.StandardButton.No
+        raise AssertionError(f"{answer} is no button of: {box.text}")
+
+    def message_box(self, text: str, parent: Any = None, **options: Any) -> Any:
+        """`slicer.util.messageBox` as it is when the application is in use: every keyword that the box has is set."""
+        box = sys.modules["ctk"].ctkMessageBox(parent or self.mainWindow())
+        box.text = text
+        for name, value in options.items():
+            if hasattr(box, name):
+                setattr(box, name, value)
+        box.deleteLater()
+        return box.exec_()
 
 
 class _ScriptedLoadableModule:

@@ -26,8 +26,9 @@ def install(custom_widgets: list[type]) -> tuple[types.ModuleType, types.ModuleT
     QtCore.QObject.name = property(lambda self: QtCore.QObject.objectName(self))
     QtCore.QObject.className = lambda self: self.metaObject().className()
     qt.QUiLoader = _loader(custom_widgets)
+    qt.QMessageBox = _MessageBox
     ctk = types.ModuleType("ctk")
-    ctk.ctkMessageBox = QtWidgets.QMessageBox
+    ctk.ctkMessageBox = _MessageBox
     for widget in custom_widgets:
         setattr(ctk if widget.__name__.startswith("ctk") else qt, widget.__name__, widget)
     sys.modules["qt"], sys.modules["ctk"] = qt, ctk
@@ -48,6 +49,20 @@ def _attribute(name: str) -> property:
         lambda self: QtCore.QObject.property(self, name),
         lambda self, value: QtCore.QObject.setProperty(self, name, value),
     )
+
+
+class _MessageBox(QtWidgets.QMessageBox):
+    """Nobody is there to click: ``slicer.app`` answers. What is a slot can not be overwritten, as PythonQt has it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if callable(getattr(type(self), name, None)):
+            raise AttributeError(f"Slot '{name}' can not be overwritten")
+        super().__setattr__(name, value)
+
+    def exec_(self) -> Any:
+        import slicer
+
+        return slicer.app.answer(self)
 
 
 def _loader(custom_widgets: list[type]) -> type:

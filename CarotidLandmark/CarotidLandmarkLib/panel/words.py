@@ -1,0 +1,29 @@
+"""Part of the module's panel: questions to the user, and what the application may lack while it ends (Qt)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+
+def ask(question: str, buttons: Any, title: str = "", default: Any = qt.QMessageBox.Yes) -> bool | None:
+    """Put a question to the user: True for Yes, False for No, None for Cancel."""
+    # by hand: slicer.util.messageBox sets keywords as attributes, which defaultButton is not
+    box = qt.QMessageBox(slicer.util.mainWindow())
+    box.setIcon(qt.QMessageBox.Question)
+    box.setWindowTitle(title or _("Dataset"))
+    box.setText(question)
+    box.setStandardButtons(buttons)
+    box.setDefaultButton(default)
+    answer = box.exec_()
+    box.deleteLater()
+    return None if answer == qt.QMessageBox.Cancel else answer == qt.QMessageBox.Yes
+
+
+def rendering_logic() -> Any:
+    """The volume rendering module's logic; None while the application ends: modules go before the panel does."""
+    module = getattr(slicer.modules, "volumerendering", None)
+    return None if module is None else module.logic()

@@ -1,0 +1,178 @@
+"""Where the points of a detection are, whatever the user does to their list, to the volume, to a transform.
+
+A landmark is bound to a control point by the point's ID, so that its place in the list does not matter. Places are LPS
+millimetres in the *frame* of the detection: the geometry that the image had when the detection was made. When the
+volume is moved afterwards (centred, its origin typed, a transform hardened), the points go with it and their places in
+the frame stay.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import slicer
+
+from .nodes import DetectionNodes
+from .volumes import affine_of, to_ras
+
+FRAME_ATTRIBUTE = "CarotidLandmark.Frame"  # affine of the image when the detection was made
+PLACED_ATTRIBUTE = "CarotidLandmark.Placed"  # affine of the volume for which points and ellipsoids are placed
+POINTS_ATTRIBUTE = "CarotidLandmark.ControlPoints"  # landmark name -> control point ID
+PARENT_ROLE = "CarotidLandmark.Parent"  # the transform that we have put the points under
+
+Point = tuple[float, float, float]
+
+
+def bind(nodes: DetectionNodes, names: list[str]) -> None:
+    """Say that the control points, in their present order, are the landmarks ``names``."""
+    ids = {name: nodes.points.GetNthControlPointID(index) for index, name in enumerate(names)}
+    nodes.points.SetAttribute(POINTS_ATTRIBUTE, json.dumps(ids))
+
+
+def control_point(nodes: DetectionNodes, index: int) -> int:
+    """The place in the list of the landmark that is number ``index`` of the detection, -1 when its point is gone."""
+    text = nodes.points.GetAttribute(POINTS_ATTRIBUTE)
+    if not text:  # a scene of an older version
+        return index if index < nodes.points.GetNumberOfControlPoints() else -1
+    ident = json.loads(text).get(nodes.detection.landmarks[index].name)
+    return nodes.points.GetControlPointIndexByID(ident) if ident else -1
+
+
+def renew_points(nodes: DetectionNodes) -> None:
+    """Add a control point, not placed, for each landmark whose own was deleted."""
+    detection, points = nodes.detection, nodes.points
+    gone = [index for index in range(len(detection.landmarks)) if control_point(nodes, index) < 0]
+    if not gone:
+        return
+    ids = json.loads(points.GetAttribute(POINTS_ATTRIBUTE) or "{}")
+    points.SetFixedNumberOfControlPoints(False)
+    for index in gone:
+        place = points.AddControlPoint((0.0, 0.0, 0.0), detection.landmarks[index].name)
+        points.UnsetNthControlPointPosition(place)
+        ids[detection.landmarks[index].name] = points.GetNthControlPointID(place)
+    points.SetAttribute(POINTS_ATTRIBUTE, json.dumps(ids))
+    points.SetFixedNumberOfControlPoints(True)
+
+
+def set_position(nodes: DetectionNodes, index: int, position_lps_mm: Any) -> None:
+    """Place landmark number ``index`` at LPS millimetres in the frame of the detection, or make it missing (None)."""
+    place = control_point(nodes, index)
+    if place < 0:
+        renew_points(nodes)
+        place = control_point(nodes, index)
+    if position_lps_mm is None:
+        nodes.points.SetNthControlPointPositionMissing(place)
+    else:
+        nodes.points.SetNthControlPointPosition(place, *to_ras(apply(displacement(nodes), position_lps_mm)))
+
+
+def unset_position(nodes: DetectionNodes, index: int) -> None:
+    """Say nothing of where landmark number ``index`` is: see `is_unset`."""
+    nodes.points.UnsetNthControlPointPosition(control_point(nodes, index))
+
+
+def position_lps(nodes: DetectionNodes, index: int) -> Point | None:
+    """Where landmark number ``index`` is, LPS millimetres in the frame of the detection; None when it is not placed."""
+    local = position_ras(nodes, index)
+    if local is None:
+        return None
+    shift = displacement(nodes)
+    return _point(to_ras(local) if shift is None else apply(np.linalg.inv(shift), to_ras(local)))
+
+
+def position_ras(nodes: DetectionNodes, index: int) -> np.ndarray | None:
+    """Where it is drawn: RAS millimetres, in the volume's frame as it is now, without a parent transform."""
+    place = control_point(nodes, index)
+    if place < 0 or nodes.points.GetNthControlPointPositionStatus(place) != slicer.vtkMRMLMarkupsNode.PositionDefined:
+        return None
+    position = [0.0, 0.0, 0.0]
+    nodes.points.GetNthControlPointPosition(place, position)
+    return np.array(position)
+
+
+def is_unset(nodes: DetectionNodes, index: int) -> bool:
+    """Whether nobody has said where the landmark is, nor that it is missing: cleared, half placed, deleted."""
+    place = control_point(nodes, index)
+    said = (slicer.vtkMRMLMarkupsNode.PositionDefined, slicer.vtkMRMLMarkupsNode.PositionMissing)
+    return place < 0 or nodes.points.GetNthControlPointPositionStatus(place) not in said
+
+
+def lps_from_world(nodes: DetectionNodes, world_ras: Any) -> Point:
+    """A point of the views (RAS, world) as LPS millimetres in the frame of the detection."""
+    local = [0.0, 0.0, 0.0]
+    nodes.points.TransformPointFromWorld(list(world_ras), local)
+    shift = displacement(nodes)
+    return _point(to_ras(local) if shift is None else apply(np.linalg.inv(shift), to_ras(local)))
+
+
+def frame_of(nodes: DetectionNodes) -> np.ndarray:
+    """The image's geometry when the detection was made: (i, j, k, 1) to LPS millimetres, [4, 4]."""
+    frame = _read(nodes, FRAME_ATTRIBUTE)
+    return affine_of(nodes.volume) if frame is None else frame
+
+
+def set_frame(nodes: DetectionNodes, affine_lps: np.ndarray) -> None:
+    """Say in which geometry of the image the detection was made; the points are to be placed after that."""
+    nodes.points.SetAttribute(FRAME_ATTRIBUTE, json.dumps(np.asarray(affine_lps).tolist()))
+    nodes.points.SetAttribute(PLACED_ATTRIBUTE, json.dumps(affine_of(nodes.volume).tolist()))
+
+
+def displacement(nodes: DetectionNodes) -> np.ndarray | None:
+    """How far the volume has been moved since the detection, as the points know it: LPS, [4, 4]; None: not at all."""
+    frame, placed = _read(nodes, FRAME_ATTRIBUTE), _read(nodes, PLACED_ATTRIBUTE)
+    if frame is None or placed is None or np.array_equal(frame, placed):
+        return None
+    return placed @ np.linalg.inv(frame)
+
+
+def follow_geometry(nodes: DetectionNodes) -> bool:
+    """Take the points along when the volume was moved without a transform. Whether that was so."""
+    now, placed = affine_of(nodes.volume), _read(nodes, PLACED_ATTRIBUTE)
+    if placed is None:
+        set_frame(nodes, now)
+        return False
+    if np.array_equal(now, placed):
+        return False
+    places = {index: position_lps(nodes, index) for index in range(len(nodes.detection.landmarks))}
+    nodes.points.SetAttribute(PLACED_ATTRIBUTE, json.dumps(now.tolist()))
+    for index, position in places.items():
+        if position is not None:
+            set_position(nodes, index, position)
+    return True
+
+
+def follow_transform(nodes: DetectionNodes) -> None:
+    """Put the points under the transform that the volume is under now.
+
+    Where the volume went there, the points go with it. Where the user took the points out of it (hardened it on them),
+    they stay where they are seen.
+    """
+    points, parent = nodes.points, nodes.volume.GetParentTransformNode()
+    if points.GetParentTransformNode() is parent:
+        pass
+    elif points.GetParentTransformNode() is points.GetNodeReference(PARENT_ROLE):
+        points.SetAndObserveTransformNodeID(nodes.volume.GetTransformNodeID())
+    else:
+        seen = [list(points.GetNthControlPointPositionWorld(n)) for n in range(points.GetNumberOfControlPoints())]
+        points.SetAndObserveTransformNodeID(nodes.volume.GetTransformNodeID())
+        for place, world in enumerate(seen):
+            if points.GetNthControlPointPositionStatus(place) == points.PositionDefined:
+                points.SetNthControlPointPositionWorld(place, world)
+    points.SetNodeReferenceID(PARENT_ROLE, nodes.volume.GetTransformNodeID())
+
+
+def apply(matrix: np.ndarray | None, point: Any) -> np.ndarray:
+    """A point [3] through a matrix [4, 4]; None is the identity."""
+    return np.asarray(point, dtype=float) if matrix is None else (matrix @ np.append(point, 1.0))[:3]
+
+
+def _read(nodes: DetectionNodes, attribute: str) -> np.ndarray | None:
+    text = nodes.points.GetAttribute(attribute)
+    return np.array(json.loads(text)) if text else None
+
+
+def _point(values: Any) -> Point:
+    x, y, z = (float(value) for value in values)
+    return x, y, z

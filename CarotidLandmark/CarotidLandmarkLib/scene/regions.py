@@ -1,0 +1,206 @@
+"""What a detection looks like in Slicer's scene: named points, confidence ellipsoids, a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import vtk
+
+from ..detection import ConfidenceRegion, Detection, LandmarkResult
+from ..landmarks import PALETTE, label, rgb, side
+from .nodes import (
+    DETECTION_ATTRIBUTE,
+    ELLIPSOID_ROLE,
+    LANDMARK_ATTRIBUTE,
+    TABLE_ROLE,
+    VOLUME_ROLE,
+    DetectionNodes,
+    file_in_folder,
+)
+from .points import bind, displacement, follow_geometry, follow_transform, set_frame, set_position
+from .volumes import LPS_RAS, affine_of, matrix_of, to_ras
+
+LABELS = {name: label(name) for name in ("left_carotid_bifurcation", "right_carotid_bifurcation")}
+COLOURS = tuple(rgb(n) for n in range(len(PALETTE)))
+
+# Of a point: the model's word, and what somebody has looked at. Neither is a colour of `PALETTE`, nor of a scan.
+PREDICTED_COLOUR, REVIEWED_COLOUR = (1.0, 0.95, 0.35), (0.35, 1.0, 0.55)
+
+TABLE_COLUMNS = (
+    "name",
+    "status",
+    "presence",
+    "R [mm]",
+    "A [mm]",
+    "S [mm]",
+    "+- R [mm]",
+    "+- A [mm]",
+    "+- S [mm]",
+    "level",
+    "volume [mm3]",
+)
+
+
+def add_detection(
+    volume_node: Any, detection: Detection, opacity: float = 0.5, frame_lps: np.ndarray | None = None
+) -> DetectionNodes:
+    """Put ``detection`` into the volume's scene: points, one ellipsoid model per landmark, a table, in one folder.
+
+    The list of points is fixed: they can be moved, or be missing, but not added or deleted. ``frame_lps`` is the
+    geometry [4, 4] of the image that was detected in, where it is not the volume's present one.
+    """
+    scene = volume_node.GetScene()
+    title = f"{volume_node.GetName()} bifurcations"
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", scene.GenerateUniqueName(title))
+    points.CreateDefaultDisplayNodes()
+    show_as_crosses(points.GetDisplayNode())
+    marks = marks_of(detection)
+    ellipsoids = {}
+    for index, landmark in enumerate(detection.landmarks):
+        points.AddControlPoint((0.0, 0.0, 0.0), marks[landmark.name])
+        points.SetNthControlPointDescription(index, _description(landmark))
+        ellipsoids[landmark.name] = _add_ellipsoid(scene, points, landmark, COLOURS[index % len(COLOURS)])
+        ellipsoids[landmark.name].GetDisplayNode().SetOpacity(opacity)
+    points.SetFixedNumberOfControlPoints(True)
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{title} table"))
+    points.SetNodeReferenceID(VOLUME_ROLE, volume_node.GetID())
+    points.SetNodeReferenceID(TABLE_ROLE, table.GetID())
+    nodes = DetectionNodes(volume_node, points, ellipsoids, table)
+    bind(nodes, [landmark.name for landmark in detection.landmarks])
+    set_frame(nodes, affine_of(volume_node) if frame_lps is None else frame_lps)
+    show_detection(nodes, detection)
+    place_predictions(nodes, detection)
+    follow_volume(nodes)
+    file_in_folder(nodes, title)
+    return nodes
+
+
+def marks_of(detection: Detection) -> dict[str, str]:
+    """What stands beside each point: L or R where no other landmark is of that side, else the label."""
+    sides = [side(landmark.name) for landmark in detection.landmarks]
+    return {
+        landmark.name: where[0].upper() if where and sides.count(where) == 1 else landmark.label
+        for landmark, where in zip(detection.landmarks, sides, strict=True)
+    }
+
+
+def show_as_crosses(display: Any) -> None:
+    """Marks that leave what is marked to be seen: an open cross, thin, with a letter beside it."""
+    display.SetGlyphTypeFromString("Cross2D")
+    display.SetSelectedColor(*PREDICTED_COLOUR)
+    display.SetColor(*REVIEWED_COLOUR)
+    display.SetTextScale(2.6)
+    display.SetOccludedVisibility(True)
+    display.SetOccludedOpacity(0.6)
+
+
+def place_predictions(nodes: DetectionNodes, detection: Detection, names: Any = None) -> None:
+    """Move the points (those in ``names``, or all) to where ``detection`` has them; missing ones become missing."""
+    for index, landmark in enumerate(detection.landmarks):
+        if names is None or landmark.name in names:
+            set_position(nodes, index, landmark.position_lps_mm)
+
+
+def show_detection(nodes: DetectionNodes, detection: Detection) -> None:
+    """Redraw ellipsoids and table for ``detection`` (the same one at another confidence level); points stay put."""
+    nodes.points.SetAttribute(DETECTION_ATTRIBUTE, detection.to_json())
+    draw_regions(nodes)
+    if nodes.table is not None:
+        _fill_table(nodes.table, detection)
+
+
+def draw_regions(nodes: DetectionNodes) -> None:
+    """Draw each confidence region where the volume is now."""
+    shift = displacement(nodes)
+    for landmark in nodes.detection.landmarks:
+        model = nodes.ellipsoids.get(landmark.name)
+        if model is not None:
+            model.SetAndObservePolyData(_ellipsoid(landmark, shift))
+            model.GetDisplayNode().SetVisibility(landmark.confidence is not None)
+
+
+def follow_volume(nodes: DetectionNodes) -> None:
+    """Take points and ellipsoids along wherever the volume has gone: to another transform, or in its own geometry."""
+    if follow_geometry(nodes):
+        shown = {name: model.GetDisplayNode().GetVisibility() for name, model in nodes.ellipsoids.items()}
+        draw_regions(nodes)
+        for name, visible in shown.items():
+            nodes.ellipsoids[name].GetDisplayNode().SetVisibility(visible)
+    follow_transform(nodes)
+    for model in nodes.ellipsoids.values():
+        if model.GetTransformNodeID() != nodes.volume.GetTransformNodeID():
+            model.SetAndObserveTransformNodeID(nodes.volume.GetTransformNodeID())
+
+
+def _description(landmark: LandmarkResult) -> str:
+    if landmark.status == "missing":
+        return f"missing, presence {landmark.presence:.0%}"
+    region = landmark.confidence
+    reach = "" if region is None else ", +- {:.1f} {:.1f} {:.1f} mm (R A S)".format(*region.reach_mm)
+    level = "" if region is None else f" at {region.level:.0%}"
+    return f"predicted, presence {landmark.presence:.0%}{reach}{level}"
+
+
+def _add_ellipsoid(scene: Any, points: Any, landmark: LandmarkResult, colour: tuple[float, ...]) -> Any:
+    title = f"{landmark.label} confidence region"
+    model = scene.AddNewNodeByClass("vtkMRMLModelNode", scene.GenerateUniqueName(title))
+    model.SetAttribute(LANDMARK_ATTRIBUTE, landmark.name)
+    model.SetSelectable(False)  # a click goes through it, to the point inside
+    model.CreateDefaultDisplayNodes()
+    display = model.GetDisplayNode()
+    display.SetColor(*colour)
+    display.SetVisibility2D(True)
+    display.SetSliceIntersectionThickness(2)
+    display.SetBackfaceCulling(False)
+    display.SetAmbient(0.4)  # bright enough to be seen among rendered vessels
+    points.AddNodeReferenceID(ELLIPSOID_ROLE, model.GetID())
+    return model
+
+
+def _ellipsoid(landmark: LandmarkResult, shift: np.ndarray | None) -> Any:
+    """The confidence region's surface in RAS, ``shift`` (LPS) from where it was; empty for a missing landmark."""
+    if landmark.confidence is None or landmark.position_lps_mm is None:
+        return vtk.vtkPolyData()
+    sphere = vtk.vtkSphereSource()
+    sphere.SetRadius(1.0)
+    sphere.SetThetaResolution(48)
+    sphere.SetPhiResolution(48)
+    transform = vtk.vtkTransform()
+    matrix = ellipsoid_matrix(landmark.confidence, landmark.position_lps_mm)
+    transform.SetMatrix(matrix_of(matrix if shift is None else LPS_RAS @ shift @ LPS_RAS @ matrix))
+    surface = vtk.vtkTransformPolyDataFilter()
+    surface.SetTransform(transform)
+    surface.SetInputConnection(sphere.GetOutputPort())
+    surface.Update()
+    return surface.GetOutput()
+
+
+def ellipsoid_matrix(region: ConfidenceRegion, centre_lps_mm: Any) -> np.ndarray:
+    """The 4 x 4 matrix that takes the unit ball to ``region`` around ``centre_lps_mm``, in RAS, never mirrored."""
+    columns = np.array(
+        [to_ras(axis) * length for axis, length in zip(region.axes_lps, region.semi_axes_mm, strict=True)]
+    ).T
+    if np.linalg.det(columns) < 0:
+        columns[:, 2] *= -1  # the ball does not care, but a mirrored surface would be lit from inside
+    matrix = np.eye(4)
+    matrix[:3, :3] = columns
+    matrix[:3, 3] = to_ras(centre_lps_mm)
+    return matrix
+
+
+def _fill_table(node: Any, detection: Detection) -> None:
+    table = vtk.vtkTable()
+    for title in TABLE_COLUMNS:
+        column = vtk.vtkStringArray() if title in ("name", "status") else vtk.vtkDoubleArray()
+        column.SetName(title)
+        table.AddColumn(column)
+    for landmark in detection.landmarks:
+        nothing = (float("nan"),) * 3
+        position = nothing if landmark.position_lps_mm is None else to_ras(landmark.position_lps_mm)
+        region = landmark.confidence
+        row: list[Any] = [landmark.name, landmark.status, landmark.presence, *position]
+        row += [*nothing, *nothing[:2]] if region is None else [*region.reach_mm, region.level, region.volume_mm3]
+        for column, value in enumerate(row):
+            table.GetColumn(column).InsertNextValue(value if isinstance(value, str) else float(value))
+    node.SetAndObserveTable(table)

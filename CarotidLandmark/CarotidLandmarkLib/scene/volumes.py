@@ -1,0 +1,115 @@
+"""Scans in Slicer's scene: to the library's `Volume` and back. The scene is RAS, the library LPS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from ..errors import UserError
+from ..volume import Volume, from_array
+
+LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
+
+
+class SceneError(UserError):
+    """A node can not be used. The message is one sentence for the user: what is wrong and what to do."""
+
+
+def to_ras(vector_lps: Any) -> np.ndarray:
+    """A point or direction [3] from LPS to RAS (or back: it is its own inverse)."""
+    return np.asarray(vector_lps, dtype=float) * (-1.0, -1.0, 1.0)
+
+
+def volume_from_node(node: Any) -> Volume:
+    """The scan in a ``vtkMRMLScalarVolumeNode``, in the volume's own frame (a linear parent transform is left aside).
+
+    The voxels are shared with the node where `volume.from_array` can share them. Raises SceneError like
+    `voxels_from_node`, and VolumeError when they can not be a CT.
+    """
+    return from_array(*voxels_from_node(node))
+
+
+def voxels_from_node(node: Any) -> tuple[np.ndarray, np.ndarray, str]:
+    """The same, unchecked and never copied: voxels [k, j, i] of any type, affine to LPS [4, 4], name.
+
+    Raises SceneError: no volume, a segmentation, label map or colour volume, no voxels, a nonlinear transform above it.
+    """
+    if node is None:
+        raise SceneError("No volume is selected; choose the CT angiography to look at.")
+    name = node.GetName()
+    if not node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise SceneError(
+            f"'{name}' is not a scalar volume; choose the CT itself, not a segmentation or another object."
+        )
+    image = node.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None:
+        raise SceneError(f"The volume '{name}' has no voxels; load it again.")
+    if image.GetNumberOfScalarComponents() != 1:
+        raise SceneError(f"'{name}' is a colour volume; choose a CT with one value (HU) per voxel.")
+    transform = node.GetParentTransformNode()
+    if transform is not None and not transform.IsTransformToWorldLinear():
+        raise SceneError(f"'{name}' is under a nonlinear transform; harden it or take the volume out of it first.")
+    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+    return array, affine_of(node), name
+
+
+def add_volume(scene: Any, volume: Volume) -> Any:
+    """A ``vtkMRMLScalarVolumeNode`` in ``scene`` that shares the voxels of ``volume``, shown with a vessel window."""
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", volume.name)
+    image = vtk.vtkImageData()
+    image.SetDimensions(*volume.array.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(volume.array).ravel()))
+    node.SetAndObserveImageData(image)
+    node.SetIJKToRASMatrix(matrix_of(LPS_RAS @ volume.affine_lps))
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(700, 200)
+    return node
+
+
+def affine_of(volume_node: Any) -> np.ndarray:
+    """Where the volume's voxels are now: (i, j, k, 1) to LPS millimetres of its own frame, [4, 4]."""
+    matrix = vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(matrix)
+    return LPS_RAS @ array_of(matrix)
+
+
+def remove_with_displays(node: Any) -> None:
+    """The scene keeps display and storage nodes whose owner is gone; a day of cases would fill it with them."""
+    scene = node.GetScene()
+    if not node.IsA("vtkMRMLDisplayableNode"):
+        scene.RemoveNode(node)
+        return
+    parts = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    for display in list(parts):
+        if display is not None and display.IsA("vtkMRMLVolumeRenderingDisplayNode"):
+            parts += [display.GetMarkupsROINode(), display.GetVolumePropertyNode()]
+    parts += [node.GetNthStorageNode(n) for n in range(node.GetNumberOfStorageNodes())]
+    scene.RemoveNode(node)
+    for part in parts:
+        if part is not None and part.GetScene() is scene:
+            remove_with_displays(part)
+
+
+def write_bundle(scene: Any, path: Path) -> None:
+    """Save ``scene`` as a ``.mrb``. Raises OSError with Slicer's own words when that fails."""
+    messages = slicer.vtkMRMLMessageCollection()
+    if not scene.WriteToMRB(str(path), None, messages):
+        raise OSError(f"The scene could not be saved to {path.name}: {messages.GetAllMessagesAsString()}")
+
+
+def matrix_of(array: np.ndarray) -> Any:
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(np.asarray(array, dtype=float).ravel())
+    return matrix
+
+
+def array_of(matrix: Any) -> np.ndarray:
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])

@@ -1,0 +1,218 @@
+"""A point stays its landmark's whatever is done to the list, the volume, a transform. Undo is the scan's own."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from CarotidLandmarkLib import scene
+from CarotidLandmarkLib.scene import review as scene_review
+from CarotidLandmarkLib.scene.offscreen import Stage
+from CarotidLandmarkLib.scene.review import review_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scene_cases import LEFT, LEFT_LPS, RIGHT, RIGHT_LPS, make_detection, neck_volume
+
+ELSEWHERE = (33.0, -8.0, 4.0)
+
+
+@pytest.fixture
+def stage():
+    return Stage.new()
+
+
+@pytest.fixture
+def nodes(stage):
+    return scene.add_detection(scene.add_volume(stage.scene, neck_volume(5.0)), make_detection())
+
+
+def type_place(nodes, place, position_lps):
+    """What the table of the Markups module does."""
+    nodes.points.SetNthControlPointPosition(place, *scene.to_ras(position_lps))
+
+
+def seen(nodes, index):
+    """Where a landmark is drawn, RAS, world."""
+    local, world = scene.position_ras(nodes, index), [0.0] * 3
+    nodes.points.TransformPointToWorld(list(local), world)
+    return np.array(world)
+
+
+def linear_transform(stage, *shift):
+    node = stage.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    for row, value in enumerate(shift):
+        matrix.SetElement(row, 3, value)
+    node.SetMatrixTransformToParent(matrix)
+    return node
+
+
+def test_points_in_another_order_keep_their_landmarks(nodes):
+    nodes.points.SwapControlPoints(0, 1)
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
+    assert scene_review.reviewed_landmarks(nodes) == {}
+    scene_review.mark_missing(nodes, 0)
+    assert scene.position_lps(nodes, 1) == pytest.approx(RIGHT_LPS)
+    assert nodes.points.GetNthControlPointPositionStatus(1) == slicer.vtkMRMLMarkupsNode.PositionMissing
+
+
+def test_points_in_another_order_keep_their_landmarks_in_a_saved_scene(nodes, stage, tmp_path):
+    nodes.points.SwapControlPoints(0, 1)
+    scene.write_bundle(stage.scene, tmp_path / "swapped.mrb")
+    other = Stage.new()
+    assert other.scene.ReadFromMRB(str(tmp_path / "swapped.mrb"))
+    (again,) = scene.find_detections(other.scene)
+    assert scene.position_lps(again, 0) == pytest.approx(LEFT_LPS, abs=1e-3)
+    assert scene_review.reviewed_landmarks(again) == {}
+
+
+def test_a_point_moved_by_anybody_is_a_correction_that_can_be_undone(nodes):
+    type_place(nodes, 0, ELSEWHERE)
+    assert scene_review.reviewed_landmarks(nodes) == {LEFT: ("corrected", pytest.approx(ELSEWHERE))}
+    assert review_of(nodes).status == {LEFT: "corrected", RIGHT: "predicted"}
+    scene_review.undo(nodes)
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
+    assert not scene_review.can_undo(nodes)
+
+
+def test_an_accepted_point_that_is_moved_later_is_corrected(nodes):
+    scene_review.accept(nodes, 0)
+    type_place(nodes, 0, ELSEWHERE)
+    scene_review.settle(nodes)
+    assert review_of(nodes).status[LEFT] == "corrected"
+    scene_review.undo(nodes)
+    assert review_of(nodes).status[LEFT] == "accepted"
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
+
+
+@pytest.mark.parametrize("how", ["half placed", "unset", "cleared", "deleted"])
+def test_a_point_that_is_not_placed_is_neither_missing_nor_lost(nodes, how):
+    scene_review.accept(nodes, 0)
+    points = nodes.points
+    if how == "half placed":
+        points.ResetNthControlPointPosition(0)
+    elif how == "unset":
+        points.UnsetNthControlPointPosition(0)
+    else:
+        points.SetFixedNumberOfControlPoints(False)
+        points.RemoveAllControlPoints() if how == "cleared" else points.RemoveNthControlPoint(0)
+    assert scene_review.reviewed_landmarks(nodes) == {}
+    assert scene.is_unset(nodes, 0)
+    assert points.GetNumberOfControlPoints() == 2
+    assert points.GetFixedNumberOfControlPoints()
+    scene_review.undo(nodes)
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
+    assert scene.position_lps(nodes, 1) == pytest.approx(RIGHT_LPS)
+    assert review_of(nodes).status[LEFT] == "accepted"
+
+
+def test_undo_never_makes_a_point_missing_that_was_not_placed(nodes):
+    nodes.points.UnsetNthControlPointPosition(0)
+    scene_review.bring_back(nodes, 0, None)
+    scene_review.undo(nodes)
+    assert scene.is_unset(nodes, 0)
+
+
+def test_a_renamed_point_gets_its_mark_back(nodes):
+    nodes.points.SetNthControlPointLabel(0, "mine")
+    scene_review.settle(nodes)
+    assert nodes.points.GetNthControlPointLabel(0) == "L"
+
+
+def test_the_colour_of_a_point_says_whether_somebody_has_looked(nodes):
+    display = nodes.points.GetDisplayNode()
+    assert display.GetSelectedColor() != display.GetColor()
+    scene_review.accept(nodes, 0)
+    assert [bool(nodes.points.GetNthControlPointSelected(n)) for n in range(2)] == [False, True]
+
+
+def test_undo_of_one_scan_leaves_another_alone(nodes, stage):
+    other = scene.add_detection(scene.add_volume(stage.scene, neck_volume(5.0)), make_detection())
+    scene_review.accept(nodes, 0)
+    scene_review.mark_missing(other, 1)
+    scene_review.undo(nodes)
+    scene_review.undo(nodes)
+    assert review_of(nodes).status[LEFT] == "predicted"
+    assert review_of(other).status[RIGHT] == "missing"
+    assert len(scene.find_detections(stage.scene)) == 2
+
+
+def test_undo_does_not_reach_behind_a_new_detection(nodes):
+    scene_review.accept(nodes, 0)
+    scene_review.replace_detection(nodes, make_detection(left=ELSEWHERE))
+    scene_review.undo(nodes)
+    assert scene.position_lps(nodes, 0) == pytest.approx(ELSEWHERE)
+
+
+shifts = st.tuples(*[st.floats(-60, 60)] * 3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(shift=shifts, transform=shifts, harden=st.booleans())
+def test_points_go_with_the_anatomy_wherever_the_volume_goes_and_are_reported_in_the_image(shift, transform, harden):
+    stage = Stage.new()
+    nodes = scene.add_detection(scene.add_volume(stage.scene, neck_volume(5.0)), make_detection())
+    scene_review.mark_missing(nodes, 1)
+    nodes.volume.SetOrigin(*np.add(nodes.volume.GetOrigin(), shift))
+    scene.follow_volume(nodes)
+    nodes.volume.SetAndObserveTransformNodeID(linear_transform(stage, *transform).GetID())
+    scene.follow_volume(nodes)
+    if harden:
+        nodes.volume.HardenTransform()
+        scene.follow_volume(nodes)
+    assert np.allclose(seen(nodes, 0), scene.to_ras(LEFT_LPS) + shift + transform, atol=1e-6)
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS, abs=1e-6)
+    assert scene_review.reviewed_landmarks(nodes) == {RIGHT: ("missing", None)}
+    bounds = [0.0] * 6
+    nodes.ellipsoids[LEFT].GetRASBounds(bounds)
+    assert np.allclose(np.reshape(bounds, (3, 2)).mean(axis=1), seen(nodes, 0), atol=0.05)
+    assert not nodes.ellipsoids[RIGHT].GetDisplayNode().GetVisibility()
+
+
+def test_a_point_dragged_on_a_moved_volume_is_reported_in_the_image(nodes):
+    nodes.volume.SetOrigin(*np.add(nodes.volume.GetOrigin(), (10.0, 0.0, 25.0)))
+    scene.follow_volume(nodes)
+    type_place(nodes, 0, np.add(ELSEWHERE, (-10.0, 0.0, 25.0)))
+    assert scene_review.reviewed_landmarks(nodes)[LEFT] == ("corrected", pytest.approx(ELSEWHERE))
+
+
+def test_points_whose_own_transform_was_hardened_stay_where_they_are_seen(nodes, stage):
+    nodes.volume.SetAndObserveTransformNodeID(linear_transform(stage, 25.0, 0.0, 0.0).GetID())
+    scene.follow_volume(nodes)
+    before = seen(nodes, 0)
+    nodes.points.HardenTransform()
+    scene.follow_volume(nodes)
+    assert np.allclose(seen(nodes, 0), before, atol=1e-6)
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
+
+
+def test_a_new_detection_on_a_moved_volume_leaves_reviewed_points_on_their_anatomy(nodes):
+    type_place(nodes, 0, ELSEWHERE)
+    scene_review.settle(nodes)
+    nodes.volume.SetOrigin(*np.add(nodes.volume.GetOrigin(), (0.0, 0.0, 25.0)))
+    scene.follow_volume(nodes)
+    before = seen(nodes, 0)
+    scene_review.replace_detection(nodes, make_detection(right=(-25.0, -9.0, 27.0)), [LEFT])
+    assert np.allclose(seen(nodes, 0), before)
+    assert np.allclose(seen(nodes, 1), scene.to_ras((-25.0, -9.0, 27.0)))
+    assert review_of(nodes).status == {LEFT: "corrected", RIGHT: "predicted"}
+
+
+def test_a_copy_of_the_list_that_the_user_makes_does_not_take_its_place(nodes, stage):
+    copy = stage.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "copy")
+    copy.Copy(nodes.points)
+    assert scene.find_detection(nodes.volume).points is nodes.points
+
+
+def test_a_deleted_ellipsoid_or_table_takes_neither_points_nor_review_along(nodes, stage):
+    scene_review.mark_missing(nodes, 0)
+    for node in (nodes.ellipsoids[LEFT], nodes.table):
+        stage.scene.RemoveNode(node)
+    (again,) = scene.find_detections(stage.scene)
+    scene_review.accept(again, 1)
+    scene.show_detection(again, make_detection(scale=0.5))
+    assert review_of(again).status == {LEFT: "missing", RIGHT: "accepted"}
+    assert math.dist(scene.position_lps(again, 1), RIGHT_LPS) < 1e-6
