@@ -2,7 +2,7 @@
 # The first call makes .venv and installs the pinned packages; PYTHON chooses the interpreter (3.11 to 3.13).
 
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/ready
 
 .PHONY: demo test screenshots benchmark table1 table1-small lint clean
@@ -28,7 +28,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/memory.py detect
 	$(BIN)/python benchmarks/detection_time.py
 
-# The paper's Table 1 on digital necks, cohort included: docs/reproduction.md. Stopped half-way, each goes on from there.
+# The paper's Table 1 on digital necks, cohort included: docs/training/reproduction.md. Stopped half-way, each goes on from there.
 table1 table1-small: $(READY)
 	$(BIN)/carotid-train table1 runs/$@-cohort --output runs/$@ --protocol $@
 
@@ -38,7 +38,7 @@ lint: $(READY)
 	$(BIN)/mypy CarotidLandmark/CarotidLandmarkLib Training/carotid_training
 
 $(READY): pyproject.toml constraints.txt .ci/system-libraries
-	@.ci/system-libraries
+	@bash .ci/system-libraries
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
