@@ -1,4 +1,4 @@
-"""carotid-train table1: all methods of Table 1 trained and measured side by side (docs/reproduction.md).
+"""carotid-train table1: all methods of Table 1 trained and measured side by side (docs/training/reproduction.md).
 
 Whatever is stopped half-way goes on where it was: a method that is done is not trained again, and the test cases are
 read once per method, after its checkpoint was chosen on the validation cases.
