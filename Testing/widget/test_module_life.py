@@ -79,6 +79,7 @@ def test_after_reload_the_keys_work(application, second):
     widget = second(True)
     nodes = show(widget)
     widget.table.select(0)
+    application.mainWindow().setFocus()  # not in a field that a test before has typed into
     press(application, Qt.Key.Key_A)
     assert nodes.points.GetNthControlPointSelected(0) == 0
 
@@ -88,6 +89,7 @@ def test_before_it_is_entered_the_module_takes_no_keys(application, second):
     widget = second(False)
     nodes = show(widget)
     widget.table.select(0)
+    application.mainWindow().setFocus()  # not in a field that a test before has typed into
     press(application, Qt.Key.Key_A)
     assert nodes.points.GetNthControlPointSelected(0) == 1
 
