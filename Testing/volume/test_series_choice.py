@@ -173,14 +173,15 @@ class TestPhasesOfOneSeries:
         assert read.size == scan.size and "phase" in read.note
         assert len(list_series(tmp_path / "ct")) == 2
 
-    def test_that_take_turns_without_any_tag_are_refused(self, make_volume, write_dicom, tmp_path):
+    @pytest.mark.parametrize("phases", [2, 3, 4])
+    def test_that_take_turns_without_any_tag_are_refused(self, make_volume, write_dicom, tmp_path, phases):
         k, j, i = np.indices((40, 40, 40))
-        body = np.where(np.hypot(i - 20, j - 20) < 15, 40 + 2 * k, -1000)
-        body = np.where((np.hypot(i - 20, j - 20) < 6) & (k % 2 == 0), 300, body)
+        body = np.where(np.hypot(i - 20, j - 20) < 15, 40 + k, -1000)
+        body = np.where(np.hypot(i - 20, j - 20) < 6, np.array([60, 320, 180, 120])[k % phases], body)
         body = np.kron(body, np.ones((1, 6, 6))) + np.random.default_rng(0).normal(0, 10, (40, 240, 240))
         volume = from_array(body.astype(np.int16), np.diag([0.5, 0.5, 0.5, 1]))
         folder = write_dicom(volume, tmp_path / "ct", InstanceNumber=None)
-        with pytest.raises(VolumeError, match="ct holds two phases slice by slice in turn"):
+        with pytest.raises(VolumeError, match=f"ct holds {phases} phases slice by slice in turn"):
             read_volume(folder)
 
     def test_acquisitions_one_after_the_other_are_one_stack(self, agree, make_volume, write_dicom, tmp_path):

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from CarotidLandmarkLib.volume import Volume, from_array, orientation_name, read_volume, write_volume
+from CarotidLandmarkLib.geometry import orientation_name
+from CarotidLandmarkLib.volume import Volume, from_array, read_volume, write_volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

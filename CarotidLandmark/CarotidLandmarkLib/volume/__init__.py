@@ -1,7 +1,7 @@
 """A CT volume in patient space: reading it from every format, writing it, and refusing what is not one."""
 
 from .reading import is_dicom, read_volume, write_volume
-from .scan import Volume, VolumeError, image_affine, orientation_name
+from .scan import Volume, VolumeError, image_affine
 from .series import list_series, patient_id
 from .values import check_volume, from_array
 
@@ -13,7 +13,6 @@ __all__ = [
     "image_affine",
     "is_dicom",
     "list_series",
-    "orientation_name",
     "patient_id",
     "read_volume",
     "write_volume",

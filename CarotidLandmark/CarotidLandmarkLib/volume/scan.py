@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..detection import VolumeInfo
 from ..errors import UserError
+from ..geometry import Geometry
 
 SMALLEST_SIZE = 16
 SPACING_RANGE_MM = (0.05, 10.0)
@@ -40,10 +41,15 @@ class Volume:
         """All notes in one line, empty if there is none."""
         return " ".join(self.notes)
 
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Where its voxels are. Raises ValueError where ``affine_lps`` is none (`check_geometry` refuses it first)."""
+        return Geometry(self.affine_lps, self.size)
+
     @property
     def spacing_mm(self) -> np.ndarray:
         """Voxel size along i, j, k."""
-        return np.linalg.norm(self.affine_lps[:3, :3], axis=0)
+        return self.geometry.spacing_mm
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -53,13 +59,13 @@ class Volume:
 
     @property
     def orientation(self) -> str:
-        """Where i, j and k lead, for example ``LPS``; ``LPS oblique`` when an axis is more than 0.1 degrees off."""
-        return orientation_name(self.affine_lps)
+        """Where i, j and k lead, for example ``LPS``: `Geometry.orientation`."""
+        return self.geometry.orientation
 
     @property
     def centre_lps(self) -> np.ndarray:
         """The middle of the scan, LPS millimetres: [3]."""
-        return self.to_lps((np.array(self.size) - 1) / 2)
+        return self.geometry.centre_lps
 
     @property
     def info(self) -> VolumeInfo:
@@ -68,30 +74,16 @@ class Volume:
         return VolumeInfo(path=self.name, size=self.size, spacing_mm=(i, j, k), orientation=self.orientation)
 
     def to_lps(self, voxels: Any) -> np.ndarray:
-        """Voxel indices (i, j, k), [..., 3], to LPS millimetres, [..., 3] float64."""
-        return np.asarray(voxels, float) @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
+        """`Geometry.to_lps`."""
+        return self.geometry.to_lps(voxels)
 
     def to_voxels(self, points_lps: Any) -> np.ndarray:
-        """LPS millimetres, [..., 3], to voxel indices (i, j, k), [..., 3] float64."""
-        inverse = np.linalg.inv(self.affine_lps)
-        return np.asarray(points_lps, float) @ inverse[:3, :3].T + inverse[:3, 3]
+        """`Geometry.to_voxels`."""
+        return self.geometry.to_voxels(points_lps)
 
     def contains(self, point_lps: Any) -> bool:
-        """Whether a point, LPS millimetres, lies in a voxel of this scan."""
-        voxel = self.to_voxels(point_lps)
-        return bool(np.all(voxel >= -0.5) and np.all(voxel <= np.array(self.size) - 0.5))
-
-
-def orientation_name(affine_lps: np.ndarray) -> str:
-    """The patient direction nearest to each of i, j, k (letters as in ``LPS``: towards left, posterior, superior).
-
-    Followed by `` oblique`` when an axis is more than 0.1 degrees off.
-    """
-    axes = affine_lps[:3, :3] / np.linalg.norm(affine_lps[:3, :3], axis=0)
-    order = max(itertools.permutations(range(3)), key=lambda rows: sum(abs(axes[row, c]) for c, row in enumerate(rows)))
-    cosines = [axes[row, column] for column, row in enumerate(order)]
-    letters = "".join("LPS"[row] if cosine > 0 else "RAI"[row] for row, cosine in zip(order, cosines, strict=True))
-    return letters if min(map(abs, cosines)) > np.cos(np.radians(0.1)) else f"{letters} oblique"
+        """`Geometry.contains`."""
+        return self.geometry.contains(point_lps)
 
 
 def image_affine(image: Any) -> np.ndarray:
