@@ -40,7 +40,8 @@ ARROWS = {
     "job.worker": {"errors", "bundle", "detection", "detector", "memory", "volume"},  # the child: torch is at home here
     "scene": {"errors", "files", "landmarks", "detection", "volume"},
     "panel": {
-        "errors", "files", "bundle", "dataset", "detection", "job", "landmarks", "scene", "uncertainty", "volume",
+        "errors", "files", "bundle", "dataset", "detection", "job", "landmarks", "markups", "scene", "uncertainty",
+        "volume",
     },
     "cli": {
         "errors", "files", "memory", "landmarks", "bundle", "dataset", "detection", "detector", "markups", "report",

@@ -1,9 +1,9 @@
 """Seconds of one detection, by part, with the bundle loaded: a scan of 512 x 512 x 500 voxels, both sides, 50 passes.
 
-    python benchmarks/detection_time.py [--model BUNDLE]
+    python benchmarks/detection_time.py [--model BUNDLE ...]
 
-The first detection of a process, which also gets its memory from the system, is a row of its own; the other is the
-median of those after it. Reading the scan from the disk is not part of it.
+The first detection of a model, which also gets memory from the system, is a row of its own; the other is the median of
+those after it. Several models take turns, so that their ratio is that of one run. Reading the scan is not part of it.
 """
 
 from __future__ import annotations
@@ -25,34 +25,37 @@ PARTS = ("pyramid", "coarse", "passes", "total")
 ALLOWED_S = {"cpu": 10.0, "cuda": ""}
 
 
-def rows_of(device: str, timings: list[dict[str, float]]) -> list[Row]:
+def rows_of(model: str, device: str, timings: list[dict[str, float]]) -> list[Row]:
     """The first detection, and the median of the others."""
     later = {part: median(timing[part] for timing in timings[1:]) for part in PARTS}
     return [
-        {"device": device, "detection": which, **{f"{part} (s)": seconds[part] for part in PARTS},
+        {"model": model, "device": device, "detection": which, **{f"{part} (s)": seconds[part] for part in PARTS},
          "allowed (s)": ALLOWED_S[device]}
         for which, seconds in (("first", timings[0]), (f"median of {len(timings) - 1} more", later))
     ]  # fmt: skip
 
 
 def main(
-    model: Annotated[str | None, typer.Option(help="A bundle's folder or name; default: the shipped one.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A bundle's folder or name; repeatable; default: the shipped one.")
+    ] = None,
     passes: Annotated[int, typer.Option(help="Noise passes.")] = 50,
     repeats: Annotated[int, typer.Option(min=2, help="Detections on each device.")] = 4,
     output: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("docs/benchmarks"),
 ) -> None:
     """Table of seconds per part."""
-    bundle, scan = open_bundle(model), phantom(SIZE, SPACING_MM)
+    bundles, scan = [open_bundle(name) for name in model or [None]], phantom(SIZE, SPACING_MM)
     rows: list[Row] = []
     for device in devices(rows, {"detection": NO_GPU}):
-        detector = Detector(bundle, device)
-        rows += rows_of(
-            device, [detector.detect(scan, DetectionSettings(passes=passes)).timing_s for _ in range(repeats)]
-        )
+        detectors = [Detector(bundle, device) for bundle in bundles]
+        settings = DetectionSettings(passes=passes)
+        turns = [[detector.detect(scan, settings).timing_s for detector in detectors] for _ in range(repeats)]
+        for bundle, timings in zip(bundles, zip(*turns, strict=True), strict=True):
+            rows += rows_of(f"{bundle.metadata.name} {bundle.metadata.version}", device, list(timings))
     size = " x ".join(map(str, SIZE))
     text = (
-        f"{bundle.metadata.name} {bundle.metadata.version} on a phantom of {size} voxels, int16, with {passes} passes "
-        "on both sides; bundle loaded, scan in memory. coarse: all scales before the passes."
+        f"A phantom of {size} voxels, int16, with {passes} passes on both sides; bundle loaded, scan in memory; models "
+        "in turn. coarse: all scales before the passes."
     )
     print(write_table(output, "detection-time", "Seconds of a detection", text, rows).read_text())
 

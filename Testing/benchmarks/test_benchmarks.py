@@ -102,7 +102,7 @@ def test_a_table_is_the_same_for_people_and_for_programs(tmp_path):
 
 def test_the_first_detection_does_not_count_in_the_median_of_those_after_it():
     timings = [dict.fromkeys(detection_time.PARTS, seconds) for seconds in (60.0, 3.0, 2.0, 4.0)]
-    first, later = detection_time.rows_of("cpu", timings)
+    first, later = detection_time.rows_of("tiny 1.0", "cpu", timings)
     assert (first["total (s)"], later["total (s)"]) == (60.0, 3.0)
     assert later["detection"] == "median of 3 more"
 

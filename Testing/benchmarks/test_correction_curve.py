@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import correction_report
 import numpy as np
 import pytest
 from carotid_training.evaluation.comparison import MISTAKE_MM
@@ -191,20 +192,24 @@ class TestTables:
                 for name, marks in whole.marks.items()
             }
             models.append(replace(whole, marks=alone))
-        lines = [curve.line(model, models[0], name) for name in (curve.STYLE, curve.ORIGINAL) for model in models]
-        text = curve.curve_markdown(lines, models[1:], {})
+        lines = [
+            correction_report.line(model, models[0], name) for name in (curve.STYLE, curve.ORIGINAL) for model in models
+        ]
+        text = correction_report.curve_markdown(lines, models[1:], {})
         assert "(nan" not in text and "| random | 3 | 11.00 | 0 of 1 | 1 | 2.00 | 2.00 | 2.00 | -3.00 |" in text
-        axes, _ = curve.curve_figure(lines).axes
+        axes, _ = correction_report.curve_figure(lines).axes
         assert axes.get_ylim()[1] > 5.0  # the first model's mean
 
     def test_the_chart_shows_cost_on_the_style_and_change_against_what_is_allowed_on_the_others(self, curve):
         models = [point(curve, "before", 0, 0.0, 0.0), point(curve, "uncertain", 10, -2.0, 0.1)]
-        lines = [curve.line(model, models[0], name) for name in (curve.STYLE, curve.ORIGINAL) for model in models]
-        left, right = curve.curve_figure(lines).axes
+        lines = [
+            correction_report.line(model, models[0], name) for name in (curve.STYLE, curve.ORIGINAL) for model in models
+        ]
+        left, right = correction_report.curve_figure(lines).axes
         costs = [row.cost_mm.value for row in lines if row.measured_on == curve.STYLE]
         assert left.containers[0][0].get_ydata() == pytest.approx(costs)
         assert right.containers[0][0].get_ydata() == pytest.approx([0.0, 0.1])
-        assert any(list(drawn.get_ydata()) == [curve.ALLOWED_LOSS_MM] * 2 for drawn in right.lines)
+        assert any(list(drawn.get_ydata()) == [correction_report.ALLOWED_LOSS_MM] * 2 for drawn in right.lines)
 
     def test_the_chart_is_there(self, written):
         assert (written / "curve.svg").read_text().startswith("<?xml") and (written / "curve.png").stat().st_size > 9000

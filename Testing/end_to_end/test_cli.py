@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -15,90 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from CarotidLandmarkLib import __version__, cli
-from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec, resources_directory
-from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.detection import CSV_COLUMNS, Detection
+from CarotidLandmarkLib import __version__
+from CarotidLandmarkLib.bundle import resources_directory
+from CarotidLandmarkLib.detection import Detection
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.markups import read_markups
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume, write_volume
 
-LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
-LABELS = {LEFT: "L bifurcation", RIGHT: "R bifurcation"}
-
-
-def tiny_bundle(folder: Path, presence_bias: float) -> Bundle:
-    """An untrained chain with small nets; the bias decides whether it calls the landmarks present."""
-    metadata = BundleMetadata(
-        name="tiny",
-        version="0.0.1",
-        landmarks=(LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT)),
-        scales_mm=(4.0, 2.0, 1.0, 0.5),
-        patch_sizes=(16, 16, 16),
-        widths=((4, 8),) * 4,
-        hu_window=(-200.0, 1000.0),
-        noise_mm=5.0,
-        architecture={"mirrored": True},
-        torch_version=torch.__version__,
-        lib_version="0.1.0",
-        training={"necks": 0},
-        accuracy={"mean_mm": "not measured"},
-        calibration={},
-        intended_use="Tests.",
-        licence="Apache-2.0",
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        net = MultiScaleLocNet(Architecture.of(metadata))
-    with torch.no_grad():
-        for head in net.presence:
-            head.weight.zero_()
-            head.bias.fill_(presence_bias / len(net.presence))
-    return Bundle.save(folder, metadata, net.state_dict(), "# Tiny\n")
-
-
-def scan_volume(name: str = "scan.nrrd") -> Volume:
-    """A bright vertical tube in soft tissue in air: 40 x 48 x 56 voxels of 2 mm, LPS."""
-    z, y, x = np.mgrid[0:56, 0:48, 0:40].astype(float)
-    array = np.full(z.shape, -1000.0)
-    array[(x - 20) ** 2 + (y - 24) ** 2 < 18**2] = 40
-    array[(x - 28) ** 2 + (y - 24) ** 2 < 3**2] = 350
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    affine[:3, 3] = -40, -48, 100
-    return Volume(array.astype(np.int16), affine, name)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny", presence_bias=4.0).path
-
-
-@pytest.fixture(scope="module")
-def scan(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("scans") / "scan.nrrd"
-    write_volume(scan_volume(), path)
-    return path
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process: (exit code, stdout, stderr lines)."""
-
-    def run(*arguments: object) -> tuple[int, str, list[str]]:
-        with pytest.raises(SystemExit) as leaving:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return leaving.value.code, captured.out, captured.err.splitlines()
-
-    return run
-
-
-def without_timing(path: Path) -> dict:
-    document = json.loads(path.read_text())
-    del document["timing_s"]
-    return document
+from .commands import LABELS, LEFT, RIGHT, scan_volume, tiny_bundle, without_timing
 
 
 def test_help_answers_without_importing_anything_heavy():
@@ -334,148 +257,3 @@ def test_info_tells_what_the_bundle_is(run, model):
     assert (code, err) == (0, [])
     for words in ("tiny 0.0.1", LEFT, "4, 2, 1, 0.5 mm", "Tests.", "Apache-2.0", "not measured"):
         assert words in out
-
-
-def test_a_cohort_is_predicted_resumed_tabulated_and_queued(run, scan, model, tmp_path):
-    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
-    for case_id in ("one", "two", "lost"):
-        dataset.add_case(scan, case_id=case_id)
-    (dataset.case("lost").folder / "image.nrrd").unlink()
-    arguments = ("cohort", dataset.path, "--predict", "--model", model, "--passes", 4)
-    code, _, err = run(*arguments)
-    assert code == 2
-    assert [line.split(":")[0] for line in err] == ["lost", "1 cases could not be predicted; the lines above say why."]
-    written = {
-        case_id: (dataset.case(case_id).folder / "prediction.json").stat().st_mtime_ns for case_id in ("one", "two")
-    }
-    (dataset.case("lost").folder / "image.nrrd").write_bytes(scan.read_bytes())
-    code, out, err = run(*arguments, "--csv", tmp_path / "table.csv")
-    assert (code, err) == (0, [])
-    assert "3 cases, 3 predicted, 0 reviewed" in out
-    assert {name: (dataset.case(name).folder / "prediction.json").stat().st_mtime_ns for name in written} == written
-    with open(tmp_path / "table.csv", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert [(row["volume"], row["landmark"]) for row in rows] == [
-        (case_id, name) for case_id in ("lost", "one", "two") for name in (LEFT, RIGHT)
-    ]
-    assert tuple(rows[0]) == (*CSV_COLUMNS, "annotator")
-    found = dataset.case("one").prediction()
-    assert found is not None
-    assert float(rows[2]["x_lps_mm"]) == found[LEFT].position_lps_mm[0]
-    code, out, _ = run("queue", dataset.path)
-    assert code == 0
-    listed = [line for line in out.splitlines() if any(case_id in line for case_id in ("lost", "one", "two"))]
-    assert len(listed) == 3
-    assert run(*arguments, "--seed", 3)[0] == 0  # other settings: predicted again
-    assert (dataset.case("one").folder / "prediction.json").stat().st_mtime_ns != written["one"]
-
-
-def test_the_table_of_a_reviewed_dataset_has_what_annotators_said_too(run, scan, tmp_path):
-    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
-    dataset.add_case(scan, "one")
-    points = {LEFT: (20.0, 2.0, 150.0), RIGHT: None}
-    dataset.save_annotation("one", "anna", points, {LEFT: "corrected", RIGHT: "missing"})
-    assert run("cohort", dataset.path, "--csv", tmp_path / "table.csv")[0] == 0
-    with open(tmp_path / "table.csv", newline="") as stream:
-        left, right = csv.DictReader(stream)
-    assert (left["annotator"], left["status"], float(left["x_lps_mm"])) == ("anna", "corrected", 20.0)
-    assert (right["status"], right["x_lps_mm"], right["presence"]) == ("missing", "", "")
-
-
-def test_what_can_not_be_read_is_named_once_and_the_rest_is_listed(run, scan, tmp_path):
-    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
-    for case_id in ("one", "two"):
-        dataset.add_case(scan, case_id)
-    (dataset.path / "cases" / "two" / "case.json").write_text("{")
-    code, out, err = run("queue", dataset.path)
-    assert code == 0 and "one" in out and "two" not in out
-    assert err == ["Left out: cases/two: case.json of case two is damaged (it is not JSON); restore it from a backup."]
-    code, out, err = run("cohort", dataset.path, "--csv", tmp_path / "table.csv")
-    assert code == 2 and "1 cases, 0 predicted" in out
-    assert len(err) == 1 and "case two is damaged" in err[0]
-
-
-def test_a_scan_that_is_referred_to_and_was_moved_is_located_by_command_and_recognised_when_added_again(
-    run, scan, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
-    folder, dataset = tmp_path / "scans", tmp_path / "data"
-    folder.mkdir()
-    shutil.copy(scan, folder / "a.nrrd")
-    _, out, _ = run("add", dataset, folder / "a.nrrd", "--reference")
-    case_id = out.split(":")[0]
-    moved = folder.rename(tmp_path / "archive") / "a.nrrd"
-    code, out, err = run("check", dataset)
-    assert code == 2 and "carotid-landmark locate" in out
-    code, _, err = run("locate", dataset, tmp_path / "home")
-    assert (code, len(err)) == (2, 1) and case_id in err[0]
-    code, out, err = run("locate", dataset, tmp_path)
-    assert (code, out, err) == (0, f"{case_id}: {moved}\n", [])
-    assert run("check", dataset)[0] == 0
-    again = moved.rename(tmp_path / "b.nrrd")
-    for arguments in (("--reference",), ()):
-        code, out, _ = run("add", dataset, again, *arguments)
-        assert (code, out) == (0, f"{case_id}: b.nrrd was there already\n")
-    assert run("check", dataset)[0] == 0
-    assert run("locate", dataset, again)[0] == 2
-
-
-def test_repair_says_what_it_did(run, scan, tmp_path):
-    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
-    assert run("repair", dataset.path) == (0, "There is nothing to repair.\n", [])
-    (dataset.path / "dataset.json").write_text(json.dumps({"schema_version": 1, "landmarks": [LEFT, RIGHT]}))
-    code, out, err = run("repair", dataset.path)
-    assert (code, err) == (0, []) and out.startswith("dataset.json: version 2 now")
-
-
-def test_a_cohort_about_other_landmarks_is_refused(run, model, tmp_path):
-    dataset = Dataset.create(tmp_path / "data", ["bregma"])
-    code, _, err = run("cohort", dataset.path, "--predict", "--model", model)
-    assert (code, len(err)) == (2, 1)
-    assert "bregma" in err[0]
-
-
-def test_scans_are_added_once_each_and_grouped_by_patient(run, scan, tmp_path, monkeypatch):
-    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
-    other, third = (tmp_path / name for name in ("Jane Doe.nrrd", "third.nrrd"))
-    whole = scan_volume()
-    write_volume(Volume(whole.array[:-4], whole.affine_lps), other)
-    write_volume(Volume(whole.array + np.int16(1), whole.affine_lps), third)
-    code, out, err = run("add", tmp_path / "data", scan, tmp_path / "nowhere.nrrd", other, "--patient", "Jane")
-    assert code == 2
-    assert err == [
-        "nowhere.nrrd does not exist; check the path.",
-        "1 of 3 scans could not be added; the lines above say why.",
-    ]
-    assert out.splitlines()[1].endswith("scan 2 of this patient")
-    code, out, err = run("add", tmp_path / "data", scan, third, "--reference")
-    assert (code, err) == (0, [])
-    dataset = Dataset.open(tmp_path / "data")
-    known, new = (dataset.case(line.split(":")[0]) for line in out.splitlines())
-    assert "was there already" in out.splitlines()[0] and known.copied and not new.copied
-    cases = [dataset.case(case_id) for case_id in dataset.case_ids()]
-    assert sorted(sum(case.group == each.group for case in cases) for each in cases) == [1, 2, 2]
-    assert dataset.landmarks == (LEFT, RIGHT)
-    assert not [file for file in dataset.path.rglob("*.json") if "Jane" in file.read_text()]
-
-
-def test_scans_are_not_added_to_a_folder_of_something_else(run, scan, tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    code, out, err = run("add", tmp_path, scan)
-    assert (code, out, len(err)) == (2, "", 1)
-    assert "is not a dataset" in err[0]
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-
-
-def test_check_names_what_is_wrong_and_ends_with_2_only_for_errors(run, scan, tmp_path):
-    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
-    dataset.add_case(scan, "one")
-    assert run("check", dataset.path) == (0, "1 cases, 0 errors, 0 warnings\n", [])
-    near = {LEFT: (5.0, 0.0, 150.0), RIGHT: (-5.0, 0.0, 150.0)}
-    dataset.save_annotation("one", "anna", near, dict.fromkeys(near, "accepted"))
-    code, out, _ = run("check", dataset.path)
-    assert (code, out.splitlines()[-1]) == (0, "1 cases, 0 errors, 1 warnings")
-    (dataset.case("one").folder / "image.nrrd").unlink()
-    code, out, err = run("check", dataset.path)
-    assert (code, err) == (2, ["data has errors; mend them before you train on it."])
-    assert out.splitlines()[0].startswith("error: cases/one/image.nrrd: The image of case one is not here;")

@@ -23,7 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from .test_painted import LEVEL_MM, ORIGIN, SPACING, UP, is_plain, synthetic_ct
+from .drawn_ct import LEVEL_MM, ORIGIN, SPACING, UP, is_plain, synthetic_ct
 
 TOP_MM = 105.0  # the scan's upper end above C4
 KEPT = f"pt_{UNSEEN_PATIENTS[0]}"
@@ -110,6 +110,18 @@ def coarse() -> Background:
     tooth=False,
     airway=False,
     foramina=True,
+    table=False,
+    arms=False,
+    blank=0,
+)
+@example(
+    plane_mm=1.2,
+    slice_mm=3.3,
+    width_mm=110.0,
+    lowest_mm=-20.0,
+    tooth=False,
+    airway=False,
+    foramina=False,
     table=False,
     arms=False,
     blank=0,

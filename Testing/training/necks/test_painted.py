@@ -1,167 +1,22 @@
-"""Necks made of real tissue: the analysis of the background, its deformation, and the vessels in it.
+"""Necks made of real tissue: the deformation of a background, and the vessels in it.
 
-Everything is tried on a synthetic background that is built here; what only a real CT can show runs where the
-environment variable CAROTID_BACKGROUND_CT names one.
+Everything is tried on a drawn background; what only a real CT can show runs where the environment variable
+CAROTID_BACKGROUND_CT names one.
 """
-
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from carotid_training.necks.neck import Grid
 from carotid_training.necks.tissue import painted, placement, recoloured
-from carotid_training.necks.tissue.background import BONE, FAT, OUTSIDE, SOFT, Background
-from carotid_training.necks.tissue.deformation import Deformation, DeformedTissue, Lattice
+from carotid_training.necks.tissue.background import FAT, OUTSIDE, SOFT
+from carotid_training.necks.tissue.deformation import Deformation, DeformedTissue
 from carotid_training.necks.vessels.tree import VesselTree
-from CarotidLandmarkLib.volume import Volume, VolumeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-UP = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-LEVEL_MM = 15.5  # of the synthetic spine
-SPACING = np.array([1.25, 1.25, 2.0])
-ORIGIN = np.array([-80.0, -95.0, -58.0])  # of voxel 0; C4's middle is at (0, 0, 0)
-NO_FIELD = Lattice(torch.zeros(1, 1, 2, 2, 2))
-
-
-def synthetic_ct(top_mm: float = 105.0) -> Volume:
-    """A schematic neck: fat, muscle, spine with canal, discs and foramina, airway, skull with brain, a metal tooth."""
-    size = ((np.array([80.0, 90.0, top_mm]) - ORIGIN) / SPACING).astype(int)
-    x, y, z = (ORIGIN[a] + SPACING[a] * np.arange(size[a]) for a in range(3))
-    z, y, x = np.meshgrid(z, y, x, indexing="ij")
-    hu = np.full(z.shape, -1000.0)
-    wide = 62 + 12 * np.clip(z / 50, 0, 1)
-    depth = np.hypot(x / wide, (y + 3) / (wide + 10))
-    hu[depth < 1] = -100
-    hu[depth < 0.93] = 55
-    planes = np.sin(x / 7) * np.sin(y / 8) > 0.8
-    hu[(depth < 0.93) & planes & (np.abs(x) > 20)] = -90
-    neck = z < 52
-    rung = (z + LEVEL_MM / 2) % LEVEL_MM - LEVEL_MM / 2  # 0 in the middle of every body
-    body = (np.hypot(x, y) < 9.5) & (np.abs(rung) < 5.5)
-    hu[(np.hypot(x, y) < 9.5) & neck] = 80
-    hu[body & neck] = 450
-    ring = np.hypot(x, y - 16)
-    hu[(ring < 13) & (ring > 8) & (y > 10) & neck & (np.abs(rung) < 6.5)] = 700
-    for side in (1, -1):
-        hole = np.hypot(x - side * 15.5, y - 9)
-        hu[(hole < 5.5) & neck & (z < 40) & (np.abs(rung) < 6)] = 600
-        hu[(hole < 2.5) & neck] = 30
-    hu[(ring < 7.5) & (z < 60)] = 30
-    hu[(np.hypot(x, y + 28) < 8) & (z < 45)] = -1000
-    skull = np.hypot(x / 66, (y + 3) / 76)
-    hu[(z > 52) & (skull < 1)] = 900
-    hu[(z > 57) & (skull < 0.92)] = 35
-    hu[(z >= 52) & (z < 58) & (np.hypot(x, y - 16) < 19)] = 30
-    hu[(np.hypot(np.hypot(x - 30, y + 55), z - 20) < 4)] = 3000
-    noise = np.random.default_rng(0).normal(0, 8, hu.shape)
-    hu = ndimage.gaussian_filter(hu, 0.5) + noise
-    affine = np.diag([*SPACING, 1.0])
-    affine[:3, 3] = ORIGIN + np.array([300.0, -70.0, 900.0])  # patient coordinates start anywhere
-    return Volume(np.clip(hu, -1024, 3071).astype(np.int16), affine)
-
-
-@pytest.fixture(scope="module")
-def background() -> Background:
-    return Background.prepare(synthetic_ct())
-
-
-@pytest.fixture(scope="module")
-def real_background() -> Background:
-    path = os.environ.get("CAROTID_BACKGROUND_CT")
-    if not path:
-        pytest.skip("set CAROTID_BACKGROUND_CT to an unenhanced CT of head and neck to run this")
-    from CarotidLandmarkLib.volume import read_volume
-
-    return Background.prepare(read_volume(path))
-
-
-def test_spine_canal_foramina_airway_and_metal_of_a_drawn_neck_are_found(background):
-    heights = background.levels[1:6, 2]
-    assert np.allclose(heights, LEVEL_MM * np.arange(2, -3, -1), atol=2.5)
-    assert np.abs(background.levels[1:6, :2]).max() < 2.5
-    lower = background.canal[background.canal[:, 2] < 40]
-    assert np.abs(lower[:, :2] - [0, 16]).max() < 2.5
-    for side, sign in ((0, 1), (1, -1)):
-        assert np.abs(background.foramina[side][:, :2] - [sign * 15.5, 9]).max() < 2.0
-    assert np.abs(background.airway[:, :2] - [0, -28]).max() < 2.5
-    assert background.metal.shape == (1, 4)
-    assert np.abs(background.metal[0] - [30, -55, 20, 4]).max() < 2.5
-
-
-def class_at(background, points):
-    """Tissue class (int64) of the nearest voxel at points [..., 3]; OUTSIDE beside the scan."""
-    flat = background.normalised(points).reshape(1, -1, 1, 1, 3)
-    found = torch.nn.functional.grid_sample(background.on("cpu", "classes"), flat, mode="nearest", align_corners=False)
-    return found.reshape(points.shape[:-1]).long()
-
-
-def test_classes_and_clearance_follow_the_drawing(background):
-    points = torch.tensor([[0.0, 0, 0], [45, 20, 0], [0, -28, 0], [72, 75, 0], [0, 66.5, 0]])
-    bone, muscle, airway, outside, fat = class_at(background, points).tolist()
-    assert (bone, muscle, outside, fat) == (BONE, SOFT, OUTSIDE, FAT)
-    clearance = torch.nn.functional.grid_sample(
-        background.on("cpu", "clearance"), background.normalised(points)[None, None, None], align_corners=False
-    ).flatten()
-    assert clearance[0] < 0 and clearance[2] < 0 and clearance[3] < 0
-    assert clearance[1] > 5
-    assert airway not in (SOFT, BONE, OUTSIDE)
-
-
-def test_any_orientation_of_the_scan_gives_the_same_background(background):
-    volume, order = synthetic_ct(), (2, 0, 1)
-    array = np.transpose(volume.array, order)[::-1, :, ::-1]
-    columns = volume.affine_lps[:3, :3][:, ::-1][:, list(order)][
-        :, ::-1
-    ].copy()  # columns of i, j, k after the transpose
-    shape = np.array(array.shape[::-1])
-    origin = volume.affine_lps[:3, 3].copy()
-    for axis, flipped in enumerate((True, False, True)):
-        if flipped:
-            origin += columns[:, axis] * (shape[axis] - 1)
-            columns[:, axis] *= -1
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = columns, origin
-    turned = Background.prepare(Volume(np.ascontiguousarray(array), affine))
-    # The middle of C4 is found to half a cell of 1.5 mm; the tooth tells where the rest must be.
-    offset = turned.metal[0, :3] - background.metal[0, :3]
-    assert np.abs(offset).max() < 1.6
-    assert np.abs(turned.levels - background.levels)[1:].max() < 1.6
-    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 80 - 40
-    assert torch.allclose(turned.sample(points + torch.from_numpy(offset)), background.sample(points), atol=1.5)
-
-
-def test_what_is_no_head_and_neck_ct_is_refused_with_one_sentence():
-    neck_only = synthetic_ct()
-    neck_only = Volume(neck_only.array[:60], neck_only.affine_lps)
-    noise = np.random.default_rng(0).normal(40, 30, (40, 64, 64)).astype(np.float32)
-    for volume in (
-        neck_only,
-        Volume(np.full((40, 64, 64), -1000, np.int16), np.eye(4)),
-        Volume(noise, np.diag([3, 3, 3, 1.0])),
-    ):
-        with pytest.raises(VolumeError) as caught:
-            Background.prepare(volume)
-        assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
-
-
-def test_a_saved_background_comes_back_whole_and_without_simpleitk(background, tmp_path):
-    background.save(tmp_path / "background.npz")
-    back = Background.load(tmp_path / "background.npz")
-    for name in ("hu", "classes", "clearance", "levels", "foramina", "metal", "origin", "spacing"):
-        assert np.array_equal(getattr(back, name), getattr(background, name))
-    code = (
-        "import sys; from carotid_training.necks.tissue.background import Background;"
-        f"Background.load({str(tmp_path / 'background.npz')!r}); assert 'SimpleITK' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    (tmp_path / "other.npz").write_bytes(b"no background")
-    with pytest.raises(VolumeError, match=r"other\.npz is not a prepared background"):
-        Background.load(tmp_path / "other.npz")
+from .drawn_ct import NO_FIELD, UP, class_at, is_plain
 
 
 @settings(max_examples=15, deadline=None)
@@ -291,13 +146,6 @@ def test_every_neck_covers_its_middle_and_keeps_its_bifurcations_inside_the_body
         assert class_at(background, neck.tissue.deformation(points)).ne(OUTSIDE).all()
 
 
-def is_plain(neck, side: int) -> bool:
-    """Whether this bifurcation is there, healthy and filled with contrast."""
-    name = ("left", "right")[side]
-    tubes = [t for t in neck.tree.tubes if t.name == f"{name}_common_carotid"]
-    return bool(neck.present[side]) and neck.facts[f"{name}_disease"] == "healthy" and tubes[0].hu > 150
-
-
 def split_height(neck, side: int, spacing: float) -> float:
     """z of the first level on which the internal and the external carotid lie in separate bright regions."""
     name = ("left", "right")[side]
@@ -404,15 +252,3 @@ def test_metal_is_reported_exactly_where_it_is_painted(background):
         assert reported == bool(brightest > 2000)
         kept.add(reported)
     assert kept == {True, False}
-
-
-def test_the_real_ct_is_understood(real_background):
-    levels = real_background.levels
-    assert np.all((-np.diff(levels[1:, 2]) > 11) & (-np.diff(levels[1:, 2]) < 22))
-    inside = levels[1:6][levels[1:6, 2] > real_background.lower]
-    bodies = class_at(real_background, torch.from_numpy(inside))
-    assert (bodies == BONE).float().mean() > 0.7
-    canal = class_at(real_background, torch.from_numpy(real_background.canal))
-    assert (canal == SOFT).float().mean() > 0.8
-    apart = real_background.foramina[0][:, 0] - real_background.foramina[1][:, 0]
-    assert 24 < apart.mean() < 42

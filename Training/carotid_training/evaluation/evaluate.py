@@ -169,17 +169,10 @@ def main(
     """Measure a model on annotated cases: error, sides, presence, calibration; tables, figures, worst cases."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("opening", total=1.0)
-            evaluate(
-                open_bundle(bundle), Dataset.open(dataset), output, split, Settings(device, passes, seed),
-                lambda words, share: progress.update(task, description=words, completed=share),
-            )  # fmt: skip
-    except (ValueError, OSError) as error:
-        console.print(f"carotid-train evaluate: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        console.print("carotid-train evaluate: stopped; the same command goes on from here.", style="yellow")
-        raise typer.Exit(3) from None
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("opening", total=1.0)
+        evaluate(
+            open_bundle(bundle), Dataset.open(dataset), output, split, Settings(device, passes, seed),
+            lambda words, share: progress.update(task, description=words, completed=share),
+        )  # fmt: skip
     console.print(f"Wrote {output / 'summary.md'}", markup=False, highlight=False, soft_wrap=True)

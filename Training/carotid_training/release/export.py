@@ -56,14 +56,11 @@ def main(
     processes: Annotated[int, typer.Option(min=1, help="Necks looked at at the same time.")] = 1,
 ) -> None:
     """Write a model bundle: the run's averaged weights, calibrated and measured on cases it was not trained on."""
-    console = Console(stderr=True)
-    try:
-        necks = JudgementNecks(judge, Styles(background or ()), processes) if judge else None
-        bundle = export(run, calibrate_on, output, name, version, device, necks, measure_on)
-    except (ValueError, OSError) as error:
-        console.print(f"carotid-train export: {error}", highlight=False, markup=False)
-        raise typer.Exit(2) from None
-    console.print(f"Wrote {bundle.path}: {bundle.metadata.accuracy.get('summary', 'not measured')}", highlight=False)
+    necks = JudgementNecks(judge, Styles(background or ()), processes) if judge else None
+    bundle = export(run, calibrate_on, output, name, version, device, necks, measure_on)
+    Console(stderr=True).print(
+        f"Wrote {bundle.path}: {bundle.metadata.accuracy.get('summary', 'not measured')}", highlight=False
+    )
 
 
 def export(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from CarotidLandmarkLib.detector import bfloat16_is_fast
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets import MultiScaleLocNet, evidence_of
 from CarotidLandmarkLib.quality import share_elsewhere
 from CarotidLandmarkLib.uncertainty import RELIABLE_MM, Judgement, draw_noise, expit
@@ -113,11 +114,11 @@ def look(net: MultiScaleLocNet, necks: JudgementNecks, on_neck: Callable[[int], 
 
 
 def fit(answers: Answers) -> Judgement:
-    """Both logistic models, with a ridge. Raises ValueError where too few answers are absent, or wrong."""
+    """Both logistic models, with a ridge. Raises UserError where too few answers are absent, or wrong."""
     weights = []
     for label, words in ((answers.present, "absent"), (answers.right, "wrong or absent")):
         if min(label.sum(), (~label).sum()) < FEWEST:
-            raise ValueError(f"A judgement needs {FEWEST} landmarks that are {words} and {FEWEST} others; add necks.")
+            raise UserError(f"A judgement needs {FEWEST} landmarks that are {words} and {FEWEST} others; add necks.")
         weights.append(tuple(_logistic(answers.evidence, label, answers.weights(label)).tolist()))
     return Judgement(*weights)
 
@@ -151,7 +152,7 @@ def cross_validated(answers: Answers, per_neck: int) -> str:
 
 
 def judged(net: MultiScaleLocNet, necks: JudgementNecks, on_neck: Callable[[int], None]) -> tuple[Judgement, str]:
-    """The judgement of a net, and words on it for the model's record. Raises ValueError, VolumeError."""
+    """The judgement of a net, and words on it for the model's record. Raises UserError, VolumeError."""
     answers = look(net, necks, on_neck)
     absent, wrong = int((~answers.present).sum()), int((answers.present & ~answers.right).sum())
     words = (

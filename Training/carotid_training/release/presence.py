@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from CarotidLandmarkLib.errors import UserError
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from torch import Tensor
@@ -22,12 +23,12 @@ FEWEST = 5
 def platt(log_odds: Sequence[float], present: Sequence[bool]) -> tuple[float, float]:
     """Slope and offset that make ``log_odds`` those of presence (J. Platt, 1999, with his softened targets).
 
-    Raises ValueError where fewer than `FEWEST` landmarks are present or absent, or where the log-odds do not tell.
+    Raises UserError where fewer than `FEWEST` landmarks are present or absent, or where the log-odds do not tell.
     """
     x, there = np.asarray(log_odds, dtype=float), np.asarray(present, dtype=bool)
     yes, no = int(there.sum()), int((~there).sum())
     if min(yes, no) < FEWEST:
-        raise ValueError(f"Presence needs {FEWEST} landmarks that are there and {FEWEST} that are not: {yes} and {no}.")
+        raise UserError(f"Presence needs {FEWEST} landmarks that are there and {FEWEST} that are not: {yes} and {no}.")
     target = np.where(there, (yes + 1) / (yes + 2), 1 / (no + 2))
     middle, spread = x.mean(), max(x.std(), 1e-6)
     z = (x - middle) / spread
@@ -40,7 +41,7 @@ def platt(log_odds: Sequence[float], present: Sequence[bool]) -> tuple[float, fl
 
     slope, offset = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
     if slope <= 0:
-        raise ValueError("Presence is no likelier where the heads say so: they have not learnt it.")
+        raise UserError("Presence is no likelier where the heads say so: they have not learnt it.")
     return float(slope / spread), float(offset - slope * middle / spread)
 
 

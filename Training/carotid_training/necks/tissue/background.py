@@ -76,11 +76,12 @@ class Background:
         corner = origin + (step - spacing) / 2
         smooth = ndimage.gaussian_filter(small, 0.7)
         canal_cells, enclosure = spine.canal(smooth, step)
-        lower, upper = spine.whole_neck(smooth, canal_cells, step)
+        lower, _ = spine.whole_neck(smooth, canal_cells, step)
         foramen = spine.foramen_magnum(smooth, canal_cells, enclosure, lower, step)
         spine.check_spine(smooth, canal_cells, step, lower, foramen)
         last = int(np.clip(round(foramen - 8.0 / step[2]), 0, len(smooth) - 1))  # beyond, the path is lost in the skull
         canal_cells[last:, :2] = canal_cells[last, :2]
+        lower, upper = spine.whole_neck(smooth, canal_cells, step)  # the lost path may have left the head, too
         canal = corner + canal_cells * step
         levels = spine.levels(smooth, canal_cells, foramen, step) * step + corner
         foramina = corner + spine.foramina(smooth, canal_cells, foramen, step) * step
