@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from CarotidLandmarkLib.bundle import resources_directory
-from CarotidLandmarkLib.volume import VolumeError, from_array
+from CarotidLandmarkLib.volume import VolumeError, from_array, read_volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,9 +30,27 @@ def outside(neck) -> np.ndarray:
     return np.hypot(j / neck.shape[1] - 0.5, i / neck.shape[2] - 0.5) > 0.5
 
 
+def in_air(hu: np.ndarray) -> np.ndarray:
+    """A body of a hundredth of the voxels, as in a planning CT that is cropped to the neck."""
+    neck = np.where(hu > -900, hu, -1000)[:, 20:-20, 10:-10]
+    return np.pad(neck, ((0, 0), (600, 600), (600, 600)), constant_values=-1000)
+
+
+def fill_air(hu: np.ndarray, value: int) -> np.ndarray:
+    return np.where(hu > -990, hu, value)
+
+
 WRONG = {
-    "ten times HU": (lambda hu, outside: hu * 10.0, "a median of"),
-    "five times HU": (lambda hu, outside: hu * 5.0, "scaled or inverted"),
+    "ten times HU": (lambda hu, outside: hu * 10.0, "below -1200: too low, or scaled"),
+    "five times HU": (lambda hu, outside: hu * 5.0, "below -1200: too low, or scaled"),
+    "one and a half times HU": (lambda hu, outside: hu * 1.5, "below -1200: too low, or scaled"),
+    "ten times HU, cut": (lambda hu, outside: np.maximum(hu * 10.0, -1024), "shifted, scaled or inverted"),
+    "500 too high": (lambda hu, outside: hu + 500, "shifted, scaled or inverted"),
+    "500 too low": (lambda hu, outside: hu - 500, "below -1200"),
+    "the rescale applied twice": (lambda hu, outside: hu - 1024, "below -1200"),
+    "a window of soft tissue in much air": (lambda hu, outside: np.clip(in_air(hu), -160, 240), "hardly spread"),
+    "a window of vessels in much air": (lambda hu, outside: np.clip(in_air(hu), -200, 600), "cut to a grey window"),
+    "ten times HU in much air": (lambda hu, outside: np.maximum(in_air(hu) * 10.0, -1024), "scaled or inverted"),
     "a tenth of HU": (lambda hu, outside: hu / 10.0, "hardly spread"),
     "stored values": (lambda hu, outside: hu + 1024, "which can not be Hounsfield units"),
     "stored values with padding of -2000": (
@@ -46,7 +67,7 @@ WRONG = {
     "a window stretched over the range of HU": (
         lambda hu, outside: np.clip((hu + 160) * 2048 / 400 - 1024, -1024, 1024), "cut to a grey window",
     ),
-    "1000 too low": (lambda hu, outside: hu - 1000, "hardly any voxel above -500"),
+    "1000 too low": (lambda hu, outside: hu - 1000, "below -1200: too low, or scaled"),
     "0 to 1": (lambda hu, outside: np.clip((hu + 1024) / 4096, 0, 1), "which can not be"),
     "z-scores": (lambda hu, outside: (hu - hu.mean()) / hu.std(), "which can not be"),
 }  # fmt: skip
@@ -70,6 +91,10 @@ RIGHT = {
     "a piece inside the body": lambda hu, outside: hu[10:50, 50:140, 40:110],
     "without contrast agent": lambda hu, outside: np.where((hu > 90) & (hu < 500), 40, hu),
     "much air around": lambda hu, outside: np.pad(hu, ((0, 0), (120, 120), (120, 120)), constant_values=-1000),
+    "a body of a hundredth of the voxels": lambda hu, outside: in_air(hu),
+    "a body of a hundredth of the voxels in padding": lambda hu, outside: np.where(
+        in_air(hu) > -990, in_air(hu), -2000
+    ),
     "a head of brain and skull": lambda hu, outside: np.where(
         (hu > -200) & (np.indices(hu.shape)[1] % 8 == 0), 1100, hu
     ),
@@ -79,6 +104,12 @@ RIGHT = {
 @pytest.mark.parametrize("way", RIGHT)
 def test_hu_pass(neck, outside, way):
     from_array(RIGHT[way](neck, outside), AFFINE, "a.nrrd")
+
+
+@pytest.mark.skipif("CAROTID_PATIENTS" not in os.environ, reason="set CAROTID_PATIENTS to the folder of open-kbp's CTs")
+def test_planning_cts_of_real_patients_pass():
+    scans = sorted(Path(os.environ["CAROTID_PATIENTS"]).glob("*.nii.gz"))
+    assert scans and all(read_volume(scan).array.min() >= -1024 for scan in scans)
 
 
 @settings(max_examples=25, deadline=None)
