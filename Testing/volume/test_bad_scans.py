@@ -80,6 +80,11 @@ BAD_FILES = {
         lambda p: nrrd(p / "a.nrrd", "(1,0,0) (1,0,0) (0,0,1)"),
         "a.nrrd has a degenerate direction matrix; export it again with its orientation.",
     ),
+    "directions of four dimensions": (
+        lambda p: nrrd(p / "a.nrrd", "none (1,0,0) (0,1,0)"),
+        "a.nrrd has space directions that are not three vectors of three numbers; export it again as one "
+        "three-dimensional volume.",
+    ),
     "sheared direction": (
         lambda p: nrrd(p / "a.nrrd", "(1,0,0) (0.01,1,0) (0,0,1)"),
         f"a.nrrd {SHEARED_SENTENCE}",

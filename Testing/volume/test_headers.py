@@ -338,6 +338,11 @@ class TestMetaImage:
                 read.note == "a.mha does not say which side is left; the axes were taken as left, posterior, superior."
             )
 
+    def test_axes_that_are_not_of_length_one_are_refused(self, tmp_path):
+        line = "TransformMatrix = 1 0 0 0 1 0 0 0.3 1"
+        with pytest.raises(VolumeError, match=r"axes that are not of length one \(TransformMatrix\)"):
+            read_volume(metaimage(scan(), tmp_path / "a.mha", line, leave_out=("TransformMatrix",)))
+
     def test_without_voxel_size_it_is_refused(self, tmp_path):
         with pytest.raises(VolumeError, match="does not say its voxel size"):
             read_volume(metaimage(scan(), tmp_path / "a.mha", leave_out=("ElementSpacing",)))

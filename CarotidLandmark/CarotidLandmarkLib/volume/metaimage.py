@@ -101,7 +101,9 @@ def _affine(fields: dict[str, str], name: str) -> tuple[np.ndarray, tuple[str, .
         directions = np.reshape(matrix, (side, side))[:3, :3].T
         lengths = np.linalg.norm(directions, axis=0)
         if (np.abs(lengths - 1) > 0.01).any():
-            raise degenerate(name)
+            raise VolumeError(
+                f"{name} has axes that are not of length one (TransformMatrix); export it again with its orientation."
+            )
         if stated is not None and not _same_axes(stated, directions / lengths):
             notes.append(
                 f"{name} states its orientation twice, and differently (AnatomicalOrientation {printable(letters)}); "

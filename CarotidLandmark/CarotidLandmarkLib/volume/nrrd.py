@@ -119,7 +119,10 @@ def _affine(fields: dict[str, str], name: str) -> tuple[np.ndarray, tuple[str, .
     if "space directions" in fields:
         vectors = [_vector(text, name) for text in _vectors(fields["space directions"])][:3]
         if len(vectors) != 3 or any(vector is None for vector in vectors):
-            raise degenerate(name)
+            raise VolumeError(
+                f"{name} has space directions that are not three vectors of three numbers; "
+                "export it again as one three-dimensional volume."
+            )
         affine[:3, :3] = np.transpose(np.array(vectors, float))
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
         if spacings is not None and not np.allclose(spacings[:3], lengths, rtol=1e-3, equal_nan=False):
