@@ -32,7 +32,7 @@ ARROWS = {
     "uncertainty": {"errors", "detection"},
     "quality": {"detection", "landmarks", "uncertainty"},
     "volume": {"errors", "files", "geometry", "detection"},
-    "nets": {"bundle", "volume"},
+    "nets": {"bundle", "landmarks", "volume"},
     "detector": {"errors", "bundle", "detection", "nets", "quality", "uncertainty", "volume"},
     "dataset": {"errors", "files", "documents", "landmarks", "geometry", "detection", "markups", "volume", "bundle"},
     "report": {"errors", "files", "documents", "landmarks", "detection", "markups", "volume", "dataset"},

@@ -22,9 +22,6 @@ PALETTE = ("#f59f00", "#339af0", "#ae3ec9", "#37b24d", "#f03e3e", "#1098ad")
 # 2020) the bifurcations are 59 +- 10 mm apart, 38 to 89; 30 and 100 leave room for who is not among 52.
 USUAL_DISTANCE_MM = {"carotid_bifurcation": (30.0, 100.0)}
 
-# Of results that were written before they had labels of their own.
-_LABELS = {"left_carotid_bifurcation": "L bifurcation", "right_carotid_bifurcation": "R bifurcation"}
-
 
 @dataclass(frozen=True)
 class LandmarkSpec:
@@ -33,6 +30,13 @@ class LandmarkSpec:
     name: str
     label: str
     mirror: str
+
+
+CAROTID_BIFURCATIONS = (
+    LandmarkSpec("left_carotid_bifurcation", "L bifurcation", "right_carotid_bifurcation"),
+    LandmarkSpec("right_carotid_bifurcation", "R bifurcation", "left_carotid_bifurcation"),
+)
+_LABELS = {spec.name: spec.label for spec in CAROTID_BIFURCATIONS}  # of results from before they had labels
 
 
 class Pair(NamedTuple):

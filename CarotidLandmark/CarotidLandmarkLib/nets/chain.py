@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..bundle import Bundle, BundleError, BundleMetadata, LandmarkSpec
+from ..bundle import Bundle, BundleError, BundleMetadata
+from ..landmarks import CAROTID_BIFURCATIONS, LandmarkSpec
 from .locnet import LocNet, centre_of_mass, heatmap_covariance, heatmap_weights, lattice_offsets
 from .pyramid import AIR_HU
 
@@ -25,7 +26,7 @@ SEARCHED_MODES = 2
 class Architecture:
     """All that is needed to build the chain; stored in a model bundle. Lengths in mm, intensities in HU."""
 
-    landmarks: tuple[LandmarkSpec, ...]
+    landmarks: tuple[LandmarkSpec, ...] = CAROTID_BIFURCATIONS
     scales_mm: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5)
     widths: tuple[tuple[int, ...], ...] = ((32, 64, 96, 128), (16, 32, 64, 96), (16, 32, 64, 96), (16, 32, 64, 96))
     patch_sizes: tuple[int, ...] = (40, 40, 32)  # voxels along an axis at every scale but the coarsest, which sees all

@@ -8,7 +8,7 @@ import numpy as np
 import vtk
 
 from ..detection import ConfidenceRegion, Detection, LandmarkResult
-from ..landmarks import PALETTE, label, rgb, side
+from ..landmarks import CAROTID_BIFURCATIONS, PALETTE, rgb, side
 from .nodes import (
     DETECTION_ATTRIBUTE,
     ELLIPSOID_ROLE,
@@ -21,7 +21,7 @@ from .nodes import (
 from .points import bind, displacement, follow_geometry, follow_transform, set_frame, set_position
 from .volumes import LPS_RAS, affine_of, matrix_of, to_ras
 
-LABELS = {name: label(name) for name in ("left_carotid_bifurcation", "right_carotid_bifurcation")}
+LABELS = {spec.name: spec.label for spec in CAROTID_BIFURCATIONS}
 COLOURS = tuple(rgb(n) for n in range(len(PALETTE)))
 
 # Of a point: the model's word, and what somebody has looked at. Neither is a colour of `PALETTE`, nor of a scan.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from carotid_training.reproduction.field import FieldBatches, FieldCases, augmented, cut_field, field_middles
-from carotid_training.reproduction.methods import LANDMARKS, WARMUP_STEPS, module_of
+from carotid_training.reproduction.methods import WARMUP_STEPS, module_of
 from carotid_training.reproduction.module import Crops, FieldModule
 from carotid_training.reproduction.nets import (
     FIELD_MM,
@@ -26,6 +26,7 @@ from carotid_training.reproduction.rows import METHODS
 from carotid_training.reproduction.staged import StagedChain
 from carotid_training.training.augment import Augmentation
 from carotid_training.training.view import BatchView
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.nets.locnet import centre_of_mass
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +35,7 @@ from torch import nn
 from ..ball_scans import PLACES, scan_of_balls, write_cohort
 from ..balls import batch_of_balls
 
-NAMES = [landmark.name for landmark in LANDMARKS]
+NAMES = [landmark.name for landmark in CAROTID_BIFURCATIONS]
 PLACE = st.tuples(*[st.floats(-20, 20)] * 3)
 SIDE = 32
 
@@ -65,7 +66,7 @@ def errors(net: nn.Module, cases: FieldCases) -> torch.Tensor:
 
 def overfitted(net: nn.Module, cohort, steps: int, rate: float, crops: Crops | None = None) -> FieldModule:
     """The module after so many steps on the five training scans, without augmentation; the last steps are smaller."""
-    module = FieldModule(net, LANDMARKS, learning_rate=rate, crops=crops)
+    module = FieldModule(net, CAROTID_BIFURCATIONS, learning_rate=rate, crops=crops)
     kept = [case for case in FieldCases(batches(cohort))]
     optimizer = torch.optim.Adam(module.parameters(), lr=rate)
     fade = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: min(1.0, 3.3 * (1 - done / steps)))
@@ -179,7 +180,7 @@ def test_augmentation_moves_the_balls_with_their_landmarks_and_swaps_mirrored_si
 
 
 def test_crops_see_the_truth_from_their_own_middles_and_every_other_one_holds_a_landmark(cohort):
-    module = FieldModule(PatchNet((2, 2, 2, 2), 2), LANDMARKS, crops=Crops(16, 6))
+    module = FieldModule(PatchNet((2, 2, 2, 2), 2), CAROTID_BIFURCATIONS, crops=Crops(16, 6))
     batch = batches(cohort).batch(0)
     values, offsets, present = module.seen(BatchView(batch), torch.Generator().manual_seed(1))
     assert values.shape == (6, 1, 16, 16, 16) and present.all()

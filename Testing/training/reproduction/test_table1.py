@@ -17,7 +17,7 @@ from carotid_training.cli import app
 from carotid_training.evaluation.metrics import TOLERANCES_MM
 from carotid_training.reproduction import table1
 from carotid_training.reproduction.figures import slices, violins
-from carotid_training.reproduction.methods import LANDMARKS
+from carotid_training.reproduction.methods import CAROTID_BIFURCATIONS
 from carotid_training.reproduction.module import FieldModule
 from carotid_training.reproduction.predict import COLUMNS, Scan, forget_peak, read_predictions, resident_mb
 from carotid_training.reproduction.protocol import Protocol
@@ -293,7 +293,7 @@ def test_bad_arguments_end_in_one_sentence(cohort, tmp_path):
 def test_the_rows_are_those_of_the_paper_in_its_order():
     papers = [method.paper_mm[0] for method in METHODS.values() if method.paper_mm]
     assert papers == [6.45, 5.52, 4.35, 3.72, 3.61, 2.81]
-    assert [landmark.name for landmark in LANDMARKS] == [LEFT, RIGHT]
+    assert [landmark.name for landmark in CAROTID_BIFURCATIONS] == [LEFT, RIGHT]
 
 
 def test_methods_trained_alone_are_found_by_the_run_that_writes_the_table(cohort, run, tmp_path):

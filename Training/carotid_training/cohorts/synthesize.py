@@ -21,6 +21,7 @@ import typer
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.volume import Volume
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -28,10 +29,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .. import seeds
 from ..necks.styles import Styles
 from ..records import read_record
-from ..scans.sample import SIDES, Sample
+from ..scans.sample import Sample
 from ..scans.shifts import SHIFTS, check_shift
 
-LANDMARKS = tuple(f"{side}_carotid_bifurcation" for side in SIDES)
+LANDMARKS = tuple(spec.name for spec in CAROTID_BIFURCATIONS)
 ANNOTATOR = "truth"
 # The split of Ma et al. (ISBI 2020): 167 scans for training, 42 for validation, 54 for test.
 SPLIT_SHARES = {"train": 167, "validation": 42, "test": 54}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from CarotidLandmarkLib.bundle import LandmarkSpec, open_bundle
+from CarotidLandmarkLib.bundle import open_bundle
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from torch import nn
 
@@ -20,10 +21,6 @@ from .nets import HeatmapUNet, PatchNet, SingleScaleLocNet, initialised
 from .protocol import Protocol
 from .staged import StagedChain
 
-LANDMARKS = (
-    LandmarkSpec("left_carotid_bifurcation", "L bifurcation", "right_carotid_bifurcation"),
-    LandmarkSpec("right_carotid_bifurcation", "R bifurcation", "left_carotid_bifurcation"),
-)
 NOISE_MM = 5.0
 # The paper's loss: squared distances with its schedule, nothing else.
 PAPER = Objective(distance="squared", schedule="paper", heatmap_weight=0.0, presence_weight=0.0, teacher_until=0.0)
@@ -46,7 +43,9 @@ def _module(key: str, protocol: Protocol) -> pl.LightningModule:
     if key in ("heatmap", "single", "patches"):
         crops = Crops(protocol.patch_voxels, protocol.patch_count) if key == "patches" else None
         net = _field_net(key, protocol)
-        return FieldModule(net, LANDMARKS, protocol.augmentation, protocol.learning_rate, crops, protocol.seed)
+        return FieldModule(
+            net, CAROTID_BIFURCATIONS, protocol.augmentation, protocol.learning_rate, crops, protocol.seed
+        )
     kind: type[ChainModule] = ChainModule
     architecture, objective, warmup = paper_architecture(protocol, 0.0), PAPER, 0
     if key == "steps":
@@ -57,7 +56,7 @@ def _module(key: str, protocol: Protocol) -> pl.LightningModule:
     elif key == "ours":
         coarse, fine = protocol.our_widths
         architecture = Architecture(
-            LANDMARKS, widths=(coarse, fine, fine, fine), patch_sizes=(protocol.our_patch_size,) * 3
+            CAROTID_BIFURCATIONS, widths=(coarse, fine, fine, fine), patch_sizes=(protocol.our_patch_size,) * 3
         )
         objective, warmup = OURS, WARMUP_STEPS
     chain = kind(
@@ -77,7 +76,7 @@ def _module(key: str, protocol: Protocol) -> pl.LightningModule:
 def paper_architecture(protocol: Protocol, noise_mm: float) -> Architecture:
     """The paper's chain, as configs/paper.yaml has it but for the protocol's widths and heatmap."""
     return Architecture(
-        LANDMARKS,
+        CAROTID_BIFURCATIONS,
         widths=(protocol.chain_widths,) * 4,
         patch_sizes=(protocol.patch_size,) * 3,
         noise_mm=noise_mm,
@@ -91,7 +90,7 @@ def paper_architecture(protocol: Protocol, noise_mm: float) -> Architecture:
 
 
 def _field_net(key: str, protocol: Protocol) -> nn.Module:
-    count = len(LANDMARKS)
+    count = len(CAROTID_BIFURCATIONS)
     if key == "heatmap":
         return HeatmapUNet(protocol.single_widths, count)
     if key == "single":
@@ -103,7 +102,7 @@ def data_of(key: str, protocol: Protocol, dataset: Path) -> pl.LightningDataModu
     """Training and validation cases of a trained row: the same cases in the same order for every row."""
     seed, workers, size = protocol.seed, protocol.workers, protocol.batch_size
     if key in ("heatmap", "single", "patches"):
-        return FieldData(LANDMARKS, dataset, protocol.field_voxels, size, seed, workers)
+        return FieldData(CAROTID_BIFURCATIONS, dataset, protocol.field_voxels, size, seed, workers)
     chain = module_of(key, protocol)
     assert isinstance(chain, ChainModule)
     return NecksData(

@@ -24,6 +24,7 @@ from CarotidLandmarkLib.detection import LandmarkResult
 from CarotidLandmarkLib.detector import CPU_PASSES
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import atomic_path, write_text
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets.chain import MultiScaleLocNet, ScaleOutput
 from CarotidLandmarkLib.nets.pyramid import Pyramid
@@ -31,12 +32,12 @@ from CarotidLandmarkLib.volume import Volume
 
 from ..evaluation.outcomes import Outcome, annotated
 from .field import cut_field
-from .methods import LANDMARKS, net_of
+from .methods import net_of
 from .nets import FieldNet
 from .protocol import Protocol
 from .rows import METHODS
 
-NAMES = tuple(landmark.name for landmark in LANDMARKS)
+NAMES = tuple(landmark.name for landmark in CAROTID_BIFURCATIONS)
 AXES = ("x", "y", "z")
 UPPER = tuple((row, column) for row in range(3) for column in range(row, 3))
 COLUMNS = (

@@ -21,6 +21,7 @@ from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.uncertainty import calibrate
 from rich.console import Console
 
@@ -33,7 +34,6 @@ from ..necks.styles import Styles
 from ..records import read_record
 from ..release.export import LEVELS, scores_of
 from .figures import slices, violins
-from .methods import LANDMARKS
 from .predict import Scan, Work, predict, read_predictions, truth_of
 from .protocol import Protocol, read_protocol
 from .report import Row, pairs_csv, pairs_of, row_of, table_csv, table_markdown
@@ -123,7 +123,7 @@ def _cohort(folder: Path, protocol: Protocol, styles: Styles, say: Say) -> Datas
             on_case=lambda done, total: say(f"digital neck {done} of {total}"),
         )  # fmt: skip
     dataset = Dataset.open(folder)
-    names = {landmark.name for landmark in LANDMARKS}
+    names = {landmark.name for landmark in CAROTID_BIFURCATIONS}
     if set(dataset.landmarks) != names:
         raise DatasetError(f"Table 1 is about {', '.join(sorted(names))}; {folder.name} is about other landmarks.")
     for split in ("train", "validation", "test"):
@@ -165,8 +165,8 @@ def _outcomes(scans: Sequence[Scan]) -> list[Outcome]:
 
 def _calibrated(key: str, validation: Sequence[Outcome]) -> Model:
     """A method's confidence regions, calibrated by split conformal prediction on the validation cases."""
-    scores = scores_of(validation, [landmark.name for landmark in LANDMARKS])
-    return Model(METHODS[key].title, LANDMARKS, calibrate(scores, LEVELS))
+    scores = scores_of(validation, [landmark.name for landmark in CAROTID_BIFURCATIONS])
+    return Model(METHODS[key].title, CAROTID_BIFURCATIONS, calibrate(scores, LEVELS))
 
 
 def main(
