@@ -15,9 +15,11 @@ AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 GOOD = Signals(elsewhere=0.05, brightest_hu=350.0, inside=True)
 
 
-def found(name: str, x: float, presence: float = 0.99, semi_axis: float = 2.0) -> LandmarkResult:
+def found(
+    name: str, x: float, presence: float = 0.99, semi_axis: float = 2.0, reliability: float | None = None
+) -> LandmarkResult:
     region = ConfidenceRegion(0.9, 30.0, 20.0, (semi_axis, 1.5, 1.0), AXES)
-    return LandmarkResult(name, "detected", presence, (x, 0.0, 0.0), confidence=region)
+    return LandmarkResult(name, "detected", presence, (x, 0.0, 0.0), confidence=region, reliability=reliability)
 
 
 def verdict(left: LandmarkResult, signal: Signals = GOOD, right_x: float = -30.0) -> Quality:
@@ -29,6 +31,9 @@ def verdict(left: LandmarkResult, signal: Signals = GOOD, right_x: float = -30.0
     [
         (found(LEFT, 30, presence=0.91), GOOD, "ok"),
         (found(LEFT, 30, presence=0.89), GOOD, "review"),
+        (found(LEFT, 30, reliability=0.9), GOOD, "ok"),
+        (found(LEFT, 30, reliability=0.899), GOOD, "review"),
+        (found(LEFT, 30, semi_axis=9.0, reliability=0.9), replace(GOOD, elsewhere=0.2), "ok"),
         (found(LEFT, 30, semi_axis=5.9), GOOD, "ok"),
         (found(LEFT, 30, semi_axis=6.1), GOOD, "review"),
         (found(LEFT, 30), replace(GOOD, elsewhere=0.09), "ok"),

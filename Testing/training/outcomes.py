@@ -14,7 +14,15 @@ PLACES = {LEFT: (30.0, 0.0, 0.0), RIGHT: (-30.0, 0.0, 0.0)}
 
 
 def outcome(
-    case="a", name=LEFT, error=(0.0, 0.0, 0.0), sd=1.0, present=True, presence=0.9, verdict="ok", group=None
+    case="a",
+    name=LEFT,
+    error=(0.0, 0.0, 0.0),
+    sd=1.0,
+    present=True,
+    presence=0.9,
+    verdict="ok",
+    group=None,
+    reliability=None,
 ) -> Outcome:
     """One landmark at its usual place, found ``error`` mm away (None: called missing), sd the same along each axis."""
     truth = PLACES[name]
@@ -22,7 +30,7 @@ def outcome(
     if error is not None:
         position = tuple(float(a + b) for a, b in zip(truth, error, strict=True))
         covariance = tuple(map(tuple, (np.eye(3) * sd**2).tolist()))
-        found = LandmarkResult(name, "detected", presence, position, (sd / 2,) * 3, covariance)
+        found = LandmarkResult(name, "detected", presence, position, (sd / 2,) * 3, covariance, reliability=reliability)
     return Outcome(
         case, group or f"patient of {case}", (0.0, 0.0, 0.0), name, truth if present else None, found, verdict
     )

@@ -6,6 +6,7 @@ import csv
 import functools
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -110,6 +111,18 @@ def test_one_command_writes_tables_figures_and_detections_and_the_same_again(bun
     assert {file: file.read_bytes() for file in output.rglob("*") if file.is_file()} == before
 
 
+def test_several_datasets_are_measured_together_and_two_of_one_name_are_refused(bundle, dataset, tmp_path):
+    copied = shutil.copytree(dataset.path, tmp_path / "copied")
+    assert run(bundle, dataset, tmp_path / "out", copied).exit_code == 0
+    cases = {row["case"] for row in rows_of(tmp_path / "out" / "landmarks.csv")}
+    assert cases == {f"{name}/c{number}" for name in ("necks", "copied") for number in range(3)}
+    assert "3 of necks, 3 of copied, split test" in (tmp_path / "out" / "summary.md").read_text()
+    shutil.copytree(dataset.path, tmp_path / "elsewhere" / "necks")
+    refused = run(bundle, dataset, tmp_path / "not", tmp_path / "elsewhere" / "necks")
+    assert refused.exit_code == 2 and "Two of the datasets have one name" in refused.stderr
+    assert not (tmp_path / "not").exists()
+
+
 def test_a_stopped_run_leaves_with_3_and_the_next_detects_only_what_is_left(bundle, dataset, tmp_path, monkeypatch):
     detect, seen, stop_at = Detector.detect, [], ["c1"]
 
@@ -170,7 +183,7 @@ def test_bad_input_is_one_sentence_and_leaves_with_2(bundle, dataset, tmp_path):
 def test_a_scan_that_can_not_be_read_is_named(bundle, dataset):
     (dataset.path / "cases" / "c1" / "image.nrrd").write_bytes(b"NRRD0004\n")
     with pytest.raises(DatasetError, match="Case c1 can not be evaluated"):
-        evaluate.evaluate(bundle, dataset, dataset.path / "out", settings=evaluate.Settings("cpu", 2))
+        evaluate.evaluate(bundle, [dataset], dataset.path / "out", settings=evaluate.Settings("cpu", 2))
 
 
 def test_the_middle_of_the_scan_comes_with_each_outcome(bundle, dataset, tmp_path):
@@ -178,6 +191,38 @@ def test_the_middle_of_the_scan_comes_with_each_outcome(bundle, dataset, tmp_pat
     cases = [dataset.case("c0")]
     found = evaluate.detect_cases(Detector(bundle, "cpu"), dataset, cases, tmp_path, quick, lambda words, share: None)
     assert np.allclose([each.centre_lps for each in found], dataset.case("c0").read_volume().centre_lps)
+
+
+def test_the_probability_of_a_right_answer_is_held_against_what_was_right():
+    errors = [(1.0, 0.97), (2.0, 0.93), (6.0, 0.91), (0.5, 0.55), (9.0, 0.52), (None, 0.1)]
+    outcomes = [
+        outcome(f"c{number}", error=None if error is None else (error, 0, 0), reliability=said)
+        for number, (error, said) in enumerate(errors)
+    ]
+    known = lookup(measure(outcomes, model()))
+    high, low = (known[f"reliability_from_{tenth}_right", ALL] for tenth in (0.9, 0.5))
+    assert (high.value, high.n, low.value, low.n) == (pytest.approx(2 / 3), 3, 0.5, 2)
+    expected = (abs((0.97 + 0.93 + 0.91) / 3 - 2 / 3) * 3 + abs((0.55 + 0.52) / 2 - 0.5) * 2) / 5
+    assert known["reliability_calibration_error", ALL].value == pytest.approx(expected)
+    assert known["reliability_roc_area", ALL].value == pytest.approx(5 / 6)
+    page = summary_markdown(measure(outcomes, model()), outcomes, model(), {})
+    assert "| 0.9 to 1.0 | 3 | 0.94 | 0.67 |" in page
+    unjudged = measure([outcome()], model())
+    assert lookup(unjudged)["reliability_roc_area", ALL].note == "the model does not judge its answers"
+
+
+def test_the_verdict_is_counted_over_right_scans_and_over_those_that_lack_a_landmark():
+    def scan(case, verdict, left, right, present=True):
+        near, far = (left, 0, 0), (right, 0, 0)
+        return [
+            outcome(case, LEFT, near, verdict=verdict), outcome(case, RIGHT, far, present=present, verdict=verdict)
+        ]  # fmt: skip
+
+    outcomes = [*scan("a", "ok", 2.4, 0), *scan("b", "review", 0, 1), *scan("c", "ok", 2.6, 0)]
+    outcomes += [*scan("d", "ok", 0, 0, present=False), *scan("e", "review", 0, 0, present=False)]
+    known = lookup(measure(outcomes, model()))
+    right, lacking = (known[f"verdict_ok_of_{name}", ALL] for name in ("right_scans", "scans_that_lack_a_landmark"))
+    assert (right.value, right.n, lacking.value, lacking.n) == (1, 2, 1, 2)
 
 
 def test_the_tables_agree_with_each_other():

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,7 +46,7 @@ class Settings:
 
 def evaluate(
     bundle: Bundle,
-    dataset: Dataset,
+    datasets: Sequence[Dataset],
     output: Path,
     split: str = "test",
     settings: Settings | None = None,
@@ -54,8 +54,8 @@ def evaluate(
 ) -> list[Measure]:
     """Run ``bundle`` over the annotated cases of a split and write tables and figures into ``output``.
 
-    ``step(words, share)`` is told how far it is. Raises ValueError with a sentence (DatasetError, VolumeError,
-    DeviceError, BundleError are such) and OSError.
+    The cases of several datasets are measured together, each named DATASET/CASE. ``step(words, share)`` is told how far
+    it is. Raises ValueError with a sentence (DatasetError, VolumeError, DeviceError, BundleError are such) and OSError.
     """
     settings = settings or Settings()
     if split not in (*SPLITS, EVERY_SPLIT):
@@ -63,24 +63,44 @@ def evaluate(
     model = Model(
         f"{bundle.metadata.name} {bundle.metadata.version}", bundle.metadata.landmarks, bundle.metadata.calibration
     )
-    check_landmarks(bundle, dataset)
-    cases = annotated(dataset, None if split == EVERY_SPLIT else split)
+    names = [dataset.path.resolve().name for dataset in datasets]
+    if len(set(names)) < len(names):
+        raise DatasetError("Two of the datasets have one name; rename a folder.")
+    for dataset in datasets:
+        check_landmarks(bundle, dataset)
+    chosen = [annotated(dataset, None if split == EVERY_SPLIT else split) for dataset in datasets]
+    total = sum(map(len, chosen))
     detector = Detector(bundle, settings.device)
-    outcomes = detect_cases(detector, dataset, cases, output / "detections", settings, step)
+    outcomes: list[Outcome] = []
+    images: dict[str, Case] = {}
+    for name, dataset, cases in zip(names, datasets, chosen, strict=True):
+        inside = _share(step, len(images) / total, len(cases) / total)
+        alone = len(datasets) == 1
+        prefix, folder = ("", output / "detections") if alone else (f"{name}/", output / "detections" / name)
+        images |= {prefix + case.id: case for case in cases}
+        outcomes += [
+            replace(each, case_id=prefix + each.case_id, group=prefix + each.group)
+            for each in detect_cases(detector, dataset, cases, folder, settings, inside)
+        ]
     facts = {
         "model": f"{model.title}, weights {bundle.metadata.weights_sha256[:12]}",
-        "cases": f"{len(cases)} of {dataset.path.resolve().name}, split {split}",
+        "cases": f"{', '.join(f'{len(c)} of {n}' for n, c in zip(names, chosen, strict=True))}, split {split}",
         "noise passes": f"{settings.passes}, seed {settings.seed}",
         "device": " ".join([detector.device, *detector.notes]),
     }
     step("worst cases", 1.0)
-    gallery = worst_cases(worst(outcomes), model, lambda name: dataset.case(name).read_volume())
+    gallery = worst_cases(worst(outcomes), model, lambda name: images[name].read_volume())
     step("tables", 1.0)
     rows = write_tables(output, outcomes, model, facts, settings.seed)
     step("figures", 1.0)
     write_figures(output / "figures", outcomes, model)
     save(gallery, output / "figures", "worst_cases")
     return rows
+
+
+def _share(step: Step, start: float, share: float) -> Step:
+    """A step of a part of the work, from ``start`` on."""
+    return lambda words, done: step(words, start + share * done)
 
 
 def check_landmarks(bundle: Bundle, dataset: Dataset) -> None:
@@ -157,7 +177,10 @@ def main(
     bundle: Annotated[
         str, typer.Argument(metavar="BUNDLE", help="A model bundle's folder, or a bundled model's name.")
     ],
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The folder with dataset.json.")],
+    datasets: Annotated[
+        list[Path],
+        typer.Argument(metavar="DATASET...", help="Folders with dataset.json; several are measured together."),
+    ],
     split: Annotated[str, typer.Option(help="train, validation, test, or all.")] = "test",
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if needed.")] = Path(
         "evaluation"
@@ -171,8 +194,9 @@ def main(
     columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("opening", total=1.0)
+        opened = [Dataset.open(path) for path in datasets]
         evaluate(
-            open_bundle(bundle), Dataset.open(dataset), output, split, Settings(device, passes, seed),
+            open_bundle(bundle), opened, output, split, Settings(device, passes, seed),
             lambda words, share: progress.update(task, description=words, completed=share),
         )  # fmt: skip
     console.print(f"Wrote {output / 'summary.md'}", markup=False, highlight=False, soft_wrap=True)

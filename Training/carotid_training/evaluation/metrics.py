@@ -19,6 +19,7 @@ from .outcomes import Outcome
 
 TOLERANCES_MM = (2.0, 2.5, 3.0, 4.0, 10.0)
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+BINS = 10
 RESAMPLES = 2000
 INTERVAL = (2.5, 97.5)  # percentiles: a 95 % interval
 
@@ -139,6 +140,23 @@ def roc_area(scores: np.ndarray, positive: np.ndarray) -> float:
         return math.nan
     ranks = stats.rankdata(scores)
     return float((ranks[positive].sum() - present * (present + 1) / 2) / (present * absent))
+
+
+def reliability_bins(probabilities: np.ndarray, right: np.ndarray) -> list[tuple[float, float, float, int]]:
+    """(lower edge, mean probability, share that is right, answers) of each tenth of the scale that holds answers.
+
+    ``probabilities`` [n] that an answer is right, ``right`` [n] bool.
+    """
+    tenths = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    mine = [(each, tenths == each) for each in np.unique(tenths)]
+    return [(each / BINS, float(probabilities[m].mean()), float(right[m].mean()), int(m.sum())) for each, m in mine]
+
+
+def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error (Guo et al., ICML 2017, eq. 3, ten bins of one width); NaN without answers."""
+    if not len(right):
+        return math.nan
+    return sum(abs(said - seen) * n for _, said, seen, n in reliability_bins(probabilities, right)) / len(right)
 
 
 def on_other_side(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> list[bool]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.uncertainty import RELIABLE_MM
 
 from . import metrics
 from .metrics import LEVELS, Estimate
@@ -21,6 +22,8 @@ ALL = "all"
 VERDICTS = ("ok", "review", "reject")
 AXES = ("left", "posterior", "superior")
 VOLUME_LEVEL = 0.9
+RIGHT_SCAN_MM = 2.5  # a scan is right where every point is so near, and none is seen that is not there
+NO_JUDGEMENT = "the model does not judge its answers"
 NOT_CALIBRATED = "above what is calibrated"
 COORDINATES = tuple(f"{axis}_lps_mm" for axis in "xyz")
 
@@ -70,7 +73,7 @@ def measure(outcomes: Sequence[Outcome], model: Model, seed: int = 0) -> list[Me
     rows: list[Measure] = []
     for scope in (*model.names, ALL):
         mine = [outcome for outcome in outcomes if scope in (ALL, outcome.landmark)]
-        rows += _errors(mine, scope, seed) + _presence(mine, scope, seed)
+        rows += _errors(mine, scope, seed) + _presence(mine, scope, seed) + _reliability(mine, scope, seed)
         crossed = zip(outcomes, metrics.on_other_side(outcomes, model.mirrors), strict=True)
         others = sum(yes for outcome, yes in crossed if scope in (ALL, outcome.landmark))
         rows.append(Measure("on_other_side", scope, others, n=len(_pairs(mine))))
@@ -94,7 +97,8 @@ def landmarks_csv(outcomes: Sequence[Outcome], model: Model) -> str:
     """One row per landmark and case as CSV text: truth, answer, error, uncertainty. LPS millimetres."""
     crossed = metrics.on_other_side(outcomes, model.mirrors)
     columns = [
-        "case", "group", "landmark", "truth", "status", "presence", "verdict", "error_mm", "on_other_side",
+        "case", "group", "landmark", "truth", "status", "presence", "reliability", "verdict", "error_mm",
+        "on_other_side",
         *(f"true_{name}" for name in COORDINATES), *(f"found_{name}" for name in COORDINATES),
         *(f"std_{axis}_mm" for axis in "xyz"), "mahalanobis", "volume_level", "volume_mm3", "paper_volume_mm3",
     ]  # fmt: skip
@@ -104,7 +108,7 @@ def landmarks_csv(outcomes: Sequence[Outcome], model: Model) -> str:
         region = metrics.region_of(found, model.calibration, model.volume_level)
         rows.append([
             outcome.case_id, outcome.group, outcome.landmark, "absent" if outcome.truth_lps is None else "present",
-            found.status, found.presence, outcome.verdict, outcome.error_mm, int(other),
+            found.status, found.presence, found.reliability, outcome.verdict, outcome.error_mm, int(other),
             *(outcome.truth_lps or [None] * 3), *(found.position_lps_mm or [None] * 3), *(found.std_mm or [None] * 3),
             outcome.score, model.volume_level, region and region.volume_mm3, region and region.paper_volume_mm3,
         ])  # fmt: skip
@@ -141,6 +145,29 @@ def _presence(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
         Measure("falsely_found", scope, int((~present & detected).sum()), n=int((~present).sum())),
         _row("presence_roc_area", scope, area, len(mine), note=note),
     ]
+
+
+def _reliability(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
+    """Whether the probability that a point is right says the truth, over the points that were given."""
+    answers = [each for each in mine if each.found.status == "detected" and each.found.reliability is not None]
+    right = np.array([each.error_mm is not None and each.error_mm <= RELIABLE_MM for each in answers], dtype=bool)
+    said = np.array([each.found.reliability for each in answers], dtype=float)
+    estimates = metrics.bootstrap(
+        [each.group for each in answers],
+        lambda rows: {
+            "reliability_roc_area": metrics.roc_area(said[rows], right[rows]),
+            "reliability_calibration_error": metrics.calibration_error(said[rows], right[rows]),
+        },
+        seed=seed,
+    )
+    note = "" if answers else NO_JUDGEMENT
+    rows = [_row(name, scope, estimate, len(answers), note=note) for name, estimate in estimates.items()]
+    for low, mean, share, n in metrics.reliability_bins(said, right):
+        rows += [
+            Measure(f"reliability_from_{low:.1f}_mean", scope, mean, n=n),
+            Measure(f"reliability_from_{low:.1f}_right", scope, share, n=n),
+        ]
+    return rows
 
 
 def _offsets(mine: list[Outcome], scope: str) -> list[Measure]:
@@ -208,7 +235,18 @@ def _verdicts(outcomes: Sequence[Outcome]) -> list[Measure]:
                     n=len(errors)),
             Measure(f"verdict_{verdict}_error_largest_mm", ALL, max(errors, default=math.nan), n=len(errors)),
         ]  # fmt: skip
+    scans: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        scans.setdefault(outcome.case_id, []).append(outcome)
+    right = [scan for scan in scans.values() if all(map(_is_right, scan))]
+    lacking = [scan for scan in scans.values() if any(each.truth_lps is None for each in scan)]
+    for name, some in (("right_scans", right), ("scans_that_lack_a_landmark", lacking)):
+        rows.append(Measure(f"verdict_ok_of_{name}", ALL, sum(scan[0].verdict == "ok" for scan in some), n=len(some)))
     return rows
+
+
+def _is_right(outcome: Outcome) -> bool:
+    return outcome.truth_lps is not None and outcome.error_mm is not None and outcome.error_mm <= RIGHT_SCAN_MM
 
 
 def _row(name: str, scope: str, estimate: Estimate, n: int, p: float = math.nan, note: str = "") -> Measure:

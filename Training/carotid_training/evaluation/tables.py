@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from CarotidLandmarkLib.uncertainty import RELIABLE_MM
 from jinja2 import Environment, StrictUndefined
 
-from .metrics import LEVELS, RESAMPLES, TOLERANCES_MM
+from .metrics import BINS, LEVELS, RESAMPLES, TOLERANCES_MM
 from .outcomes import Outcome
-from .summary import ALL, AXES, NOT_CALIBRATED, VERDICTS, Measure, Model, lookup
+from .summary import ALL, AXES, NOT_CALIBRATED, RIGHT_SCAN_MM, VERDICTS, Measure, Model, lookup
 
 UNDEFINED = "–"
 WORST = 8
@@ -65,9 +66,17 @@ same around every point) and the paper's Gaussian, which is not calibrated.
 This model is not calibrated: its own regions are those of a Gaussian.
 
 {% endif %}
+How probable it is that a point is right, within {{ reliable_mm }} mm of a landmark that is there: what the model says,
+and what is:
+
+{{ reliability }}
+{{ bins }}
 ## Verdicts
 
 {{ verdicts }}
+`ok` of the scans in which every landmark was found within {{ right_scan_mm }} mm: {{ ok_of_right }}; of those that lack
+a landmark: {{ ok_of_lacking }}.
+
 ## Largest errors
 
 {{ largest }}
@@ -118,6 +127,12 @@ def summary_markdown(
         verdicts=_table(
             ["verdict", "cases", "mean error (mm)", "largest error (mm)"], [_verdict(known, each) for each in VERDICTS]
         ),
+        reliable_mm=f"{RELIABLE_MM:g}",
+        reliability=table(_RELIABILITY, _estimate, 3),
+        bins=_table(["probability", "points", "mean said", "right"], _bins(known)),
+        right_scan_mm=f"{RIGHT_SCAN_MM:g}",
+        ok_of_right=_count(known["verdict_ok_of_right_scans", ALL]),
+        ok_of_lacking=_count(known["verdict_ok_of_scans_that_lack_a_landmark", ALL]),
         largest=_table(["case", "landmark", "error (mm)", "presence", "verdict"], _largest(outcomes, model)),
         figures=FIGURES,
     )
@@ -134,6 +149,10 @@ _COUNTS = {
     "missed": "in the scan, called missing",
     "falsely_found": "not in the scan, yet found",
     "on_other_side": "nearer to the other side's landmark",
+}
+_RELIABILITY = {
+    "reliability_roc_area": "area under the ROC",
+    "reliability_calibration_error": "expected calibration error",
 }
 _VOLUMES = {
     "pearson_calibrated_volume": "calibrated volume, Pearson r",
@@ -199,6 +218,17 @@ _REGION = (
     ("paper_coverage", ""),
     ("paper_volume", "_mm3"),
 )
+
+
+def _bins(known: Mapping[tuple[str, str], Measure]) -> list[list[str]]:
+    rows = []
+    for tenth in range(BINS):
+        key = f"reliability_from_{tenth / BINS:.1f}"
+        if (f"{key}_mean", ALL) in known:
+            mean, right = known[f"{key}_mean", ALL], known[f"{key}_right", ALL]
+            span = f"{tenth / BINS:.1f} to {(tenth + 1) / BINS:.1f}"
+            rows.append([span, f"{mean.n}", _number(mean.value, 2), _number(right.value, 2)])
+    return rows
 
 
 def _verdict(known: Mapping[tuple[str, str], Measure], verdict: str) -> list[str]:
