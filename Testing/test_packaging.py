@@ -120,7 +120,7 @@ def test_the_repository_stays_under_the_index_s_100_mb():
 def test_every_package_that_make_installs_is_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = project["dependencies"] + extras["train"] + extras["slicer"] + extras["test"]
+    wanted = project["dependencies"] + extras["train"] + extras["slicer"] + extras["cohort"] + extras["test"]
     names = {re.split(r"[\[<>=~! ]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}

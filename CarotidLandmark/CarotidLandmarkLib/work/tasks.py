@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import UserError
-from .progress import Step
+from .log import Step
 
 # A disk that is full, or may not be written to, will be so for the next task, too.
 _NO_ROOM = {errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -72,7 +72,7 @@ def attempt(task: Task, tool: Any, step: Step) -> Outcome:
 
 
 def run_here(tasks: Sequence[Task], tool: Any, step: Step) -> Iterator[Outcome]:
-    """Do tasks one after another with an opened tool; ``step`` is told the fraction of all. Raises what `attempt` does."""
+    """Do tasks in turn with a tool that is open; ``step`` is told the fraction of all. Raises as `attempt` does."""
     for number, task in enumerate(tasks):
 
         def inside(words: str, fraction: float, number: int = number, task: Task = task) -> None:

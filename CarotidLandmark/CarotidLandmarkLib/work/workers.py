@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..memory import keep_freed_memory
-from .progress import Step
+from .log import Step
 from .tasks import Outcome, Task, Tool, attempt
 
 if TYPE_CHECKING:

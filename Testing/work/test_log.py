@@ -7,11 +7,11 @@ import time
 
 import pytest
 from CarotidLandmarkLib.work import duration, progress
-from CarotidLandmarkLib.work.progress import remaining_words
+from CarotidLandmarkLib.work.log import remaining_words
 
 
 def test_a_log_gets_a_line_now_and_then_even_from_work_that_tells_nothing(monkeypatch, capsys):
-    monkeypatch.setattr("CarotidLandmarkLib.work.progress.LINE_EVERY_S", 0.05)
+    monkeypatch.setattr("CarotidLandmarkLib.work.log.LINE_EVERY_S", 0.05)
     with progress() as step:
         step("training, step 20 of 40", 0.5)
         deadline = time.monotonic() + 20
@@ -27,7 +27,7 @@ def test_a_log_gets_a_line_now_and_then_even_from_work_that_tells_nothing(monkey
 def test_short_work_says_nothing_and_nothing_is_said_when_it_is_over(monkeypatch, capsys):
     with progress() as step:
         step("reading", 0.1)
-    monkeypatch.setattr("CarotidLandmarkLib.work.progress.LINE_EVERY_S", 0.01)
+    monkeypatch.setattr("CarotidLandmarkLib.work.log.LINE_EVERY_S", 0.01)
     with progress(lines=False) as step:
         step("reading", 0.1)
         time.sleep(0.05)
