@@ -56,8 +56,8 @@ BEFORE_TORCH_AND_SLICER = (
     "volume", "dataset", "job", "work", "cli",
 )  # fmt: skip
 NOT_THERE = (
-    "torch", "safetensors", "lightning", "slicer", "vtk", "qt", "SimpleITK", "matplotlib", "jinja2", "dask",
-    "distributed",
+    "torch", "safetensors", "lightning", "slicer", "vtk", "qt", "SimpleITK", "matplotlib", "jinja2", "PIL",
+    "dask", "distributed",
 )  # fmt: skip
 
 # Packages that one can do without: looked for where they are needed.

@@ -48,6 +48,21 @@ def test_a_cohort_is_predicted_resumed_tabulated_and_queued(run, scan, model, tm
     assert (dataset.case("one").folder / "prediction.json").stat().st_mtime_ns != written["one"]
 
 
+def test_workers_are_for_predictions_and_bad_ones_are_refused_before_anything_is_done(run, scan, model, tmp_path):
+    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
+    dataset.add_case(scan, case_id="one")
+    for arguments, words in (
+        (["--workers", 2], "add --predict"),
+        (["--scheduler", "tcp://127.0.0.1:1"], "add --predict"),
+        (["--predict", "--workers", 0], "--workers"),
+        (["--predict", "--workers", 2, "--scheduler", "tcp://127.0.0.1:1"], "not both"),
+        (["--predict", "--scheduler", "tcp://127.0.0.1:1"], "No dask scheduler answers at tcp://127.0.0.1:1"),
+    ):
+        code, out, err = run("cohort", dataset.path, "--model", model, *arguments)
+        assert (code, out, len(err)) == (2, "", 1) and words in err[0]
+    assert dataset.case("one").prediction() is None
+
+
 def test_the_table_of_a_reviewed_dataset_has_what_annotators_said_too(run, scan, tmp_path):
     dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
     dataset.add_case(scan, "one")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from matplotlib.image import thumbnail
+from PIL import Image
 
 from .. import landmarks as names
 from ..detection import CSV_COLUMNS, Detection
@@ -25,7 +25,7 @@ from .templates import render
 THUMBNAIL_FILE, SUMMARY_TABLE, SUMMARY_PAGE = "thumbnail.png", "summary.csv", "summary.html"
 SUMMARY_COLUMNS = ("folder", "scan", *CSV_COLUMNS, "reasons", "notes", "problem")
 MOST_ROWS = 2000  # of the page: a browser shows so many thumbnails without trouble
-_THUMBNAIL_SCALE = 0.35
+THUMBNAIL_PIXELS = 200  # of its longer side
 _DOUBT = {"reject": 1, "review": 2, "ok": 3}
 
 
@@ -51,8 +51,10 @@ def write_thumbnail(folder: Path, volume: Volume, detection: Detection) -> None:
         for number, each in enumerate(detection.landmarks)
         if each.position_lps_mm is not None
     }
-    with atomic_path(folder / THUMBNAIL_FILE) as temporary:
-        thumbnail(io.BytesIO(overview_png(volume, points).png), str(temporary), scale=_THUMBNAIL_SCALE)
+    with Image.open(io.BytesIO(overview_png(volume, points).png)) as picture:
+        picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+        with atomic_path(folder / THUMBNAIL_FILE) as temporary:
+            picture.convert("RGB").save(temporary)
 
 
 def write_summary(output: Path, rows: Sequence[SummaryRow], notes: Sequence[str] = ()) -> dict[str, int]:
