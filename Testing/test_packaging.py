@@ -106,7 +106,8 @@ def test_the_extension_passes_the_index_s_own_checks():
     assert cmake_value("EXTENSION_HOMEPAGE") == repository
     raw = repository.replace("github.com", "raw.githubusercontent.com") + f"/{entry['scm_revision']}/"
     assert (ROOT / cmake_value("EXTENSION_ICONURL").removeprefix(raw)).is_file()
-    assert all(url.startswith(raw) for url in cmake_value("EXTENSION_SCREENSHOTURLS").split())
+    screenshots = cmake_value("EXTENSION_SCREENSHOTURLS").split()
+    assert all(url.startswith(raw) and (ROOT / url.removeprefix(raw)).is_file() for url in screenshots)
 
 
 def test_the_repository_stays_under_the_index_s_100_mb():

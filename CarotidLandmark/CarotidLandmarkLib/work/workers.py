@@ -31,6 +31,9 @@ IN_FLIGHT = 1000  # tasks that the scheduler knows of at once: with a million it
 CONNECT_S = 10.0
 RECONNECT_S = 120.0  # for a scheduler that is being restarted
 
+# A terminal sends it to the workers, too, which would die complaining; they end with the command.
+_LEAVE_CTRL_C_TO_US = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"
+
 _one_at_a_time = threading.Lock()  # workers may have several threads, and there is one model
 
 
@@ -51,7 +54,9 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
         raise WorkersError(
             "Workers need dask.distributed, which is not installed; install it: pip install 'dask[distributed]'."
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what the user should know is said by us
+    for name in logging.root.manager.loggerDict:
+        if name.split(".")[0] == "distributed":  # what the user should know is said by us
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     if scheduler is not None:
         cluster = Cluster(scheduler, scheduler)
         try:
@@ -70,6 +75,7 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
             env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            preload=_LEAVE_CTRL_C_TO_US,
         )
         try:
             cluster = Cluster(local, "this machine")
@@ -92,14 +98,16 @@ class Cluster:
     @property
     def workers(self) -> int:
         """How many there are now."""
-        return len(self.client.scheduler_info(n_workers=-1)["workers"])
+        return len(self.client.nthreads())
 
     def try_out(self, tool: Tool) -> None:
         """Let a worker open the tool, if there is one yet. Raises what that raises, and WorkersError."""
         if self.workers:
             future = self.client.submit(_try_out, tool, pure=False)
-            if future.exception() is not None:
-                raise _told(future.exception())
+            try:
+                future.result()
+            except Exception as error:
+                raise _told(error) from error
 
     def reconnect(self) -> None:
         """Wait for a scheduler that has gone. Raises WorkersError where it does not come back."""
@@ -140,7 +148,7 @@ async def _greet(address: str) -> None:
     import distributed
 
     async with distributed.rpc(address, timeout=CONNECT_S) as scheduler:
-        identity = await asyncio.wait_for(scheduler.identity(n_workers=0), CONNECT_S)
+        identity = await asyncio.wait_for(scheduler.identity(), CONNECT_S)
     if identity["type"] != "Scheduler":
         raise ValueError("not a scheduler")
 
@@ -151,42 +159,51 @@ def run_on_workers(tasks: Sequence[Task], tool: Tool, cluster: Cluster, step: St
     A task whose worker dies is done by another; one that has ended several workers has a problem. Raises WorkersError,
     and what `attempt` and opening the tool raise.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import as_completed
 
     todo, ended = deque(tasks), 0
     active: dict[Any, Task] = {}
     futures = as_completed(loop=cluster.client.loop)
+    step(f"0 of {len(tasks)} done", 0.0)
     while todo or active:
-        if not cluster.workers:
-            step(f"{ended} of {len(tasks)} done, waiting for a worker", ended / len(tasks))
-        while todo and len(active) < IN_FLIGHT:
+        while todo and len(active) < IN_FLIGHT and cluster.client.status != "closed":
             task = todo.popleft()
             # one key for one result: a second command that wants the same waits for the first one's
             future = cluster.client.submit(_attempt_here, task, tool, key=f"carotid-{task.key}")
             active[future.key] = task
             futures.add(future)
-        future = next(futures)
-        task = active.pop(future.key)
-        if future.status in ("cancelled", "lost"):
-            todo.extend([task, *active.values()])
+        outcome = None
+        if active:
+            future = next(futures)
+            task = active.pop(future.key)
+            outcome = _outcome(future, task)
+            if outcome is None:
+                todo.append(task)
+        if outcome is None:
+            todo.extend(active.values())
             active.clear()
             step(f"{ended} of {len(tasks)} done, waiting for the scheduler", ended / len(tasks))
             cluster.reconnect()
             futures = as_completed(loop=cluster.client.loop)
             continue
-        error = future.exception() if future.status == "error" else None
-        if isinstance(error, KilledWorker):
-            outcome = Outcome(
-                task.name,
-                "The workers that tried it ended, most often for lack of memory; do it by itself, or crop the scan.",
-            )
-        elif error is not None:
-            raise _told(error)
-        else:
-            outcome = future.result()
         ended += 1
         step(f"{ended} of {len(tasks)} done, the last {task.name}", ended / len(tasks))
         yield outcome
+
+
+def _outcome(future: Any, task: Task) -> Outcome | None:
+    """Of a future that has ended; None where the scheduler was lost. Raises what is no outcome of a task."""
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker:
+        words = "The workers that tried it ended, most often for lack of memory; do it by itself, or crop the scan."
+        return Outcome(task.name, words)
+    except Exception as error:  # of the task's opening, or of any class where the connection broke
+        if future.status == "error":
+            raise _told(error) from error
+        return None
 
 
 def _attempt_here(task: Task, tool: Tool) -> Outcome:
