@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,16 @@ def test_a_scan_is_done_when_its_results_are_by_this_model_and_newer_than_it(
     os.utime(task.scan, (0, 0))
     Path(task.folder, "detection.json").write_text("{")
     assert not task.is_done()
+
+
+def test_what_a_killed_program_left_is_removed_and_what_is_being_written_is_not(tmp_path, scans):
+    output = tmp_path / "out"
+    for name, age in ((".tmp-old-scan", 7200), (".tmp-new-scan", 5), ("mine", 7200)):
+        (output / name).mkdir(parents=True)
+        (output / name / "report.html").write_text("half")
+        os.utime(output / name, (time.time() - age,) * 2)
+    plan_results(output, scans, MODEL, SETTINGS).begin()
+    assert sorted(path.name for path in output.iterdir()) == [".tmp-new-scan", "mine", "scans.json"]
 
 
 def test_one_key_is_one_result(tmp_path, scans):

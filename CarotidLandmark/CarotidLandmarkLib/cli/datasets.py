@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..work import progress
+from ..work import Outcome, progress
 from .common import (
     DEFAULTS,
     FAULT,
@@ -155,7 +155,7 @@ def cohort(
     if not predict and (workers is not None or scheduler is not None):
         raise InputError("--workers and --scheduler are for the predictions; add --predict.")
     opened = Dataset.open(dataset)
-    failed = _predict(opened, model, passes, level, device, seed, workers, scheduler) if predict else 0
+    failed = _predict(opened, model, passes, level, device, seed, workers, scheduler) if predict else []
     if table is not None:
         predictions, annotations = write_table(opened, table)
         print(f"{table}: predictions of {predictions} cases, {annotations} annotations")
@@ -163,7 +163,9 @@ def cohort(
     predicted = sum(case.readable_prediction() is not None for case in cases)
     reviewed = sum(bool(case.annotators()) for case in cases)
     print(f"{len(cases)} cases, {predicted} predicted, {reviewed} reviewed")
-    problems = [f"{failed} cases could not be predicted; the lines above say why."] if failed else []
+    if any(outcome.fault for outcome in failed):
+        raise typer.Exit(FAULT)
+    problems = [f"{len(failed)} cases could not be predicted; the lines above say why."] if failed else []
     problems += [f"Left out: {problem}" for problem in opened.problems()]
     if problems:
         raise InputError(" ".join(problems))
@@ -230,8 +232,8 @@ def _predict(
     seed: int,
     workers: int | None,
     scheduler: str | None,
-) -> int:
-    """Predict what is left to do; returns how many cases could not be, each said on stderr."""
+) -> list[Outcome]:
+    """Predict what is left to do; returns what could not be done, each said on stderr."""
     from ..bundle import open_bundle
     from ..dataset import cases_to_predict
     from ..detector import DetectorSpec
@@ -239,8 +241,4 @@ def _predict(
     bundle = open_bundle(model)
     settings = settings_for(bundle, passes, level, seed)
     waiting = cases_to_predict(dataset, bundle, settings)
-    failed = run_tasks(waiting, DetectorSpec.of(model, bundle, device), workers, scheduler)
-    faults = [outcome for outcome in failed if outcome.fault]
-    if faults:
-        raise typer.Exit(FAULT)
-    return len(failed)
+    return run_tasks(waiting, DetectorSpec.of(model, bundle, device), workers, scheduler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..work import Outcome, Task, connect, progress, run_here, run_on_workers
-from .common import BAD_INPUT, CANCELLED, FAULT, InputError, log_text, say, settings_for
+from .common import CANCELLED, FAULT, InputError, log_text, say, settings_for
 
 if TYPE_CHECKING:
     from ..detector import DetectorSpec
@@ -46,7 +45,7 @@ def run_tasks(
         if workers is None and scheduler is None:
             outcomes = run_here(tasks, spec.open(), step)
         else:
-            cluster = stack.enter_context(connect(workers, scheduler))
+            cluster = stack.enter_context(connect(workers and min(workers, len(tasks)), scheduler))
             cluster.try_out(spec)
             if not cluster.workers:
                 say(f"Note: the scheduler at {scheduler} has no workers yet; the work begins when it has.")
@@ -107,9 +106,8 @@ def detect_many(
     print(output / SUMMARY_PAGE)
     if any(outcome.fault for outcome in failed):
         raise typer.Exit(FAULT)
-    if undone := Counter(row.detection is None for row in rows)[True]:
-        say(f"{undone} of {len(rows)} scans could not be done; {SUMMARY_PAGE} says why.")
-        raise typer.Exit(BAD_INPUT)
+    if undone := [row for row in rows[: len(results.tasks)] if row.detection is None]:
+        raise InputError(f"{len(undone)} of {len(results.tasks)} scans could not be done; {SUMMARY_PAGE} says why.")
 
 
 def _in_order(word: str) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING
 from ..detection import Detection, DetectionSettings, ModelInfo
 from ..documents import DocumentError, build, parse, write
 from ..errors import UserError
-from ..files import staged_folder, write_text
+from ..files import TEMPORARY_PREFIX, staged_folder, write_text
 from ..report import DETECTION_FILE, write_results, write_thumbnail
 from ..volume import read_volume
 from ..work import Step
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 RECORD_FILE = "scans.json"
 SCHEMA_VERSION = 1
+STALE_AFTER_S = 3600  # no folder takes an hour to write
 _LONGEST_NAME = 100
 _TAKEN = {RECORD_FILE, "summary.csv", "summary.html"}  # files beside the scans' folders
 
@@ -108,8 +111,12 @@ class Results:
     _record: _Record = field(repr=False)
 
     def begin(self) -> None:
-        """Write the record, so that the folders belong to these scans from now on. Raises OSError."""
+        """Write the record, so that the folders belong to these scans from now on; remove what killed programs have
+        left. Raises OSError."""
         self.output.mkdir(parents=True, exist_ok=True)
+        for left in self.output.glob(f"{TEMPORARY_PREFIX}*"):
+            if left.stat().st_mtime < time.time() - STALE_AFTER_S:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         write_text(self.output / RECORD_FILE, write(asdict(self._record)))
 
 

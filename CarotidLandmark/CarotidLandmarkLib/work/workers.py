@@ -219,8 +219,10 @@ def _try_out(tool: Tool) -> None:
 
 def _told(error: BaseException) -> BaseException:
     """What the user is told of an error that a worker could not answer for."""
-    if isinstance(error, (UserError, OSError)):
+    if isinstance(error, UserError) or (isinstance(error, OSError) and error.filename):
         return error
+    if isinstance(error, OSError):
+        return WorkersError("The connection to the workers broke; the same command goes on from here.")
     return WorkersError(
         f"A worker can not run this program ({type(error).__name__}: {error}); "
         "install the same CarotidLandmark where the workers are."
