@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -31,8 +32,8 @@ IN_FLIGHT = 1000  # tasks that the scheduler knows of at once: with a million it
 CONNECT_S = 10.0
 RECONNECT_S = 120.0  # for a scheduler that is being restarted
 
-# A terminal sends it to the workers, too, which would die complaining; they end with the command.
-_LEAVE_CTRL_C_TO_US = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"
+# What workers run first where signals can not be blocked for them, see `_without_ctrl_c`.
+_IGNORE_CTRL_C = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 _one_at_a_time = threading.Lock()  # workers may have several threads, and there is one model
 
@@ -64,27 +65,43 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
         finally:
             cluster.close()
         return
-    # one task for each process, and none waiting there: a process that dies takes one task along
-    with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
-        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // (workers or 1)))
-        local = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=None,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-            env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-            preload=_LEAVE_CTRL_C_TO_US,
-        )
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // (workers or 1)))
+    local = None
+    try:
+        # one task for each process, and none waiting there: a process that dies takes one task along
+        with _without_ctrl_c(), dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+            local = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=None,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+                env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+                preload=_IGNORE_CTRL_C,
+            )
+        cluster = Cluster(local, "this machine")
         try:
-            cluster = Cluster(local, "this machine")
-            try:
-                yield cluster
-            finally:
-                cluster.close()
+            yield cluster
         finally:
+            cluster.close()
+    finally:
+        if local is not None:
             local.close(timeout=CONNECT_S)
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes and threads that are started inside never see it: a terminal sends it to the workers, too, which would
+    die complaining; they end with this process, which sees it after the block."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Cluster:
@@ -224,8 +241,8 @@ def _told(error: BaseException) -> BaseException:
     if isinstance(error, OSError):
         return WorkersError("The connection to the workers broke; the same command goes on from here.")
     return WorkersError(
-        f"A worker can not run this program ({type(error).__name__}: {error}); "
-        "install the same CarotidLandmark where the workers are."
+        f"The scheduler or a worker can not run this program ({type(error).__name__}: {error}); "
+        "install the same CarotidLandmark where they are."
     )
 
 
