@@ -159,8 +159,7 @@ BAD_ARGUMENTS = {
 def test_a_bad_argument_ends_with_2_and_one_line_and_leaves_nothing(run, scans, model, tmp_path, kind):
     arguments, words = BAD_ARGUMENTS[kind]
     given = [] if "--model" in arguments else ["--model", model]
-    both = (scans / "one.nrrd", scans / "two.nrrd")
-    code, out, err = run("detect", *both, "-o", tmp_path / "out", *given, *arguments)
+    code, out, err = run("detect", scans, "-o", tmp_path / "out", *given, *arguments)
     assert (code, out, len(err)) == (2, "", 1)
     assert words in err[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scans"]
@@ -210,7 +209,7 @@ def test_without_workers_nothing_of_dask_is_imported_and_where_it_is_missing_a_s
     command = [sys.executable, "-c", program.format(first=missing), *words[:3], str(tmp_path / "new"), *words[4:]]
     lacking = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True)
     assert lacking.returncode == 2
-    assert [line for line in lacking.stderr.splitlines() if not line.startswith("Note: ")] == [
+    assert lacking.stderr.splitlines() == [
         "Workers need dask.distributed, which is not installed; install it: pip install 'dask[distributed]'."
     ]
     assert not (tmp_path / "new").exists()

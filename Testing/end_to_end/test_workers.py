@@ -69,7 +69,7 @@ def test_a_command_that_is_stopped_ends_its_workers_and_the_same_one_goes_on_wit
     wait_until(lambda: workers_of(command))  # before they have begun
     os.killpg(command.pid, signal.SIGINT)
     _, err = command.communicate(timeout=60)
-    assert (command.returncode, len(err.splitlines())) == (3, 2), err
+    assert (command.returncode, len(err.splitlines())) == (3, 1), err
     assert not output.exists()
     command = start(*arguments, "--workers", 2)
     wait_until(lambda: done(output))

@@ -86,11 +86,15 @@ def detect_many(
     metadata = bundle.metadata
     info = ModelInfo(metadata.name, metadata.version, metadata.weights_sha256)
     results = plan_results(output, listing.scans, info, settings)
-    for note in listing.notes:
-        say(f"Note: {note}")
     waiting = [task for task in results.tasks if not task.is_done()]
+
+    def begin() -> None:
+        for note in listing.notes:
+            say(f"Note: {note}")
+        results.begin()
+
     try:
-        failed = run_tasks(waiting, DetectorSpec.of(model, bundle, device), workers, scheduler, results.begin)
+        failed = run_tasks(waiting, DetectorSpec.of(model, bundle, device), workers, scheduler, begin)
     except KeyboardInterrupt:
         done = sum(task.is_done() for task in results.tasks)
         say(f"Cancelled: {done} of {len(results.tasks)} scans are done; the same command does the others.")
@@ -102,7 +106,8 @@ def detect_many(
         lost = "" if found else "It has no results here; give this scan again, and workers the same paths as here."
         rows.append(SummaryRow(task.name, task.scan, found, problems.get(task.name, lost)))
     counts = write_summary(output, rows, listing.notes)
-    print(f"{len(rows)} scans: " + ", ".join(f"{counts[word]} {word}" for word in sorted(counts, key=_in_order)))
+    verdicts = ", ".join(f"{counts[word]} {word}" for word in sorted(counts, key=_in_order))
+    print(f"{len(rows)} scan{'s' * (len(rows) != 1)}: {verdicts}")
     print(output / SUMMARY_PAGE)
     if any(outcome.fault for outcome in failed):
         raise typer.Exit(FAULT)
