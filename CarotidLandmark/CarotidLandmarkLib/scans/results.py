@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import time
 from collections import Counter
@@ -66,6 +67,7 @@ class ScanTask:
     model: ModelInfo
     settings: DetectionSettings
     notes: tuple[str, ...] = ()
+    command: str = ""  # of one command: a worker clears up after one that was killed
 
     @property
     def key(self) -> str:
@@ -95,7 +97,7 @@ class ScanTask:
         volume = read_volume(self.scan)
         volume = replace(volume, notes=(*volume.notes, *self.notes))
         detection = detector.detect(volume, self.settings, step)
-        with staged_folder(self.folder) as folder:
+        with staged_folder(self.folder, token=self.command or None) as folder:
             write_results(folder, volume, detection)
             write_thumbnail(folder, volume, detection)
         return detection.notes
@@ -143,6 +145,7 @@ def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings
     taken = {name.lower() for name in (*folders, *_TAKEN, *(os.listdir(output) if output.is_dir() else ()))}
     count = Counter(_folder_name(scan.name) for scan in scans)
     tasks = {}
+    command = secrets.token_hex(6)
     for scan in scans:
         name = known.get(os.path.realpath(scan.path))
         if name is None:
@@ -152,7 +155,8 @@ def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings
             name = _free(name, taken)
             taken.add(name.lower())
             folders[name] = os.path.abspath(scan.path)
-        tasks[name] = ScanTask(name, folders[name], os.path.abspath(output / name), model, settings, scan.notes)
+        folder = os.path.abspath(output / name)
+        tasks[name] = ScanTask(name, folders[name], folder, model, settings, scan.notes, command)
     others = (
         ScanTask(name, place, os.path.abspath(output / name), model, settings)
         for name, place in folders.items()
