@@ -41,7 +41,7 @@ Input = Annotated[
 Inputs = Annotated[
     list[Path],
     typer.Argument(
-        metavar="SCAN...", help="NRRD, NIfTI or MetaImage files, DICOM folders, zip files; or a folder of such."
+        metavar="SCAN", help="NRRD, NIfTI or MetaImage files, DICOM folders, zip files; or a folder of such."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print detection.json to stdout, and nothing else there.")]
