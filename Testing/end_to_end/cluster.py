@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,11 @@ def start(*arguments: object) -> subprocess.Popen[str]:
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in jobs that run in the background
     )
+
+
+def lines(err: str) -> list[str]:
+    """What a command said on stderr, without how far it was every minute: tests may be slow."""
+    return [line for line in err.splitlines() if not re.match(r"\d\d:\d\d:\d\d ", line)]
 
 
 def wait_until(what: Callable[[], object]) -> None:

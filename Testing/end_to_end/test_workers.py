@@ -12,7 +12,7 @@ import pytest
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.volume import Volume, write_volume
 
-from .cluster import dask, done, start, wait_until, workers_of
+from .cluster import dask, done, lines, start, wait_until, workers_of
 from .commands import LEFT, RIGHT, scan_volume, without_timing
 
 pytest.importorskip("distributed")
@@ -53,7 +53,7 @@ def test_a_worker_killed_in_mid_run_costs_no_scan_and_none_is_done_twice(scans, 
     victim, *_ = workers_of(command)
     os.kill(victim.pid, signal.SIGKILL)
     out, err = command.communicate(timeout=120)
-    assert (command.returncode, len(err.splitlines())) == (0, 1), err
+    assert (command.returncode, len(lines(err))) == (0, 1), err
     assert out.startswith(f"{len(NAMES)} scans: ")
     assert sorted(done(output)) == NAMES
     assert {name: when for name, when in done(output).items() if name in before} == before
@@ -69,7 +69,7 @@ def test_a_command_that_is_stopped_ends_its_workers_and_the_same_one_goes_on_wit
     wait_until(lambda: workers_of(command))  # before they have begun
     os.killpg(command.pid, signal.SIGINT)
     _, err = command.communicate(timeout=60)
-    assert (command.returncode, len(err.splitlines())) == (3, 1), err
+    assert (command.returncode, len(lines(err))) == (3, 1), err
     assert not output.exists()
     command = start(*arguments, "--workers", 2)
     wait_until(lambda: done(output))
@@ -77,7 +77,7 @@ def test_a_command_that_is_stopped_ends_its_workers_and_the_same_one_goes_on_wit
     os.killpg(command.pid, signal.SIGINT)  # as a terminal does: the workers get it, too
     _, err = command.communicate(timeout=60)
     assert command.returncode == 3
-    assert err.splitlines()[-1].startswith("Cancelled: ") and len(err.splitlines()) == 2, err
+    assert lines(err)[-1].startswith("Cancelled: ") and len(lines(err)) == 2, err
     wait_until(lambda: not any(worker.is_running() for worker in workers))
     before = done(output)
     assert 0 < len(before) < len(NAMES)
@@ -89,7 +89,7 @@ def test_a_command_that_is_stopped_ends_its_workers_and_the_same_one_goes_on_wit
         stream.close()  # type: ignore[union-attr]
     command = start(*arguments)
     _, err = command.communicate(timeout=120)
-    assert (command.returncode, len(err.splitlines())) == (0, 1), err
+    assert (command.returncode, len(lines(err))) == (0, 1), err
     assert sorted(done(output)) == NAMES
     assert {name: when for name, when in done(output).items() if name in before} == before
     alone = start("detect", scans / "scan3.nrrd", "-o", tmp_path / "alone", *arguments[4:])
@@ -114,7 +114,7 @@ def test_a_scheduler_that_is_started_again_is_waited_for_and_its_work_goes_on(sc
         dask("worker", address, "--nthreads", 2, "--no-nanny", "--no-dashboard"),
     ):
         _, err = command.communicate(timeout=120)
-    assert (command.returncode, len(err.splitlines())) == (0, 1), err
+    assert (command.returncode, len(lines(err))) == (0, 1), err
     assert sorted(done(output)) == NAMES
     assert {name: when for name, when in done(output).items() if name in before} == before
 
@@ -128,11 +128,11 @@ def test_a_cohort_is_predicted_on_workers_and_a_worker_that_can_not_open_the_mod
     command = start(*arguments)
     out, err = command.communicate(timeout=120)
     assert command.returncode == 2 and "3 cases, 2 predicted" in out
-    assert [line.split(":")[0] for line in err.splitlines()] == [
+    assert [line.split(":")[0] for line in lines(err)] == [
         "scan1", "1 cases could not be predicted; the lines above say why.",
     ]  # fmt: skip
     command = start(*arguments, "--seed", 5, "--device", "cuda:99")
     _, err = command.communicate(timeout=120)
-    assert (command.returncode, len(err.splitlines())) == (2, 1) and "cuda:99" in err
+    assert (command.returncode, len(lines(err))) == (2, 1) and "cuda:99" in err
     stored = dataset.case("scan0").prediction()
     assert stored is not None and stored.seed == 0
