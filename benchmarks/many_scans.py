@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from CarotidLandmarkLib.bundle import resources_directory
+from CarotidLandmarkLib.bundle import open_bundle, resources_directory
 from tables import Row, write_table
 
 ALLOWED_RATIO = 0.6
@@ -63,10 +63,11 @@ def main(
                  "bytes written per scan": bytes_below(results) // scans}
             )  # fmt: skip
             print(rows[-1], flush=True)
+    metadata = open_bundle(model).metadata
     text = (
-        f"`carotid-landmark detect` of a folder with {scans} copies of the bundled scan, {passes} passes, from start "
-        f"to end: model, workers and summary included. Two workers are to take at most {ALLOWED_RATIO} of the time of "
-        "one, each on one core (OMP_NUM_THREADS=1)."
+        f"{metadata.name} {metadata.version}: `carotid-landmark detect` of a folder with {scans} copies of the "
+        f"bundled scan, {passes} passes, from start to end: model, workers and summary included. Two workers are to "
+        f"take at most {ALLOWED_RATIO} of the time of one, each on one core (OMP_NUM_THREADS=1)."
     )
     print(write_table(output, "many-scans", "Many scans, and worker processes", text, rows).read_text())
 
