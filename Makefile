@@ -44,7 +44,7 @@ $(READY): pyproject.toml constraints.txt .ci/system-libraries
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 	  { echo "This Python can not make virtual environments; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[train,slicer,test]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[train,slicer,cohort,test]'
 	@touch $(READY)
 
 clean:

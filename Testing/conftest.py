@@ -23,6 +23,7 @@ if sys.version_info < (3, 12):
 _OBLIQUE = np.array([[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, 1.0]]) @ np.array(
     [[1.0, 0.0, 0.0], [0.0, 0.8, -0.6], [0.0, 0.6, 0.8]]
 )
+STUDY = generate_uid()
 AXES = {  # columns: where i, j and k lead, LPS
     "LPS": np.eye(3),
     "RAS": np.diag([-1.0, -1.0, 1.0]),
@@ -140,7 +141,7 @@ def _image(sop_class: str, series: str, volume: Volume) -> Dataset:
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
     dataset.PatientName, dataset.PatientID = "Test^Phantom", "0"
     dataset.Modality, dataset.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SeriesNumber = generate_uid(), series, 3
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SeriesNumber = STUDY, series, 3
     dataset.FrameOfReferenceUID = generate_uid()
     dataset.Columns, dataset.Rows, _ = volume.size
     dataset.BitsAllocated = dataset.BitsStored = 16

@@ -34,8 +34,10 @@ ARROWS = {
     "volume": {"errors", "files", "geometry", "detection"},
     "nets": {"bundle", "landmarks", "volume"},
     "detector": {"errors", "bundle", "detection", "nets", "quality", "uncertainty", "volume"},
+    "work": {"errors", "memory"},
     "dataset": {"errors", "files", "documents", "landmarks", "geometry", "detection", "markups", "volume", "bundle"},
     "report": {"errors", "files", "documents", "landmarks", "detection", "markups", "volume", "dataset"},
+    "scans": {"errors", "files", "documents", "detection", "report", "volume", "work"},
     "job": {"errors", "detection"},
     "job.worker": {"errors", "bundle", "detection", "detector", "memory", "volume"},  # the child: torch is at home here
     "scene": {"errors", "files", "landmarks", "detection", "volume"},
@@ -45,18 +47,21 @@ ARROWS = {
     },
     "cli": {
         "errors", "files", "memory", "landmarks", "bundle", "dataset", "detection", "detector", "markups", "report",
-        "scene", "uncertainty", "volume",
+        "scans", "scene", "uncertainty", "volume", "work",
     },
 }  # fmt: skip
 
 BEFORE_TORCH_AND_SLICER = (
     "errors", "files", "documents", "landmarks", "geometry", "bundle", "detection", "markups", "uncertainty", "quality",
-    "volume", "dataset", "job", "cli",
+    "volume", "dataset", "job", "work", "cli",
 )  # fmt: skip
-NOT_THERE = ("torch", "safetensors", "lightning", "slicer", "vtk", "qt", "SimpleITK", "matplotlib", "jinja2")
+NOT_THERE = (
+    "torch", "safetensors", "lightning", "slicer", "vtk", "qt", "SimpleITK", "matplotlib", "jinja2", "PIL",
+    "dask", "distributed",
+)  # fmt: skip
 
 # Packages that one can do without: looked for where they are needed.
-OPTIONAL = ("PyTorchUtils", "SimpleITK", "safetensors")
+OPTIONAL = ("PyTorchUtils", "SimpleITK", "safetensors", "dask", "distributed")
 LATE_IMPORTS = {"panel/dataset.py: .logic", *(
     f"job/worker.py: ..{name}" for name in ("bundle", "detection", "detector", "memory", "volume")
 )}  # fmt: skip

@@ -106,7 +106,8 @@ def test_the_extension_passes_the_index_s_own_checks():
     assert cmake_value("EXTENSION_HOMEPAGE") == repository
     raw = repository.replace("github.com", "raw.githubusercontent.com") + f"/{entry['scm_revision']}/"
     assert (ROOT / cmake_value("EXTENSION_ICONURL").removeprefix(raw)).is_file()
-    assert all(url.startswith(raw) for url in cmake_value("EXTENSION_SCREENSHOTURLS").split())
+    screenshots = cmake_value("EXTENSION_SCREENSHOTURLS").split()
+    assert all(url.startswith(raw) and (ROOT / url.removeprefix(raw)).is_file() for url in screenshots)
 
 
 def test_the_repository_stays_under_the_index_s_100_mb():
@@ -120,7 +121,7 @@ def test_the_repository_stays_under_the_index_s_100_mb():
 def test_every_package_that_make_installs_is_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = project["dependencies"] + extras["train"] + extras["slicer"] + extras["test"]
+    wanted = project["dependencies"] + extras["train"] + extras["slicer"] + extras["cohort"] + extras["test"]
     names = {re.split(r"[\[<>=~! ]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}

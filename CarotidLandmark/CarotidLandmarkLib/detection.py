@@ -210,6 +210,11 @@ class Detection:
                 return landmark
         raise KeyError(name)
 
+    def made_by(self, sha256: str, settings: DetectionSettings) -> bool:
+        """Whether a model of these weights made it with these settings: then the same again would be the same."""
+        same = (self.model.sha256, self.passes, self.seed) == (sha256, settings.passes, settings.seed)
+        return same and self.level in (None, settings.level)
+
     @property
     def level(self) -> float | None:
         """The level of its confidence regions; None where there are none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import uncertainty
-from .bundle import Bundle
+from . import __version__, uncertainty
+from .bundle import Bundle, open_bundle
 from .detection import Detection, DetectionSettings, LandmarkResult, ModelInfo
 from .errors import UserError
 from .nets import MultiScaleLocNet, Pyramid, ScaleOutput, Sought, evidence_of, seek
@@ -52,6 +54,39 @@ class _Chain:
     elsewhere: list[float]
     pyramid: Pyramid
     timing_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """What opens the same detector in another process or on another machine (a `work.Tool`): a model by its name or
+    folder, as `open_bundle` takes it, its sha256, a device, and the version of this program."""
+
+    reference: str | None
+    sha256: str
+    device: str
+    version: str = __version__
+
+    @classmethod
+    def of(cls, reference: str | None, bundle: Bundle, device: str) -> DetectorSpec:
+        """Of the bundle that ``reference`` has opened here."""
+        if reference is not None and os.path.exists(reference):
+            reference = str(bundle.path.absolute())
+        return cls(reference, bundle.metadata.weights_sha256, device)
+
+    def open(self) -> Detector:
+        """Raises BundleError, DeviceError; a UserError where this is another version, or the model another one."""
+        where = platform.node()
+        if self.version != __version__:
+            raise UserError(
+                f"{where} has CarotidLandmark {__version__}, not {self.version}; install the same everywhere."
+            )
+        bundle = open_bundle(self.reference)
+        if bundle.metadata.weights_sha256 != self.sha256:
+            raise UserError(
+                f"The model {self.reference or 'that comes with the program'} is another one on {where}; "
+                "install the same everywhere."
+            )
+        return Detector(bundle, self.device)
 
 
 class Detector:

@@ -50,11 +50,14 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def staged_folder(destination: str | os.PathLike[str], replace: bool = False) -> Iterator[Path]:
+def staged_folder(
+    destination: str | os.PathLike[str], replace: bool = False, token: str | None = None
+) -> Iterator[Path]:
     """A temporary folder by ``destination``; what is in it moves there when the block ends without an exception.
 
     Files of the same name in ``destination`` are replaced one by one and others stay; with ``replace`` the whole folder
-    is exchanged. After an exception (Ctrl-C too) nothing in ``destination`` has changed, and a folder that is new is
+    is exchanged. Of writers that have the same ``token`` one writes at a time: what a killed one left is removed by the
+    next. After an exception (Ctrl-C too) nothing in ``destination`` has changed, and a folder that is new is
     not there. Raises OSError; NotADirectoryError when ``destination`` is a file.
     """
     destination = Path(destination).absolute()
@@ -63,7 +66,9 @@ def staged_folder(destination: str | os.PathLike[str], replace: bool = False) ->
     new_parents = [parent for parent in destination.parents if not parent.exists()]
     # An existing folder may be a mount of its own, and files move whole only inside one file system.
     parent = destination if destination.exists() and not replace else destination.parent
-    staging = parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{destination.name}"
+    staging = parent / f"{TEMPORARY_PREFIX}{token or secrets.token_hex(6)}-{destination.name}"
+    if token is not None and staging.exists():
+        shutil.rmtree(staging)
     try:
         try:
             staging.mkdir(parents=True)

@@ -75,3 +75,15 @@ def test_a_file_is_not_a_folder(tmp_path):
     with pytest.raises(NotADirectoryError), staged_folder(tmp_path / "results"):
         pass
     assert contents(tmp_path) == {"results": "mine"}
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_of_its_token_and_by_no_other(tmp_path):
+    destination = tmp_path / "results"
+    for token in ("mine", "theirs"):
+        (tmp_path / f".tmp-{token}-results").mkdir()
+        (tmp_path / f".tmp-{token}-results" / "half").write_text("half")
+    with staged_folder(destination, token="mine") as folder:
+        assert list(folder.iterdir()) == []
+        (folder / "whole").write_text("whole")
+    assert [path.name for path in destination.iterdir()] == ["whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-theirs-results", "results"]

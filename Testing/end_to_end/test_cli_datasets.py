@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detection import CSV_COLUMNS
+from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.volume import Volume, write_volume
 
 from .commands import LEFT, RIGHT, scan_volume
@@ -46,6 +47,38 @@ def test_a_cohort_is_predicted_resumed_tabulated_and_queued(run, scan, model, tm
     assert len(listed) == 3
     assert run(*arguments, "--seed", 3)[0] == 0  # other settings: predicted again
     assert (dataset.case("one").folder / "prediction.json").stat().st_mtime_ns != written["one"]
+
+
+def test_workers_are_for_predictions_and_bad_ones_are_refused_before_anything_is_done(run, scan, model, tmp_path):
+    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
+    dataset.add_case(scan, case_id="one")
+    for arguments, words in (
+        (["--workers", 2], "add --predict"),
+        (["--scheduler", "tcp://127.0.0.1:1"], "add --predict"),
+        (["--predict", "--workers", 0], "--workers"),
+        (["--predict", "--workers", 2, "--scheduler", "tcp://127.0.0.1:1"], "not both"),
+        (["--predict", "--scheduler", "tcp://127.0.0.1:1"], "No dask scheduler answers at tcp://127.0.0.1:1"),
+    ):
+        code, out, err = run("cohort", dataset.path, "--model", model, *arguments)
+        assert (code, out, len(err)) == (2, "", 1) and words in err[0]
+    assert dataset.case("one").prediction() is None
+
+
+def test_a_fault_in_one_case_ends_with_1_after_the_others_and_the_table(run, scan, model, tmp_path, monkeypatch):
+    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
+    for case_id in ("one", "two"):
+        dataset.add_case(scan, case_id=case_id)
+    whole = Detector.detect
+
+    def faulty(self, volume, *args, **kwargs):
+        return 1 / 0 if volume.name == "one" else whole(self, volume, *args, **kwargs)
+
+    monkeypatch.setattr(Detector, "detect", faulty)
+    code, out, err = run(
+        "cohort", dataset.path, "--predict", "--model", model, "--passes", 2, "--csv", tmp_path / "table.csv"
+    )
+    assert code == 1 and "2 cases, 1 predicted" in out and (tmp_path / "table.csv").exists()
+    assert len(err) == 1 and err[0].startswith("one: A fault of this program (ZeroDivisionError).")
 
 
 def test_the_table_of_a_reviewed_dataset_has_what_annotators_said_too(run, scan, tmp_path):

@@ -7,8 +7,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +47,8 @@ def answers_for_its_errors(command: Callable[..., None]) -> Callable[..., None]:
             elif isinstance(error, OSError) and error.strerror and error.filename:
                 say(f"{error.filename} can not be used ({error.strerror}); check the path, permissions and disk.")
             else:
-                say(f"A fault of this program, not yours ({type(error).__name__}); the details are in {_log(error)}.")
+                log = log_text("".join(traceback.format_exception(error)))
+                say(f"A fault of this program, not yours ({type(error).__name__}); the details are in {log}.")
                 raise typer.Exit(FAULT) from None
             raise typer.Exit(BAD_INPUT) from None
 
@@ -70,16 +70,14 @@ Series = Annotated[
 ]
 
 
-@contextmanager
-def progress() -> Iterator[Callable[[str, float], None]]:
-    """A progress bar on stderr, when that is a terminal: yields ``step(words, fraction)``."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:<18}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=1.0)
-        yield lambda words, fraction: bar.update(task, description=words, completed=fraction)
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="So many processes of this machine at once, each with a model of its own."),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="The workers of a dask scheduler, for example tcp://host:8786, or its file."),
+]
 
 
 def settings_for(bundle: Bundle, passes: int, level: float, seed: int) -> DetectionSettings:
@@ -100,10 +98,10 @@ def say(line: str) -> None:
     print(" ".join(line.split()), file=sys.stderr)
 
 
-def _log(error: Exception) -> str:
-    """Write the traceback to a new file and return its path."""
+def log_text(text: str) -> str:
+    """Write a traceback to a new file and return its path."""
     handle, path = tempfile.mkstemp(prefix="carotid-landmark-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(f"CarotidLandmark {__version__}, Python {sys.version}, {sys.platform}\n")
-        traceback.print_exception(error, file=stream)
+        stream.write(text)
     return path

@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..work import Outcome, progress
 from .common import (
     DEFAULTS,
+    FAULT,
     Device,
     InputError,
     Level,
     Model,
     Output,
     Passes,
+    Scheduler,
     Seed,
     Series,
-    progress,
+    Workers,
     say,
     settings_for,
     stdout_console,
 )
+from .many import check_workers, run_tasks
 
 if TYPE_CHECKING:
     from ..dataset import Dataset
@@ -141,12 +145,17 @@ def cohort(
     level: Level = DEFAULTS.level,
     device: Device = "auto",
     seed: Seed = DEFAULTS.seed,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Run over a whole dataset; interrupted, it goes on where it stopped."""
     from ..dataset import Dataset, write_table
 
+    check_workers(workers, scheduler)
+    if not predict and (workers is not None or scheduler is not None):
+        raise InputError("--workers and --scheduler are for the predictions; add --predict.")
     opened = Dataset.open(dataset)
-    failed = _predict(opened, model, passes, level, device, seed) if predict else 0
+    failed = _predict(opened, model, passes, level, device, seed, workers, scheduler) if predict else []
     if table is not None:
         predictions, annotations = write_table(opened, table)
         print(f"{table}: predictions of {predictions} cases, {annotations} annotations")
@@ -154,7 +163,9 @@ def cohort(
     predicted = sum(case.readable_prediction() is not None for case in cases)
     reviewed = sum(bool(case.annotators()) for case in cases)
     print(f"{len(cases)} cases, {predicted} predicted, {reviewed} reviewed")
-    problems = [f"{failed} cases could not be predicted; the lines above say why."] if failed else []
+    if any(outcome.fault for outcome in failed):
+        raise typer.Exit(FAULT)
+    problems = [f"{len(failed)} cases could not be predicted; the lines above say why."] if failed else []
     problems += [f"Left out: {problem}" for problem in opened.problems()]
     if problems:
         raise InputError(" ".join(problems))
@@ -212,24 +223,22 @@ def agreement(
     print(output / "agreement.html")
 
 
-def _predict(dataset: Dataset, model: str | None, passes: int, level: float, device: str, seed: int) -> int:
-    """Predict what is left to do; returns how many cases could not be, each said on stderr."""
+def _predict(
+    dataset: Dataset,
+    model: str | None,
+    passes: int,
+    level: float,
+    device: str,
+    seed: int,
+    workers: int | None,
+    scheduler: str | None,
+) -> list[Outcome]:
+    """Predict what is left to do; returns what could not be done, each said on stderr."""
     from ..bundle import open_bundle
-    from ..dataset import cases_to_predict, predict_cases
-    from ..detector import Detector
+    from ..dataset import cases_to_predict
+    from ..detector import DetectorSpec
 
     bundle = open_bundle(model)
     settings = settings_for(bundle, passes, level, seed)
     waiting = cases_to_predict(dataset, bundle, settings)
-    failures = {}
-    if waiting:
-        detector = Detector(bundle, device)
-        with progress() as step:
-            for case_id, problem in predict_cases(dataset, waiting, detector, settings, step):
-                if problem is not None:
-                    failures[case_id] = problem
-        for note in detector.notes:
-            say(f"Note: {note}")
-    for case_id, problem in failures.items():
-        say(f"{case_id}: {problem}")
-    return len(failures)
+    return run_tasks(waiting, DetectorSpec.of(model, bundle, device), workers, scheduler)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..work import progress
 from .common import (
     DEFAULTS,
     Device,
@@ -18,13 +19,15 @@ from .common import (
     Model,
     Output,
     Passes,
+    Scheduler,
     Seed,
     Series,
-    progress,
+    Workers,
     say,
     settings_for,
     stdout_console,
 )
+from .many import check_workers, detect_many
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -35,11 +38,17 @@ if TYPE_CHECKING:
 Input = Annotated[
     Path, typer.Argument(metavar="INPUT", help="A NRRD, NIfTI or MetaImage file, a DICOM folder or zip file.")
 ]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SCAN", help="NRRD, NIfTI or MetaImage files, DICOM folders, zip files; or a folder of such."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print detection.json to stdout, and nothing else there.")]
 
 
 def detect(
-    scan: Input,
+    scans: Inputs,
     output: Output,
     model: Model = None,
     passes: Passes = DEFAULTS.passes,
@@ -48,14 +57,30 @@ def detect(
     seed: Seed = DEFAULTS.seed,
     series: Series = None,
     json: Json = False,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
-    """Find the bifurcations in one scan; write landmarks.mrk.json, detection.json and report.html."""
-    from ..bundle import open_bundle
+    """Find the bifurcations in one scan; write landmarks.mrk.json, detection.json and report.html.
 
+    Of many scans, or a folder of scans: a folder of these for each, and summary.csv and summary.html. The same command
+    goes on where it was stopped.
+    """
+    from ..bundle import open_bundle
+    from ..scans import list_scans
+
+    check_workers(workers, scheduler)
+    listing = list_scans(scans, output)
+    if listing.many or workers is not None or scheduler is not None:
+        for option, given in (("--series", series is not None), ("--json", json)):
+            if given:
+                raise InputError(f"{option} is for one scan; leave it out for many.")
+        detect_many(listing, output, model, passes, level, device, seed, workers, scheduler)
+        return
+    (scan,) = listing.scans
     with _results_folder(output) as folder:
         bundle = open_bundle(model)
         settings = settings_for(bundle, passes, level, seed)
-        volume, detection = _detect(scan, series, bundle, settings, device)
+        volume, detection = _detect(scan.path, series, bundle, settings, device, scan.notes)
         from ..report import write_results
 
         files = write_results(folder, volume, detection)
@@ -150,14 +175,21 @@ def series(
 
 
 def _detect(
-    scan: Path, series: str | None, bundle: Bundle, settings: DetectionSettings, device: str
+    scan: Path,
+    series: str | None,
+    bundle: Bundle,
+    settings: DetectionSettings,
+    device: str,
+    notes: tuple[str, ...] = (),
 ) -> tuple[Volume, Detection]:
-    """Read and detect under a progress bar on stderr; what was decided for the user is said there too."""
-    with progress() as step:
+    """Read and detect under a progress bar on stderr; what was decided for the user is said there too, with ``notes``
+    on the choice of the scan."""
+    with progress(lines=False) as step:
         from ..volume import read_volume
 
         started = time.perf_counter()
         volume = read_volume(scan, series, lambda fraction: step("reading", fraction))
+        volume = replace(volume, notes=(*volume.notes, *notes))
         load = time.perf_counter() - started
         step("starting", 0.0)
         from ..detector import Detector

@@ -17,6 +17,6 @@ from .check import Finding, check_dataset, verify_image
 from .common import DatasetError, check_annotator
 from .dataset import SPLITS, Dataset
 from .patients import freeze_splits
-from .predict import cases_to_predict, predict_cases, write_table
+from .predict import cases_to_predict, write_table
 from .queue import Order, order_cases
 from .repair import STALE_AFTER_S, repair_dataset

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import Bundle
-from ..detection import CSV_COLUMNS, Detection, DetectionSettings
+from ..detection import CSV_COLUMNS, DetectionSettings
 from ..documents import csv_text
 from ..files import write_text
-from ..volume import VolumeError
 from .annotations import Annotation
 from .cases import Case
-from .common import DatasetError
 from .dataset import Dataset
 
 if TYPE_CHECKING:
@@ -24,36 +25,45 @@ Progress = Callable[[str, float], None]
 TABLE_COLUMNS = (*CSV_COLUMNS, "annotator")
 
 
-def cases_to_predict(dataset: Dataset, bundle: Bundle, settings: DetectionSettings) -> list[str]:
-    """The ids of cases without a prediction by this model and these settings: an interrupted run goes on where it was.
+@dataclass(frozen=True)
+class CaseTask:
+    """A case to predict, on any machine that sees the dataset by this absolute path (a `work.Task`)."""
+
+    dataset: str
+    name: str
+    sha256: str
+    settings: DetectionSettings
+
+    @property
+    def key(self) -> str:
+        """The same for the same prediction."""
+        return hashlib.sha256(repr(self).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+    def is_done(self) -> bool:
+        """Whether the case has a prediction by this model and these settings. Raises DatasetError."""
+        prediction = self._case().readable_prediction()
+        return prediction is not None and prediction.made_by(self.sha256, self.settings)
+
+    def run(self, detector: Detector, step: Progress) -> tuple[str, ...]:
+        """Read, detect, store; returns the notes. Raises VolumeError, DatasetError, OSError."""
+        step("reading", 0.0)
+        detection = detector.detect(self._case().read_volume(), self.settings, step)
+        Dataset.open(self.dataset).save_prediction(self.name, detection)
+        return detection.notes
+
+    def _case(self) -> Case:
+        return Dataset.open(self.dataset).case(self.name)
+
+
+def cases_to_predict(dataset: Dataset, bundle: Bundle, settings: DetectionSettings) -> list[CaseTask]:
+    """Cases without a prediction by this model and these settings: an interrupted run goes on where it was.
 
     Raises DatasetError when the model finds other landmarks than the dataset is about.
     """
     dataset.check_landmarks({landmark.name for landmark in bundle.metadata.landmarks})
-    sha256 = bundle.metadata.weights_sha256
-    return [case.id for case in dataset.cases() if not _made_by(case.readable_prediction(), sha256, settings)]
-
-
-def predict_cases(
-    dataset: Dataset, case_ids: list[str], detector: Detector, settings: DetectionSettings, progress: Progress
-) -> Iterator[tuple[str, str | None]]:
-    """Predict and store case after case; yields each id with None, or with the sentence why it could not be done.
-
-    ``progress(words, fraction)`` is called with the fraction of the whole cohort.
-    """
-    for number, case_id in enumerate(case_ids):
-
-        def step(words: str, fraction: float, case_id: str = case_id, number: int = number) -> None:
-            progress(f"{case_id}: {words}", (number + fraction) / len(case_ids))
-
-        try:
-            step("reading", 0.0)
-            detection = detector.detect(dataset.case(case_id).read_volume(), settings, step)
-            dataset.save_prediction(case_id, detection)
-        except (VolumeError, DatasetError) as error:
-            yield case_id, str(error)
-        else:
-            yield case_id, None
+    sha256, folder = bundle.metadata.weights_sha256, os.path.abspath(dataset.path)
+    tasks = [CaseTask(folder, case.id, sha256, settings) for case in dataset.cases()]
+    return [task for task in tasks if not task.is_done()]
 
 
 def write_table(dataset: Dataset, path: Path) -> tuple[int, int]:
@@ -90,11 +100,3 @@ def _annotation_rows(case: Case, annotation: Annotation) -> Iterator[dict[str, A
             "model": "" if model is None else f"{model.name} {model.version}",
             "annotator": annotation.annotator,
         }
-
-
-def _made_by(prediction: Detection | None, sha256: str, settings: DetectionSettings) -> bool:
-    return (
-        prediction is not None
-        and (prediction.model.sha256, prediction.passes, prediction.seed) == (sha256, settings.passes, settings.seed)
-        and prediction.level in (None, settings.level)
-    )

@@ -1,11 +1,12 @@
 """A CT volume in patient space: reading it from every format, writing it, and refusing what is not one."""
 
-from .reading import is_dicom, read_volume, write_volume
+from .reading import IMAGE_SUFFIXES, is_dicom, read_volume, write_volume
 from .scan import Volume, VolumeError, image_affine
-from .series import list_series, patient_id
+from .series import list_series, patient_id, study_of
 from .values import check_volume, from_array
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "Volume",
     "VolumeError",
     "check_volume",
@@ -15,5 +16,6 @@ __all__ = [
     "list_series",
     "patient_id",
     "read_volume",
+    "study_of",
     "write_volume",
 ]

@@ -87,6 +87,16 @@ def patient_id(path: Path, series: str | None = None) -> str:
         return patient_of(part.file.path)
 
 
+def study_of(file: Path) -> tuple[str, str] | None:
+    """Patient ID and Study Instance UID of a DICOM image; None of any other file, and of one that can not be read."""
+    try:
+        with lenient():
+            slices = read_slices(file, text_name(file))
+    except (VolumeError, OSError):
+        return None
+    return (slices[0].file.patient, slices[0].file.study) if slices else None
+
+
 @contextmanager
 def _folder(path: Path, name: str) -> Iterator[Path]:
     """The folder or file to look into: what a zip file holds, what lies around a DICOMDIR."""
@@ -194,6 +204,12 @@ def _choose(name: str, whole: list[Part], series: str | None) -> tuple[Part, tup
             f"{name} holds {len(others) + 1} CT series or parts of series; {chosen.name} was read; "
             f"not read: {', '.join(reasons)}{more}."
         )
+    strangers = sum(not _studies(part) & _studies(chosen) for part in others)
+    if strangers:
+        notes.append(
+            f"Of what was not read, {strangers} are of other studies than {chosen.name}; "
+            "give each study a folder of its own to have all of them."
+        )
     if not chosen.is_axial:
         notes.append(f"{name} holds no axial CT; {chosen.name} was read.")
     if not chosen.is_original:
@@ -202,6 +218,10 @@ def _choose(name: str, whole: list[Part], series: str | None) -> tuple[Part, tup
         notes.append(f"Slices of {chosen.name} have series UIDs of their own; they were read as one series.")
     notes += _lost_at_ends(chosen, whole)
     return chosen, tuple(notes)
+
+
+def _studies(part: Part) -> set[tuple[str, str]]:
+    return {(one.file.patient, one.file.study) for one in part.slices}
 
 
 def _lost_at_ends(chosen: Part, whole: list[Part]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 from contextlib import contextmanager
 from dataclasses import replace
@@ -183,6 +184,13 @@ def test_the_bar_tells_how_far_the_training_is(dataset, doubtful, tmp_path):
     training = [each for each in told if each[0].startswith("training")]
     assert training == [(f"training, step {n} of 2", n / 2) for n in range(3)]
     assert told.index(training[0]) > 0 and told[-1] not in training  # cases before and after
+
+
+def test_a_log_says_what_is_done_and_how_far_it_is(dataset, doubtful, tmp_path, monkeypatch):
+    monkeypatch.setattr("CarotidLandmarkLib.work.log.LINE_EVERY_S", 0.01)
+    lines = run(dataset, doubtful, tmp_path / "log").stderr.splitlines()
+    for words in (r"first model, c\d", r"training, step [12] of 2", r"new model, c\d"):
+        assert any(re.match(rf"\d\d:\d\d:\d\d {words}.*: \d+% done", line) for line in lines), words
 
 
 class TestWhatIsRefused:

@@ -23,8 +23,7 @@ from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.volume import Volume
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from CarotidLandmarkLib.work import progress
 
 from .. import seeds
 from ..necks.styles import Styles
@@ -216,15 +215,12 @@ def main(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Write a cohort of digital necks with their truth: a dataset like one that annotators made."""
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     available = Styles(background or (), unseen_patients)
     names = [name.strip() for name in styles.split(",") if name.strip()]
     names = names or (available.available if randomised else available.patient_like)
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("digital necks", total=cases)
+    with progress() as step:
         synthesize(
             cases, seed, output, available, dict.fromkeys(names, 1.0), processes, device,
             [split.strip() for split in splits.split(",")], length, randomised, shift,
-            on_case=lambda done, total: progress.update(task, completed=done, total=total),
+            on_case=lambda done, total: step(f"{done} of {total} digital necks", done / total),
         )  # fmt: skip

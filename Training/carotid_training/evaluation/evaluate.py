@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,8 +21,8 @@ from CarotidLandmarkLib.detection import Detection, DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.volume import VolumeError
+from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .figures import save, write_figures
 from .gallery import worst_cases
@@ -31,8 +31,6 @@ from .summary import Measure, Model, landmarks_csv, measure, summary_csv
 from .tables import summary_markdown, worst
 
 EVERY_SPLIT = "all"
-
-Step = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -191,12 +189,7 @@ def main(
 ) -> None:
     """Measure a model on annotated cases: error, sides, presence, calibration; tables, figures, worst cases."""
     console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("opening", total=1.0)
+    with progress() as step:
         opened = [Dataset.open(path) for path in datasets]
-        evaluate(
-            open_bundle(bundle), opened, output, split, Settings(device, passes, seed),
-            lambda words, share: progress.update(task, description=words, completed=share),
-        )  # fmt: skip
+        evaluate(open_bundle(bundle), opened, output, split, Settings(device, passes, seed), step)
     console.print(f"Wrote {output / 'summary.md'}", markup=False, highlight=False, soft_wrap=True)

@@ -18,8 +18,8 @@ from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.uncertainty import Judgement, calibrate
+from CarotidLandmarkLib.work import progress
 from rich.console import Console
-from rich.progress import Progress as Bar
 
 from ..evaluation.outcomes import Outcome, annotated, run_cases
 from ..necks.styles import Styles
@@ -84,19 +84,20 @@ def export(
     validation, tests = annotated(dataset, "validation"), None
     if measure_on or any(case.split == "test" for case in map(measured.case, measured.case_ids())):
         tests = annotated(measured, "test")
-    with tempfile.TemporaryDirectory() as folder, Bar(console=Console(stderr=True), transient=True) as bar:
+    with tempfile.TemporaryDirectory() as folder:
 
         def outcomes(dataset: Dataset, cases: list, words: str) -> list[Outcome]:
             detector = Detector(Bundle.save(Path(folder) / name, metadata, state, "Not calibrated yet."), device)
-            task = bar.add_task(words, total=1.0)
-            listed = run_cases(detector, dataset, cases, lambda _, share: bar.update(task, completed=share))
+            with progress() as step:
+                listed = run_cases(detector, dataset, cases, lambda case, share: step(f"{words}, {case}", share))
             return [outcome for _, _, found in listed for outcome in found]
 
         if isinstance(judge, JudgementNecks):
-            task = bar.add_task("judging", total=judge.count)
+            count = judge.count
             net = MultiScaleLocNet(architecture)
             net.load_state_dict(state)
-            judgement, words = judged(net, judge, lambda done: bar.update(task, completed=done))
+            with progress() as step:
+                judgement, words = judged(net, judge, lambda done: step(f"judging {done} of {count}", done / count))
             metadata = replace(metadata, judgement=judgement, training={**training, "judgement": words})
         elif judge is not None:
             metadata = replace(metadata, judgement=judge)

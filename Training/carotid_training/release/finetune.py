@@ -26,19 +26,18 @@ from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.nets.chain import Architecture
 from CarotidLandmarkLib.uncertainty import calibrate, conformal_factor
-from lightning.pytorch import Callback, LightningModule, Trainer
+from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from ..batches.datamodule import dataset_sha256
 from ..evaluation.comparison import Comparison, compare
-from ..evaluation.evaluate import Settings, Step, check_landmarks, detect_cases
+from ..evaluation.evaluate import Settings, check_landmarks, detect_cases
 from ..evaluation.outcomes import Outcome, annotated
 from ..necks.styles import Styles
 from ..records import read_record
 from ..training.checkpoint import last_checkpoint, read_run
-from ..training.fit import configuration, quiet, train
+from ..training.fit import Told, configuration, quiet, train
 from .card import model_card
 from .export import LEVELS, accuracy_of, metadata_of, pooled, scores_of
 
@@ -235,7 +234,7 @@ def _train(
         options["data.rendered"] = str(rendered.resolve())
     with quiet():
         try:
-            train(configuration("finetune"), options, [_Told(step)], checkpoint)
+            train(configuration("finetune"), options, [Told(step)], checkpoint)
         except SystemExit as stopped:
             if stopped.code != 1:
                 raise
@@ -252,24 +251,6 @@ def _calibration(outcomes: list[Outcome], architecture: Architecture) -> tuple[d
         return {}, f"Not calibrated: {error} Its regions are a Gaussian's and may be too small."
     words = f"Calibrated on {fewest} or more validation cases of each landmark."
     return calibrate(pooled(scores, architecture), LEVELS), words
-
-
-class _Told(Callback):
-    """Tells ``step`` how far the training is."""
-
-    def __init__(self, step: Step) -> None:
-        self.step = step
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell(trainer)
-
-    def on_train_batch_end(self, trainer: Trainer, *_what: object) -> None:
-        self._tell(trainer)
-
-    def _tell(self, trainer: Trainer) -> None:
-        self.step(
-            f"training, step {trainer.global_step} of {trainer.max_steps}", trainer.global_step / trainer.max_steps
-        )
 
 
 def _titled(title: str, step: Step) -> Step:
@@ -306,13 +287,6 @@ def main(
     """Teach a model with annotated cases, compare it with what it was, and list it if it is not worse."""
     console = Console(stderr=True)
 
-    @contextmanager
-    def bar() -> Iterator[Step]:
-        columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("opening", total=1.0)
-            yield lambda words, share: progress.update(task, description=words, completed=share)
-
     def say(sentence: str, style: str | None = None) -> None:
         console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
@@ -321,7 +295,7 @@ def main(
     names = tuple(name.strip() for name in styles.split(",") if name.strip())
     result = finetune(
         dataset, start, folder, steps, Settings(device, passes, seed), Styles(background or ()), names, rendered,
-        force, bar,
+        force, progress,
     )  # fmt: skip
     new, comparison = result.bundle.metadata.name, result.comparison
     Console().print(comparison.table(start.metadata.name, new))

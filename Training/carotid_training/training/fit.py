@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ import CarotidLandmarkLib
 import lightning
 import torch
 import yaml
+from CarotidLandmarkLib.work import Step, progress
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
 from ..batches.datamodule import NecksData
 from ..seeds import GENERATOR
@@ -57,6 +60,28 @@ class RunRecord(Callback):
 def _without_folders(argument: str) -> str:
     """An argument with nothing but the last parts of its paths: the record ends in published models."""
     return re.sub(r"""(?<!\w)(?:/[^,\]"'/]+)+/""", "", argument)
+
+
+class Told(Callback):
+    """Tells ``step`` how far the training is."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._tell(trainer, module)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_what: Any) -> None:
+        self._tell(trainer, module)
+
+    def _tell(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        done, end = trainer.global_step, trainer.max_steps
+        if module.hours is not None:
+            self.step(f"training, step {done}, of {module.hours:g} hours", module.share)  # type: ignore[arg-type, operator]
+        elif end > 0:
+            self.step(f"training, step {done} of {end}", done / end)
+        else:
+            self.step(f"training, step {done}", trainer.current_epoch / max(1, trainer.max_epochs or 1))
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -99,7 +124,12 @@ def configuration(name: str) -> Path:
 
 def main(arguments: Sequence[str]) -> None:
     """Train, or go on with --ckpt_path RUN/checkpoints/last.ckpt; ``arguments``: of the command line, after `fit`."""
-    _command(["fit", *arguments], [RunRecord(arguments)], parser_kwargs={"fit": {"default_env": False}})
+    parser = {"fit": {"default_env": False}}
+    if sys.stderr.isatty():  # lightning's own bar
+        _command(["fit", *arguments], [RunRecord(arguments)], parser_kwargs=parser)
+        return
+    with progress(lines=getattr(rank_zero_only, "rank", 0) == 0) as step:
+        _command(["fit", *arguments], [RunRecord(arguments), Told(step)], bar=False, parser_kwargs=parser)
 
 
 def train(
@@ -131,11 +161,14 @@ def prepared(arguments: Sequence[str]) -> LightningCLI:
     return command
 
 
-def _command(args: Any, callbacks: list[Callback] | None, **options: Any) -> LightningCLI:
-    """Lightning's command line over our module and data; without ``callbacks`` it leaves nothing behind."""
+def _command(args: Any, callbacks: list[Callback] | None, bar: bool = True, **options: Any) -> LightningCLI:
+    """Lightning's command line over our module and data; without ``callbacks`` it leaves nothing behind.
+
+    ``bar``: lightning's own, unless the configuration says otherwise.
+    """
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # not sys.argv: there `fit` is among others
     # Every process validates on all cases: split among them, each would have other styles to average.
-    defaults: dict[str, Any] = {"use_distributed_sampler": False}
+    defaults: dict[str, Any] = {"use_distributed_sampler": False, "enable_progress_bar": bar}
     if callbacks is None:
         defaults["logger"] = False
         options["save_config_callback"] = None

@@ -1,0 +1,4 @@
+"""Many scans: which are meant, where their results go, and what is done of them already."""
+
+from .listing import Listing, ListingError, Scan, list_scans
+from .results import Results, ResultsError, ScanTask, plan_results

@@ -1,0 +1,141 @@
+"""Which scans are meant by the files and folders of a command; how a folder of scans is told from a DICOM folder.
+
+A folder that holds DICOM images itself is one scan, and so is one below which all is of one DICOM study. Any other
+folder is a folder of scans: each image file in it is one, and each folder in it is looked at in the same way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import UserError
+from ..volume import IMAGE_SUFFIXES, study_of
+
+SUFFIXES = (*IMAGE_SUFFIXES, ".zip")
+_MOST_NAMED = 3
+
+
+class ListingError(UserError):
+    """What was given is not scans. The message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A file or a DICOM folder. ``name``: where it lies inside the folder that was given, for people."""
+
+    path: Path
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """``many``: not one scan, but several, or a folder of scans (of one, even). ``notes``: what was decided."""
+
+    scans: tuple[Scan, ...]
+    many: bool
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Folder:
+    """What lies in a folder. ``study``: of its first DICOM image, None where it has none itself."""
+
+    path: Path
+    images: list[Path] = field(default_factory=list)
+    study: tuple[str, str] | None = None
+    folders: list[_Folder] = field(default_factory=list)
+
+    def below(self) -> Iterator[_Folder]:
+        yield self
+        for folder in self.folders:
+            yield from folder.below()
+
+    def is_one_scan(self) -> bool:
+        studies = {each.study for each in self.below() if each.study is not None}
+        return self.study is not None or (len(studies) == 1 and not any(each.images for each in self.below()))
+
+    def scans(self) -> Iterator[Path]:
+        if self.is_one_scan():
+            yield self.path
+            return
+        yield from self.images
+        for folder in self.folders:
+            yield from folder.scans()
+
+
+def list_scans(paths: Sequence[Path], output: Path) -> Listing:
+    """The scans that ``paths`` mean, each once, in their order. ``output``, where results go, is not looked into.
+
+    A path that is not there is a scan, too: reading it says so. Raises ListingError on a dataset.
+    """
+    scans: dict[str, Scan] = {}
+    notes: list[str] = []
+    many = len(paths) > 1
+    for path in paths:
+        listed = [Scan(path, _stem(path.name) or path.resolve().name)]
+        if path.is_dir():
+            if (path / "dataset.json").is_file():
+                raise ListingError(f"{path} is a dataset; detect in it with: carotid-landmark cohort {path} --predict.")
+            folder = _look(path, os.path.realpath(output), set())
+            inside = list(folder.scans())
+            if inside and not folder.is_one_scan():
+                listed = [Scan(each, _stem(each.relative_to(path).as_posix())) for each in inside]
+                many = True
+                notes.append(_folder_note(folder, inside))
+            elif left := [image.name for each in folder.below() for image in each.images]:
+                shown = ", ".join(left[:_MOST_NAMED]) + (", ..." if len(left) > _MOST_NAMED else "")
+                note = f"{path.name} holds DICOM images and was read as one DICOM scan; not read: {shown}."
+                listed = [Scan(path, listed[0].name, (note,))]
+        for scan in listed:
+            place = os.path.realpath(scan.path)
+            if place in scans:
+                notes.append(f"{scan.path} was given twice; it is done once.")
+            else:
+                scans[place] = scan
+    return Listing(tuple(scans.values()), many, tuple(notes))
+
+
+def _look(path: Path, output: str, seen: set[str]) -> _Folder:
+    """A folder and all below; a linked one is entered once. What can not be opened is left to the reader's sentence."""
+    folder = _Folder(path)
+    seen.add(os.path.realpath(path))
+    try:
+        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+    except OSError:
+        return folder
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        place = Path(entry.path)
+        if entry.is_dir():
+            real = os.path.realpath(place)
+            if real not in seen and real != output:
+                folder.folders.append(_look(place, output, seen))
+        elif entry.name.lower().endswith(SUFFIXES):
+            folder.images.append(place)
+        elif folder.study is None and entry.is_file():
+            folder.study = study_of(place)
+    return folder
+
+
+def _folder_note(folder: _Folder, scans: list[Path]) -> str:
+    files = sum(path.is_file() for path in scans)
+    folders = len(scans) - files
+    counts = ((files, "file"), (folders, "DICOM folder"))
+    parts = " and ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counts if count)
+    return (
+        f"{folder.path} was taken for a folder of {len(scans)} scan{'s' * (len(scans) > 1)} ({parts}): it holds "
+        "neither DICOM images itself nor one single study below."
+    )
+
+
+def _stem(name: str) -> str:
+    """A name without the ending of an image file."""
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)] or name
+    return name

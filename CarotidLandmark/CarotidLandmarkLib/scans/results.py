@@ -1,0 +1,189 @@
+"""The results of many scans: a folder of each, and scans.json, which says of what and with which model and settings.
+
+The record makes an interrupted run go on: a scan that has results by the same model and settings, newer than itself, is
+done. Results of other models or settings are never mixed into one folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..detection import Detection, DetectionSettings, ModelInfo
+from ..documents import DocumentError, build, parse, write
+from ..errors import UserError
+from ..files import TEMPORARY_PREFIX, staged_folder, write_text
+from ..report import DETECTION_FILE, write_results, write_thumbnail
+from ..volume import read_volume
+from ..work import Step
+from .listing import Scan
+
+if TYPE_CHECKING:
+    from ..detector import Detector
+
+RECORD_FILE = "scans.json"
+SCHEMA_VERSION = 1
+STALE_AFTER_S = 3600  # no folder takes an hour to write
+_LONGEST_NAME = 100
+_TAKEN = {RECORD_FILE, "summary.csv", "summary.html"}  # files beside the scans' folders
+
+
+class ResultsError(UserError):
+    """Results can not be kept there. The message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class _Record:
+    """``scans.json``. ``scans``: the name of each result's folder, and where its scan lies."""
+
+    model: ModelInfo
+    passes: int
+    level: float
+    seed: int
+    scans: dict[str, str]
+    schema_version: int = SCHEMA_VERSION
+
+    def settings(self) -> dict[str, object]:
+        words = f"{self.model.name} {self.model.version} (weights {self.model.sha256[:8]})"
+        return {"model": words, "passes": self.passes, "level": self.level, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class ScanTask:
+    """A scan to detect in, on any machine that sees it and the folder of its results by these absolute paths."""
+
+    name: str
+    scan: str
+    folder: str
+    model: ModelInfo
+    settings: DetectionSettings
+    notes: tuple[str, ...] = ()
+    command: str = ""  # of one command: a worker clears up after one that was killed
+
+    @property
+    def key(self) -> str:
+        """The same for the same results."""
+        document = repr((self.scan, self.folder, self.model, self.settings))
+        return hashlib.sha256(document.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+    def detection(self) -> Detection | None:
+        """Its result by this model and these settings, None where there is none."""
+        try:
+            detection = Detection.from_json(Path(self.folder, DETECTION_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return detection if detection.made_by(self.model.sha256, self.settings) else None
+
+    def is_done(self) -> bool:
+        """Whether there is a result, and the scan is not newer."""
+        try:
+            newer = os.stat(self.scan).st_mtime > os.stat(os.path.join(self.folder, DETECTION_FILE)).st_mtime
+        except OSError:
+            return False
+        return not newer and self.detection() is not None
+
+    def run(self, detector: Detector, step: Step) -> tuple[str, ...]:
+        """Read, detect, write the folder; returns the notes. Raises VolumeError, OSError."""
+        step("reading", 0.0)
+        volume = read_volume(self.scan)
+        volume = replace(volume, notes=(*volume.notes, *self.notes))
+        detection = detector.detect(volume, self.settings, step)
+        with staged_folder(self.folder, token=self.command or None) as folder:
+            write_results(folder, volume, detection)
+            write_thumbnail(folder, volume, detection)
+        return detection.notes
+
+
+@dataclass(frozen=True)
+class Results:
+    """A folder of results. ``tasks``: the scans that are asked for; ``all_tasks``: with those of earlier commands."""
+
+    output: Path
+    tasks: tuple[ScanTask, ...]
+    all_tasks: tuple[ScanTask, ...]
+    _record: _Record = field(repr=False)
+
+    def begin(self) -> None:
+        """Write the record, so that the folders belong to these scans from now on; remove what killed programs have
+        left. Raises OSError."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        for left in self.output.glob(f"{TEMPORARY_PREFIX}*"):
+            if left.stat().st_mtime < time.time() - STALE_AFTER_S:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        write_text(self.output / RECORD_FILE, write(asdict(self._record)))
+
+
+def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings: DetectionSettings) -> Results:
+    """What is to be done to have the results of ``scans`` in ``output``. Writes nothing.
+
+    Raises ResultsError where ``output`` is no place for them: a file, inside a scan, or results of other settings.
+    """
+    if output.exists() and not output.is_dir():
+        raise ResultsError(f"{output} is a file; give the name of a folder for the results.")
+    for scan in scans:
+        if scan.path.is_dir() and Path(os.path.realpath(output)).is_relative_to(os.path.realpath(scan.path)):
+            raise ResultsError(f"{output} lies inside the scan {scan.path}; give a folder outside it for the results.")
+    wanted = _Record(model, settings.passes, settings.level, settings.seed, {})
+    record = _read(output)
+    if record is not None:
+        differing = [name for name, value in wanted.settings().items() if record.settings()[name] != value]
+        if differing:
+            before = ", ".join(f"{name} {record.settings()[name]}" for name in differing)
+            now = ", ".join(f"{name} {wanted.settings()[name]}" for name in differing)
+            raise ResultsError(f"{output} holds results with {before}, not {now}; give another folder for these.")
+    folders = dict(record.scans) if record is not None else {}
+    known = {os.path.realpath(place): name for name, place in folders.items()}
+    taken = {name.lower() for name in (*folders, *_TAKEN, *(os.listdir(output) if output.is_dir() else ()))}
+    count = Counter(_folder_name(scan.name) for scan in scans)
+    tasks = {}
+    command = secrets.token_hex(6)
+    for scan in scans:
+        name = known.get(os.path.realpath(scan.path))
+        if name is None:
+            name = _folder_name(scan.name)
+            if count[name] > 1:
+                name = _folder_name(f"{scan.path.absolute().parent.name}/{scan.name}")
+            name = _free(name, taken)
+            taken.add(name.lower())
+            folders[name] = os.path.abspath(scan.path)
+        folder = os.path.abspath(output / name)
+        tasks[name] = ScanTask(name, folders[name], folder, model, settings, scan.notes, command)
+    others = (
+        ScanTask(name, place, os.path.abspath(output / name), model, settings)
+        for name, place in folders.items()
+        if name not in tasks
+    )
+    return Results(output, tuple(tasks.values()), (*tasks.values(), *others), replace(wanted, scans=folders))
+
+
+def _read(output: Path) -> _Record | None:
+    file = output / RECORD_FILE
+    if not file.exists():
+        return None
+    try:
+        return build(_Record, parse(file.read_text(encoding="utf-8")))
+    except (DocumentError, UnicodeDecodeError) as error:
+        reason = error if isinstance(error, DocumentError) else "it is not text"
+        raise ResultsError(f"{file} is damaged ({reason}); give another folder, or remove this one.") from error
+
+
+def _folder_name(name: str) -> str:
+    """A folder's name for a scan's, good on every machine."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:_LONGEST_NAME] or "scan"
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, free = 1, name
+    while free.lower() in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free

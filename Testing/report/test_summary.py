@@ -1,0 +1,65 @@
+"""The summary of many scans: what comes first, what the table and the page hold."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import matplotlib.image
+from CarotidLandmarkLib.report import SummaryRow, summary, write_summary, write_thumbnail
+
+
+def rows_of(make_detection):
+    found = {
+        "sure": make_detection(presence=0.95),
+        "doubted": make_detection(presence=0.6),
+        "bad": make_detection(verdict="reject"),
+        "look": make_detection(verdict="review"),
+    }
+    rows = [SummaryRow(name, f"/scans/{name}.nrrd", detection) for name, detection in found.items()]
+    return [*rows, SummaryRow("lost", "/scans/<lost>.nrrd", None, "lost.nrrd does not exist; check the path.")]
+
+
+def test_the_doubtful_come_first_in_the_table_and_on_the_page(tmp_path, make_detection):
+    counts = write_summary(tmp_path, rows_of(make_detection), ["One note."])
+    assert counts == {"ok": 2, "reject": 1, "review": 1, "not done": 1}
+    order = ["lost", "bad", "look", "doubted", "sure"]
+    with open(tmp_path / "summary.csv", newline="", encoding="utf-8") as stream:
+        table = list(csv.DictReader(stream))
+    assert list(dict.fromkeys(row["folder"] for row in table)) == order
+    assert [row["landmark"] for row in table].count("left_carotid_bifurcation") == 4
+    assert table[0]["problem"] == "lost.nrrd does not exist; check the path." and table[0]["landmark"] == ""
+    assert (table[1]["verdict"], table[1]["x_lps_mm"], table[1]["scan"]) == ("reject", "30.0", "/scans/bad.nrrd")
+    page = (tmp_path / "summary.html").read_text(encoding="utf-8")
+    places = [page.index(f"/scans/{name}.nrrd") for name in ("&lt;lost&gt;", *order[1:])]
+    assert places == sorted(places)
+    assert "One note." in page and "2 ok" in page and "<lost>" not in page
+    assert 'href="bad/report.html"' in page and 'href="lost/report.html"' not in page
+
+
+def test_the_page_of_very_many_scans_says_that_it_shows_the_first(tmp_path, make_detection, monkeypatch):
+    monkeypatch.setattr(summary, "MOST_ROWS", 2)
+    write_summary(tmp_path, rows_of(make_detection))
+    page = (tmp_path / "summary.html").read_text(encoding="utf-8")
+    assert "The first 2 of 5 scans are shown here" in page
+    assert len(re.findall(r'class="picture"', page)) == 2
+    assert len((tmp_path / "summary.csv").read_text().splitlines()) == 1 + 4 * 2 + 1
+
+
+def test_a_thumbnail_is_small_and_the_page_points_to_it_and_to_none_that_is_absent(
+    tmp_path, case_volume, make_detection
+):
+    (tmp_path / "a scan").mkdir()
+    write_thumbnail(tmp_path / "a scan", case_volume, make_detection())
+    height, width = matplotlib.image.imread(tmp_path / "a scan" / "thumbnail.png").shape[:2]
+    assert max(width, height) == 200 and min(width, height) > 50
+    assert (tmp_path / "a scan" / "thumbnail.png").stat().st_size < 60_000
+    write_summary(tmp_path, [SummaryRow(name, name, make_detection()) for name in ("a scan", "b")])
+    page = (tmp_path / "summary.html").read_text(encoding="utf-8")
+    assert re.findall(r'<img src="([^"]+)"', page) == ["a%20scan/thumbnail.png"]
+
+
+def test_names_that_are_no_text_are_marked_not_refused(tmp_path):
+    write_summary(tmp_path, [SummaryRow("scan", "/scans/\udcff.nrrd", None, "It is damaged.")])
+    for name in ("summary.csv", "summary.html"):
+        assert "/scans/\ufffd.nrrd" in (tmp_path / name).read_text(encoding="utf-8")
