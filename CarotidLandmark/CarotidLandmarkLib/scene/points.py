@@ -15,7 +15,7 @@ import numpy as np
 import slicer
 
 from .nodes import DetectionNodes
-from .volumes import affine_of, to_ras
+from .volumes import affine_of, geometry_of, to_ras
 
 FRAME_ATTRIBUTE = "CarotidLandmark.Frame"  # affine of the image when the detection was made
 PLACED_ATTRIBUTE = "CarotidLandmark.Placed"  # affine of the volume for which points and ellipsoids are placed
@@ -90,6 +90,12 @@ def position_ras(nodes: DetectionNodes, index: int) -> np.ndarray | None:
     position = [0.0, 0.0, 0.0]
     nodes.points.GetNthControlPointPosition(place, position)
     return np.array(position)
+
+
+def axial_slice(nodes: DetectionNodes, index: int) -> tuple[int, int] | None:
+    """In which axial slice of the scan landmark number ``index`` is, and of how many: `Geometry.axial_slice`."""
+    local = position_ras(nodes, index)
+    return None if local is None else geometry_of(nodes.volume).axial_slice(to_ras(local))
 
 
 def is_unset(nodes: DetectionNodes, index: int) -> bool:

@@ -34,11 +34,11 @@ TABLE_COLUMNS = (
     "R [mm]",
     "A [mm]",
     "S [mm]",
-    "+- R [mm]",
-    "+- A [mm]",
-    "+- S [mm]",
+    "± R [mm]",
+    "± A [mm]",
+    "± S [mm]",
     "level",
-    "volume [mm3]",
+    "volume [mm³]",
 )
 
 
@@ -86,8 +86,9 @@ def marks_of(detection: Detection) -> dict[str, str]:
 
 
 def show_as_crosses(display: Any) -> None:
-    """Marks that leave what is marked to be seen: an open cross, thin, with a letter beside it."""
+    """Marks that leave what is marked to be seen: a cross, open for 16 pixels, with a letter beside it."""
     display.SetGlyphTypeFromString("Cross2D")
+    display.SetGlyphScale(9.0)  # Slicer draws the arms three pixels wide: so they end before a region of 1 mm begins
     display.SetSelectedColor(*PREDICTED_COLOUR)
     display.SetColor(*REVIEWED_COLOUR)
     display.SetTextScale(2.6)
@@ -137,7 +138,7 @@ def _description(landmark: LandmarkResult) -> str:
     if landmark.status == "missing":
         return f"missing, presence {landmark.presence:.0%}"
     region = landmark.confidence
-    reach = "" if region is None else ", +- {:.1f} {:.1f} {:.1f} mm (R A S)".format(*region.reach_mm)
+    reach = "" if region is None else ", ± {:.1f} {:.1f} {:.1f} mm (R A S)".format(*region.reach_mm)
     level = "" if region is None else f" at {region.level:.0%}"
     return f"predicted, presence {landmark.presence:.0%}{reach}{level}"
 
@@ -151,9 +152,9 @@ def _add_ellipsoid(scene: Any, points: Any, landmark: LandmarkResult, colour: tu
     display = model.GetDisplayNode()
     display.SetColor(*colour)
     display.SetVisibility2D(True)
-    display.SetSliceIntersectionThickness(2)
+    display.SetSliceIntersectionThickness(1)  # a region of 1 mm stays a ring, also in a view of the whole neck
     display.SetBackfaceCulling(False)
-    display.SetAmbient(0.4)  # bright enough to be seen among rendered vessels
+    display.SetAmbient(0.6)  # bright enough to be seen among rendered vessels
     points.AddNodeReferenceID(ELLIPSOID_ROLE, model.GetID())
     return model
 
