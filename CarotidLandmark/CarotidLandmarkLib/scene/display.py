@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import vtk
 
+from ..lumen import lumen_hu
+from ..volume import Volume
 from .nodes import DetectionNodes, find_detection
 from .points import control_point, position_ras
 from .strip import follow_strip
-from .volumes import geometry_of, to_ras, voxels_of
+from .volumes import affine_of, to_ras, voxels_of
 
 # Opacity (per mm) by shares of the HU in the lumen. Thin enough for the ellipsoids inside the vessels to shine through.
 _VESSEL_OPACITY = ((0.45, 0.0), (0.7, 0.05), (0.85, 0.1), (1.2, 0.1), (1.45, 0.03))
@@ -25,8 +27,6 @@ _VESSEL_COLOUR = (
 _STEEPNESS_OPACITY = ((0.0, 1.0), (0.2, 1.0), (0.35, 0.12))
 _MOST_HU = 3000.0
 LUMEN_ATTRIBUTE = "CarotidLandmark.LumenHU"  # of the display node: what its preset was made for
-USUAL_LUMEN_HU = 350.0
-_LUMEN_RADIUS_MM, _LEAST_LUMEN_HU, _FEWEST_VOXELS = 5.0, 150.0, 20
 
 # How far the rendered box reaches beyond the points: right, posterior, inferior; left, anterior, superior (mm). The
 # carotids within it, most of jaw and spine beyond.
@@ -47,7 +47,8 @@ def show_vessels(volume_node: Any, logic: Any, visible: bool = True) -> Any:
         display.RemoveAllViewNodeIDs()  # in every 3-D view, also in one that comes later
     if visible:
         nodes = find_detection(volume_node)
-        lumen = USUAL_LUMEN_HU if nodes is None else lumen_hu(nodes)
+        placed = [] if nodes is None else _placed(nodes)
+        lumen = lumen_hu(Volume(voxels_of(volume_node), affine_of(volume_node)), map(to_ras, placed))
         if display.GetAttribute(LUMEN_ATTRIBUTE) != f"{lumen:.0f}":  # else it may be what somebody has adjusted
             _set_vessel_preset(display.GetVolumePropertyNode().GetVolumeProperty(), lumen)
             display.SetAttribute(LUMEN_ATTRIBUTE, f"{lumen:.0f}")
@@ -65,29 +66,6 @@ def show_cube(scene: Any) -> None:
         if view.GetOrientationMarkerType() == view.OrientationMarkerTypeNone:
             view.SetOrientationMarkerType(view.OrientationMarkerTypeCube)
             view.SetOrientationMarkerSize(view.OrientationMarkerSizeSmall)
-
-
-def lumen_hu(nodes: DetectionNodes) -> float:
-    """What vessels with contrast have in this scan, measured within 5 mm of the points; the usual 350 without any."""
-    values = []
-    for place in _placed(nodes):
-        near = _within(nodes.volume, to_ras(place), _LUMEN_RADIUS_MM)
-        near = near[near > _LEAST_LUMEN_HU]
-        if near.size > _FEWEST_VOXELS:
-            values.append(float(np.percentile(near, 75)))  # below it what is half lumen, above it calcium
-    return float(np.median(values)) if values else USUAL_LUMEN_HU
-
-
-def _within(volume_node: Any, centre_lps: np.ndarray, radius_mm: float) -> np.ndarray:
-    """The HU of the voxels in a ball, flat."""
-    geometry = geometry_of(volume_node)
-    centre, reach = geometry.to_voxels(centre_lps), radius_mm / geometry.spacing_mm
-    start = np.clip(np.floor(centre - reach), 0, geometry.size).astype(int)
-    stop = np.clip(np.ceil(centre + reach) + 1, 0, geometry.size).astype(int)
-    (i0, j0, k0), (i1, j1, k1) = start, stop
-    k, j, i = np.ogrid[k0:k1, j0:j1, i0:i1]
-    away = [(n - c) * s for n, c, s in zip((i, j, k), centre, geometry.spacing_mm, strict=True)]
-    return voxels_of(volume_node)[k0:k1, j0:j1, i0:i1][sum(distance**2 for distance in away) <= radius_mm**2]
 
 
 def _set_vessel_preset(prop: Any, lumen: float) -> None:
