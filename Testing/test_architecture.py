@@ -32,14 +32,13 @@ ARROWS = {
     "uncertainty": {"errors", "detection"},
     "quality": {"detection", "landmarks", "uncertainty"},
     "volume": {"errors", "files", "geometry", "detection"},
-    "lumen": {"volume"},
     "nets": {"bundle", "volume"},
     "detector": {"errors", "bundle", "detection", "nets", "quality", "uncertainty", "volume"},
     "dataset": {"errors", "files", "documents", "landmarks", "geometry", "detection", "markups", "volume", "bundle"},
-    "report": {"errors", "files", "documents", "landmarks", "detection", "markups", "volume", "lumen", "dataset"},
+    "report": {"errors", "files", "documents", "landmarks", "detection", "markups", "volume", "dataset"},
     "job": {"errors", "detection"},
     "job.worker": {"errors", "bundle", "detection", "detector", "memory", "volume"},  # the child: torch is at home here
-    "scene": {"errors", "files", "landmarks", "geometry", "detection", "volume", "lumen"},
+    "scene": {"errors", "files", "landmarks", "geometry", "detection", "volume"},
     "panel": {
         "errors", "files", "bundle", "dataset", "detection", "job", "landmarks", "markups", "scene", "uncertainty",
         "volume",

@@ -9,8 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..landmarks import Point
-from ..lumen import lumen_hu
-from ..volume import Volume
+from ..volume import Volume, lumen_hu
 from .figures import new_figure, png
 from .pictures import draw_cross
 from .planes import CORONAL, OUTSIDE_HU, Box, draw_scale_bar, sample_box, show_image

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import vtk
 
-from ..lumen import lumen_hu
-from ..volume import Volume
+from ..volume import Volume, lumen_hu
 from .nodes import DetectionNodes, find_detection
 from .points import control_point, position_ras
 from .strip import follow_strip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from CarotidLandmarkLib.lumen import USUAL_LUMEN_HU, lumen_hu
-from CarotidLandmarkLib.volume import Volume
-from hypothesis import given
+from CarotidLandmarkLib.volume import Volume, lumen_hu
+from CarotidLandmarkLib.volume.values import USUAL_LUMEN_HU
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -21,6 +21,7 @@ def scan(lumen, beside=40.0, spacing=(1.0, 1.0, 1.0)):
     return Volume(hu.astype(np.int16), np.diag([*spacing, 1.0]), "two")
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.floats(200, 800), st.sampled_from([(1.0, 1.0, 1.0), (0.5, 0.5, 3.0)]))
 def test_it_is_the_lumen_s_hu_whatever_the_voxels(lumen, spacing):
     assert lumen_hu(scan(lumen, spacing=spacing), [(14, 30, 30), (46, 30, 30)]) == pytest.approx(lumen, abs=1.0)
