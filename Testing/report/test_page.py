@@ -53,6 +53,14 @@ def test_thick_slices_are_told_where_slices_between_them_are_shown():
     assert "interpolated" not in text_of(report_html(fine, replace(detection(fine), volume=fine.info)))
 
 
+@pytest.mark.parametrize("truth", [None, {LEFT: CENTRE}])
+def test_every_row_of_the_table_has_a_cell_for_each_heading(truth):
+    table = report_html(volume(), detection(volume()), truth).partition("<table>")[2].partition("</table>")[0]
+    rows = table.split("<tr>")[1:]
+    assert len(rows) == 3
+    assert {len(re.findall(r"<t[hd][ >]", row)) for row in rows} == {10 if truth else 9}
+
+
 def test_a_landmark_that_seems_to_lie_beyond_the_scan_is_not_called_improbable():
     beyond = LandmarkResult(RIGHT, "missing", 0.98)
     text = text_of(report_html(volume(), detection(volume(), beyond)))

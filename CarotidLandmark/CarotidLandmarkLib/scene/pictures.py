@@ -15,7 +15,7 @@ from ..volume import Volume
 from .display import show_cube, show_vessels
 from .nodes import DetectionNodes
 from .offscreen import SliceView, Stage, View3D, quiet_vtk
-from .points import axial_slice, position_ras
+from .points import axial_slice, position_lps, position_ras
 from .regions import add_detection
 from .volumes import add_volume, write_bundle
 
@@ -79,7 +79,7 @@ def _places(nodes: DetectionNodes) -> list[tuple[str, np.ndarray]]:
         if local is None:
             continue
         nodes.points.TransformPointToWorld(list(local), world)
-        number, count = axial_slice(nodes, index) or (0, 0)
+        number, count = axial_slice(nodes, position_lps(nodes, index)) or (0, 0)
         title = f"{landmark.label}\naxial, slice {number} of {count}\nS {local[2]:.1f} mm".replace("-", "−")
         places.append((title, np.array(world)))
     return places

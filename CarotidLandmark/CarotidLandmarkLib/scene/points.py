@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import slicer
 
+from ..geometry import Geometry
 from .nodes import DetectionNodes
-from .volumes import affine_of, geometry_of, to_ras
+from .volumes import affine_of, to_ras
 
 FRAME_ATTRIBUTE = "CarotidLandmark.Frame"  # affine of the image when the detection was made
 PLACED_ATTRIBUTE = "CarotidLandmark.Placed"  # affine of the volume for which points and ellipsoids are placed
@@ -92,10 +93,12 @@ def position_ras(nodes: DetectionNodes, index: int) -> np.ndarray | None:
     return np.array(position)
 
 
-def axial_slice(nodes: DetectionNodes, index: int) -> tuple[int, int] | None:
-    """In which axial slice of the scan landmark number ``index`` is, and of how many: `Geometry.axial_slice`."""
-    local = position_ras(nodes, index)
-    return None if local is None else geometry_of(nodes.volume).axial_slice(to_ras(local))
+def axial_slice(nodes: DetectionNodes, position_lps_mm: Point | None) -> tuple[int, int] | None:
+    """In which axial slice a place in the frame of the detection is, and of how many: `Geometry.axial_slice`."""
+    image = nodes.volume.GetImageData()
+    if position_lps_mm is None or image is None:
+        return None
+    return Geometry(frame_of(nodes), image.GetDimensions()).axial_slice(position_lps_mm)
 
 
 def is_unset(nodes: DetectionNodes, index: int) -> bool:

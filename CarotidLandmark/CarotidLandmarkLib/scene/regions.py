@@ -18,7 +18,7 @@ from .nodes import (
     DetectionNodes,
     file_in_folder,
 )
-from .points import bind, displacement, follow_geometry, follow_transform, set_frame, set_position
+from .points import axial_slice, bind, displacement, follow_geometry, follow_transform, set_frame, set_position
 from .volumes import LPS_RAS, affine_of, matrix_of, to_ras
 
 LABELS = {name: label(name) for name in ("left_carotid_bifurcation", "right_carotid_bifurcation")}
@@ -34,6 +34,7 @@ TABLE_COLUMNS = (
     "R [mm]",
     "A [mm]",
     "S [mm]",
+    "axial slice",
     "± R [mm]",
     "± A [mm]",
     "± S [mm]",
@@ -108,7 +109,7 @@ def show_detection(nodes: DetectionNodes, detection: Detection) -> None:
     nodes.points.SetAttribute(DETECTION_ATTRIBUTE, detection.to_json())
     draw_regions(nodes)
     if nodes.table is not None:
-        _fill_table(nodes.table, detection)
+        _fill_table(nodes, detection)
 
 
 def draw_regions(nodes: DetectionNodes) -> None:
@@ -190,7 +191,7 @@ def ellipsoid_matrix(region: ConfidenceRegion, centre_lps_mm: Any) -> np.ndarray
     return matrix
 
 
-def _fill_table(node: Any, detection: Detection) -> None:
+def _fill_table(nodes: DetectionNodes, detection: Detection) -> None:
     table = vtk.vtkTable()
     for title in TABLE_COLUMNS:
         column = vtk.vtkStringArray() if title in ("name", "status") else vtk.vtkDoubleArray()
@@ -199,9 +200,10 @@ def _fill_table(node: Any, detection: Detection) -> None:
     for landmark in detection.landmarks:
         nothing = (float("nan"),) * 3
         position = nothing if landmark.position_lps_mm is None else to_ras(landmark.position_lps_mm)
+        number, _ = axial_slice(nodes, landmark.position_lps_mm) or nothing[:2]
         region = landmark.confidence
-        row: list[Any] = [landmark.name, landmark.status, landmark.presence, *position]
+        row: list[Any] = [landmark.name, landmark.status, landmark.presence, *position, number]
         row += [*nothing, *nothing[:2]] if region is None else [*region.reach_mm, region.level, region.volume_mm3]
         for column, value in enumerate(row):
             table.GetColumn(column).InsertNextValue(value if isinstance(value, str) else float(value))
-    node.SetAndObserveTable(table)
+    nodes.table.SetAndObserveTable(table)

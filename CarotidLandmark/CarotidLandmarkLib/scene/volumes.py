@@ -11,7 +11,6 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..errors import UserError
-from ..geometry import Geometry
 from ..volume import Volume, from_array
 from .windows import CTA, set_window
 
@@ -84,11 +83,6 @@ def affine_of(volume_node: Any) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     return LPS_RAS @ array_of(matrix)
-
-
-def geometry_of(volume_node: Any) -> Geometry:
-    """Where its voxels are now, in its own frame."""
-    return Geometry(affine_of(volume_node), volume_node.GetImageData().GetDimensions())
 
 
 def remove_with_displays(node: Any) -> None:
