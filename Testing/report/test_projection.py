@@ -74,7 +74,12 @@ def test_without_a_point_bone_still_goes_and_most_of_the_vessel_stays():
     assert gone[vessel].mean() < 0.5
 
 
-def test_the_overview_of_a_scan_without_points_is_of_its_middle():
-    png, caption = overview_png(volume([CENTRE]), {})
+def test_without_points_the_middle_is_shown_as_it_is_because_nothing_tells_vessels_from_bone():
+    scan = volume([CENTRE])
+    png, caption = overview_png(scan, {})
+    with_points, told = overview_png(scan, {"a": (CENTRE, "#00ff00")})
     assert "30 mm slab in the middle of the scan" in caption
-    assert Image.open(io.BytesIO(png)).width > 600
+    assert "Bone is taken out" not in caption
+    assert "Bone is taken out" in told
+    widths = [Image.open(io.BytesIO(each)).width for each in (png, with_points)]
+    assert widths[1] == 2 * widths[0]

@@ -31,7 +31,7 @@ class Overview(NamedTuple):
 def overview_png(volume: Volume, points: Mapping[str, tuple[Point, str]]) -> Overview:
     """A slab of 30 mm around the depths of the points (name -> (LPS mm, colour)), with and without bone.
 
-    Without points the slab lies in the middle of the scan.
+    Without points the slab lies in the middle of the scan, and nothing is taken out of it.
     """
     corners = volume.to_lps(
         [[i, j, k] for i in (0, volume.size[0] - 1) for j in (0, volume.size[1] - 1) for k in (0, volume.size[2] - 1)]
@@ -43,21 +43,28 @@ def overview_png(volume: Volume, points: Mapping[str, tuple[Point, str]]) -> Ove
     centre[1] = (max(depths) + min(depths)) / 2
     lengths[1] = SLAB_MM + max(depths) - min(depths)
     box = sample_box(volume, centre, lengths + np.array([0.0, 2 * _MARGIN_MM, 0.0]), STEP_MM)
-    places = [position for position, _ in points.values()]
-    bare = np.where(bone_of(box, places, lumen_hu(volume, places)), OUTSIDE_HU, box.hu)
+    shown = {"as the scan is": box.hu}
+    if points:  # they tell vessels from bone
+        places = [position for position, _ in points.values()]
+        bone = bone_of(box, places, lumen_hu(volume, places))
+        shown["without bone"] = np.where(bone, OUTSIDE_HU, box.hu)
     slab = slice(round(_MARGIN_MM / STEP_MM), -round(_MARGIN_MM / STEP_MM))
     width = min(6.3, 9.0 * lengths[0] / lengths[2])
-    figure = new_figure(2 * width, width * lengths[2] / lengths[0] + 0.3, dpi=110, facecolor="black")
-    for panel, shown, title in zip(
-        figure.subplots(1, 2), (box.hu, bare), ("as the scan is", "without bone"), strict=True
-    ):
-        show_image(panel, box._replace(hu=shown[:, slab]).maximum(CORONAL), CORONAL)
+    figure = new_figure(len(shown) * width, width * lengths[2] / lengths[0] + 0.3, dpi=110, facecolor="black")
+    for panel, (title, hu) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+        show_image(panel, box._replace(hu=hu[:, slab]).maximum(CORONAL), CORONAL)
         panel.set_title(title, color="white", fontsize=10)
         for position, colour in points.values():
             draw_cross(panel, position[0], position[2], colour, 2)
         draw_scale_bar(panel, 50 if lengths[0] > 120 else 20)
     where = "at the depth of the points" if points else "in the middle of the scan"
-    return Overview(png(figure), f"Coronal maximum projection of a {lengths[1]:.0f} mm slab {where}.")
+    caption = f"Coronal maximum projection of a {lengths[1]:.0f} mm slab {where}."
+    if points:
+        caption += (
+            " Bone is taken out by brightness and size: small vessels that touch it, and large calcifications, may be "
+            "gone with it, and bone that touches a carotid may stay."
+        )
+    return Overview(png(figure), caption)
 
 
 def bone_of(box: Box, points: Sequence[Point], lumen: float) -> np.ndarray:
