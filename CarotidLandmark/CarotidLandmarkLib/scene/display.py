@@ -28,8 +28,8 @@ _MOST_HU = 3000.0
 LUMEN_ATTRIBUTE = "CarotidLandmark.LumenHU"  # of the display node: what its preset was made for
 
 # How far the rendered box reaches beyond the points: right, posterior, inferior; left, anterior, superior (mm). The
-# carotids within it, most of jaw and spine beyond.
-_BOX_BELOW_MM = np.array([14.0, 14.0, 45.0])
+# carotids are within it, jaw and spine mostly beyond: farther up, an internal carotid that bends backwards is cut.
+_BOX_BELOW_MM = np.array([14.0, 10.0, 45.0])
 _BOX_ABOVE_MM = np.array([14.0, 12.0, 45.0])
 
 
