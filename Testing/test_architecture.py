@@ -40,7 +40,7 @@ ARROWS = {
     "scans": {"errors", "files", "documents", "detection", "report", "volume", "work"},
     "job": {"errors", "detection"},
     "job.worker": {"errors", "bundle", "detection", "detector", "memory", "volume"},  # the child: torch is at home here
-    "scene": {"errors", "files", "landmarks", "detection", "volume"},
+    "scene": {"errors", "files", "landmarks", "geometry", "detection", "volume"},
     "panel": {
         "errors", "files", "bundle", "dataset", "detection", "job", "landmarks", "markups", "scene", "uncertainty",
         "volume",

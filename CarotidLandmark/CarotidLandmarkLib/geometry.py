@@ -59,6 +59,14 @@ class Geometry:
         voxel = self.to_voxels(point_lps)
         return bool(np.all(voxel >= -0.5) and np.all(voxel <= np.array(self.size) - 0.5))
 
+    def axial_slice(self, point_lps: Any) -> tuple[int, int]:
+        """In which axial slice a point (LPS mm) is, from 1, and of how many; counted from the feet however stored."""
+        upwards = (self.affine_lps[:3, :3] / self.spacing_mm)[2]
+        axis = int(np.argmax(np.abs(upwards)))
+        count = self.size[axis]
+        number = int(np.clip(np.rint(self.to_voxels(point_lps)[axis]), 0, count - 1))
+        return (number if upwards[axis] > 0 else count - 1 - number) + 1, count
+
     def same_as(self, other: Geometry) -> bool:
         """Whether both have the same voxels at the same places, to a micrometre."""
         return self.size == other.size and np.allclose(self.affine_lps, other.affine_lps, rtol=0, atol=1e-3)

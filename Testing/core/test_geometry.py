@@ -83,3 +83,17 @@ def test_what_is_no_lattice_is_refused(affine, size):
 )
 def test_a_place_is_three_finite_numbers_near_a_scanner(point, expected):
     assert is_place(point) == expected
+
+
+@pytest.mark.parametrize("stored", ["xyz", "zyx", "yzx"])
+@pytest.mark.parametrize("upwards", [True, False])
+def test_axial_slices_are_counted_from_the_feet_however_the_scan_is_stored(stored, upwards):
+    affine, steps = np.eye(4), {"x": 0.5, "y": 0.5, "z": 2.0}
+    for column, axis in enumerate(stored):
+        affine[:3, column] = np.eye(3)["xyz".index(axis)] * steps[axis] * (1 if upwards or axis != "z" else -1)
+    geometry = Geometry(affine, tuple(40 if axis == "z" else 100 for axis in stored))
+    lowest = min(geometry.to_lps([0, 0, 0])[2], geometry.to_lps(np.array(geometry.size) - 1)[2])
+    x, y, _ = geometry.centre_lps
+    assert geometry.axial_slice((x, y, lowest)) == (1, 40)
+    assert geometry.axial_slice((x, y, lowest + 2 * 12.2)) == (13, 40)
+    assert geometry.axial_slice((x, y, lowest + 500)) == (40, 40)

@@ -102,7 +102,7 @@ def test_points_are_named_fixed_in_number_and_described(nodes):
     assert [points.GetNthControlPointLabel(n) for n in range(2)] == ["L", "R"]
     assert points.AddControlPoint((0.0, 0.0, 0.0), "third") == -1
     reach = "{:.1f} {:.1f} {:.1f}".format(*make_detection().landmarks[0].confidence.reach_mm)
-    assert points.GetNthControlPointDescription(0) == f"predicted, presence 97%, +- {reach} mm (R A S) at 90%"
+    assert points.GetNthControlPointDescription(0) == f"predicted, presence 97%, ± {reach} mm (R A S) at 90%"
 
 
 def test_a_missing_landmark_is_missing_in_the_scene_and_has_no_ellipsoid(stage):
@@ -218,7 +218,19 @@ def test_the_table_says_what_was_found_in_ras(nodes):
     row = {table.GetColumnName(c): table.GetValue(0, c).ToString() for c in range(table.GetNumberOfColumns())}
     assert (row["name"], row["status"]) == (LEFT, "detected")
     assert [float(row[key]) for key in ("R [mm]", "A [mm]", "S [mm]")] == pytest.approx([-27.0, 11.0, 6.5])
-    assert float(row["volume [mm3]"]) == pytest.approx(4 / 3 * np.pi * 60, rel=1e-4)
+    assert float(row["axial slice"]) == 1 + round((6.5 - neck_volume(5.0).to_lps([0, 0, 0])[2]) / 5.0)
+    assert float(row["volume [mm³]"]) == pytest.approx(4 / 3 * np.pi * 60, rel=1e-4)
+
+
+def test_slices_are_counted_in_the_image_wherever_the_volume_is_put(nodes):
+    before = scene.axial_slice(nodes, scene.position_lps(nodes, 0))
+    nodes.volume.SetOrigin(*np.add(nodes.volume.GetOrigin(), (0.0, 0.0, 45.0)))
+    scene.follow_volume(nodes)
+    assert scene.axial_slice(nodes, scene.position_lps(nodes, 0)) == before
+    assert scene.axial_slice(nodes, None) is None
+    nodes.volume.SetAndObserveImageData(None)
+    scene.show_detection(nodes, make_detection(scale=0.5))
+    assert nodes.table.GetTable().GetNumberOfRows() == 2
 
 
 def test_two_volumes_side_by_side_keep_their_own_detections(stage):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.scene import display as scene_display
-from CarotidLandmarkLib.scene import offscreen as scene_pictures
+from CarotidLandmarkLib.scene import offscreen, pictures
 from CarotidLandmarkLib.scene.offscreen import SliceView, Stage, View3D
 from scene_cases import LEFT, LEFT_LPS, RIGHT, make_detection, neck_volume
 from vtk.util.numpy_support import vtk_to_numpy
@@ -71,10 +73,88 @@ def close_to(pixels, colour, tolerance=0.12):
 
 @pytest.fixture(scope="module")
 def shown():
-    with scene_pictures.quiet_vtk():
+    with offscreen.quiet_vtk():
         stage = Stage.new()
         nodes = scene.add_detection(scene.add_volume(stage.scene, neck_volume()), make_detection())
         yield stage, nodes
+
+
+def blank(stage, nodes, view):
+    """What the view shows without points and ellipsoids."""
+    displays = [node.GetDisplayNode() for node in (nodes.points, *nodes.ellipsoids.values())]
+    for display in displays:
+        display.SetVisibility(False)
+    pixels = view.pixels().astype(int)
+    for display in displays:
+        display.SetVisibility(True)
+    return pixels
+
+
+@pytest.mark.parametrize("height_mm", [70.0, 150.0])
+def test_a_region_of_one_millimetre_is_a_ring_and_the_wall_inside_is_seen(height_mm):
+    stage = Stage.new()
+    ball = replace(make_detection()[LEFT].confidence, semi_axes_mm=(1.0, 1.0, 1.0))
+    detection = make_detection()
+    one = replace(detection, landmarks=(replace(detection[LEFT], confidence=ball), detection[RIGHT]))
+    nodes = scene.add_detection(scene.add_volume(stage.scene, neck_volume()), one)
+    view = SliceView(stage, (420, 420))
+    view.show(nodes.volume)
+    view.look_at(scene.to_ras(LEFT_LPS), height_mm)
+    pixels, before = view.pixels().astype(int), blank(stage, nodes, view)
+    changed = np.abs(pixels - before).max(axis=2) > 10
+    radius = 420 / height_mm
+    y, x = np.mgrid[:420, :420]
+    away = np.hypot(y - 209.5, x - 209.5)
+    assert not changed[away < radius - 1.8].any()
+    ring = close_to(pixels, scene.COLOURS[0]) & (np.abs(away - radius) < 1.8)
+    angles = np.degrees(np.arctan2(y - 209.5, x - 209.5))[ring]
+    assert len(set((angles // 30).astype(int))) >= 10  # of twelve parts: all round
+    assert changed[away < radius + 1].sum() < 4 * np.pi * radius
+
+
+def test_letters_say_where_the_view_leads(stage_of_slices):
+    views = {
+        name: SliceView(stage_of_slices, (60, 60), f"Letters{name}", name) for name in ("Axial", "Coronal", "Sagittal")
+    }
+    letters = {name: pictures.slice_letters(view.node) for name, view in views.items()}
+    assert letters == {"Axial": "RLAP", "Coronal": "RLHF", "Sagittal": "APHF"}
+
+
+@pytest.fixture
+def stage_of_slices():
+    return Stage.new()
+
+
+def test_a_scale_bar_is_as_long_as_it_says(stage_of_slices):
+    view = SliceView(stage_of_slices, (500, 400), "Bar")
+    view.look_at((0.0, 0.0, 0.0), 80.0)
+    pictures.draw_scale_bar(view, 10.0, 80.0)
+    white = (view.pixels().astype(int).min(axis=2) > 200)[-30:]
+    assert white.any(axis=0).sum() == pytest.approx(10.0 * 400 / 80.0, abs=2)
+
+
+def test_every_view_of_a_scene_with_vessels_has_an_orientation_cube_and_a_marker_that_was_chosen_stays(shown):
+    stage, nodes = shown
+    cube, human = (View3D(stage, (60, 60), name).node for name in ("Cube", "Human"))
+    human.SetOrientationMarkerType(human.OrientationMarkerTypeHuman)
+    scene_display.show_vessels(nodes.volume, stage.volume_rendering)
+    assert cube.GetOrientationMarkerType() == cube.OrientationMarkerTypeCube
+    assert human.GetOrientationMarkerType() == human.OrientationMarkerTypeHuman
+
+
+def test_vessels_are_red_where_the_scan_has_its_lumen_and_an_adjusted_preset_stays(shown):
+    stage, nodes = shown
+    display = scene_display.show_vessels(nodes.volume, stage.volume_rendering)
+    prop = display.GetVolumePropertyNode().GetVolumeProperty()
+    red, green, blue = prop.GetRGBTransferFunction().GetColor(350.0)  # the lumen of this neck
+    assert red > 2 * max(green, blue)
+    assert min(prop.GetRGBTransferFunction().GetColor(900.0)) > 0.6  # bone
+    assert prop.GetScalarOpacity().GetValue(350.0) > 2 * prop.GetScalarOpacity().GetValue(900.0)
+    assert prop.GetGradientOpacity().GetValue(400.0) < 0.2 < prop.GetGradientOpacity().GetValue(40.0)
+    prop.GetScalarOpacity().AddPoint(350.0, 0.77)
+    scene_display.show_vessels(nodes.volume, stage.volume_rendering, visible=False)
+    scene_display.show_vessels(nodes.volume, stage.volume_rendering)
+    assert prop.GetScalarOpacity().GetValue(350.0) == pytest.approx(0.77)
 
 
 def test_slices_show_the_outline_of_the_ellipsoid_around_the_point(shown):

@@ -22,7 +22,8 @@ import slicer  # noqa: E402
 from CarotidLandmarkLib import scene  # noqa: E402
 from CarotidLandmarkLib.bundle import resources_directory  # noqa: E402
 from CarotidLandmarkLib.dataset import Dataset  # noqa: E402
-from CarotidLandmarkLib.scene import offscreen as scene_pictures  # noqa: E402
+from CarotidLandmarkLib.scene import pictures as scene_pictures  # noqa: E402
+from CarotidLandmarkLib.scene.offscreen import quiet_vtk  # noqa: E402
 from CarotidLandmarkLib.volume import Volume, read_volume  # noqa: E402
 from harness import Application, launch  # noqa: E402
 from panel_steps import drag, pixel_of  # noqa: E402
@@ -107,7 +108,7 @@ def _grab(what: Any, application: Application, path: Path) -> Path:
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
-    with scene_pictures.quiet_vtk():
+    with quiet_vtk():
         application = launch()
         widget = application.open_module(ROOT / "CarotidLandmark" / "CarotidLandmark.py")
         sample = min((resources_directory() / "SampleData").glob("*.nrrd"))

@@ -16,7 +16,8 @@ from ..files import write_text
 from ..landmarks import Point
 from ..volume import Volume
 from .figures import inline
-from .pictures import overview_png, slices_png
+from .pictures import slices_png, strip_png
+from .projection import overview_png
 from .templates import render
 
 VERDICTS = {
@@ -67,9 +68,16 @@ def report_html(volume: Volume, detection: Detection, truth: Points | None = Non
         landmarks=landmarks,
         has_truth=truth is not None,
         level=detection.level,
+        slice_step_mm=_slice_step_mm(volume),
         overview=inline(overview.png, "png"),
         overview_caption=overview.caption,
     )
+
+
+def _slice_step_mm(volume: Volume) -> float:
+    """How far apart the scan's own axial slices are."""
+    axes = volume.affine_lps[:3, :3] / volume.spacing_mm
+    return float(volume.spacing_mm[int(np.argmax(np.abs(axes[2])))])
 
 
 def _landmark(volume: Volume, landmark: LandmarkResult, colour: str, truth: Points | None) -> dict[str, Any]:
@@ -84,5 +92,7 @@ def _landmark(volume: Volume, landmark: LandmarkResult, colour: str, truth: Poin
         "ras": None if lps is None else (-lps[0], -lps[1], lps[2]),
         "error_mm": None if lps is None or known is None else float(np.linalg.norm(np.subtract(lps, known))),
         "truth": "not marked" if landmark.name not in (truth or {}) else "absent" if known is None else "present",
+        "slice": None if lps is None else volume.geometry.axial_slice(lps),
         "picture": None if lps is None else inline(slices_png(volume, lps, landmark.confidence, colour, known), "png"),
+        "strip": None if lps is None else inline(strip_png(volume, lps, landmark.confidence, colour), "png"),
     }

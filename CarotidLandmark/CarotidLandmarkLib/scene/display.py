@@ -7,55 +7,79 @@ from typing import Any
 import numpy as np
 import vtk
 
+from ..volume import Volume, lumen_hu
 from .nodes import DetectionNodes, find_detection
 from .points import control_point, position_ras
+from .strip import follow_strip
+from .volumes import affine_of, to_ras, voxels_of
 
-# HU: vessels with contrast come up red, bone pale and fainter, soft tissue and air not at all.
-# Thin enough (per millimetre) for the ellipsoids inside the vessels to shine through.
-_VESSEL_OPACITY = ((-1000, 0.0), (150, 0.0), (230, 0.05), (420, 0.11), (700, 0.08), (3000, 0.3))
+# Opacity (per mm) by shares of the HU in the lumen. Thin enough for the ellipsoids inside the vessels to shine through.
+_VESSEL_OPACITY = ((0.45, 0.0), (0.7, 0.05), (0.85, 0.1), (1.2, 0.1), (1.45, 0.03))
 _VESSEL_COLOUR = (
-    (-1000, 0.0, 0.0, 0.0),
-    (150, 0.55, 0.08, 0.05),
-    (350, 0.95, 0.30, 0.20),
-    (520, 0.96, 0.36, 0.24),
-    (800, 0.96, 0.86, 0.74),
-    (3000, 1.0, 1.0, 0.97),
+    (0.45, 0.55, 0.10, 0.08),
+    (0.7, 0.93, 0.18, 0.12),
+    (1.2, 0.93, 0.18, 0.12),
+    (1.4, 0.93, 0.90, 0.84),
 )
+# Bone has the lumen's HU at its edges, but no place as even as a lumen: what is steep (HU per mm, as a share of the
+# lumen's HU) is faint.
+_STEEPNESS_OPACITY = ((0.0, 1.0), (0.2, 1.0), (0.35, 0.12))
+_MOST_HU = 3000.0
+LUMEN_ATTRIBUTE = "CarotidLandmark.LumenHU"  # of the display node: what its preset was made for
 
-# How far the rendered box reaches beyond the points: right, posterior, inferior; left, anterior, superior (mm).
-_BOX_BELOW_MM = np.array([22.0, 30.0, 55.0])
-_BOX_ABOVE_MM = np.array([22.0, 9.0, 45.0])
+# How far the rendered box reaches beyond the points: right, posterior, inferior; left, anterior, superior (mm). The
+# carotids are within it, jaw and spine mostly beyond: farther up, an internal carotid that bends backwards is cut.
+_BOX_BELOW_MM = np.array([14.0, 10.0, 45.0])
+_BOX_ABOVE_MM = np.array([14.0, 12.0, 45.0])
 
 
 def show_vessels(volume_node: Any, logic: Any, visible: bool = True) -> Any:
     """Volume rendering of a CTA: vessels with contrast red, bone pale, the rest unseen. Returns the display node.
 
-    Where the scan has a detection, only a box around its points is rendered: the jaw would hide them. ``logic`` is the
-    volume rendering module's.
+    Where the scan has a detection, only a box around its points is rendered (jaw and spine would hide them), and red is
+    what has the HU of the lumen there. Views without an orientation marker get a cube. ``logic`` is the volume
+    rendering module's.
     """
     display = logic.GetFirstVolumeRenderingDisplayNode(volume_node)
     if display is None:
         display = logic.CreateDefaultVolumeRenderingNodes(volume_node)
         display.RemoveAllViewNodeIDs()  # in every 3-D view, also in one that comes later
-        _set_vessel_preset(display.GetVolumePropertyNode().GetVolumeProperty())
-    nodes = find_detection(volume_node)
-    box = None if nodes is None else _box_around(nodes)
-    if visible and box is not None:
-        _crop(display, logic, volume_node, box)
+    if visible:
+        nodes = find_detection(volume_node)
+        placed = [] if nodes is None else _placed(nodes)
+        lumen = lumen_hu(Volume(voxels_of(volume_node), affine_of(volume_node)), map(to_ras, placed))
+        if display.GetAttribute(LUMEN_ATTRIBUTE) != f"{lumen:.0f}":  # else it may be what somebody has adjusted
+            _set_vessel_preset(display.GetVolumePropertyNode().GetVolumeProperty(), lumen)
+            display.SetAttribute(LUMEN_ATTRIBUTE, f"{lumen:.0f}")
+        box = None if nodes is None else _box_around(nodes)
+        if box is not None:
+            _crop(display, logic, volume_node, box)
+        show_cube(volume_node.GetScene())
     display.SetVisibility(visible)
     return display
 
 
-def _set_vessel_preset(prop: Any) -> None:
-    opacity, colour, gradient = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction(), vtk.vtkPiecewiseFunction()
-    for hu, value in _VESSEL_OPACITY:
-        opacity.AddPoint(hu, value)
-    for hu, red, green, blue in _VESSEL_COLOUR:
-        colour.AddRGBPoint(hu, red, green, blue)
-    gradient.AddPoint(0, 1.0)
+def show_cube(scene: Any) -> None:
+    """An orientation cube (letters R, L, A, P, S, I) in every 3-D view that has no orientation marker."""
+    for view in _views_3d(scene):
+        if view.GetOrientationMarkerType() == view.OrientationMarkerTypeNone:
+            view.SetOrientationMarkerType(view.OrientationMarkerTypeCube)
+            view.SetOrientationMarkerSize(view.OrientationMarkerSizeSmall)
+
+
+def _set_vessel_preset(prop: Any, lumen: float) -> None:
+    opacity, colour, steepness = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction(), vtk.vtkPiecewiseFunction()
+    for share, value in _VESSEL_OPACITY:
+        opacity.AddPoint(share * lumen, value)
+    opacity.AddPoint(max(_MOST_HU, 2 * lumen), 0.06)
+    for share, red, green, blue in _VESSEL_COLOUR:
+        colour.AddRGBPoint(share * lumen, red, green, blue)
+    for share, value in _STEEPNESS_OPACITY:
+        steepness.AddPoint(share * lumen, value)
     prop.SetScalarOpacity(opacity)
     prop.SetColor(colour)
-    prop.SetGradientOpacity(gradient)
+    prop.SetGradientOpacity(steepness)
+    prop.SetInterpolationTypeToLinear()
     prop.SetShade(True)
     prop.SetAmbient(0.35)
     prop.SetDiffuse(0.9)
@@ -64,11 +88,16 @@ def _set_vessel_preset(prop: Any) -> None:
 
 def _box_around(nodes: DetectionNodes) -> tuple[np.ndarray, np.ndarray] | None:
     """Lower and upper corner (RAS, the volume's frame) of what to render; None when no point is placed."""
-    places = [position_ras(nodes, index) for index in range(len(nodes.detection.landmarks))]
-    placed = [place for place in places if place is not None]
+    placed = _placed(nodes)
     if not placed:
         return None
     return np.min(placed, axis=0) - _BOX_BELOW_MM, np.max(placed, axis=0) + _BOX_ABOVE_MM
+
+
+def _placed(nodes: DetectionNodes) -> list[np.ndarray]:
+    """Every placed point, RAS, in the volume's frame."""
+    places = (position_ras(nodes, index) for index in range(len(nodes.detection.landmarks)))
+    return [place for place in places if place is not None]
 
 
 def _crop(display: Any, logic: Any, volume_node: Any, box: tuple[np.ndarray, np.ndarray]) -> None:
@@ -109,10 +138,18 @@ def centre_views(nodes: DetectionNodes, index: int, logic: Any) -> bool:
     place = control_point(nodes, index)
     logic.JumpSlicesToNthPointInMarkup(nodes.points.GetID(), place, True)
     logic.FocusCamerasOnNthPointInMarkup(nodes.points.GetID(), place)
+    follow_strip(nodes, index)  # it has jumped along
     return True
 
 
 def peel_depth(scene: Any) -> None:
     """Let points be seen inside translucent ellipsoids, in every 3-D view."""
-    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLViewNode")):
-        scene.GetNthNodeByClass(number, "vtkMRMLViewNode").SetUseDepthPeeling(True)
+    for view in _views_3d(scene):
+        view.SetUseDepthPeeling(True)
+
+
+def _views_3d(scene: Any) -> list[Any]:
+    return [
+        scene.GetNthNodeByClass(number, "vtkMRMLViewNode")
+        for number in range(scene.GetNumberOfNodesByClass("vtkMRMLViewNode"))
+    ]

@@ -1,4 +1,4 @@
-"""Views of a scene without a window: Slicer's own displayable managers in off-screen render windows, and PNG files.
+"""Views of a scene without a window: Slicer's own displayable managers in off-screen render windows.
 
 Only for ``slicer-core``: inside the application the layout manager owns the views.
 """
@@ -9,27 +9,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-
-from ..detection import Detection
-from ..files import staged_folder
-from ..volume import Volume
-from .display import show_vessels
-from .nodes import DetectionNodes
-from .regions import add_detection
-from .volumes import add_volume, write_bundle
+from vtk.util.numpy_support import vtk_to_numpy
 
 # The order in which the application registers them: another order crashes (Camera before View).
 _MANAGERS_3D = (
     "vtkMRMLCameraDisplayableManager",
     "vtkMRMLViewDisplayableManager",
     "vtkMRMLModelDisplayableManager",
+    "vtkMRMLOrientationMarkerDisplayableManager",
     "vtkMRMLVolumeRenderingDisplayableManager",
     "vtkMRMLMarkupsDisplayableManager",
 )
@@ -113,6 +105,10 @@ class View3D:
         self.node.SetBackgroundColor2(0.16, 0.18, 0.23)
         self.group.SetMRMLDisplayableNode(self.node)
 
+    def set_parallel(self) -> None:
+        """Without perspective: a millimetre is as long in front as behind."""
+        self.node.SetRenderMode(self.node.Orthographic)
+
     def look_at(self, centre_ras: Any, height_mm: float) -> None:
         """Look from in front, a little from above, at a point (RAS); ``height_mm`` fills the view."""
         camera = self.renderer.GetActiveCamera()
@@ -121,6 +117,7 @@ class View3D:
         camera.SetFocalPoint(*centre_ras)
         camera.SetPosition(*(np.asarray(centre_ras) + distance * direction))
         camera.SetViewUp(0, 0, 1)
+        camera.SetParallelScale(height_mm / 2)
         self.renderer.ResetCameraClippingRange()
 
     def pixels(self) -> np.ndarray:
@@ -142,8 +139,11 @@ class SliceView:
         self.logic.SetMRMLApplicationLogic(stage.application)
         self.logic.SetMRMLScene(stage.scene)
         stage.application.GetSliceLogics().AddItem(self.logic)
-        self.node = self.logic.AddSliceNode(name)
-        self.node.SetOrientation(orientation)
+        self.node = stage.scene.GetSingletonNode(name, "vtkMRMLSliceNode")  # a layout may have made it
+        if self.node is None:
+            self.node = self.logic.AddSliceNode(name)
+            self.node.SetOrientation(orientation)
+        self.logic.SetSliceNode(self.node)
         self.node.SetMappedInLayout(1)
         self.style = slicer.vtkMRMLSliceViewInteractorStyle()
         self.style.SetInteractor(self.interactor)
@@ -182,62 +182,6 @@ class SliceView:
         return _pixels(self.window)
 
 
-def picture_3d(nodes: DetectionNodes, stage: Stage, path: Path, size: tuple[int, int] = (900, 800)) -> Path:
-    """Write what is visible in 3-D around the points as a PNG and return its path."""
-    view = View3D(stage, size, "Picture")
-    centres = placed_points(nodes)
-    view.look_at(np.mean(centres, axis=0) if centres else _volume_centre(nodes.volume), 150.0)
-    return write_png(view.pixels(), path)
-
-
-def picture_slices(nodes: DetectionNodes, stage: Stage, path: Path, tile: int = 360) -> Path:
-    """Write a PNG with axial, coronal and sagittal slices, one row per placed point, or the volume's middle."""
-    views = [
-        SliceView(stage, (tile, tile), f"Picture{orientation}", orientation)
-        for orientation in ("Axial", "Coronal", "Sagittal")
-    ]
-    rows = []
-    for centre in placed_points(nodes) or [_volume_centre(nodes.volume)]:
-        tiles = []
-        for view in views:
-            view.show(nodes.volume)
-            view.look_at(centre, 70.0)
-            tiles.append(view.pixels())
-        rows.append(np.concatenate(tiles, axis=1))
-    return write_png(np.concatenate(rows, axis=0), path)
-
-
-def write_png(pixels: np.ndarray, path: Path) -> Path:
-    """Write [row, column, 3] uint8 as a PNG. Raises OSError when that fails."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(pixels.shape[1], pixels.shape[0], 1)
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(pixels[::-1]).reshape(-1, 3), deep=True))
-    writer = vtk.vtkPNGWriter()
-    writer.SetFileName(str(path))
-    writer.SetInputData(image)
-    writer.Write()
-    if not Path(path).is_file():
-        raise OSError(f"The picture {Path(path).name} could not be written.")
-    return Path(path)
-
-
-def placed_points(nodes: DetectionNodes) -> list[np.ndarray]:
-    """The placed points, RAS, world."""
-    centres = []
-    for index in range(nodes.points.GetNumberOfControlPoints()):
-        if nodes.points.GetNthControlPointPositionStatus(index) == nodes.points.PositionDefined:
-            position = [0.0, 0.0, 0.0]
-            nodes.points.GetNthControlPointPositionWorld(index, position)
-            centres.append(np.array(position))
-    return centres
-
-
-def _volume_centre(volume_node: Any) -> np.ndarray:
-    bounds = [0.0] * 6
-    volume_node.GetRASBounds(bounds)
-    return np.array(bounds).reshape(3, 2).mean(axis=1)
-
-
 def _factory(factory_class: Any, application: Any, managers: tuple[str, ...]) -> Any:
     factory = factory_class.GetInstance()
     factory.SetMRMLApplicationLogic(application)
@@ -269,21 +213,3 @@ def _pixels(window: Any) -> np.ndarray:
     image = grabber.GetOutput()
     columns, rows, _ = image.GetDimensions()
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, -1)[::-1, :, :3].copy()
-
-
-def save_scene(volume: Volume, detection: Detection, directory: Path) -> list[Path]:
-    """Write ``scene.mrb`` (opens in Slicer: scan, points, ellipsoids), ``scene-3d.png`` and ``scene-slices.png``.
-
-    Pictures are rendered off-screen by Slicer's own displayable managers. All three files or none. Returns their paths.
-    Raises OSError when they can not be written.
-    """
-    names = ("scene.mrb", "scene-3d.png", "scene-slices.png")
-    with quiet_vtk(), staged_folder(directory) as folder:
-        stage = Stage.new()
-        volume_node = add_volume(stage.scene, volume)
-        nodes = add_detection(volume_node, detection)
-        show_vessels(volume_node, stage.volume_rendering)
-        write_bundle(stage.scene, folder / names[0])  # first: the pictures add views to the scene
-        picture_3d(nodes, stage, folder / names[1])
-        picture_slices(nodes, stage, folder / names[2])
-    return [Path(directory) / name for name in names]

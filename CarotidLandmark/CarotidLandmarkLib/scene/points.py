@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import slicer
 
+from ..geometry import Geometry
 from .nodes import DetectionNodes
 from .volumes import affine_of, to_ras
 
@@ -90,6 +91,14 @@ def position_ras(nodes: DetectionNodes, index: int) -> np.ndarray | None:
     position = [0.0, 0.0, 0.0]
     nodes.points.GetNthControlPointPosition(place, position)
     return np.array(position)
+
+
+def axial_slice(nodes: DetectionNodes, position_lps_mm: Point | None) -> tuple[int, int] | None:
+    """In which axial slice a place in the frame of the detection is, and of how many: `Geometry.axial_slice`."""
+    image = nodes.volume.GetImageData()
+    if position_lps_mm is None or image is None:
+        return None
+    return Geometry(frame_of(nodes), image.GetDimensions()).axial_slice(position_lps_mm)
 
 
 def is_unset(nodes: DetectionNodes, index: int) -> bool:

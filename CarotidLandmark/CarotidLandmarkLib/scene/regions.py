@@ -18,7 +18,7 @@ from .nodes import (
     DetectionNodes,
     file_in_folder,
 )
-from .points import bind, displacement, follow_geometry, follow_transform, set_frame, set_position
+from .points import axial_slice, bind, displacement, follow_geometry, follow_transform, set_frame, set_position
 from .volumes import LPS_RAS, affine_of, matrix_of, to_ras
 
 LABELS = {spec.name: spec.label for spec in CAROTID_BIFURCATIONS}
@@ -34,11 +34,12 @@ TABLE_COLUMNS = (
     "R [mm]",
     "A [mm]",
     "S [mm]",
-    "+- R [mm]",
-    "+- A [mm]",
-    "+- S [mm]",
+    "axial slice",
+    "± R [mm]",
+    "± A [mm]",
+    "± S [mm]",
     "level",
-    "volume [mm3]",
+    "volume [mm³]",
 )
 
 
@@ -86,8 +87,9 @@ def marks_of(detection: Detection) -> dict[str, str]:
 
 
 def show_as_crosses(display: Any) -> None:
-    """Marks that leave what is marked to be seen: an open cross, thin, with a letter beside it."""
+    """Marks that leave what is marked to be seen: a cross, open for 16 pixels, with a letter beside it."""
     display.SetGlyphTypeFromString("Cross2D")
+    display.SetGlyphScale(9.0)  # Slicer draws the arms three pixels wide: so they end before a region of 1 mm begins
     display.SetSelectedColor(*PREDICTED_COLOUR)
     display.SetColor(*REVIEWED_COLOUR)
     display.SetTextScale(2.6)
@@ -107,7 +109,7 @@ def show_detection(nodes: DetectionNodes, detection: Detection) -> None:
     nodes.points.SetAttribute(DETECTION_ATTRIBUTE, detection.to_json())
     draw_regions(nodes)
     if nodes.table is not None:
-        _fill_table(nodes.table, detection)
+        _fill_table(nodes, detection)
 
 
 def draw_regions(nodes: DetectionNodes) -> None:
@@ -137,7 +139,7 @@ def _description(landmark: LandmarkResult) -> str:
     if landmark.status == "missing":
         return f"missing, presence {landmark.presence:.0%}"
     region = landmark.confidence
-    reach = "" if region is None else ", +- {:.1f} {:.1f} {:.1f} mm (R A S)".format(*region.reach_mm)
+    reach = "" if region is None else ", ± {:.1f} {:.1f} {:.1f} mm (R A S)".format(*region.reach_mm)
     level = "" if region is None else f" at {region.level:.0%}"
     return f"predicted, presence {landmark.presence:.0%}{reach}{level}"
 
@@ -151,9 +153,9 @@ def _add_ellipsoid(scene: Any, points: Any, landmark: LandmarkResult, colour: tu
     display = model.GetDisplayNode()
     display.SetColor(*colour)
     display.SetVisibility2D(True)
-    display.SetSliceIntersectionThickness(2)
+    display.SetSliceIntersectionThickness(1)  # a region of 1 mm stays a ring, also in a view of the whole neck
     display.SetBackfaceCulling(False)
-    display.SetAmbient(0.4)  # bright enough to be seen among rendered vessels
+    display.SetAmbient(0.6)  # bright enough to be seen among rendered vessels
     points.AddNodeReferenceID(ELLIPSOID_ROLE, model.GetID())
     return model
 
@@ -189,7 +191,7 @@ def ellipsoid_matrix(region: ConfidenceRegion, centre_lps_mm: Any) -> np.ndarray
     return matrix
 
 
-def _fill_table(node: Any, detection: Detection) -> None:
+def _fill_table(nodes: DetectionNodes, detection: Detection) -> None:
     table = vtk.vtkTable()
     for title in TABLE_COLUMNS:
         column = vtk.vtkStringArray() if title in ("name", "status") else vtk.vtkDoubleArray()
@@ -198,9 +200,10 @@ def _fill_table(node: Any, detection: Detection) -> None:
     for landmark in detection.landmarks:
         nothing = (float("nan"),) * 3
         position = nothing if landmark.position_lps_mm is None else to_ras(landmark.position_lps_mm)
+        number, _ = axial_slice(nodes, landmark.position_lps_mm) or nothing[:2]
         region = landmark.confidence
-        row: list[Any] = [landmark.name, landmark.status, landmark.presence, *position]
+        row: list[Any] = [landmark.name, landmark.status, landmark.presence, *position, number]
         row += [*nothing, *nothing[:2]] if region is None else [*region.reach_mm, region.level, region.volume_mm3]
         for column, value in enumerate(row):
             table.GetColumn(column).InsertNextValue(value if isinstance(value, str) else float(value))
-    node.SetAndObserveTable(table)
+    nodes.table.SetAndObserveTable(table)

@@ -12,6 +12,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..errors import UserError
 from ..volume import Volume, from_array
+from .windows import CTA, set_window
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
 
@@ -54,8 +55,13 @@ def voxels_from_node(node: Any) -> tuple[np.ndarray, np.ndarray, str]:
     transform = node.GetParentTransformNode()
     if transform is not None and not transform.IsTransformToWorldLinear():
         raise SceneError(f"'{name}' is under a nonlinear transform; harden it or take the volume out of it first.")
-    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
-    return array, affine_of(node), name
+    return voxels_of(node), affine_of(node), name
+
+
+def voxels_of(node: Any) -> np.ndarray:
+    """The voxels [k, j, i] of a scalar volume that has some; not a copy."""
+    image = node.GetImageData()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
 
 
 def add_volume(scene: Any, volume: Volume) -> Any:
@@ -67,10 +73,8 @@ def add_volume(scene: Any, volume: Volume) -> Any:
     node.SetAndObserveImageData(image)
     node.SetIJKToRASMatrix(matrix_of(LPS_RAS @ volume.affine_lps))
     node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-    display.AutoWindowLevelOff()
-    display.SetWindowLevel(700, 200)
+    node.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    set_window(node.GetDisplayNode(), CTA)
     return node
 
 

@@ -3,7 +3,7 @@
 from .reading import IMAGE_SUFFIXES, is_dicom, read_volume, write_volume
 from .scan import Volume, VolumeError, image_affine
 from .series import list_series, patient_id, study_of
-from .values import check_volume, from_array
+from .values import check_volume, from_array, lumen_hu
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -14,6 +14,7 @@ __all__ = [
     "image_affine",
     "is_dicom",
     "list_series",
+    "lumen_hu",
     "patient_id",
     "read_volume",
     "study_of",

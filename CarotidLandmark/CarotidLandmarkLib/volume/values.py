@@ -1,4 +1,4 @@
-"""The values of a scan: collecting them as HU, and refusing what can not be HU of a neck."""
+"""The values of a scan: collecting them as HU, refusing what can not be HU of a neck, measuring its contrast."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ SMALLEST_SPREAD_HU = 500  # 0.1 % to 99.9 %: from fat or air to bone
 LARGEST_CT_NUMBER = 3071  # of 12 bits
 FEW_VALUES, LARGEST_SHARE_OF_FEW = 6, 0.8
 LARGEST_SHARE_AT_END = 0.01  # of a body, of the voxels: a window cuts the air, or vessels and bone, to one value
+
+# contrast differs from scan to scan
+USUAL_LUMEN_HU = 350.0
+_LUMEN_RADIUS_MM, _LEAST_LUMEN_HU, _FEWEST_VOXELS = 5.0, 150.0, 20
 
 Fill = Iterable[tuple[int, np.ndarray]]
 
@@ -164,3 +168,25 @@ def _below_air(values: np.ndarray) -> int:
     """How many voxels of a slice are below air; padding, a value or two in a slice, is not counted."""
     low = values[values < BELOW_AIR_HU]
     return low.size if len(np.unique(low)) > MOST_PADDINGS else 0
+
+
+def lumen_hu(volume: Volume, points_lps: Iterable[Any]) -> float:
+    """HU of the lumen within 5 mm of points at vessels (LPS mm); the usual 350 where nothing there is enhanced."""
+    values = []
+    for point in points_lps:
+        near = _within(volume, point)
+        near = near[near > _LEAST_LUMEN_HU]
+        if near.size > _FEWEST_VOXELS:
+            values.append(float(np.percentile(near, 75)))  # below it what is half lumen, above it calcium
+    return float(np.median(values)) if values else USUAL_LUMEN_HU
+
+
+def _within(volume: Volume, centre_lps: Any) -> np.ndarray:
+    """The voxels of a ball, flat."""
+    centre, reach = volume.to_voxels(centre_lps), _LUMEN_RADIUS_MM / volume.spacing_mm
+    start = np.clip(np.floor(centre - reach), 0, volume.size).astype(int)
+    stop = np.clip(np.ceil(centre + reach) + 1, 0, volume.size).astype(int)
+    (i0, j0, k0), (i1, j1, k1) = start, stop
+    k, j, i = np.ogrid[k0:k1, j0:j1, i0:i1]
+    away = [(n - c) * s for n, c, s in zip((i, j, k), centre, volume.spacing_mm, strict=True)]
+    return volume.array[k0:k1, j0:j1, i0:i1][sum(distance**2 for distance in away) <= _LUMEN_RADIUS_MM**2]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from CarotidLandmarkLib.report.pictures import OUTSIDE_HU, PLANES, WINDOW_HU
+from CarotidLandmarkLib.report.planes import OUTSIDE_HU, PLANES, WINDOW_HU
 from CarotidLandmarkLib.volume import Volume
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
-from CarotidLandmarkLib.report.pictures import WINDOW_HU
+from CarotidLandmarkLib.report.planes import WINDOW_HU
 from CarotidLandmarkLib.volume import Volume
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg

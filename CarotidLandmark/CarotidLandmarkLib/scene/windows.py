@@ -1,0 +1,56 @@
+"""Windows of a CT angiography: which grey a value of HU has in the slices."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+OWN_ATTRIBUTE = "CarotidLandmark.OwnWindow"  # what the scan was shown with before the first preset
+
+
+class Window(NamedTuple):
+    """Width and level in HU."""
+
+    name: str
+    width: float
+    level: float
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.width:.0f} / {self.level:.0f}"
+
+
+CTA = Window("CTA", 900.0, 300.0)  # lumen, calcium and wall are three greys
+SOFT_TISSUE = Window("soft tissue", 400.0, 50.0)
+PRESETS = (CTA, SOFT_TISSUE)
+
+
+def next_window(volume_node: Any) -> str:
+    """Show a scalar volume with the next of CTA, soft tissue, its own window, round and round. Returns its name.
+
+    Its own is what it had, or was given by hand, when it was not one of the presets; automatic where there was none.
+    """
+    if volume_node.GetDisplayNode() is None:
+        volume_node.CreateDefaultDisplayNodes()
+    display = volume_node.GetDisplayNode()
+    width, level = display.GetWindow(), display.GetLevel()
+    present = [not display.GetAutoWindowLevel() and (width, level) == preset[1:] for preset in PRESETS]
+    if True not in present:
+        own = None if display.GetAutoWindowLevel() else [width, level]
+        volume_node.SetAttribute(OWN_ATTRIBUTE, json.dumps(own))
+    place = present.index(True) + 1 if True in present else 0
+    if place < len(PRESETS):
+        set_window(display, PRESETS[place])
+        return str(PRESETS[place])
+    own = json.loads(volume_node.GetAttribute(OWN_ATTRIBUTE) or "null")
+    if own is None:
+        display.AutoWindowLevelOn()
+        return str(Window("automatic", display.GetWindow(), display.GetLevel()))
+    window = Window("the scan's own", *own)
+    set_window(display, window)
+    return str(window)
+
+
+def set_window(display: Any, window: Window) -> None:
+    """Of a scalar volume's display node."""
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(window.width, window.level)
