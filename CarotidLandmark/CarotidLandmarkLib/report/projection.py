@@ -28,8 +28,8 @@ class Overview(NamedTuple):
     caption: str
 
 
-def overview_png(volume: Volume, points: Mapping[str, tuple[Point, str]]) -> Overview:
-    """A slab of 30 mm around the depths of the points (name -> (LPS mm, colour)), with and without bone.
+def overview_png(volume: Volume, points: Mapping[str, tuple[Point, str]], without_bone: bool = True) -> Overview:
+    """A slab of 30 mm around the depths of the points (name -> (LPS mm, colour)), as the scan is and ``without_bone``.
 
     Without points the slab lies in the middle of the scan, and nothing is taken out of it.
     """
@@ -44,7 +44,7 @@ def overview_png(volume: Volume, points: Mapping[str, tuple[Point, str]]) -> Ove
     lengths[1] = SLAB_MM + max(depths) - min(depths)
     box = sample_box(volume, centre, lengths + np.array([0.0, 2 * _MARGIN_MM, 0.0]), STEP_MM)
     shown = {"as the scan is": box.hu}
-    if points:  # they tell vessels from bone
+    if points and without_bone:  # points tell vessels from bone
         places = [position for position, _ in points.values()]
         bone = bone_of(box, places, lumen_hu(volume, places))
         shown["without bone"] = np.where(bone, OUTSIDE_HU, box.hu)
@@ -59,7 +59,7 @@ def overview_png(volume: Volume, points: Mapping[str, tuple[Point, str]]) -> Ove
         draw_scale_bar(panel, 50 if lengths[0] > 120 else 20)
     where = "at the depth of the points" if points else "in the middle of the scan"
     caption = f"Coronal maximum projection of a {lengths[1]:.0f} mm slab {where}."
-    if points:
+    if len(shown) > 1:
         caption += (
             " Bone is taken out by brightness and size: small vessels that touch it, and large calcifications, may be "
             "gone with it, and bone that touches a carotid may stay."

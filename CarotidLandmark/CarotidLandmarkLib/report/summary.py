@@ -19,7 +19,7 @@ from ..documents import csv_text
 from ..files import atomic_path, write_text
 from ..volume import Volume
 from .files import REPORT_FILE
-from .pictures import overview_png
+from .projection import overview_png
 from .templates import render
 
 THUMBNAIL_FILE, SUMMARY_TABLE, SUMMARY_PAGE = "thumbnail.png", "summary.csv", "summary.html"
@@ -51,7 +51,7 @@ def write_thumbnail(folder: Path, volume: Volume, detection: Detection) -> None:
         for number, each in enumerate(detection.landmarks)
         if each.position_lps_mm is not None
     }
-    with Image.open(io.BytesIO(overview_png(volume, points).png)) as picture:
+    with Image.open(io.BytesIO(overview_png(volume, points, without_bone=False).png)) as picture:
         picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
         with atomic_path(folder / THUMBNAIL_FILE) as temporary:
             picture.convert("RGB").save(temporary)
