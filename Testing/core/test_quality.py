@@ -40,6 +40,8 @@ def verdict(left: LandmarkResult, signal: Signals = GOOD, right_x: float = -30.0
         (found(LEFT, 30), replace(GOOD, elsewhere=0.11), "review"),
         (found(LEFT, 30), replace(GOOD, brightest_hu=131.0), "ok"),
         (found(LEFT, 30), replace(GOOD, brightest_hu=129.0), "review"),
+        (found(LEFT, 0), GOOD, "ok"),
+        (found(LEFT, 70), GOOD, "ok"),
         (found(LEFT, 1), GOOD, "ok"),
         (found(LEFT, -1), GOOD, "review"),
         (found(LEFT, 69), GOOD, "ok"),

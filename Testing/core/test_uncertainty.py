@@ -58,8 +58,9 @@ def test_levels_that_the_cases_can_not_support_are_left_out_of_a_calibration():
 
 def test_a_level_above_the_highest_calibrated_one_is_refused():
     table = uncertainty.calibrate({"a": list(range(1, 13))}, (0.5, 0.9))
-    with pytest.raises(ValueError, match="calibrated up to 90%"):
-        uncertainty.calibrated_radius(table, "a", 0.95)
+    for level in (0.95, 0.905):
+        with pytest.raises(ValueError, match="calibrated up to 90%"):
+            uncertainty.calibrated_radius(table, "a", level)
     assert uncertainty.calibrated_radius(table, "a", 0.9) == pytest.approx(12.0)
     assert uncertainty.calibrated_radius(table, "a", 0.7) < uncertainty.calibrated_radius(table, "a", 0.85)
 

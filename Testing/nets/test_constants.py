@@ -32,7 +32,7 @@ def view(voxels_at_the_coarsest_scale: float) -> SimpleNamespace:
     )
 
 
-@pytest.mark.parametrize(("lead", "size"), [(0.95, 1.0), (1.05, 1.5)])
+@pytest.mark.parametrize(("lead", "size"), [(0.95, 1.0), (1.0, 1.0), (1.05, 1.5)])
 def test_the_enlarged_scan_must_lead_by_one(lead, size):
     assert search.seek(Peaks(lead), view(1000.0), lambda words, share: None).size == size
 

@@ -194,7 +194,7 @@ def test_the_middle_of_the_scan_comes_with_each_outcome(bundle, dataset, tmp_pat
 
 
 def test_the_probability_of_a_right_answer_is_held_against_what_was_right():
-    errors = [(1.0, 0.97), (2.0, 0.93), (6.0, 0.91), (0.5, 0.55), (9.0, 0.52), (None, 0.1)]
+    errors = [(1.0, 0.97), (4.9, 0.93), (5.1, 0.91), (0.5, 0.55), (9.0, 0.52), (None, 0.1)]
     outcomes = [
         outcome(f"c{number}", error=None if error is None else (error, 0, 0), reliability=said)
         for number, (error, said) in enumerate(errors)
