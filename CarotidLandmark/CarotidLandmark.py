@@ -121,6 +121,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
     def cleanup(self):
         self._ended = True  # nothing of the panel may be there any more, nor other modules
         self.logic.cleanup()
+        self.dataset.release()
         self.exit()
         self._sceneObservations.release()
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,6 +89,20 @@ class DetectionJob:
         settings: JobSettings,
         python: str = sys.executable,
     ) -> None:
+        self._prepare({"name": name, "affine_lps": np.asarray(affine_lps, dtype=float).tolist()}, settings, python)
+        self._slabs: Iterator[None] | None = self._write_voxels(voxels)
+
+    @classmethod
+    def of_file(
+        cls, image: Path, sha256: str, name: str, settings: JobSettings, python: str = sys.executable
+    ) -> DetectionJob:
+        """The same on an image file, which the child reads: refused there when its content has another ``sha256``."""
+        job = cls.__new__(cls)
+        job._prepare({"name": name, "image": str(image), "sha256": sha256}, settings, python)
+        job._slabs = iter(())
+        return job
+
+    def _prepare(self, scan: dict[str, Any], settings: JobSettings, python: str) -> None:
         self.progress = JobProgress("reading", 0.0, None)
         self.notes: list[str] = []
         self._python = python
@@ -95,10 +110,8 @@ class DetectionJob:
         self._process: subprocess.Popen[bytes] | None = None
         self._told = 0
         self._began: float | None = None
-        self._slabs: Iterator[None] | None = self._write_voxels(voxels)
         job = {
-            "name": name,
-            "affine_lps": np.asarray(affine_lps, dtype=float).tolist(),
+            **scan,
             "bundle": str(settings.bundle),
             "passes": settings.passes,
             "level": settings.level,

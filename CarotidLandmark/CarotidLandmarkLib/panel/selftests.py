@@ -15,7 +15,7 @@ from ..dataset import Dataset, read_draft
 from ..job import DetectionFailed
 from ..markups import read_markups
 from ..volume import read_volume
-from .case import CaseInScene
+from .cases import CaseInScene
 from .install import ensure_dependencies
 from .logic import CarotidLandmarkLogic
 

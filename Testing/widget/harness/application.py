@@ -119,15 +119,15 @@ class Application:
         return widget
 
     def answer(self, box: Any) -> Any:
-        """Notes the question of a message box and gives the next of ``answers``; Escape is a No where there is one."""
+        """Notes the question of a message box and gives the next of ``answers``; Cancel is the key Escape."""
         self.asked.append(box.text)
         if not self.answers:
             raise AssertionError(f"Nobody has an answer to: {box.text}")
         answer = self.answers.pop(0)
         if answer & box.standardButtons:
             return answer
-        if answer == QMessageBox.StandardButton.Cancel and box.standardButtons & QMessageBox.StandardButton.No:
-            return QMessageBox.StandardButton.No
+        if answer == QMessageBox.StandardButton.Cancel and box.escapeButton() is not None:
+            return box.standardButton(box.escapeButton())
         raise AssertionError(f"{answer} is no button of: {box.text}")
 
     def message_box(self, text: str, parent: Any = None, **options: Any) -> Any:
