@@ -91,7 +91,7 @@ class Drafts:
             if not self._case.folder.is_dir():
                 raise FileNotFoundError(2, _("the folder of the case is not there"))
             if self._is_of_another():
-                reason = _("Somebody else works on case {case} as {name}.")
+                reason = _("A draft of case {case} by {name} was written elsewhere meanwhile.")
                 raise DatasetError(reason.format(case=self._case.id, name=self._annotator))
             write_draft(self._case, self._annotator, *work)
             self._known = read_draft(self._case, self._annotator)
