@@ -114,9 +114,9 @@ def write_annotation(folder: Path, annotation: Annotation) -> None:
     path.with_suffix(".mrk.json").unlink(missing_ok=True)  # version 1 wrote one; now it would be of another save
 
 
-def now() -> str:
+def now(timespec: str = "seconds") -> str:
     """UTC, ISO 8601, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(timezone.utc).isoformat(timespec=timespec)
 
 
 def same_points(some: Points, others: Points) -> bool:
@@ -161,7 +161,7 @@ class _DraftDocument:
 def write_draft(case: Case, annotator: str, landmarks: Reviewed, comment: str, ask_colleague: bool = False) -> None:
     """Keep the present state, atomically, in place of an older draft. Raises DatasetError (bad name), OSError."""
     document = {
-        "time": now(),
+        "time": now("microseconds"),  # of two drafts within a second the later one counts
         "comment": comment,
         "ask_colleague": ask_colleague,
         "landmarks": {

@@ -7,6 +7,8 @@ import os
 import sys
 import types
 import unittest
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from PySide6.QtWidgets import QApplication, QHBoxLayout, QMessageBox, QScrollAre
 from . import parameters, pythonqt, widgets
 
 PANEL_PX, VIEW_PX = 480, 360
+LOADABLE = ("markups", "volumerendering")  # modules of C++ that are here
 
 
 class Application:
@@ -117,6 +120,18 @@ class Application:
         panel.isEntered = True
         widget.enter()
         return widget
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """While the application ends: loadable modules go before scripted panels are cleaned up."""
+        gone = {name: getattr(slicer.modules, name) for name in LOADABLE}
+        for name in gone:
+            delattr(slicer.modules, name)
+        try:
+            yield
+        finally:
+            for name, module in gone.items():
+                setattr(slicer.modules, name, module)
 
     def answer(self, box: Any) -> Any:
         """Notes the question of a message box and gives the next of ``answers``; Cancel is the key Escape."""
