@@ -10,7 +10,7 @@ import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.dataset import read_draft, write_draft
 from CarotidLandmarkLib.scene.review import review_of
-from panel_steps import drag_left_point, nodes_shown, press, show, type_name
+from panel_steps import case_shown, drag_left_point, nodes_shown, press, show, type_name
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from scene_cases import LEFT, LEFT_LPS, RIGHT
@@ -112,7 +112,11 @@ def test_a_draft_that_can_not_be_read_now_is_neither_dropped_nor_replaced(
         assert "can not be read (Input/output error)" in widget.ui.statusLabel.text
         scene.set_position(nodes_shown(widget), 1, (-24.0, -8.0, 4.0))
         widget.refresh()
+        application.answers = [qt.QMessageBox.No]
+        press(application, Qt.Key.Key_N)
+        assert case_shown(widget) == UNSURE  # one bad file stops nobody
     assert file.read_text() == before
+    widget.dataset.open_case(SURE)
     application.answers = [qt.QMessageBox.Yes]  # of the two drafts the newer one is offered
     start_again(widget, choose, opened_dataset)
     kept = {LEFT: place, RIGHT: (-24.0, -8.0, 4.0)}

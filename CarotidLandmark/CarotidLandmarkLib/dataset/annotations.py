@@ -18,7 +18,7 @@ from ..detection import ModelInfo
 from ..documents import write
 from ..files import write_text
 from ..landmarks import Point, is_place
-from .common import SCHEMA_VERSION, check_annotator, check_case_of_letters, is_safe_name, read_entry
+from .common import SCHEMA_VERSION, DatasetError, check_annotator, check_case_of_letters, is_safe_name, read_entry
 
 if TYPE_CHECKING:
     from .cases import Case
@@ -173,12 +173,15 @@ def write_draft(case: Case, annotator: str, landmarks: Reviewed, comment: str, a
 
 
 def read_draft(case: Case, annotator: str) -> Draft | None:
-    """The draft, or None. Raises DatasetError on a bad name or a damaged file, UnreadableError, OSError."""
+    """The draft, or None. Raises DatasetError on a bad name or a damaged file, UnreadableError."""
     path = _draft_path(case, annotator)
-    if not path.exists():
-        return None
     what = f"The unsaved work on case {case.id} ({path.name})"
-    document = read_entry(_DraftDocument, path, what, "delete it")
+    try:
+        document = read_entry(_DraftDocument, path, what, "delete it")
+    except DatasetError as error:
+        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            return None
+        raise
     marks = {name: (mark.status, mark.position_lps_mm) for name, mark in document.landmarks.items()}
     return Draft(document.time, marks, document.comment, document.ask_colleague)
 

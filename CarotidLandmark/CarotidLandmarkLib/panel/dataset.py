@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from .. import scene
-from ..bundle import BundleError
-from ..dataset import Case, Dataset, DatasetError, Order, check_annotator
-from ..job import DetectionFailed
+from ..dataset import Case, Dataset, DatasetError, Order, UnreadableError, check_annotator
+from ..errors import UserError
 from ..scene import DetectionNodes
 from ..scene.review import review_of, write_review
-from ..volume import VolumeError
 from .cases import (
     CaseInScene,
     CaseList,
@@ -179,7 +178,7 @@ class DatasetPanel:
         """Do it; what goes wrong becomes a sentence."""
         try:
             action()
-        except (DatasetError, VolumeError, scene.SceneError, BundleError, DetectionFailed) as error:
+        except UserError as error:
             self._say(str(error))
         except OSError as error:
             message = _("The dataset can not be read or written ({reason}); check the disk and your rights.")
@@ -294,7 +293,7 @@ class DatasetPanel:
         self._queue.place = place
         self.ui.commentLineEdit.clearFocus()  # what is typed there next belongs to the next case
         case = self._opened().case(self._queue.case_ids[place])
-        said = self._shown.open(case, self._choose_volume)
+        said = self._shown.open(case, lambda volume: setattr(self._parameters(), "inputVolume", volume))
         self._say(" ".join(filter(None, [said, *words])))
         self._changed()
         self.ui.resultsTable.setCurrentCell(-1, -1)
@@ -306,9 +305,6 @@ class DatasetPanel:
         if self._shown.opening:
             raise DatasetError(_("A case is being opened; wait for it."))
 
-    def _choose_volume(self, volume: Any) -> None:
-        self._parameters().inputVolume = volume
-
     def _leave(self) -> bool:
         """Whether the case in the scene may go; asks when there is unsaved work on it.
 
@@ -316,16 +312,14 @@ class DatasetPanel:
         """
         self._be_idle()
         self._review.write_remarks()
-        self._keep()
+        with suppress(UnreadableError):  # of an older draft: this work is kept elsewhere
+            self._keep()
         if self._shown.unsaved() and not self._shown.annotator:
             raise DatasetError(_no_name())
         for case, nodes in self._shown.unsaved():
-            answer = ask(
-                _("Your work on case {case} is not saved. Save it now? With No it waits as a draft.").format(
-                    case=case.id
-                ),
-                qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel,
-            )
+            question = _("Your work on case {case} is not saved. Save it now? With No it waits as a draft.")
+            buttons = qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel
+            answer = ask(question.format(case=case.id), buttons)
             if answer is None or (answer and not self._save(case, nodes)):
                 return False
         return True

@@ -83,7 +83,7 @@ class DetectAll:
                     self._job = DetectionJob.of_file(image, digest, case.id, self._settings, self._python)
                 else:
                     self._done.append(self._case_id)  # somebody else was quicker
-            except (DatasetError, OSError) as error:
+            except (DatasetError, DetectionFailed, OSError) as error:
                 self._fail(error)
         if self._job is None:
             self._end(self._summary())
@@ -95,7 +95,7 @@ class DetectAll:
         before, detection = job.progress, None
         try:
             detection = job.poll()
-        except (DetectionFailed, OSError) as error:
+        except DetectionFailed as error:
             self._job = None
             self._fail(error)
             self._next()
