@@ -63,18 +63,21 @@ def test_every_case_without_a_prediction_is_detected_while_the_open_one_is_revie
 
 
 def test_a_bad_case_is_named_and_the_rest_goes_on(widget, waiting, choose, application):
+    waiting.add_case(neck_volume(5.0), "d")
     image = waiting.case("a").image_path
     image.write_bytes(image.read_bytes()[:-1] + b"x")
     waiting.case("b").image_path.unlink()
     type_name(widget, "anna")
     choose(waiting.path)
+    (waiting.path / "cases" / "c" / "case.json").write_text("{")
     widget.ui.passesSpinBox.setValue(2)
     widget.ui.detectAllButton.click()
     wait(application, widget)
     said = widget.ui.statusLabel.text
-    assert said.startswith("Detected in 1 of 3 cases.")
+    assert said.startswith("Detected in 1 of 4 cases.")
     assert "a: The image is not the one that was added" in said and "b: The image of case b is not here" in said
-    assert predicted(waiting) == ["c", "done"]
+    assert "c: case.json of case c is damaged" in said
+    assert predicted(waiting) == ["d", "done"]
 
 
 def test_cancel_stops_at_once_and_keeps_what_is_stored(widget, begun, application):

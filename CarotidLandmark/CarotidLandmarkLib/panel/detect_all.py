@@ -7,7 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..dataset import DatasetError
+from ..dataset import Dataset, DatasetError
 from .cases import NO_MODEL, CaseInScene, DetectAll, ReviewQueue, landmarks_of
 from .install import ensure_dependencies
 from .logic import pythonExecutable
@@ -51,7 +51,7 @@ class DetectAllPanel:
         )
         names = landmarks_of(self._logic.bundles)
         dataset.check_landmarks(set(names.get(parameters.model, dataset.landmarks)))
-        waiting = [name for name in self._queue.case_ids if dataset.case(name).readable_prediction() is None]
+        waiting = [case_id for case_id in self._queue.case_ids if not _is_predicted(dataset, case_id)]
         if not waiting:
             raise DatasetError(_("Every case of {dataset} has a prediction.").format(dataset=dataset.path.name))
         ensure_dependencies()
@@ -87,3 +87,10 @@ class DetectAllPanel:
             open_one = _("The points of {case}, which is open, are there when you open it again.")
             words += " " + open_one.format(case=found[0].id)
         self._say(words)
+
+
+def _is_predicted(dataset: Dataset, case_id: str) -> bool:
+    try:
+        return dataset.case(case_id).readable_prediction() is not None
+    except DatasetError:  # damaged since the queue was made: to be named with what else goes wrong
+        return False

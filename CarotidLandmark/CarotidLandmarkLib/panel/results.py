@@ -22,7 +22,7 @@ VERDICT_COLOURS = {"ok": "#2e7d32", "review": "#b26a00", "reject": "#b3261e"}
 REVIEWED_COLOUR = "#1a5fb4"  # somebody's word, not the model's
 NOT_FOUND_COLOUR = "#5f6368"
 STATUS_COLUMN, LEAST_MOVE_SHOWN_MM = 1, 0.05
-LEAST_ROWS_PX, FRAME_PX = 60, 4
+LEAST_PX, LARGEST_PX, FRAME_PX = 100, 260, 4
 
 
 def at_level(detection: Detection, level: float, bundle: Bundle) -> Detection:
@@ -116,6 +116,7 @@ class ResultsTable:
         self._filling = False
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        table.verticalHeader().sectionResized.connect(lambda *_sizes: self._fit())
         table.setTextElideMode(qt.Qt.ElideNone)
         table.itemSelectionChanged.connect(self._tell)
 
@@ -144,9 +145,6 @@ class ResultsTable:
             for column in range(len(titles)):  # the status takes what the others leave, and wraps
                 fit = qt.QHeaderView.Stretch if column == STATUS_COLUMN else qt.QHeaderView.ResizeToContents
                 header.setSectionResizeMode(column, fit)
-            self._table.resizeRowsToContents()
-            rows = sum(self._table.rowHeight(row) for row in range(self._table.rowCount))
-            self._table.setMaximumHeight(header.height + max(rows, LEAST_ROWS_PX) + FRAME_PX)
             if 0 <= row < self._table.rowCount:
                 self._table.selectRow(row)
         finally:
@@ -159,6 +157,12 @@ class ResultsTable:
     def select(self, row: int) -> None:
         """Select a row as the user would."""
         self._table.selectRow(row)
+
+    def _fit(self) -> None:
+        """As high as what is in it, up to `LARGEST_PX`."""
+        rows = sum(self._table.rowHeight(row) for row in range(self._table.rowCount))
+        height = self._table.horizontalHeader().height + rows + FRAME_PX
+        self._table.setFixedHeight(min(max(height, LEAST_PX), LARGEST_PX))
 
     def _fill(self, row: int, nodes: DetectionNodes, detection: Detection, landmark: LandmarkResult, review: Review):
         place, region = position_ras(nodes, row), landmark.confidence

@@ -248,14 +248,20 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
 
     def test_after_cancel_nothing_of_the_detection_is_left(self):
         volumeNode = self.loadSample()
-        before = set(Path(tempfile.gettempdir()).glob("carotid-landmark-*"))
-        self.logic.start(volumeNode, self.logic.settings(passes=500), True, None, lambda nodes, message: None)
-        began = time.monotonic()
-        while time.monotonic() - began < 3.0:
-            slicer.app.processEvents()
-            time.sleep(0.01)
-        self.logic.cancel()
-        self.assertEqual(set(Path(tempfile.gettempdir()).glob("carotid-landmark-*")) - before, set())
+        usual = tempfile.tempdir
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            tempfile.tempdir = folder
+            try:
+                self.logic.start(volumeNode, self.logic.settings(passes=500), True, None, lambda nodes, message: None)
+                began = time.monotonic()
+                while time.monotonic() - began < 3.0:
+                    slicer.app.processEvents()
+                    time.sleep(0.01)
+                self.assertEqual(len(list(Path(folder).iterdir())), 1)
+                self.logic.cancel()
+                self.assertEqual(list(Path(folder).iterdir()), [])
+            finally:
+                tempfile.tempdir = usual
 
     def test_bad_input_is_refused_in_one_sentence(self):
         segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")

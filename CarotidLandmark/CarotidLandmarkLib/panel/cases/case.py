@@ -251,6 +251,9 @@ class CaseInScene:
         stored = Work()
         try:
             stored = Work.saved(self._read_stored(case))
+        except UnreadableError as error:  # what was saved must be seen before it is replaced
+            message = _("Case {case} can not be opened: {reason}").format(case=case.id, reason=error)
+            raise DatasetError(message) from error
         except DatasetError as error:
             words.append(str(error))
         before = self._old_volumes()
@@ -270,7 +273,7 @@ class CaseInScene:
         """What `open` has added, and cases that came with a scene; a copy that the user has made is the user's."""
         marked = [n.volume for n in scene.find_detections(slicer.mrmlScene) if n.points.GetAttribute(CASE_ATTRIBUTE)]
         own = [volume for volume in self._volumes if volume.GetScene() is slicer.mrmlScene]
-        return [*marked, *(volume for volume in own if not any(volume is each for each in marked))]
+        return list({id(volume): volume for volume in [*marked, *own]}.values())  # each once
 
     def _hand_over(self, before: list[Any], node: Any) -> None:
         """The views go from the old volumes to the new one, and the old ones go."""

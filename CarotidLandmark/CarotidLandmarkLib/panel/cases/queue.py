@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
-from ...dataset import Case, Dataset, Order, order_cases
+from ...dataset import Case, Dataset, DatasetError, Order, order_cases
 
 
 class ReviewQueue:
@@ -32,7 +33,8 @@ class ReviewQueue:
         if dataset is not None:
             self.case_ids = order_cases(dataset, order, annotator=annotator or None)
             for case_id in self.case_ids:
-                self.read(dataset.case(case_id))
+                with suppress(DatasetError):  # damaged since; opening it says so
+                    self.read(dataset.case(case_id))
 
     def read(self, case: Case) -> None:
         """Look again at who has annotated a case, and who asks about it."""
