@@ -61,7 +61,8 @@ def test_the_table_fits_the_panel_without_scrolling(widget, application, origin)
     scene.set_position(nodes, 0, (35.0, -11.0, origin + 6.5))
     widget.table.select(1)
     widget.ui.acceptButton.click()
-    application.processEvents()
+    for _ in range(5):
+        application.processEvents()
     table = widget.ui.resultsTable
     assert cells(widget, 0)["Status"] == "reviewed by reader-1, moved 8.0 mm"
     assert sum(table.columnWidth(column) for column in range(table.columnCount)) <= table.viewport().width

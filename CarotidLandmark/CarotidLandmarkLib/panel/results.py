@@ -116,7 +116,12 @@ class ResultsTable:
         self._filling = False
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        table.verticalHeader().sectionResized.connect(lambda *_sizes: self._fit())
+        self._fit()
+        self._resized = qt.QTimer()  # once for many rows, when all have their heights
+        self._resized.setSingleShot(True)
+        self._resized.setInterval(0)
+        self._resized.timeout.connect(self._fit)
+        table.verticalHeader().sectionResized.connect(lambda *_sizes: self._resized.start())
         table.setTextElideMode(qt.Qt.ElideNone)
         table.itemSelectionChanged.connect(self._tell)
 
@@ -162,6 +167,8 @@ class ResultsTable:
         """As high as what is in it, up to `LARGEST_PX`."""
         rows = sum(self._table.rowHeight(row) for row in range(self._table.rowCount))
         height = self._table.horizontalHeader().height + rows + FRAME_PX
+        scrolls = height > LARGEST_PX
+        self._table.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAsNeeded if scrolls else qt.Qt.ScrollBarAlwaysOff)
         self._table.setFixedHeight(min(max(height, LEAST_PX), LARGEST_PX))
 
     def _fill(self, row: int, nodes: DetectionNodes, detection: Detection, landmark: LandmarkResult, review: Review):

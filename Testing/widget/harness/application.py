@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import sys
@@ -213,6 +214,7 @@ def launch() -> Application:
         return slicer.app
     if hasattr(slicer, "app"):
         raise RuntimeError("This is the real Slicer: its own application is running.")
+    _keep_none()
     qt_application = QApplication.instance() or QApplication([])
     qt_application.setStyle("Fusion")
     pythonqt.install(widgets.ALL)
@@ -237,6 +239,12 @@ def launch() -> Application:
     slicer.util.mainWindow = slicer.app.mainWindow
     slicer.util.messageBox = slicer.app.message_box
     return slicer.app
+
+
+def _keep_none() -> None:
+    """PySide6 and slicer-core drop references to None that they do not have; from Python 3.12 on None is immortal."""
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 10_000_000
 
 
 def _module(name: str, **contents: Any) -> None:
