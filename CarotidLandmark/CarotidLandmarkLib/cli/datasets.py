@@ -209,7 +209,10 @@ def agreement(
     from ..report import write_agreement
 
     who = None if annotators is None else [name.strip() for name in annotators.split(",") if name.strip()]
-    result = write_agreement(Dataset.open(dataset), output, who, limit_mm)
+    opened = Dataset.open(dataset)
+    for problem in opened.problems():
+        say(f"Left out: {problem}")
+    result = write_agreement(opened, output, who, limit_mm)
     print(f"{result.compared} cases with two or more of {', '.join(result.annotators)}; {result.single} with one")
     if result.limit_mm is None:
         say("Note: too few distances for the usual limit, so only presence is looked at; give one with --limit-mm.")
