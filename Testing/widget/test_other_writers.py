@@ -128,6 +128,23 @@ def test_a_draft_that_can_not_be_read_now_is_neither_dropped_nor_replaced(
     )
 
 
+def test_where_nothing_can_be_written_the_correction_stays_in_the_scene_and_the_case_is_not_left(
+    widget, opened_dataset, application, tmp_path, monkeypatch
+):
+    (opened_dataset.case(ALARMED).folder / "annotations").write_text("in the way")
+    (tmp_path / "no-home").write_text("in the way, too")
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "no-home"))
+    place = drag_left_point(widget, application)
+    for key in (Qt.Key.Key_N, Qt.Key.Key_S):
+        assert "The dataset can not be read or written" in widget.ui.statusLabel.text
+        widget.ui.statusLabel.setText("")
+        press(application, key)
+    widget.ui.closeDatasetButton.click()
+    assert "The dataset can not be read or written" in widget.ui.statusLabel.text
+    assert case_shown(widget) == ALARMED
+    assert scene.position_lps(nodes_shown(widget), 0) == pytest.approx(place)
+
+
 def test_the_key_escape_does_not_discard_a_draft(widget, opened_dataset, choose, application):
     import qt
 
