@@ -15,8 +15,7 @@ from slicer.i18n import tr as _
 from .. import scene
 from ..dataset import Case, Dataset, DatasetError, Order, UnreadableError, check_annotator
 from ..errors import UserError
-from ..scene import DetectionNodes
-from ..scene.review import review_of, write_review
+from ..scene import DetectionNodes, review_of, write_review
 from .cases import (
     CaseInScene,
     CaseList,

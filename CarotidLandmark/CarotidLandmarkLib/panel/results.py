@@ -14,8 +14,7 @@ from slicer.i18n import tr as _
 from ..bundle import Bundle
 from ..detection import Detection, LandmarkResult
 from ..job import JobProgress
-from ..scene import DetectionNodes, affine_of, is_unset, position_ras, to_ras
-from ..scene.review import Review, moved_mm, review_of
+from ..scene import DetectionNodes, Review, affine_of, is_unset, moved_mm, position_ras, review_of, to_ras
 from ..uncertainty import confidence_region
 
 VERDICT_COLOURS = {"ok": "#2e7d32", "review": "#b26a00", "reject": "#b3261e"}

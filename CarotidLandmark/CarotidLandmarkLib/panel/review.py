@@ -10,9 +10,8 @@ import qt
 from slicer.i18n import tr as _
 
 from ..job import DetectionCancelled
-from ..scene import DetectionNodes, position_lps
+from ..scene import DetectionNodes, Review, position_lps, review_of, write_review
 from ..scene import review as scene_review
-from ..scene.review import Review, review_of, write_review
 from .words import ask
 
 

@@ -29,9 +29,8 @@ from ...dataset import (
     verify_image,
 )
 from ...detection import Detection
-from ...scene import DetectionNodes
+from ...scene import DetectionNodes, moved_mm, names_of, restore_landmarks
 from ...scene import display as scene_display
-from ...scene.review import moved_mm, names_of, restore_landmarks
 from ...volume import VolumeError
 from ..words import ask, rendering_logic
 from .drafts import Drafts, Work

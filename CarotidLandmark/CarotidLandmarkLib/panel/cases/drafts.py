@@ -21,8 +21,7 @@ from ...dataset import (
     write_draft,
 )
 from ...files import user_directory
-from ...scene import DetectionNodes
-from ...scene.review import review_of, reviewed_landmarks, same_landmarks
+from ...scene import DetectionNodes, review_of, reviewed_landmarks, same_landmarks
 
 
 class Work(NamedTuple):

@@ -10,8 +10,7 @@ from ... import scene
 from ...dataset import AnnotationStatus, Case, DatasetError, Point
 from ...detection import Detection, LandmarkResult, ModelInfo, Quality
 from ...landmarks import pairs
-from ...scene import DetectionNodes
-from ...scene.review import LEAST_MOVE_MM, moved_mm, names_of, review_of, reviewed_landmarks
+from ...scene import LEAST_MOVE_MM, DetectionNodes, moved_mm, names_of, review_of, reviewed_landmarks
 from ...volume import Volume
 from ..words import ask
 
