@@ -74,6 +74,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self._guiTag = None
         self._nodes = None
         self._ended = False
+        self._session = None  # annotator and dataset's folder, while a scene is added to them
         self._sceneObservations, self._parameterObservations = Observations(), Observations()
 
     def setup(self):
@@ -101,6 +102,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         for event, callback in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneReplaced),
+            (slicer.mrmlScene.StartImportEvent, self.onSceneStartImport),
             (slicer.mrmlScene.EndImportEvent, self.onSceneReplaced),
             (slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved),
         ):
@@ -121,6 +123,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
     def cleanup(self):
         self._ended = True  # nothing of the panel may be there any more, nor other modules
         self.logic.cleanup()
+        self.dataset.release()
         self.exit()
         self._sceneObservations.release()
 
@@ -158,7 +161,16 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.logic.cancel()
         self.watch(None)
 
+    def onSceneStartImport(self, caller, event):
+        parameters = self._parameterNode
+        if parameters and self.dataset.is_open:
+            self._session = parameters.annotator, parameters.datasetFolder, parameters.order
+
     def onSceneReplaced(self, caller, event):
+        if self._session is not None:  # a scene that is added says neither who sits here nor at what
+            parameters = self.logic.getParameterNode()
+            parameters.annotator, parameters.datasetFolder, parameters.order = self._session
+            self._session = None
         self.logic.adoptAll()
         if self.parent.isEntered:
             self.initializeParameterNode()
@@ -179,6 +191,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
             setattr(self._parameterNode, name, text)
 
     def onParametersChanged(self, caller=None, event=None):
+        if self._session is not None:
+            return
         parameters = self._parameterNode
         self.ui.modelComboBox.setCurrentText(parameters.model)
         self.ui.deviceComboBox.setCurrentText(parameters.device)

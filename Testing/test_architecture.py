@@ -62,17 +62,11 @@ NOT_THERE = (
 
 # Packages that one can do without: looked for where they are needed.
 OPTIONAL = ("PyTorchUtils", "SimpleITK", "safetensors", "dask", "distributed")
-LATE_IMPORTS = {"panel/dataset.py: .logic", *(
-    f"job/worker.py: ..{name}" for name in ("bundle", "detection", "detector", "memory", "volume")
-)}  # fmt: skip
+LATE_IMPORTS = {f"job/worker.py: ..{name}" for name in ("bundle", "detection", "detector", "memory", "volume")}
 PAST_THE_DOOR = {
     "report.agreement imports dataset.agreement",  # numbers, which know nothing of a dataset
-    "panel.case imports scene.display",
-    "panel.case imports scene.review",
-    "panel.dataset imports scene.review",
-    "panel.follower imports scene.review",
+    "panel.cases.case imports scene.display",
     "panel.logic imports scene.review",
-    "panel.results imports scene.review",
     "panel.review imports scene.review",
 }
 LONG_FILES: set[str] = set()

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,6 +150,18 @@ class TestCases:
         assert found.discuss[0].reasons == (f"{WORDS}: present for anna, missing for ben",)
         assert found.discuss[1].reasons == (f"{WORDS}: two points 9.0 mm apart",)
 
+    def test_a_case_about_which_somebody_asks_is_discussed_also_where_nobody_else_has_read_it(self):
+        readings = [
+            reading("close", anna=HERE, ben=(1.0, 0.0, 0.0)),
+            replace(reading("asked", anna=HERE), asking=("anna",)),
+            replace(reading("apart", anna=HERE, ben=(9.0, 0.0, 0.0)), asking=("ben",)),
+        ]
+        found = agreement(readings, NAMES, limit_mm=5.0).discuss
+        assert [(case.case_id, case.reasons[-1]) for case in found] == [
+            ("apart", "ben asks a colleague"),
+            ("asked", "anna asks a colleague"),
+        ]
+
     def test_the_usual_limit_is_mean_and_spread_of_the_distances_between_two(self):
         distances = [1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.3, 0.7, 1.0, 9.0]
         found = agreement(shifted([(d, 0.0, 0.0) for d in distances]), NAMES)
@@ -208,6 +221,14 @@ class TestReport:
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
             "agreement.csv", "agreement.html", "agreement.json"
         ]  # fmt: skip
+
+    def test_one_damaged_file_is_named_and_the_others_are_compared(self, dataset, tmp_path, capsys):
+        (dataset.case("case-0").folder / "annotations" / "ben.json").write_text("{")
+        (dataset.case("case-1").folder / "case.json").write_text("{")
+        assert run("agreement", dataset.path, "--output", tmp_path / "out") == 0
+        printed = capsys.readouterr()
+        assert "5 cases with two or more of anna, ben; 1 with one" in printed.out
+        assert "case-1" in printed.err and "by ben is damaged" in printed.err
 
     def test_the_table_has_each_landmark_of_each_case_with_its_consensus(self, dataset, tmp_path):
         write_agreement(dataset, tmp_path / "out")

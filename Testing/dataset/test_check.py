@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 from CarotidLandmarkLib.dataset import (
     Dataset,
@@ -10,6 +16,20 @@ from CarotidLandmarkLib.dataset import (
 )
 from CarotidLandmarkLib.markups import write_markups
 from points import ACCEPTED, LEFT, POINTS, RIGHT
+
+
+@contextmanager
+def ordinary_user(folder: Path):
+    """Rights count for nobody who is root: be another user in ``folder`` meanwhile."""
+    folder.chmod(0o777)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
 
 
 class TestDamage:
@@ -45,6 +65,20 @@ class TestDamage:
         assert [words in str(finding) for finding in check_dataset(opened)].count(True) == 1
         opened.add_case(case_volume, "c4")
         assert "c4" in order_cases(opened)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="rights are others there")
+    def test_a_case_that_may_not_be_looked_into_is_named_and_the_others_are_listed(self, case_volume):
+        with tempfile.TemporaryDirectory() as folder, ordinary_user(Path(folder)):
+            dataset = Dataset.create(Path(folder) / "set", (LEFT, RIGHT))
+            for case_id in ("c1", "c2"):
+                dataset.add_case(case_volume, case_id)
+            (dataset.path / "cases" / "c1").chmod(0)
+            try:
+                assert order_cases(dataset) == ["c2"]
+                (problem,) = dataset.problems()
+                assert "case.json of case c1 can not be read (Permission denied)" in problem
+            finally:
+                (dataset.path / "cases" / "c1").chmod(0o700)
 
     def test_an_annotation_that_can_not_be_read_counts_as_none_and_is_named(self, dataset):
         dataset.save_annotation("c1", "ben", POINTS, ACCEPTED)

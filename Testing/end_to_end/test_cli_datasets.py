@@ -37,7 +37,7 @@ def test_a_cohort_is_predicted_resumed_tabulated_and_queued(run, scan, model, tm
     assert [(row["volume"], row["landmark"]) for row in rows] == [
         (case_id, name) for case_id in ("lost", "one", "two") for name in (LEFT, RIGHT)
     ]
-    assert tuple(rows[0]) == (*CSV_COLUMNS, "annotator")
+    assert tuple(rows[0]) == (*CSV_COLUMNS, "annotator", "ask_colleague", "comment")
     found = dataset.case("one").prediction()
     assert found is not None
     assert float(rows[2]["x_lps_mm"]) == found[LEFT].position_lps_mm[0]
@@ -91,6 +91,21 @@ def test_the_table_of_a_reviewed_dataset_has_what_annotators_said_too(run, scan,
         left, right = csv.DictReader(stream)
     assert (left["annotator"], left["status"], float(left["x_lps_mm"])) == ("anna", "corrected", 20.0)
     assert (right["status"], right["x_lps_mm"], right["presence"]) == ("missing", "", "")
+
+
+def test_cases_about_which_somebody_asks_a_colleague_are_counted_marked_and_listed_alone(run, scan, tmp_path):
+    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
+    for case_id in ("clear", "doubtful"):
+        dataset.add_case(scan, case_id)
+    points, status = {LEFT: (20.0, 2.0, 150.0), RIGHT: None}, {LEFT: "corrected", RIGHT: "missing"}
+    dataset.save_annotation("doubtful", "anna", points, status, ask_colleague=True)
+    dataset.save_annotation("clear", "anna", points, status)
+    assert "2 cases, 0 predicted, 2 reviewed, 1 with a question to a colleague" in run("cohort", dataset.path)[1]
+    code, listed, _ = run("queue", dataset.path, "--asked")
+    assert code == 0 and "doubtful" in listed and "clear" not in listed
+    every = run("queue", dataset.path)[1]
+    assert "asks" in every and "clear" in every
+    assert "anna asks a colleague about this case" in run("check", dataset.path)[1]
 
 
 def test_what_can_not_be_read_is_named_once_and_the_rest_is_listed(run, scan, tmp_path):

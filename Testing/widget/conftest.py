@@ -21,6 +21,21 @@ def application():
         yield APPLICATION
 
 
+@pytest.fixture(autouse=True)
+def tracebacks(monkeypatch):
+    """What fails in a slot or an observer is only printed, by PythonQt as by PySide6: here it fails the test."""
+    errors = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: errors.append(f"{kind.__name__}: {error}"))
+    yield errors
+    assert errors == []
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Drafts that could not go beside their case are in the user's own folder: each test has one."""
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
+
+
 MODULE = HERE.parents[1] / "CarotidLandmark" / "CarotidLandmark.py"
 
 

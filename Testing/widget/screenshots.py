@@ -64,6 +64,7 @@ def take_all(folder: Path, volume: Volume, application: Application, widget: Any
 
 def _review(nodes: scene.DetectionNodes, application: Application, widget: Any) -> None:
     """Drag the first point a little, accept the second, leave a comment."""
+    widget.ui.annotatorLineEdit.setText("reader-1")
     red = application.layoutManager().widgets["Red"]
     place = scene_pictures.placed_points(nodes)[0]
     red.view.look_at(place, 110.0)
@@ -72,9 +73,9 @@ def _review(nodes: scene.DetectionNodes, application: Application, widget: Any) 
     drag(application, red, start, start + QPoint(6, 4))
     widget.table.select(1)
     widget.ui.acceptButton.click()
-    widget.ui.annotatorLineEdit.setText("reader-1")
     widget.ui.commentLineEdit.setText("calcified plaque on both sides")
     widget.review.write_remarks()
+    widget.refresh()
 
 
 def picture_dataset(path: Path, volume: Volume, detection: Any, application: Application, widget: Any) -> Path:
@@ -85,9 +86,9 @@ def picture_dataset(path: Path, volume: Volume, detection: Any, application: App
             dataset.save_prediction(dataset.add_case(volume, f"case-{number}"), detection)
         widget.ui.annotatorLineEdit.setText("reader-1")
         widget.dataset.open_folder(str(dataset.path))
+        widget.ui.askButton.click()
         widget.ui.saveNextButton.click()
         _review(scene.find_detection(widget.ui.inputSelector.currentNode()), application, widget)
-        widget.refresh()
         picture = _panel(widget, application, path)
         slicer.mrmlScene.Clear(0)
     return picture

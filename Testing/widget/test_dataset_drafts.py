@@ -43,7 +43,7 @@ def test_a_correction_that_was_not_saved_when_the_program_was_killed_is_offered_
     choose(opened_dataset.path)
     assert f"Work on case {ALARMED} of 20" in application.asked[0]
     assert scene.position_lps(nodes_shown(widget), 0) == pytest.approx(place)
-    assert cells(widget, 0)["Status"].startswith("corrected by anna, moved")
+    assert cells(widget, 0)["Status"].startswith("reviewed by anna, moved")
     press(application, Qt.Key.Key_S)
     assert opened_dataset.case(ALARMED).annotation("anna").points[LEFT] == pytest.approx(place)
     assert list(opened_dataset.path.rglob("*.draft.json")) == []
@@ -179,7 +179,7 @@ def test_ones_own_annotation_is_shown_on_top_of_the_prediction(widget, dataset, 
     assert widget.ui.caseLabel.text == "necks: case 1 of 3, 1 reviewed."
     widget.ui.previousCaseButton.click()
     assert case_shown(widget) == ALARMED
-    assert cells(widget, 0)["Status"] == "corrected by anna, moved 8.0 mm"
+    assert cells(widget, 0)["Status"] == "reviewed by anna, moved 8.0 mm"
     assert cells(widget, 1)["Status"] == "missing, says anna"
     assert widget.ui.commentLineEdit.text == "seen"
 
@@ -210,7 +210,7 @@ def test_a_draft_holds_no_name_of_the_scan_or_of_its_folder(opened_dataset, widg
     drag_left_point(widget, application)
     (file,) = opened_dataset.path.rglob("*.draft.json")
     document = json.loads(file.read_text())
-    assert set(document) == {"time", "comment", "landmarks"}
+    assert set(document) == {"time", "comment", "ask_colleague", "landmarks"}
     assert np.isfinite(document["landmarks"][LEFT]["position_lps_mm"]).all()
 
 

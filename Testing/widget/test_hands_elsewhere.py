@@ -39,7 +39,7 @@ def test_coordinates_typed_in_another_module_are_shown_and_kept_as_a_draft_at_on
     turn(application)
     assert drafts(opened_dataset) == ["anna.draft.json"]
     assert cells(widget, 0)["Landmark"].startswith("L bifurcation")
-    assert cells(widget, 0)["R A S (mm)"] == "-33.0 8.0 4.0"
+    assert cells(widget, 0)["R A S (mm)"] == "-33.0 8.0 4.0\nslice 13"
     assert review_of(nodes_shown(widget)).status[LEFT] == "corrected"
     press(application, Qt.Key.Key_S)
     assert opened_dataset.case(ALARMED).annotation("anna").points[LEFT] == pytest.approx(ELSEWHERE)

@@ -59,18 +59,32 @@ def test_leaving_the_module_while_it_detects_ends_in_no_error_and_the_panel_is_a
     assert scene.find_detection(nodes.volume).detection.model.name == "tiny"
 
 
-def test_the_application_may_end_while_a_detection_runs_when_other_modules_are_gone(
-    application, second, monkeypatch, capsys
-):
+def test_the_application_may_end_while_a_detection_runs_when_other_modules_are_gone(application, second, capsys):
     slicer.mrmlScene.Clear(0)
     widget = second(True)
     volume = scene.add_volume(slicer.mrmlScene, neck_volume(5.0))
     widget.ui.inputSelector.setCurrentNode(volume)
     widget.ui.detectButton.click()
     assert widget.logic.running
-    monkeypatch.delattr(slicer.modules, "volumerendering")
-    widget.cleanup()
+    with application.ending():
+        widget.cleanup()
+        application.processEvents()
     assert not widget.logic.running
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_application_may_end_while_every_case_of_a_dataset_is_detected(application, second, dataset, capsys):
+    slicer.mrmlScene.Clear(0)
+    (dataset.case("sure").folder / "prediction.json").unlink()
+    widget = second(True)
+    widget.ui.annotatorLineEdit.setText("anna")
+    widget.dataset.open_folder(str(dataset.path))
+    widget.ui.detectAllButton.click()
+    assert widget.ui.detectAllButton.text == "Cancel Detect all"
+    with application.ending():
+        widget.cleanup()
+        application.processEvents()
+    assert not widget.dataset._all.running
     assert "Traceback" not in capsys.readouterr().err
 
 

@@ -9,10 +9,10 @@ import pytest
 import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.detection import ModelInfo, Quality
+from CarotidLandmarkLib.panel.results import slice_of
 from panel_steps import cells, show
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QHeaderView
 from scene_cases import LEFT, LEFT_LPS, RIGHT_LPS, make_detection, neck_volume
 
 
@@ -41,8 +41,8 @@ def test_the_table_tells_verdict_presence_spread_and_place_and_the_volume_on_req
         "Landmark": "L bifurcation",
         "Status": "review",
         "Presence": "97%",
-        "± at 90% (mm)": "5.4 4.5 2.9",
-        "R A S (mm)": "-27.0 11.0 6.5",
+        "± 90%\n(mm)": "5.4 4.5 2.9",
+        "R A S (mm)": "-27.0 11.0 6.5\nslice 14",
     }
     assert (right["Status"], right["R A S (mm)"]) == ("not found", "none")
     table = widget.ui.resultsTable
@@ -52,16 +52,42 @@ def test_the_table_tells_verdict_presence_spread_and_place_and_the_volume_on_req
     assert "wide uncertainty" in widget.ui.adviceLabel.text
 
 
-def test_the_table_fits_the_panel_without_scrolling(widget, application):
-    from harness.application import PANEL_PX
-
-    nodes = show(widget)
+@pytest.mark.parametrize("origin", [0.0, -1000.0])
+def test_the_table_fits_the_panel_without_scrolling(widget, application, origin):
+    volume = scene.add_volume(slicer.mrmlScene, replace_origin(neck_volume(5.0), origin))
+    nodes = widget.logic.show(volume, make_detection(left=(27.0, -11.0, origin + 6.5), right=(-25.0, -9.0, origin)))
+    widget.ui.inputSelector.setCurrentNode(volume)
     widget.ui.annotatorLineEdit.setText("reader-1")
-    scene.set_position(nodes, 0, (35.0, -11.0, 6.5))
-    widget.refresh()
-    header = widget.ui.resultsTable.horizontalHeader()
-    assert cells(widget, 0)["Status"].startswith("corrected")
-    assert QHeaderView.length(header) <= PANEL_PX - 40
+    scene.set_position(nodes, 0, (35.0, -11.0, origin + 6.5))
+    widget.table.select(1)
+    widget.ui.acceptButton.click()
+    for _ in range(5):
+        application.processEvents()
+    table = widget.ui.resultsTable
+    assert cells(widget, 0)["Status"] == "reviewed by reader-1, moved 8.0 mm"
+    assert sum(table.columnWidth(column) for column in range(table.columnCount)) <= table.viewport().width
+    assert not table.horizontalScrollBar().visible and not table.verticalScrollBar().visible
+    words = table.fontMetrics().horizontalAdvance("reviewed by")
+    assert table.columnWidth(1) >= words * 0.75  # a line holds a word
+
+
+def replace_origin(volume, z):
+    affine = volume.affine_lps.copy()
+    affine[2, 3] += z
+    return replace(volume, affine_lps=affine)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_slices_are_counted_from_the_feet_however_the_scan_is_stored(widget, flip):
+    node = scene.add_volume(slicer.mrmlScene, neck_volume(5.0))  # 24 slices, the lowest at -57.5 mm
+    if flip:
+        scene.remove_volume(node)
+        volume = neck_volume(5.0)
+        affine = volume.affine_lps.copy()
+        affine[2, 2], affine[2, 3] = -5.0, 57.5
+        node = scene.add_volume(slicer.mrmlScene, replace(volume, array=volume.array[::-1].copy(), affine_lps=affine))
+    assert slice_of(node, np.array([0.0, 0.0, -57.5])) == (1, 24)
+    assert slice_of(node, np.array([10.0, -20.0, 57.5])) == (24, 24)
 
 
 def test_selecting_a_row_jumps_all_slices_and_centres_the_3d_view(widget, application):
@@ -83,7 +109,7 @@ def test_the_confidence_level_changes_ellipsoids_and_volumes_without_detecting_a
     nodes = show(widget, replace(make_detection(), model=model))
     widget.ui.levelSlider.setValue(0.5)
     small = nodes.ellipsoids[LEFT].GetPolyData().GetLength()
-    assert "± at 50% (mm)" in cells(widget, 0)
+    assert "± 50%\n(mm)" in cells(widget, 0)
     widget.ui.levelSlider.setValue(0.95)
     assert nodes.ellipsoids[LEFT].GetPolyData().GetLength() == pytest.approx(small * 3.1 / 1.6, rel=1e-3)
     assert nodes.detection[LEFT].confidence.level == pytest.approx(0.95)
@@ -165,4 +191,4 @@ def test_a_saved_scene_opens_with_its_settings_and_results(widget, tmp_path):
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "saved.mrb"))
     assert (widget.ui.passesSpinBox.value, widget.ui.seedSpinBox.value) == (20, 7)
     assert widget.ui.deviceComboBox.currentText == "cpu"
-    assert cells(widget, 0)["R A S (mm)"] == "-1.0 -2.0 3.0"
+    assert cells(widget, 0)["R A S (mm)"] == "-1.0 -2.0 3.0\nslice 13"

@@ -35,7 +35,7 @@ def test_a_drag_in_a_slice_view_ends_as_corrected_with_its_distance_and_undo_res
     per_pixel = 90.0 / red.view.size[1]
     assert moved == pytest.approx([40 * per_pixel, 20 * per_pixel, 0.0], abs=1.5 * per_pixel)
     distance = float(np.linalg.norm(moved))
-    assert cells(widget, 0)["Status"] == f"corrected, moved {distance:.1f} mm"
+    assert cells(widget, 0)["Status"] == f"reviewed, moved {distance:.1f} mm"
     assert not nodes.points.GetNthControlPointSelected(0)
     assert review_of(nodes).status == {LEFT: "corrected", RIGHT: "predicted"}
     widget.ui.undoButton.click()
@@ -173,7 +173,7 @@ def test_a_review_survives_saving_and_opening(widget, nodes, tmp_path):
     assert scene.position_lps(again, 0) == pytest.approx((20.0, -8.0, 4.0), abs=1e-3)
     assert again.points.GetNthControlPointPositionStatus(1) == slicer.vtkMRMLMarkupsNode.PositionMissing
     assert not again.ellipsoids[RIGHT].GetDisplayNode().GetVisibility()
-    assert cells(widget, 0)["Status"] == "accepted, moved 8.0 mm"
+    assert cells(widget, 0)["Status"] == "reviewed, moved 8.0 mm"
 
 
 @pytest.mark.parametrize(("answer", "kept"), [("Yes", True), ("No", False)])

@@ -292,6 +292,33 @@ def test_a_folder_that_can_not_be_removed_yet_goes_later(tiny, monkeypatch):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("when", ["at the start", "while voxels are written"])
+def test_a_full_disk_ends_a_detection_in_a_sentence_and_leaves_no_folder(tiny, monkeypatch, when):
+    voxels, write = neck_volume(5.0), Path.write_text
+
+    def full(*_arguments, **_keywords):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DetectionFailed, match=r"can not be written \(No space left on device\); free some space"):
+        if when == "at the start":
+            monkeypatch.setattr(Path, "write_text", full)
+        job = DetectionJob(voxels.array, voxels.affine_lps, "neck", JobSettings(tiny.path))
+        monkeypatch.setattr(Path, "open", full)
+        job.poll()
+    monkeypatch.setattr(Path, "write_text", write)
+    assert job_folders() == set()
+    assert list(Path(tempfile.gettempdir()).glob("carotid-landmark-*")) == []
+
+
+def test_an_interpreter_that_is_not_there_is_said(tiny, tmp_path):
+    voxels = neck_volume(5.0)
+    job = DetectionJob(voxels.array, voxels.affine_lps, "neck", JobSettings(tiny.path), str(tmp_path / "no-python"))
+    with pytest.raises(DetectionFailed, match=r"own Python can not be started \(No such file"):
+        for _ in range(5):
+            job.poll()
+    assert job_folders() == set()
+
+
 def test_the_detector_ends_when_the_application_does(tiny):
     voxels = neck_volume(5.0)
     job = DetectionJob(voxels.array, voxels.affine_lps, "neck", JobSettings(tiny.path, passes=500))

@@ -13,6 +13,16 @@ NAMES = [
     "test_scene_and_review_survive_saving_and_opening",
     "test_work_on_a_case_of_a_dataset_is_a_draft_until_it_is_saved",
     "test_cancel_returns_at_once_and_leaves_the_scene_alone",
+    "test_a_question_can_be_put_with_a_default_and_a_button_for_escape",
+    "test_nodes_that_have_left_the_scene_are_let_go",
+    "test_what_the_user_has_put_into_the_folder_of_a_detection_stays",
+    "test_a_point_that_was_cleared_deleted_or_renamed_is_there_again_and_counts_as_not_placed",
+    "test_points_go_with_a_scan_that_is_centred_and_keep_their_place_in_its_image",
+    "test_points_in_another_order_keep_their_names",
+    "test_after_a_second_detection_undo_does_not_go_back_before_it",
+    "test_a_colour_volume_is_no_scan",
+    "test_an_installation_that_fails_is_a_sentence",
+    "test_after_cancel_nothing_of_the_detection_is_left",
     "test_bad_input_is_refused_in_one_sentence",
 ]
 

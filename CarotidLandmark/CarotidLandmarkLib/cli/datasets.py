@@ -109,6 +109,7 @@ def queue(
     dataset: DatasetFolder,
     order: Annotated[Literal["uncertain", "doubtful", "random"], typer.Option(help="What comes first.")] = "uncertain",
     annotator: Annotated[str | None, typer.Option(help="Whose reviews count; left out: anybody's.")] = None,
+    asked: Annotated[bool, typer.Option("--asked", help="Only cases about which somebody asks a colleague.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random order.")] = 0,
 ) -> None:
     """List a dataset's cases in the order in which to review them, the most uncertain first."""
@@ -122,6 +123,9 @@ def queue(
     table = Table("case", "verdict", "presence", "longest semi-axis (mm)", "reviewed by")
     for case_id in order_cases(opened, order, seed, annotator):
         case = opened.case(case_id)
+        asking = case.asking()
+        if asked and not asking:
+            continue
         prediction = case.readable_prediction()
         marks = prediction.landmarks if prediction else ()
         table.add_row(
@@ -129,7 +133,7 @@ def queue(
             prediction.quality.verdict if prediction else "not predicted",
             ", ".join(f"{mark.presence:.0%}" for mark in marks),
             ", ".join(f"{mark.confidence.semi_axes_mm[0]:.1f}" if mark.confidence else "–" for mark in marks),
-            ", ".join(case.annotators()),
+            ", ".join(f"{who} (asks a colleague)" if who in asking else who for who in case.annotators()),
         )
     stdout_console().print(table)
 
@@ -162,7 +166,9 @@ def cohort(
     cases = list(opened.cases())
     predicted = sum(case.readable_prediction() is not None for case in cases)
     reviewed = sum(bool(case.annotators()) for case in cases)
-    print(f"{len(cases)} cases, {predicted} predicted, {reviewed} reviewed")
+    asking = sum(bool(case.asking()) for case in cases)
+    asked = f", {asking} with a question to a colleague" if asking else ""
+    print(f"{len(cases)} cases, {predicted} predicted, {reviewed} reviewed{asked}")
     if any(outcome.fault for outcome in failed):
         raise typer.Exit(FAULT)
     problems = [f"{len(failed)} cases could not be predicted; the lines above say why."] if failed else []
@@ -214,7 +220,10 @@ def agreement(
     from ..report import write_agreement
 
     who = None if annotators is None else [name.strip() for name in annotators.split(",") if name.strip()]
-    result = write_agreement(Dataset.open(dataset), output, who, limit_mm)
+    opened = Dataset.open(dataset)
+    for problem in opened.problems():
+        say(f"Left out: {problem}")
+    result = write_agreement(opened, output, who, limit_mm)
     print(f"{result.compared} cases with two or more of {', '.join(result.annotators)}; {result.single} with one")
     if result.limit_mm is None:
         say("Note: too few distances for the usual limit, so only presence is looked at; give one with --limit-mm.")

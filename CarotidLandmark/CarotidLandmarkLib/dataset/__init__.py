@@ -10,11 +10,12 @@ from .annotations import (
     Reviewed,
     read_draft,
     remove_draft,
+    set_draft_aside,
     write_draft,
 )
 from .cases import Case
 from .check import Finding, check_dataset, verify_image
-from .common import DatasetError, check_annotator
+from .common import DatasetError, UnreadableError, check_annotator
 from .dataset import SPLITS, Dataset
 from .patients import freeze_splits
 from .predict import cases_to_predict, write_table

@@ -34,7 +34,7 @@ def case_of(dataset: Dataset, volume: Volume) -> str | None:
         if not case.geometry.same_as(geometry):
             continue
         if case.voxels_sha256:
-            digest = digest or voxels_sha256(volume)
+            digest = digest or voxels_sha256(volume.array)
             if digest == case.voxels_sha256:
                 return case.id
             continue

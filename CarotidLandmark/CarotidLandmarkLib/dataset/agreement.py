@@ -35,6 +35,7 @@ class Reading:
     case_id: str
     centre_lps: Point
     points: Mapping[str, Points]  # annotator -> landmark -> point
+    asking: tuple[str, ...] = ()  # who asks a colleague about it
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def agreement(
     chosen = tuple(dict.fromkeys(everybody if annotators is None else annotators))
     _check(chosen, everybody, limit_mm)
     mine = [
-        Reading(r.case_id, r.centre_lps, {who: r.points[who] for who in chosen if who in r.points})
+        Reading(r.case_id, r.centre_lps, {who: r.points[who] for who in chosen if who in r.points}, r.asking)
         for r in sorted(readings, key=lambda r: r.case_id)
     ]
     several = [reading for reading in mine if len(reading.points) > 1]
@@ -161,7 +162,7 @@ def agreement(
         limit_given=limit_mm is not None,
         pairs=pairs,
         cases=cases,
-        discuss=to_discuss(cases, limit),
+        discuss=to_discuss(cases, limit, {reading.case_id: reading.asking for reading in mine}),
     )
 
 
@@ -250,9 +251,14 @@ def usual_limit(readings: Sequence[Reading], landmarks: Sequence[str]) -> float 
     return float(np.mean(distances) + SPREAD * np.std(distances, ddof=1))
 
 
-def to_discuss(cases: Sequence[CaseAgreement], limit_mm: float | None) -> tuple[Discussion, ...]:
-    """The cases on whose presence the annotators differ, then those with a distance above the limit, widest first."""
-    by_case: dict[str, list[CaseAgreement]] = {}
+def to_discuss(
+    cases: Sequence[CaseAgreement], limit_mm: float | None, asking: Mapping[str, Sequence[str]]
+) -> tuple[Discussion, ...]:
+    """The cases on whose presence the annotators differ, then those with a distance above the limit, widest first.
+
+    And those about which somebody asks a colleague: ``asking``, by case; also where one annotator alone has read it.
+    """
+    by_case: dict[str, list[CaseAgreement]] = {case_id: [] for case_id, who in asking.items() if who}
     for case in cases:
         by_case.setdefault(case.case_id, []).append(case)
     ranked = []
@@ -263,6 +269,7 @@ def to_discuss(cases: Sequence[CaseAgreement], limit_mm: float | None) -> tuple[
             f"{_words(case)}: present for {', '.join(case.present)}, missing for {', '.join(case.missing)}"
             for case in disputed
         ] + [f"{_words(case)}: two points {case.largest_distance_mm:.1f} mm apart" for case in apart]
+        reasons += [f"{who} asks a colleague" for who in asking.get(case_id, ())]
         if reasons:
             widest = max((case.largest_distance_mm or 0.0 for case in landmarks), default=0.0)
             ranked.append(((-len(disputed), -widest, case_id), Discussion(case_id, tuple(reasons))))

@@ -18,7 +18,7 @@ from ..detection import ModelInfo
 from ..documents import write
 from ..files import write_text
 from ..landmarks import Point, is_place
-from .common import SCHEMA_VERSION, check_annotator, check_case_of_letters, is_safe_name, read_entry
+from .common import SCHEMA_VERSION, DatasetError, check_annotator, check_case_of_letters, is_safe_name, read_entry
 
 if TYPE_CHECKING:
     from .cases import Case
@@ -42,6 +42,7 @@ class Annotation:
     moved_mm: dict[str, float | None]  # distance from the prediction, None without one
     model: ModelInfo | None  # whose prediction the annotator saw
     comment: str
+    ask_colleague: bool = False  # the annotator is in doubt: somebody else shall look
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class _Document:
     landmarks: dict[str, _Mark]
     model: ModelInfo | None = None
     comment: str = ""
+    ask_colleague: bool = False
 
     def __post_init__(self) -> None:
         _check_time(self.time)
@@ -86,6 +88,7 @@ def read_annotation(folder: Path, annotator: str) -> Annotation:
         moved_mm={name: mark.moved_mm for name, mark in marks.items()},
         model=document.model,
         comment=document.comment,
+        ask_colleague=document.ask_colleague,
     )
 
 
@@ -104,15 +107,16 @@ def write_annotation(folder: Path, annotation: Annotation) -> None:
         "time": annotation.time,
         "model": None if annotation.model is None else asdict(annotation.model),
         "comment": annotation.comment,
+        "ask_colleague": annotation.ask_colleague,
         "landmarks": marks,
     }
     write_text(path, write(document))
     path.with_suffix(".mrk.json").unlink(missing_ok=True)  # version 1 wrote one; now it would be of another save
 
 
-def now() -> str:
+def now(timespec: str = "seconds") -> str:
     """UTC, ISO 8601, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(timezone.utc).isoformat(timespec=timespec)
 
 
 def same_points(some: Points, others: Points) -> bool:
@@ -131,6 +135,7 @@ class Draft:
     time: str  # UTC, ISO 8601
     landmarks: Reviewed
     comment: str
+    ask_colleague: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,16 +152,18 @@ class _DraftDocument:
     time: str
     landmarks: dict[str, _DraftMark]
     comment: str = ""
+    ask_colleague: bool = False
 
     def __post_init__(self) -> None:
         _check_time(self.time)
 
 
-def write_draft(case: Case, annotator: str, landmarks: Reviewed, comment: str) -> None:
+def write_draft(case: Case, annotator: str, landmarks: Reviewed, comment: str, ask_colleague: bool = False) -> None:
     """Keep the present state, atomically, in place of an older draft. Raises DatasetError (bad name), OSError."""
     document = {
-        "time": now(),
+        "time": now("microseconds"),  # of two drafts within a second the later one counts
         "comment": comment,
+        "ask_colleague": ask_colleague,
         "landmarks": {
             name: {"status": status, "position_lps_mm": None if point is None else list(point)}
             for name, (status, point) in landmarks.items()
@@ -166,14 +173,25 @@ def write_draft(case: Case, annotator: str, landmarks: Reviewed, comment: str) -
 
 
 def read_draft(case: Case, annotator: str) -> Draft | None:
-    """The draft, or None. Raises DatasetError on a bad name or a damaged file."""
+    """The draft, or None. Raises DatasetError on a bad name or a damaged file, UnreadableError."""
     path = _draft_path(case, annotator)
-    if not path.exists():
-        return None
     what = f"The unsaved work on case {case.id} ({path.name})"
-    document = read_entry(_DraftDocument, path, what, "delete it")
+    try:
+        document = read_entry(_DraftDocument, path, what, "delete it")
+    except DatasetError as error:
+        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            return None
+        raise
     marks = {name: (mark.status, mark.position_lps_mm) for name, mark in document.landmarks.items()}
-    return Draft(document.time, marks, document.comment)
+    return Draft(document.time, marks, document.comment, document.ask_colleague)
+
+
+def set_draft_aside(case: Case, annotator: str) -> str:
+    """Rename a damaged draft, so that a new one does not replace it; the sentence to say. Raises OSError."""
+    path = _draft_path(case, annotator)
+    aside = path.with_suffix(".damaged")
+    path.replace(aside)
+    return f"The unsaved work on case {case.id} ({path.name}) is damaged; it was put aside as {aside.name}."
 
 
 def remove_draft(case: Case, annotator: str) -> None:

@@ -16,7 +16,7 @@ from ..geometry import Geometry
 from ..volume import Volume, read_volume
 from .annotations import Annotation, annotation_names, read_annotation
 from .common import SCHEMA_VERSION, DatasetError, read_entry
-from .references import place_of
+from .references import place_of, voxels_sha256
 
 IMAGE_FILE = "image.nrrd"
 
@@ -116,6 +116,12 @@ class Case:
         """The scan, named by the case. Raises DatasetError, VolumeError."""
         return replace(read_volume(self.image_path), name=self.id)
 
+    def has_voxels(self, array: np.ndarray) -> bool:
+        """Whether the voxels [k, j, i] of a scan are those of this one. Raises DatasetError, VolumeError."""
+        if self.voxels_sha256:
+            return voxels_sha256(array) == self.voxels_sha256
+        return np.array_equal(self.read_volume().array, array)  # a case of version 1
+
     def prediction(self) -> Detection | None:
         """The detector's stored result. Raises DatasetError on a damaged file."""
         path = self.folder / "prediction.json"
@@ -140,6 +146,10 @@ class Case:
     def annotation(self, annotator: str) -> Annotation:
         """One annotator's word. Raises DatasetError on a missing or damaged file."""
         return read_annotation(self.folder, annotator)
+
+    def asking(self) -> list[str]:
+        """The annotators who ask a colleague about this case."""
+        return [who for who in self.annotators() if self.annotation(who).ask_colleague]
 
     def has_annotation(self, annotator: str) -> bool:
         """Whether there is an annotation by that name, readable or not."""

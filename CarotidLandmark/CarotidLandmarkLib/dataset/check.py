@@ -65,7 +65,7 @@ def _dataset_findings(dataset: Dataset) -> Iterator[Finding]:
     except DatasetError as error:
         yield Finding("error", "dataset.json", str(error))
     for name, reason in dataset.damaged().items():
-        has_document = is_safe_name(name) and (dataset.path / "cases" / name / "case.json").is_file()
+        has_document = is_safe_name(name) and name in dataset.case_ids()
         yield Finding("error", f"cases/{name}/case.json" if has_document else f"cases/{name}", reason, name)
     for path in dataset.temporary_files():
         message = "A save under way, or what a killed one has left: `carotid-landmark repair` knows which."
@@ -94,8 +94,10 @@ def _case_findings(dataset: Dataset, case: Case) -> Iterator[Finding]:
         for _, message in _implausible(case.geometry, points):
             yield Finding("warning", f"{where}/prediction.json", message, case.id)
     for annotator in case.annotators():
-        points = case.annotation(annotator).points
-        file = f"{where}/annotations/{annotator}.json"
+        annotation = case.annotation(annotator)
+        points, file = annotation.points, f"{where}/annotations/{annotator}.json"
+        if annotation.ask_colleague:
+            yield Finding("warning", file, f"{annotator} asks a colleague about this case.", case.id)
         if set(points) != set(dataset.landmarks):
             message = "The landmarks are not those of the dataset; annotate the case again."
             yield Finding("error", file, message, case.id)

@@ -22,6 +22,10 @@ class DatasetError(UserError):
     """The dataset can not be used so. The message is one sentence for the user: what is wrong and what to do."""
 
 
+class UnreadableError(DatasetError):
+    """A file is there and may be sound, but can not be read now: rights, disk, network."""
+
+
 def is_safe_name(name: str) -> bool:
     """Whether ``name`` can be part of a file name on every machine."""
     return bool(_SAFE_NAME.fullmatch(name)) and name.lower() not in _DEVICES
@@ -48,13 +52,18 @@ def check_case_of_letters(what: str, name: str, known: set[str]) -> None:
 
 
 def read_entry(kind: type[T], path: Path, what: str, remedy: str) -> T:
-    """The document at ``path`` as a ``kind``. Raises DatasetError: ``what`` is missing or damaged, and the remedy."""
+    """The document at ``path`` as a ``kind``. Raises DatasetError: ``what`` is missing or damaged, and the remedy.
+
+    UnreadableError where nobody can say whether it is damaged.
+    """
     try:
         return build(kind, parse(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise DatasetError(f"{what} is missing; {remedy}.") from error
     except OSError as error:
-        raise DatasetError(f"{what} can not be read ({error.strerror}); check its permissions and the disk.") from error
+        raise UnreadableError(
+            f"{what} can not be read ({error.strerror}); check its permissions and the disk."
+        ) from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"{what} is damaged (it is not text); {remedy}.") from error
     except DocumentError as error:

@@ -138,7 +138,7 @@ class Dataset:
             document = CaseDocument(
                 group,
                 split,
-                ImageDocument(copy, source.stat().st_size, digest, voxels_sha256(volume)),
+                ImageDocument(copy, source.stat().st_size, digest, voxels_sha256(volume.array)),
                 volume.size,
                 volume.affine_lps.tolist(),
             )
@@ -156,7 +156,7 @@ class Dataset:
 
     def case_ids(self) -> list[str]:
         """The cases, readable or not, in alphabetical order."""
-        return [folder.name for folder in self.folders() if (folder / "case.json").is_file()]
+        return [folder.name for folder in self.folders() if _has_document(folder)]
 
     def case(self, case_id: str) -> Case:
         """One case. Raises DatasetError when there is none of that id or its case.json is damaged."""
@@ -177,7 +177,7 @@ class Dataset:
         """What under ``cases`` is no case, or none that can be read: the folder's name, and the reason."""
         reasons = {}
         for folder in self.folders():
-            if not (folder / "case.json").is_file():
+            if not _has_document(folder):
                 reasons[folder.name] = "This is no case: it has no case.json; remove or restore it."
             elif not is_safe_name(folder.name):
                 reasons[folder.name] = (
@@ -246,19 +246,18 @@ class Dataset:
         model: ModelInfo | None = None,
         moved_mm: Mapping[str, float | None] | None = None,
         comment: str = "",
+        ask_colleague: bool = False,
     ) -> Annotation:
         """Store one annotator's word on every landmark of the dataset, replacing what the same annotator said before.
 
-        ``points`` are LPS millimetres, None exactly where the status is ``missing``. ``moved_mm`` is the distance from
-        the stored prediction when not given, and ``model`` the one that made it. Raises DatasetError, OSError.
+        ``points`` are LPS millimetres, None exactly where the status is ``missing``. ``model`` and ``moved_mm`` say
+        which prediction the annotator saw and how far from it the points are; without ``moved_mm`` that was the stored
+        one. Raises DatasetError, OSError.
         """
         case = self.case(case_id)
         self._check_annotation(annotator, points, status)
-        if model is None or moved_mm is None:
-            prediction = case.readable_prediction()
-            if prediction is not None:
-                model = model or prediction.model
-                moved_mm = moved_mm if moved_mm is not None else _moved(points, prediction)
+        if moved_mm is None and (prediction := case.readable_prediction()) is not None:
+            model, moved_mm = model or prediction.model, _moved(points, prediction)
         annotation = Annotation(
             annotator=annotator,
             time=now(),
@@ -267,6 +266,7 @@ class Dataset:
             moved_mm={name: (moved_mm or {}).get(name) for name in self.landmarks},
             model=model,
             comment=comment,
+            ask_colleague=ask_colleague,
         )
         write_annotation(case.folder, annotation)
         return annotation
@@ -314,6 +314,14 @@ class Dataset:
                 )
             if point is not None and not is_place(point):
                 raise DatasetError(f"The position of {name} is not three finite numbers; place it again.")
+
+
+def _has_document(folder: Path) -> bool:
+    """Whether a folder has a case.json, or may have one: it can not be looked into then, and reading says why."""
+    try:
+        return (folder / "case.json").is_file()
+    except OSError:
+        return True
 
 
 def _read_dataset(path: Path) -> _DatasetDocument:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 
-TABLE_COLUMNS = (*CSV_COLUMNS, "annotator")
+TABLE_COLUMNS = (*CSV_COLUMNS, "annotator", "ask_colleague", "comment")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def write_table(dataset: Dataset, path: Path) -> tuple[int, int]:
     for case in dataset.cases():
         prediction = case.readable_prediction()
         if prediction is not None:
-            rows += [{**row, "annotator": ""} for row in prediction.to_csv_rows()]
+            rows += [dict.fromkeys(TABLE_COLUMNS, "") | row for row in prediction.to_csv_rows()]
             predicted += 1
         for annotator in case.annotators():
             rows += _annotation_rows(case, case.annotation(annotator))
@@ -99,4 +99,6 @@ def _annotation_rows(case: Case, annotation: Annotation) -> Iterator[dict[str, A
             "z_lps_mm": z,
             "model": "" if model is None else f"{model.name} {model.version}",
             "annotator": annotation.annotator,
+            "ask_colleague": "yes" if annotation.ask_colleague else "no",
+            "comment": annotation.comment,
         }

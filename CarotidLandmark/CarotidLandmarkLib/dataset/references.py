@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from ..files import user_directory, write_text
-from ..volume import Volume
 
 BLOCK_BYTES = 1 << 20
 
@@ -28,10 +27,10 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def voxels_sha256(volume: Volume) -> str:
-    """The sha256 of a scan's voxels as float32, hexadecimal: the same for the same scan in any file and number type."""
+def voxels_sha256(array: np.ndarray) -> str:
+    """The sha256 of voxels [k, j, i] as float32, hexadecimal: the same for a scan in any file and number type."""
     digest = hashlib.sha256()
-    for slab in volume.array:
+    for slab in array:
         digest.update(np.ascontiguousarray(slab, dtype="<f4").data)
     return digest.hexdigest()
 

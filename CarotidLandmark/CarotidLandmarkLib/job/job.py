@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class DetectionJob:
     """One detection. Call `poll` often until it returns a Detection; call `cancel` to stop at any time.
 
     ``voxels`` [k, j, i] is read while the job starts and not kept after; ``affine_lps`` [4, 4] maps (i, j, k, 1) to LPS
-    millimetres. ``python`` is the interpreter to run.
+    millimetres. ``python`` is the interpreter to run. Raises DetectionFailed.
     """
 
     def __init__(
@@ -88,30 +89,48 @@ class DetectionJob:
         settings: JobSettings,
         python: str = sys.executable,
     ) -> None:
+        self._prepare({"name": name, "affine_lps": np.asarray(affine_lps, dtype=float).tolist()}, settings, python)
+        self._slabs: Iterator[None] | None = self._write_voxels(voxels)
+
+    @classmethod
+    def of_file(
+        cls, image: Path, sha256: str, name: str, settings: JobSettings, python: str = sys.executable
+    ) -> DetectionJob:
+        """The same on an image file, which the child reads: refused there when its content has another ``sha256``."""
+        job = cls.__new__(cls)
+        job._prepare({"name": name, "image": str(image), "sha256": sha256}, settings, python)
+        job._slabs = iter(())
+        return job
+
+    def _prepare(self, scan: dict[str, Any], settings: JobSettings, python: str) -> None:
         self.progress = JobProgress("reading", 0.0, None)
         self.notes: list[str] = []
         self._python = python
-        self._folder = Path(tempfile.mkdtemp(prefix="carotid-landmark-"))
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="carotid-landmark-"))
+        except OSError as error:
+            raise _no_temporary_files(error) from error
         self._process: subprocess.Popen[bytes] | None = None
         self._told = 0
         self._began: float | None = None
-        self._slabs: Iterator[None] | None = self._write_voxels(voxels)
         job = {
-            "name": name,
-            "affine_lps": np.asarray(affine_lps, dtype=float).tolist(),
+            **scan,
             "bundle": str(settings.bundle),
             "passes": settings.passes,
             "level": settings.level,
             "seed": settings.seed,
             "device": settings.device,
         }
-        (self._folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        try:
+            (self._folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        except OSError as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise _no_temporary_files(error) from error
 
     def poll(self) -> Detection | None:
         """Go on by a little and return the result, or None while there is none.
 
-        Raises DetectionFailed with a sentence for the user, OSError when the temporary files can not be written. The
-        job is over then, and after it has returned a result.
+        Raises DetectionFailed with a sentence for the user. The job is over then, and after it has returned a result.
         """
         try:
             if self._slabs is not None:
@@ -124,8 +143,10 @@ class DetectionJob:
             detection = self._listen()
             if detection is None and ended:
                 raise DetectionFailed(self._why_it_ended())
-        except BaseException:
+        except BaseException as error:
             self.cancel()
+            if isinstance(error, OSError):
+                raise _no_temporary_files(error) from error
             raise
         if detection is not None:
             self.cancel()
@@ -177,14 +198,18 @@ class DetectionJob:
         library = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(part for part in (library, os.environ.get("PYTHONPATH")) if part)
         with (self._folder / "out").open("wb") as out, (self._folder / "err").open("wb") as err:
-            self._process = subprocess.Popen(
-                [self._python, "-m", f"{__package__}.worker", str(self._folder)],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=err,
-                env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [self._python, "-m", f"{__package__}.worker", str(self._folder)],
+                    stdin=subprocess.PIPE,
+                    stdout=out,
+                    stderr=err,
+                    env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                )
+            except OSError as error:
+                reason = error.strerror or error
+                raise DetectionFailed(f"The detection's own Python can not be started ({reason}).") from error
 
     def _listen(self) -> Detection | None:
         """What the child has said since the last time, whole lines only."""
@@ -230,3 +255,8 @@ class DetectionJob:
             )
         last = complaint.splitlines()[-1] if complaint else f"exit status {self._process.returncode}"
         return f"The detection failed ({last}); the application log has the details."
+
+
+def _no_temporary_files(error: OSError) -> DetectionFailed:
+    reason = error.strerror or error
+    return DetectionFailed(f"Temporary files can not be written ({reason}); free some space on the disk, then go on.")

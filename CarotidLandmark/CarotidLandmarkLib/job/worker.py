@@ -5,20 +5,25 @@ because ending a process is a Cancel that always works and lack of memory here d
 
     python -m CarotidLandmarkLib.job.worker FOLDER
 
-FOLDER holds ``job.json`` and ``voxels.npy`` as `job` wrote them. Lines: ``{"step", "fraction"}``, then one of
-``{"detection", "notes"}`` and ``{"error"}``.
+FOLDER holds ``job.json``, and ``voxels.npy`` unless the job names an image file, as `job` wrote them. Lines:
+``{"step", "fraction"}``, then one of ``{"detection", "notes"}`` and ``{"error"}``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..volume import Volume
 
 
 def run(folder: Path) -> None:
@@ -28,14 +33,13 @@ def run(folder: Path) -> None:
     from ..detection import DetectionSettings
     from ..detector import Detector, DeviceError
     from ..memory import keep_freed_memory
-    from ..volume import VolumeError, from_array
+    from ..volume import VolumeError
 
     keep_freed_memory()
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     try:
         tell(step="reading", fraction=0.0)
-        voxels = np.load(folder / "voxels.npy", mmap_mode="r")
-        volume = from_array(voxels, np.array(job["affine_lps"]), job["name"])
+        volume = scan(job, folder)
         detector = Detector(Bundle.load(job["bundle"]), job["device"])
         detection = detector.detect(
             volume,
@@ -44,8 +48,26 @@ def run(folder: Path) -> None:
         )
     except (VolumeError, BundleError, DeviceError, ValueError) as error:
         tell(error=str(error))
+    except OSError as error:
+        tell(error=f"The scan or the model can not be read ({error.strerror or error}).")
     else:
         tell(detection=detection.to_json(), notes=detector.notes)
+
+
+def scan(job: dict[str, Any], folder: Path) -> Volume:
+    """The scan of a job. Raises VolumeError, OSError."""
+    from ..volume import VolumeError, from_array, read_volume
+
+    if "image" not in job:
+        voxels = np.load(folder / "voxels.npy", mmap_mode="r")
+        return from_array(voxels, np.array(job["affine_lps"]), job["name"])
+    digest = hashlib.sha256()
+    with Path(job["image"]).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != job["sha256"]:
+        raise VolumeError("The image is not the one that was added (sha256 differs); restore it.")
+    return replace(read_volume(job["image"]), name=job["name"])
 
 
 def tell(**line: Any) -> None:

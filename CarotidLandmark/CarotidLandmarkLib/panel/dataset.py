@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from .. import scene
-from ..dataset import Case, Dataset, DatasetError, Order, check_annotator
-from ..scene import DetectionNodes
-from ..scene.review import review_of
-from ..volume import VolumeError
-from .case import SAME_FRAME_MM, CaseInScene
-from .queue import CaseList, ReviewQueue
+from ..dataset import Case, Dataset, DatasetError, Order, UnreadableError, check_annotator
+from ..errors import UserError
+from ..scene import DetectionNodes, review_of, write_review
+from .cases import (
+    CaseInScene,
+    CaseList,
+    Models,
+    ReviewQueue,
+    ScanAdder,
+    check_detectable,
+    landmarks_of,
+    open_dataset,
+    open_or_create,
+)
+from .detect_all import DetectAllPanel
 from .review import ReviewPanel
 from .words import ask
 
 ORDERS: tuple[Order, ...] = ("uncertain", "doubtful", "random")
-PATIENT_ID = "0010,0020"
 
 
 class DatasetPanel:
@@ -48,16 +57,20 @@ class DatasetPanel:
         review.busy = lambda: self._shown.opening
         self._folder, self._order = "", ORDERS[0]  # as the parameter node has them
         self._queue = ReviewQueue()
-        self._list = CaseList(ui.caseList, ui.onlyUnreviewedCheckBox, self.open_case)
+        self._list = CaseList(ui.caseList, ui.onlyUnreviewedCheckBox, ui.onlyAskedCheckBox, self._queue, self.open_case)
+        self._adder = ScanAdder(ui, self._shown.add)
+        self._all = DetectAllPanel(ui, logic, self._shown, self._queue, parameters, say, self._detected_all)
         for word in (_("most uncertain first"), _("doubtful presence first"), _("random")):
             ui.orderComboBox.addItem(word)
         ui.orderComboBox.currentTextChanged.connect(lambda *_text: self._choose_order())
         ui.openDatasetButton.clicked.connect(lambda *_checked: self.choose_folder())
         ui.closeDatasetButton.clicked.connect(lambda *_checked: self._attempt(self._close))
+        ui.detectAllButton.clicked.connect(lambda *_checked: self._attempt(self._all.start_or_cancel))
         ui.addCaseButton.clicked.connect(lambda *_checked: self._attempt(self._add_case))
         ui.annotatorLineEdit.editingFinished.connect(lambda: self._attempt(self._take_over))
         ui.commentLineEdit.textEdited.connect(lambda *_text: self._comment_typed())
         review.add_action("S", ui.saveNextButton, self.save_and_next)
+        review.add_action("Q", ui.askButton, self.ask_colleague)
 
     @property
     def is_open(self) -> bool:
@@ -87,6 +100,18 @@ class DatasetPanel:
 
         self._attempt(go)
 
+    def ask_colleague(self) -> None:
+        """Put a question to a colleague on the case that is shown, or take it back."""
+        found = self._shown.find()
+        if found is not None:
+            review = review_of(found[1])
+            write_review(found[1], replace(review, ask_colleague=not review.ask_colleague))
+        self._changed()
+
+    def release(self) -> None:
+        """The panel ends: nothing goes on in the background."""
+        self._all.release()
+
     def open_case(self, case_id: str) -> None:
         """Open a case of the queue by its id, as a click on the list does."""
 
@@ -107,7 +132,7 @@ class DatasetPanel:
         if parameters.datasetFolder != self._folder:
             self._use(None, parameters.datasetFolder)
             if self._folder:
-                self._attempt(lambda: self._use(self._usable(Dataset.open(self._folder)), self._folder))
+                self._attempt(lambda: self._use(open_dataset(Path(self._folder), self._models()), self._folder))
         elif changed and self.is_open:
             self._attempt(self._make_queue)
         self.ui.orderComboBox.setCurrentIndex(ORDERS.index(order))
@@ -118,13 +143,16 @@ class DatasetPanel:
         parameters, found = self._parameters(), self._shown.find()
         volume = parameters.inputVolume if parameters else None
         shown = found is not None and found[1].volume is volume
-        self.ui.closeDatasetButton.setEnabled(self.is_open)
-        self.ui.orderComboBox.setEnabled(self.is_open)
-        self.ui.saveNextButton.setEnabled(shown)
-        for widget in (self.ui.addCaseButton, self.ui.patientLineEdit):
-            widget.setEnabled(self.is_open and volume is not None and not shown)
+        for widget in (self.ui.closeDatasetButton, self.ui.orderComboBox, self.ui.detectAllButton):
+            widget.setEnabled(self.is_open)
+        for widget in (self.ui.saveNextButton, self.ui.askButton):
+            widget.setEnabled(shown)
+        self.ui.askButton.setChecked(found is not None and shown and review_of(found[1]).ask_colleague)
+        self._adder.show(volume, self.is_open and volume is not None and not shown)
+        self.ui.caseBar.setVisible(self.is_open)
         self.ui.caseLabel.setText(self._where(found))
-        self._list.show(self._queue, found[0].id if found is not None else "")
+        self._list.show(found[0].id if found is not None else "")
+        self._all.show()
 
     def detected(self, nodes: DetectionNodes) -> None:
         """Store a new detection with the case it was made on."""
@@ -134,24 +162,22 @@ class DatasetPanel:
             self._attempt(lambda: self._opened().save_prediction(case_id, nodes.detection))
 
     def check_model(self, title: str) -> None:
-        """Raises DatasetError when a detection would not be one of the case that is the input.
+        """Raises DatasetError while Detect all runs, or when a detection would not be one of the case shown.
 
         That is so when the model finds other landmarks, and when the image is not where the dataset has it.
         """
-        found, names = self._shown.find(), self._landmarks().get(title)
-        if found is None or found[1].volume is not self._parameters().inputVolume:
-            return
-        if names:
-            self._opened().check_landmarks(set(names))
-        if not np.allclose(scene.affine_of(found[1].volume), found[0].affine_lps, atol=SAME_FRAME_MM):
-            words = _("The scan of case {case} was moved since it was opened; open it again, then detect.")
-            raise DatasetError(words.format(case=found[0].id))
+        if self._all.running:
+            raise DatasetError(_("Detect all is running; wait for it, or cancel it first."))
+        found = self._shown.find()
+        if found is not None and found[1].volume is self._parameters().inputVolume:
+            self._opened().check_landmarks(set(self._models().get(title, self._opened().landmarks)))
+            check_detectable(*found)
 
     def _attempt(self, action: Callable[[], Any]) -> None:
         """Do it; what goes wrong becomes a sentence."""
         try:
             action()
-        except (DatasetError, VolumeError, scene.SceneError) as error:
+        except UserError as error:
             self._say(str(error))
         except OSError as error:
             message = _("The dataset can not be read or written ({reason}); check the disk and your rights.")
@@ -165,15 +191,8 @@ class DatasetPanel:
         return self._shown.dataset
 
     def _open_folder(self, folder: str) -> None:
-        path = Path(folder)
-        if path.is_dir() and not any(path.iterdir()):
-            question = _("{folder} is empty. Make it a new dataset?").format(folder=path.name)
-            if not ask(question, qt.QMessageBox.Yes | qt.QMessageBox.No):
-                return
-            dataset = Dataset.create(path, self._landmarks().get(self._parameters().model, tuple(scene.LABELS)))
-        else:
-            dataset = self._usable(Dataset.open(path))
-        if not self._leave():
+        dataset = open_or_create(Path(folder), self._models(), self._parameters().model)
+        if dataset is None or not self._leave():
             return
         self._shown.remove()
         self._use(dataset, folder)
@@ -195,6 +214,7 @@ class DatasetPanel:
             self._changed()
 
     def _use(self, dataset: Dataset | None, folder: str) -> None:
+        self._all.cancel()
         self._shown.dataset, self._folder = dataset, folder
         try:
             self._shown.annotator = self._annotator()
@@ -202,32 +222,16 @@ class DatasetPanel:
             self._shown.annotator = ""
         self._make_queue()
 
-    def _usable(self, dataset: Dataset) -> Dataset:
-        """Raises DatasetError for landmarks that neither the module nor a model here knows."""
-        if set(dataset.landmarks) not in [set(scene.LABELS), *map(set, self._landmarks().values())]:
-            raise DatasetError(
-                _("{folder} is about {landmarks}, which no model here finds; choose another dataset.").format(
-                    folder=dataset.path.name, landmarks=", ".join(dataset.landmarks)
-                )
-            )
-        return dataset
-
-    def _landmarks(self) -> dict[str, tuple[str, ...]]:
-        """What each model finds, by the model's title."""
-        from .logic import bundle_title
-
-        return {
-            bundle_title(bundle): tuple(landmark.name for landmark in bundle.metadata.landmarks)
-            for bundle in self._logic.bundles
-        }
+    def _models(self) -> Models:
+        return landmarks_of(self._logic.bundles)
 
     def _add_case(self) -> None:
         dataset, volume_node = self._opened(), self._parameters().inputVolume
         nodes = scene.find_detection(volume_node)
         if nodes is not None and review_of(nodes).reviewed:
             self._take_over()  # corrections are kept under a name
-        case = self._shown.add(volume_node, self.ui.patientLineEdit.text or _dicom_patient(volume_node))
-        self.ui.patientLineEdit.clear()  # the next scan is another patient's, unless somebody says so
+        self._be_idle()
+        case = self._adder.add(volume_node)
         self._queue.case_ids.append(case.id)
         self._changed()
         words = _("Added as {case}, the last of the queue.")
@@ -237,6 +241,11 @@ class DatasetPanel:
         self._say(words.format(case=case.id, n=count))
 
     # the queue
+
+    def _detected_all(self) -> None:
+        if self.is_open:
+            self._attempt(self._make_queue)
+            self._changed()
 
     def _make_queue(self) -> None:
         self._queue.make(self._shown.dataset, self._order, self._shown.annotator)
@@ -249,14 +258,11 @@ class DatasetPanel:
     def _where(self, found: tuple[Case, DetectionNodes] | None) -> str:
         if not self.is_open:
             return _("No dataset is open.")
-        queue = self._queue
-        words = {"folder": self._opened().path.name, "all": len(queue.case_ids), "done": len(queue.reviewed)}
-        if found is None or found[0].id not in queue.case_ids:
-            return _("{folder}: {all} cases, {done} reviewed.").format(**words)
-        words["n"] = queue.case_ids.index(found[0].id) + 1
-        if any(case.id == found[0].id for case, _nodes in self._shown.unsaved()):
-            return _("{folder}: case {n} of {all}, {done} reviewed. This one is not saved yet.").format(**words)
-        return _("{folder}: case {n} of {all}, {done} reviewed.").format(**words)
+        shown = found[0].id if found is not None else ""
+        words = self._queue.words(self._opened().path.name, shown)
+        if any(case.id == shown for case, _nodes in self._shown.unsaved()):
+            words += " " + _("This one is not saved yet.")
+        return words
 
     def _step(self, step: int) -> None:
         if not self._queue.case_ids:
@@ -264,9 +270,12 @@ class DatasetPanel:
         if self._take_over():
             return
         found = self._shown.find()
-        place = self._queue.step(step, found[0].id if found is not None else "")
+        shown = found[0].id if found is not None else ""
+        place = self._queue.step(step, shown)
+        if place is None and shown not in self._queue.case_ids:
+            raise DatasetError(_("No case is listed; take a filter of the list away."))
         if self._leave():
-            self._open_case(place)
+            self._open_case(self._queue.case_ids.index(shown) if place is None else place)
 
     def _next_unreviewed(self) -> None:
         place = self._queue.next_unreviewed()
@@ -274,13 +283,16 @@ class DatasetPanel:
             self._open_case(place)
         else:
             self._changed()
-            self._say(_("Saved. You have reviewed all {all} cases.").format(all=len(self._queue.case_ids)))
+            words = _("Saved. You have reviewed all {all} cases.")
+            if len(self._queue.reviewed) < len(self._queue.case_ids):
+                words = _("Saved. You have reviewed all cases that are listed.")
+            self._say(words.format(all=len(self._queue.case_ids)))
 
     def _open_case(self, place: int, words: Sequence[str] = ()) -> None:
         self._queue.place = place
         self.ui.commentLineEdit.clearFocus()  # what is typed there next belongs to the next case
         case = self._opened().case(self._queue.case_ids[place])
-        said = self._shown.open(case, self._choose_volume)
+        said = self._shown.open(case, lambda volume: setattr(self._parameters(), "inputVolume", volume))
         self._say(" ".join(filter(None, [said, *words])))
         self._changed()
         self.ui.resultsTable.setCurrentCell(-1, -1)
@@ -292,9 +304,6 @@ class DatasetPanel:
         if self._shown.opening:
             raise DatasetError(_("A case is being opened; wait for it."))
 
-    def _choose_volume(self, volume: Any) -> None:
-        self._parameters().inputVolume = volume
-
     def _leave(self) -> bool:
         """Whether the case in the scene may go; asks when there is unsaved work on it.
 
@@ -302,14 +311,14 @@ class DatasetPanel:
         """
         self._be_idle()
         self._review.write_remarks()
-        self._keep()
+        with suppress(UnreadableError):  # of an older draft: this work is kept elsewhere
+            self._keep()
+        if self._shown.unsaved() and not self._shown.annotator:
+            raise DatasetError(_no_name())
         for case, nodes in self._shown.unsaved():
-            answer = ask(
-                _("Your work on case {case} is not saved. Save it now? With No it waits as a draft.").format(
-                    case=case.id
-                ),
-                qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel,
-            )
+            question = _("Your work on case {case} is not saved. Save it now? With No it waits as a draft.")
+            buttons = qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel
+            answer = ask(question.format(case=case.id), buttons)
             if answer is None or (answer and not self._save(case, nodes)):
                 return False
         return True
@@ -371,14 +380,8 @@ class DatasetPanel:
         if not self._shown.save(*found):
             self._say(_("Not saved."))
             return False
-        self._queue.reviewed.add(found[0].id)
+        self._queue.read(found[0])
         return True
-
-
-def _dicom_patient(volume_node: Any) -> str:
-    """The Patient ID of a scan that was loaded from the application's DICOM database, else ""."""
-    instances = (volume_node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    return slicer.dicomDatabase.instanceValue(instances[0], PATIENT_ID) if instances else ""
 
 
 def _no_name() -> str:

@@ -10,8 +10,7 @@ import slicer
 import vtk
 
 from .. import scene
-from ..scene import DetectionNodes
-from ..scene.review import settle
+from ..scene import DetectionNodes, settle
 from .observations import Observations
 
 

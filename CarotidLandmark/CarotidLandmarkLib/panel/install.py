@@ -22,7 +22,7 @@ def ensure_dependencies():
                 _("Detect needs the extension PyTorch; install it in the Extensions Manager and start Slicer again.")
             ) from None
         logic = PyTorchUtils.PyTorchUtilsLogic()
-        with _in_words("PyTorch"):
+        with in_words("PyTorch"):
             if testing or logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.4") is None:
                 raise DetectionFailed(sorry.format(name="PyTorch"))
     if importlib.util.find_spec("safetensors") is None:
@@ -30,12 +30,12 @@ def ensure_dependencies():
         if testing or not slicer.util.confirmOkCancelDisplay(question, _("Carotid Landmark")):
             raise DetectionFailed(sorry.format(name="safetensors"))
         install = slicer.packaging.pip_install if hasattr(slicer, "packaging") else slicer.util.pip_install
-        with _in_words("safetensors"):
+        with in_words("safetensors"):
             install("safetensors>=0.4.3")
 
 
 @contextmanager
-def _in_words(name):
+def in_words(name):
     """An installation that fails raises DetectionFailed; pip's own words are in the application's log."""
     try:
         yield

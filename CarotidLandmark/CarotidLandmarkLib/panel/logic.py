@@ -124,7 +124,7 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
             return
         try:
             detection = self._job.poll()
-        except (DetectionFailed, OSError) as error:
+        except DetectionFailed as error:
             self._end(None, str(error))
             return
         if detection is not None:

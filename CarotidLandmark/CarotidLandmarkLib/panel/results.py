@@ -14,13 +14,14 @@ from slicer.i18n import tr as _
 from ..bundle import Bundle
 from ..detection import Detection, LandmarkResult
 from ..job import JobProgress
-from ..scene import DetectionNodes, affine_of, is_unset, position_ras, to_ras
-from ..scene.review import Review, moved_mm, review_of
+from ..scene import DetectionNodes, Review, affine_of, is_unset, moved_mm, position_ras, review_of, to_ras
 from ..uncertainty import confidence_region
 
 VERDICT_COLOURS = {"ok": "#2e7d32", "review": "#b26a00", "reject": "#b3261e"}
 REVIEWED_COLOUR = "#1a5fb4"  # somebody's word, not the model's
-STATUS_COLUMN, STATUS_PX = 1, 90
+NOT_FOUND_COLOUR = "#5f6368"
+STATUS_COLUMN, LEAST_MOVE_SHOWN_MM = 1, 0.05
+LEAST_PX, LARGEST_PX, FRAME_PX = 100, 260, 4
 
 
 def at_level(detection: Detection, level: float, bundle: Bundle) -> Detection:
@@ -45,16 +46,28 @@ def reviewed_words(nodes: DetectionNodes, index: int, review: Review) -> str:
     status = review.status[nodes.detection.landmarks[index].name]
     if status == "predicted":
         return ""
-    who = review.annotator
-    words = {
-        "corrected": _("corrected by {name}") if who else _("corrected"),
-        "accepted": _("accepted by {name}") if who else _("accepted"),
-        "missing": _("missing, says {name}") if who else _("missing"),
-    }[status].format(name=who)
-    distance = moved_mm(nodes, index)
-    if distance is None or distance < 0.05:
-        return words
-    return _("{words}, moved {distance:.1f} mm").format(words=words, distance=distance)
+    who, distance = review.annotator, moved_mm(nodes, index)
+    if distance is not None and distance >= LEAST_MOVE_SHOWN_MM:
+        words = _("reviewed by {name}, moved {distance:.1f} mm") if who else _("reviewed, moved {distance:.1f} mm")
+    elif status == "missing":
+        words = _("missing, says {name}") if who else _("missing")
+    elif status == "accepted":
+        words = _("accepted by {name}") if who else _("accepted")
+    else:
+        words = _("placed by {name}") if who else _("placed")
+    return words.format(name=who, distance=distance)
+
+
+def slice_of(volume_node: Any, place_ras: np.ndarray) -> tuple[int, int]:
+    """Number of the slice across the body on which a place is, counted from 1 at the feet, and how many there are.
+
+    ``place_ras`` is RAS millimetres in the volume's own frame.
+    """
+    affine, size = affine_of(volume_node), volume_node.GetImageData().GetDimensions()
+    steps = affine[2, :3] / np.linalg.norm(affine[:3, :3], axis=0)  # how far each voxel axis leads to the head
+    axis = int(np.argmax(np.abs(steps)))
+    number = round(float((np.linalg.inv(affine) @ np.append(to_ras(place_ras), 1.0))[axis]))
+    return (number if steps[axis] > 0 else size[axis] - 1 - number) + 1, size[axis]
 
 
 def advice(detection: Detection) -> str:
@@ -101,6 +114,14 @@ class ResultsTable:
         self._selected = selected
         self._filling = False
         table.verticalHeader().setVisible(False)
+        table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        self._fit()
+        self._resized = qt.QTimer()  # once for many rows, when all have their heights
+        self._resized.setSingleShot(True)
+        self._resized.setInterval(0)
+        self._resized.timeout.connect(self._fit)
+        table.verticalHeader().sectionResized.connect(lambda *_sizes: self._resized.start())
+        table.setTextElideMode(qt.Qt.ElideNone)
         table.itemSelectionChanged.connect(self._tell)
 
     def show(self, nodes: DetectionNodes | None) -> None:
@@ -114,7 +135,7 @@ class ResultsTable:
                 _("Landmark"),
                 _("Status"),
                 _("Presence"),
-                _("± at {level:.0%} (mm)").format(level=level),
+                _("± {level:.0%}\n(mm)").format(level=level),
                 _("R A S (mm)"),
             ]
             self._table.setColumnCount(len(titles))
@@ -124,9 +145,10 @@ class ResultsTable:
                 review = review_of(nodes)
                 for index, landmark in enumerate(detection.landmarks):
                     self._fill(index, nodes, detection, landmark, review)
-            self._table.resizeColumnsToContents()
-            self._table.setColumnWidth(STATUS_COLUMN, min(self._table.columnWidth(STATUS_COLUMN), STATUS_PX))
-            self._table.resizeRowsToContents()
+            header = self._table.horizontalHeader()
+            for column in range(len(titles)):  # the status takes what the others leave, and wraps
+                fit = qt.QHeaderView.Stretch if column == STATUS_COLUMN else qt.QHeaderView.ResizeToContents
+                header.setSectionResizeMode(column, fit)
             if 0 <= row < self._table.rowCount:
                 self._table.selectRow(row)
         finally:
@@ -140,11 +162,22 @@ class ResultsTable:
         """Select a row as the user would."""
         self._table.selectRow(row)
 
+    def _fit(self) -> None:
+        """As high as what is in it, up to `LARGEST_PX`."""
+        rows = sum(self._table.rowHeight(row) for row in range(self._table.rowCount))
+        height = self._table.horizontalHeader().height + rows + FRAME_PX
+        scrolls = height > LARGEST_PX
+        self._table.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAsNeeded if scrolls else qt.Qt.ScrollBarAlwaysOff)
+        self._table.setFixedHeight(min(max(height, LEAST_PX), LARGEST_PX))
+
     def _fill(self, row: int, nodes: DetectionNodes, detection: Detection, landmark: LandmarkResult, review: Review):
         place, region = position_ras(nodes, row), landmark.confidence
         verdict = detection.quality.verdict_on(landmark.name)
         status = review.status[landmark.name]
-        where = "" if place is None else "{:.1f} {:.1f} {:.1f}".format(*place)
+        where = ""
+        if place is not None:
+            number, _count = slice_of(nodes.volume, place)
+            where = _("{0:.1f} {1:.1f} {2:.1f}\nslice {number}").format(*place, number=number)
         found = landmark.position_lps_mm is not None
         cells = [
             review.labels[landmark.name],
@@ -163,7 +196,10 @@ class ResultsTable:
         if place is not None:
             ijk = np.linalg.inv(affine_of(nodes.volume)) @ np.append(to_ras(place), 1.0)
             details.append(_("Voxel {0}, {1}, {2} (i, j, k).").format(*(round(float(value)) for value in ijk[:3])))
-        colour = VERDICT_COLOURS[verdict] if status == "predicted" else REVIEWED_COLOUR
+            number, count = slice_of(nodes.volume, place)
+            details.append(_("Slice {number} of {count}, counted from the feet.").format(number=number, count=count))
+        predicted = VERDICT_COLOURS[verdict] if found or verdict != "ok" else NOT_FOUND_COLOUR
+        colour = predicted if status == "predicted" else REVIEWED_COLOUR
         for column, text in enumerate(cells):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(" ".join(details))

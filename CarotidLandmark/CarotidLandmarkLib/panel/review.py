@@ -10,9 +10,8 @@ import qt
 from slicer.i18n import tr as _
 
 from ..job import DetectionCancelled
-from ..scene import DetectionNodes, position_lps
+from ..scene import DetectionNodes, Review, position_lps, review_of, write_review
 from ..scene import review as scene_review
-from ..scene.review import review_of, write_review
 from .words import ask
 
 
@@ -75,7 +74,7 @@ class ReviewPanel:
             self._wire(button, action)
         for line in (ui.annotatorLineEdit, ui.commentLineEdit):
             line.returnPressed.connect(lambda line=line: line.clearFocus())  # the next key is meant for the review
-        ui.annotatorLineEdit.editingFinished.connect(self.write_remarks)
+        ui.annotatorLineEdit.editingFinished.connect(self._name_typed)
         ui.commentLineEdit.editingFinished.connect(self.write_remarks)
 
     def add_action(self, key: str, button: Any, action: Callable[[], None]) -> None:
@@ -162,21 +161,32 @@ class ReviewPanel:
             self._changed()
 
     def write_remarks(self) -> None:
-        """Keep annotator and comment with the points that they were typed for."""
+        """Keep the comment with the points that it was typed for."""
         if self._remarked is not None:
             self._write_remarks(self._remarked)
 
     def _write_remarks(self, nodes: DetectionNodes) -> None:
-        if nodes.points.GetScene() is None or nodes.volume.GetScene() is None:
-            return
-        annotator, comment = self.ui.annotatorLineEdit.text, self.ui.commentLineEdit.text
-        review = review_of(nodes)
-        if (review.annotator, review.comment) != (annotator, comment):
-            write_review(nodes, replace(review, annotator=annotator, comment=comment))
+        if nodes.points.GetScene() is not None and nodes.volume.GetScene() is not None:
+            review = review_of(nodes)
+            if review.comment != self.ui.commentLineEdit.text:
+                write_review(nodes, replace(self._signed(review), comment=self.ui.commentLineEdit.text))
+
+    def _signed(self, review: Review) -> Review:
+        """The review under the name of the one who sits here: whoever did something last."""
+        return replace(review, annotator=self.ui.annotatorLineEdit.text)
+
+    def _name_typed(self) -> None:
+        """A review that was begun without a name gets it; one of somebody else stays theirs until it is changed."""
+        nodes, _row = self._current()
+        if nodes is not None and not review_of(nodes).annotator:
+            write_review(nodes, self._signed(review_of(nodes)))
+        self._changed()
 
     def moved(self, nodes: DetectionNodes, landmarks: list[int]) -> None:
         """Points were moved, by a hand in a view or elsewhere: the last of those shown is selected."""
         shown, _row = self._current()
+        if landmarks:
+            write_review(nodes, self._signed(review_of(nodes)))
         if shown is not None and shown.points is nodes.points and landmarks:
             self._select(landmarks[-1])
         self._changed()
@@ -185,5 +195,6 @@ class ReviewPanel:
         nodes, row = self._current()
         if nodes is not None and row >= 0:
             change(nodes, row)
+            write_review(nodes, self._signed(review_of(nodes)))
             self.write_remarks()
             self._changed()

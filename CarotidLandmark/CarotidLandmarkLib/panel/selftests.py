@@ -1,10 +1,14 @@
 """The module's self-tests: what Slicer's own build runs, each test for itself."""
 
+import gc
 import math
+import subprocess
 import tempfile
 import time
+import weakref
 from pathlib import Path
 
+import qt
 import slicer
 import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
@@ -15,9 +19,10 @@ from ..dataset import Dataset, read_draft
 from ..job import DetectionFailed
 from ..markups import read_markups
 from ..volume import read_volume
-from .case import CaseInScene
-from .install import ensure_dependencies
+from .cases import CaseInScene
+from .install import ensure_dependencies, in_words
 from .logic import CarotidLandmarkLogic
+from .words import question_box
 
 
 class CarotidLandmarkTest(ScriptedLoadableModuleTest):
@@ -166,6 +171,97 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         self.assertFalse(self.logic.running)
         self.assertIsNone(ends[0][0])
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+
+    def test_a_question_can_be_put_with_a_default_and_a_button_for_escape(self):
+        yes, no = qt.QMessageBox.Yes, qt.QMessageBox.No
+        box = question_box("Go on?", yes | no, "", yes, no)
+        self.assertEqual(box.text, "Go on?")
+        self.assertIsNotNone(box.defaultButton())
+        self.assertIsNotNone(box.escapeButton())
+        box.deleteLater()
+
+    def test_nodes_that_have_left_the_scene_are_let_go(self):
+        volumeNode, nodes = self.showDetection()
+        gone = [weakref.ref(volumeNode), weakref.ref(nodes.points)]
+        scene.remove_volume(volumeNode)
+        self.logic.adoptAll()
+        del volumeNode, nodes
+        gc.collect()
+        self.assertEqual([each() for each in gone], [None, None])
+
+    def test_what_the_user_has_put_into_the_folder_of_a_detection_stays(self):
+        _volumeNode, nodes = self.showDetection()
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes.points))
+        mine = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", "mine")
+        item = hierarchy.GetItemByDataNode(mine) or hierarchy.CreateItem(folder, mine)
+        hierarchy.SetItemParent(item, folder)
+        scene.remove_detection(nodes)
+        self.assertIs(mine.GetScene(), slicer.mrmlScene)
+        self.assertIsNone(nodes.points.GetScene())
+
+    def test_a_point_that_was_cleared_deleted_or_renamed_is_there_again_and_counts_as_not_placed(self):
+        _volumeNode, nodes = self.showDetection()
+        nodes.points.UnsetNthControlPointPosition(0)
+        nodes.points.SetNthControlPointLabel(1, "another")
+        self.logic.settle()
+        self.assertTrue(scene.is_unset(nodes, 0))
+        self.assertEqual(scene.review.review_of(nodes).status[nodes.detection.landmarks[0].name], "predicted")
+        self.assertEqual(nodes.points.GetNthControlPointLabel(1), nodes.detection.landmarks[1].name[0].upper())
+        nodes.points.RemoveAllControlPoints()
+        self.logic.settle()
+        self.assertEqual(nodes.points.GetNumberOfControlPoints(), len(nodes.detection.landmarks))
+        scene.review.reset(nodes, 1)
+        self.assertNear(scene.position_lps(nodes, 1), nodes.detection.landmarks[1].position_lps_mm, 1e-6)
+
+    def test_points_go_with_a_scan_that_is_centred_and_keep_their_place_in_its_image(self):
+        volumeNode, nodes = self.showDetection()
+        x, y, z = volumeNode.GetOrigin()
+        volumeNode.SetOrigin(x + 10.0, y, z + 25.0)
+        drawn = [0.0] * 3
+        nodes.points.GetNthControlPointPositionWorld(0, drawn)
+        left, posterior, superior = nodes.detection.landmarks[0].position_lps_mm
+        self.assertNear(drawn, (-left + 10.0, -posterior, superior + 25.0), 1e-3)
+        self.assertNear(scene.position_lps(nodes, 0), (left, posterior, superior), 1e-3)
+
+    def test_points_in_another_order_keep_their_names(self):
+        _volumeNode, nodes = self.showDetection()
+        nodes.points.SwapControlPoints(0, 1)
+        self.logic.settle()
+        for index, landmark in enumerate(nodes.detection.landmarks):
+            self.assertNear(scene.position_lps(nodes, index), landmark.position_lps_mm, 1e-3)
+
+    def test_after_a_second_detection_undo_does_not_go_back_before_it(self):
+        volumeNode, nodes = self.showDetection()
+        scene.review.mark_missing(nodes, 0)
+        self.logic.show(volumeNode, nodes.detection, keepReviewed=False)
+        self.assertFalse(scene.review.can_undo(nodes))
+        self.assertNear(scene.position_lps(nodes, 0), nodes.detection.landmarks[0].position_lps_mm, 1e-6)
+
+    def test_a_colour_volume_is_no_scan(self):
+        colour = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode")
+        self.assertEqual([node for node in self.logic.volumes() if node is colour], [])
+
+    def test_an_installation_that_fails_is_a_sentence(self):
+        with self.assertRaisesRegex(DetectionFailed, "could not be installed"), in_words("safetensors"):
+            raise subprocess.CalledProcessError(1, "pip")
+
+    def test_after_cancel_nothing_of_the_detection_is_left(self):
+        volumeNode = self.loadSample()
+        usual = tempfile.tempdir
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            tempfile.tempdir = folder
+            try:
+                self.logic.start(volumeNode, self.logic.settings(passes=500), True, None, lambda nodes, message: None)
+                began = time.monotonic()
+                while time.monotonic() - began < 3.0:
+                    slicer.app.processEvents()
+                    time.sleep(0.01)
+                self.assertEqual(len(list(Path(folder).iterdir())), 1)
+                self.logic.cancel()
+                self.assertEqual(list(Path(folder).iterdir()), [])
+            finally:
+                tempfile.tempdir = usual
 
     def test_bad_input_is_refused_in_one_sentence(self):
         segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")

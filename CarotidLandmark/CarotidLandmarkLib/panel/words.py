@@ -9,8 +9,8 @@ import slicer
 from slicer.i18n import tr as _
 
 
-def ask(question: str, buttons: Any, title: str = "", default: Any = qt.QMessageBox.Yes) -> bool | None:
-    """Put a question to the user: True for Yes, False for No, None for Cancel."""
+def question_box(question: str, buttons: Any, title: str, default: Any, escape: Any) -> Any:
+    """The box of a question, not shown yet."""
     # by hand: slicer.util.messageBox sets keywords as attributes, which defaultButton is not
     box = qt.QMessageBox(slicer.util.mainWindow())
     box.setIcon(qt.QMessageBox.Question)
@@ -18,6 +18,22 @@ def ask(question: str, buttons: Any, title: str = "", default: Any = qt.QMessage
     box.setText(question)
     box.setStandardButtons(buttons)
     box.setDefaultButton(default)
+    box.setEscapeButton(qt.QMessageBox.Cancel if buttons & qt.QMessageBox.Cancel else escape)
+    return box
+
+
+def ask(
+    question: str,
+    buttons: Any,
+    title: str = "",
+    default: Any = qt.QMessageBox.Yes,
+    escape: Any = qt.QMessageBox.No,
+) -> bool | None:
+    """Put a question to the user: True for Yes, False for No, None for Cancel.
+
+    ``escape`` is the button of the key Escape where nothing can be cancelled.
+    """
+    box = question_box(question, buttons, title, default, escape)
     answer = box.exec_()
     box.deleteLater()
     return None if answer == qt.QMessageBox.Cancel else answer == qt.QMessageBox.Yes

@@ -49,12 +49,12 @@ def write_agreement(
 
 
 def readings_of(dataset: Dataset) -> list[Reading]:
-    """Every annotated case with what each annotator says. Raises DatasetError."""
+    """Every annotated case with what each annotator says; what can not be read is left out, `problems` names it."""
     readings = []
-    for case in map(dataset.case, dataset.case_ids()):
-        points = {who: annotation.points for who, annotation in dataset.annotations(case.id).items()}
+    for case in dataset.cases():
+        points = {who: case.annotation(who).points for who in case.annotators()}
         if points:
-            readings.append(Reading(case.id, tuple(case.geometry.centre_lps.tolist()), points))
+            readings.append(Reading(case.id, tuple(case.geometry.centre_lps.tolist()), points, tuple(case.asking())))
     return readings
 
 

@@ -4,6 +4,18 @@ from .nodes import DetectionNodes, find_detection, find_detections, remove_detec
 from .pictures import save_scene
 from .points import axial_slice, frame_of, is_unset, lps_from_world, position_lps, position_ras, set_position
 from .regions import COLOURS, LABELS, TABLE_COLUMNS, add_detection, follow_volume, place_predictions, show_detection
+from .review import (
+    LEAST_MOVE_MM,
+    Review,
+    moved_mm,
+    names_of,
+    restore_landmarks,
+    review_of,
+    reviewed_landmarks,
+    same_landmarks,
+    settle,
+    write_review,
+)
 from .strip import follow_strip, leave_strip, register_strip, show_strip, strip_shown
 from .volumes import SceneError, add_volume, affine_of, to_ras, volume_from_node, voxels_from_node, write_bundle
 from .windows import next_window

@@ -48,6 +48,7 @@ class Review:
     status: dict[str, str]
     annotator: str = ""
     comment: str = ""
+    ask_colleague: bool = False
     places: dict[str, Point | None] = field(default_factory=dict)
 
     @property
@@ -270,7 +271,11 @@ def reviewed_landmarks(nodes: DetectionNodes) -> dict[str, tuple[str, Point | No
 
 
 def restore_landmarks(
-    nodes: DetectionNodes, landmarks: Mapping[str, tuple[str, Point | None]], annotator: str, comment: str
+    nodes: DetectionNodes,
+    landmarks: Mapping[str, tuple[str, Point | None]],
+    annotator: str,
+    comment: str,
+    ask_colleague: bool = False,
 ) -> None:
     """Bring back what `reviewed_landmarks` gave; landmarks that are not in it become predictions again."""
     review = review_of(nodes)
@@ -279,7 +284,8 @@ def restore_landmarks(
         if name in landmarks:
             set_position(nodes, index, landmarks[name][1])
     status = {name: landmarks[name][0] if name in landmarks else "predicted" for name in review.status}
-    _say(nodes, replace(review, status=status, annotator=annotator, comment=comment))
+    remarks = replace(review, annotator=annotator, comment=comment, ask_colleague=ask_colleague)
+    _say(nodes, replace(remarks, status=status))
 
 
 def same_landmarks(

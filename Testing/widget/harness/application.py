@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import sys
 import types
 import unittest
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from PySide6.QtWidgets import QApplication, QHBoxLayout, QMessageBox, QScrollAre
 from . import parameters, pythonqt, widgets
 
 PANEL_PX, VIEW_PX = 480, 360
+LOADABLE = ("markups", "volumerendering")  # modules of C++ that are here
 
 
 class Application:
@@ -118,16 +122,28 @@ class Application:
         widget.enter()
         return widget
 
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """While the application ends: loadable modules go before scripted panels are cleaned up."""
+        gone = {name: getattr(slicer.modules, name) for name in LOADABLE}
+        for name in gone:
+            delattr(slicer.modules, name)
+        try:
+            yield
+        finally:
+            for name, module in gone.items():
+                setattr(slicer.modules, name, module)
+
     def answer(self, box: Any) -> Any:
-        """Notes the question of a message box and gives the next of ``answers``; Escape is a No where there is one."""
+        """Notes the question of a message box and gives the next of ``answers``; Cancel is the key Escape."""
         self.asked.append(box.text)
         if not self.answers:
             raise AssertionError(f"Nobody has an answer to: {box.text}")
         answer = self.answers.pop(0)
         if answer & box.standardButtons:
             return answer
-        if answer == QMessageBox.StandardButton.Cancel and box.standardButtons & QMessageBox.StandardButton.No:
-            return QMessageBox.StandardButton.No
+        if answer == QMessageBox.StandardButton.Cancel and box.escapeButton() is not None:
+            return box.standardButton(box.escapeButton())
         raise AssertionError(f"{answer} is no button of: {box.text}")
 
     def message_box(self, text: str, parent: Any = None, **options: Any) -> Any:
@@ -198,6 +214,7 @@ def launch() -> Application:
         return slicer.app
     if hasattr(slicer, "app"):
         raise RuntimeError("This is the real Slicer: its own application is running.")
+    _keep_none()
     qt_application = QApplication.instance() or QApplication([])
     qt_application.setStyle("Fusion")
     pythonqt.install(widgets.ALL)
@@ -222,6 +239,12 @@ def launch() -> Application:
     slicer.util.mainWindow = slicer.app.mainWindow
     slicer.util.messageBox = slicer.app.message_box
     return slicer.app
+
+
+def _keep_none() -> None:
+    """PySide6 and slicer-core drop references to None that they do not have; from Python 3.12 on None is immortal."""
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 10_000_000
 
 
 def _module(name: str, **contents: Any) -> None:

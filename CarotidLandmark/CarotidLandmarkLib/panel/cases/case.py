@@ -17,38 +17,26 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .. import scene
-from ..dataset import (
+from ... import scene
+from ...dataset import (
     Annotation,
-    AnnotationStatus,
     Case,
     Dataset,
     DatasetError,
-    Point,
+    UnreadableError,
     case_of,
     patient_group,
     verify_image,
 )
-from ..detection import Detection, LandmarkResult, ModelInfo, Quality
-from ..landmarks import pairs
-from ..scene import DetectionNodes
-from ..scene import display as scene_display
-from ..scene.review import (
-    LEAST_MOVE_MM,
-    moved_mm,
-    names_of,
-    restore_landmarks,
-    review_of,
-    reviewed_landmarks,
-    same_landmarks,
-)
-from ..volume import Volume, VolumeError
-from .drafts import Work, keep_draft, latest_draft, remove_drafts
-from .words import ask, rendering_logic
+from ...detection import Detection
+from ...scene import DetectionNodes, moved_mm, names_of, restore_landmarks
+from ...scene import display as scene_display
+from ...volume import VolumeError
+from ..words import ask, rendering_logic
+from .drafts import Drafts, Work
+from .outcome import NO_MODEL, SAME_FRAME_MM, ImageCheck, outcome_of, sides_fit, unseen
 
 CASE_ATTRIBUTE = "CarotidLandmark.Case"  # of a case's points: id and sha256, so that no case of another dataset fits
-NO_MODEL = ModelInfo("no model", "", "")
-SAME_FRAME_MM = 1e-3
 
 
 @dataclass
@@ -58,8 +46,9 @@ class _Followed:
     points: Any
     annotator: str
     annotation: Annotation | None  # as it was read
+    drafts: Drafts
     stored: Work
-    kept: Work | None  # None: not compared yet
+    kept: Work | None = None  # None: not compared yet
 
 
 class CaseInScene:
@@ -74,9 +63,11 @@ class CaseInScene:
         self.annotator = ""
         self._show, self._shown = show, shown
         self.opening = False  # the event loop turns while a case is opened: nothing else may be done then
+        self._asking = False
         self._followed: list[_Followed] = []
         self._known: dict[str, Case] = {}  # by attribute: read once, there also when the folder is out of reach
         self._volumes: list[Any] = []  # that `open` has added, whatever became of their points
+        self._image = ImageCheck()
 
     def find(self) -> tuple[Case, DetectionNodes] | None:
         """The case of the dataset that is in the scene: of several, the one whose volume is the input."""
@@ -106,11 +97,12 @@ class CaseInScene:
 
     def unsaved(self) -> list[tuple[Case, DetectionNodes]]:
         """The cases in the scene with work that is not saved."""
-        return [
-            (case, nodes)
-            for case, nodes in self._cases()
-            if (followed := self._of(nodes)) is not None and not _same(_work(nodes), followed.stored)
-        ]
+
+        def stored(nodes: DetectionNodes) -> Work:
+            followed = self._of(nodes)
+            return Work() if followed is None else followed.stored  # nothing could be read: what is shown counts
+
+        return [(case, nodes) for case, nodes in self._cases() if not Work.shown(nodes).same_as(stored(nodes))]
 
     def keep(self) -> str:
         """Write what has changed since the last call as a draft; none is left when it is what was saved.
@@ -118,7 +110,7 @@ class CaseInScene:
         Offers an older draft of a case that has just come into the scene. Returns a sentence for the user when the
         draft could not go where it belongs, else "". Raises DatasetError, OSError when it could go nowhere.
         """
-        if self.opening or not self.annotator or slicer.mrmlScene.IsBatchProcessing():
+        if self.opening or self._asking or not self.annotator or slicer.mrmlScene.IsBatchProcessing():
             return ""
         return " ".join(filter(None, [self._keep(case, nodes) for case, nodes in self._cases()]))
 
@@ -128,17 +120,20 @@ class CaseInScene:
         Raises DatasetError, OSError.
         """
         assert self.dataset is not None
-        check_place(case, nodes)
-        points, status = _outcome(nodes)
+        self._image.check(case, nodes)
+        points, status = outcome_of(nodes)
         followed = self._of(nodes)
-        if not (_sides_fit(nodes, points) and (followed is None or self._may_replace(case, followed))):
+        if followed is None:
+            words = _("An older draft of case {case} can not be read; nothing is saved.")
+            raise DatasetError(words.format(case=case.id))
+        if not (sides_fit(nodes, points) and self._may_replace(case, followed)):
             return False
-        outcome = {name: (status[name], points[name]) for name in points}
-        comment = review_of(nodes).comment
-        restore_landmarks(nodes, outcome, self.annotator, comment)
+        comment, ask_colleague = Work.shown(nodes)[1:]
+        outcome = Work({name: (status[name], points[name]) for name in points}, comment, ask_colleague)
+        restore_landmarks(nodes, outcome.landmarks, self.annotator, comment, ask_colleague)
         self.keep()  # a draft equal to the annotation is recognised after a kill between the two
         moved = [moved_mm(nodes, index) for index in range(len(points))]
-        self.dataset.save_annotation(
+        followed.annotation = self.dataset.save_annotation(
             case.id,
             self.annotator,
             points,
@@ -146,11 +141,11 @@ class CaseInScene:
             None if nodes.detection.model == NO_MODEL else nodes.detection.model,
             {name: None if mm is None else round(mm, 3) for name, mm in zip(names_of(nodes), moved, strict=True)},
             comment,
+            ask_colleague,
         )
-        self._followed = [each for each in self._followed if each.points is not nodes.points]
-        annotation = self._read_stored(case)
-        self._followed.append(_Followed(nodes.points, self.annotator, annotation, (outcome, comment), None))
-        self.keep()
+        followed.stored, followed.kept = outcome, None
+        with suppress(OSError, DatasetError):  # it is saved; a draft that says the same asks nothing later
+            self.keep()
         return True
 
     def add(self, volume_node: Any, patient: str) -> Case:
@@ -174,14 +169,21 @@ class CaseInScene:
             case = self.dataset.case(self.dataset.add_case(volume, group=patient_group(patient)))
             if nodes is not None:
                 self.dataset.save_prediction(case.id, nodes.detection)
-                if any(_work(nodes)):
-                    keep_draft(case, self.annotator, _work(nodes))
+                if Work.shown(nodes) != Work():
+                    Drafts(case, self.annotator).keep(Work.shown(nodes))
         return case
 
     def _cases(self) -> list[tuple[Case, DetectionNodes]]:
-        """The cases of the dataset in the scene, each once: what a scene added later has of an open one is not it."""
+        """The cases of the dataset in the scene, each once: what a scene added later has of an open one is not it.
+
+        Nor is a copy of its points, which belongs to the same volume.
+        """
         cases: dict[str, tuple[Case, DetectionNodes]] = {}
+        volumes: list[Any] = []
         for nodes in scene.find_detections(slicer.mrmlScene):
+            if any(nodes.volume is volume for volume in volumes):
+                continue
+            volumes.append(nodes.volume)
             case = self._case(nodes.points.GetAttribute(CASE_ATTRIBUTE))
             if case is not None and (case.id not in cases or nodes.volume is self._shown()):
                 cases[case.id] = case, nodes
@@ -207,13 +209,22 @@ class CaseInScene:
         return mine[0] if mine else None
 
     def _keep(self, case: Case, nodes: DetectionNodes) -> str:
-        followed = self._of(nodes) or self._follow(case, nodes)
-        work, words = _work(nodes), ""
+        work, words = Work.shown(nodes), ""
+        followed = self._of(nodes)
+        if followed is None:
+            followed = self._follow(case, nodes)
+            try:
+                words = self._offer(case, nodes, followed)
+            except (DatasetError, OSError):
+                if work != Work():  # an older draft can not be read now: this one does not go in its place
+                    Drafts(case, self.annotator).keep_elsewhere(work)
+                raise
+            work = Work.shown(nodes)
         if work != followed.kept:
-            if not _same(work, followed.stored):
-                words = keep_draft(case, self.annotator, work)
+            if not work.same_as(followed.stored):
+                words = " ".join(filter(None, [words, followed.drafts.keep(work)]))
             elif case.folder.is_dir():
-                remove_drafts(case, self.annotator)
+                followed.drafts.remove()
             followed.kept = work
         return words
 
@@ -236,9 +247,12 @@ class CaseInScene:
         except DatasetError as error:
             words.append(str(error))
             prediction = None
-        stored: Work = ({}, "")
+        stored = Work()
         try:
-            stored = _work_of(self._read_stored(case))
+            stored = Work.saved(self._read_stored(case))
+        except UnreadableError as error:  # what was saved must be seen before it is replaced
+            message = _("Case {case} can not be opened: {reason}").format(case=case.id, reason=error)
+            raise DatasetError(message) from error
         except DatasetError as error:
             words.append(str(error))
         before = self._old_volumes()
@@ -248,7 +262,8 @@ class CaseInScene:
         text = f"{case.id} {case.image_sha256}"
         nodes.points.SetAttribute(CASE_ATTRIBUTE, text)
         self._known[text] = case
-        restore_landmarks(nodes, stored[0], self.annotator, stored[1])
+        restore_landmarks(nodes, stored.landmarks, self.annotator, *stored[1:])
+        self._image.trust(case, nodes)
         choose(node)
         self._hand_over(before, node)
         return " ".join(words)
@@ -257,7 +272,7 @@ class CaseInScene:
         """What `open` has added, and cases that came with a scene; a copy that the user has made is the user's."""
         marked = [n.volume for n in scene.find_detections(slicer.mrmlScene) if n.points.GetAttribute(CASE_ATTRIBUTE)]
         own = [volume for volume in self._volumes if volume.GetScene() is slicer.mrmlScene]
-        return [*marked, *(volume for volume in own if not any(volume is each for each in marked))]
+        return list({id(volume): volume for volume in [*marked, *own]}.values())  # each once
 
     def _hand_over(self, before: list[Any], node: Any) -> None:
         """The views go from the old volumes to the new one, and the old ones go."""
@@ -275,9 +290,14 @@ class CaseInScene:
         return case.annotation(self.annotator) if case.has_annotation(self.annotator) else None
 
     def _may_replace(self, case: Case, followed: _Followed) -> bool:
-        """Whether the annotation on the disk is the one that was read here; asks when it is not."""
+        """Whether the annotation on the disk is the one that was read here; asks when it is not.
+
+        Raises UnreadableError when nobody can say.
+        """
         try:
             there = self._read_stored(case)
+        except UnreadableError:
+            raise
         except DatasetError:  # damaged: to be annotated again
             return True
         if there is None or there == followed.annotation:
@@ -293,80 +313,23 @@ class CaseInScene:
         annotation = None
         with suppress(DatasetError, OSError):  # `open` has said it
             annotation = self._read_stored(case)
-        followed = _Followed(nodes.points, self.annotator, annotation, _work_of(annotation), None)
+        return _Followed(nodes.points, self.annotator, annotation, Drafts(case, self.annotator), Work.saved(annotation))
+
+    def _offer(self, case: Case, nodes: DetectionNodes, followed: _Followed) -> str:
+        """Begin to follow, and ask whether to go on with an older draft. Returns a sentence for the user, or ""."""
+        draft, words = followed.drafts.latest()
         self._followed.append(followed)
-        draft, work = latest_draft(case, self.annotator), _work(nodes)
-        if draft is not None and not _same((draft.landmarks, draft.comment), work):
+        if draft is not None and not Work.kept(draft).same_as(Work.shown(nodes)):
             question = _("Work on case {case} of {time} was not saved. Go on with it? No discards it.")
-            words = question.format(case=case.id, time=_local(draft.time))
-            if ask(words, qt.QMessageBox.Yes | qt.QMessageBox.No):
-                restore_landmarks(nodes, draft.landmarks, self.annotator, draft.comment)
-        return followed
-
-
-def check_place(case: Case, nodes: DetectionNodes) -> None:
-    """Raises DatasetError when what is in the scene is not the image of the case in its own geometry any more."""
-    image = nodes.volume.GetImageData()
-    size = image.GetDimensions() if image is not None else ()
-    if tuple(size) != tuple(case.size) or not np.allclose(scene.frame_of(nodes), case.affine_lps, atol=SAME_FRAME_MM):
-        words = _("The scan of case {case} was cropped, resampled, or detected again after it was moved.")
-        raise DatasetError(" ".join([words.format(case=case.id), _("Open the case again (Next, Previous).")]))
-
-
-def unseen(volume: Volume, landmarks: tuple[str, ...]) -> Detection:
-    """What stands for a detection where no model has looked: points can be placed by hand."""
-    nothing = tuple(LandmarkResult(name, "missing", 0.0) for name in landmarks)
-    return Detection(volume.info, NO_MODEL, 0, 0, "", {}, nothing, Quality("review", (_("No model has looked."),)))
-
-
-def _work(nodes: DetectionNodes) -> Work:
-    return reviewed_landmarks(nodes), review_of(nodes).comment
-
-
-def _work_of(annotation: Annotation | None) -> Work:
-    if annotation is None:
-        return {}, ""
-    return {name: (annotation.status[name], annotation.points[name]) for name in annotation.points}, annotation.comment
-
-
-def _same(some: Work, other: Work) -> bool:
-    return some[1] == other[1] and same_landmarks(some[0], other[0])
-
-
-def _outcome(nodes: DetectionNodes) -> tuple[dict[str, Point | None], dict[str, AnnotationStatus]]:
-    """Points and statuses to save: what is shown counts, looked at or not, unless no model has looked either.
-
-    Raises DatasetError then, and for a point that is not placed.
-    """
-    points: dict[str, Point | None] = {}
-    status: dict[str, AnnotationStatus] = {}
-    touched, labels = reviewed_landmarks(nodes), review_of(nodes).labels
-    for index, name in enumerate(names_of(nodes)):
-        if scene.is_unset(nodes, index):
-            words = _("{label} is not placed: press Undo, bring it back, or mark it missing.")
-            raise DatasetError(words.format(label=labels[name]))
-        if name not in touched and nodes.detection.model == NO_MODEL:
-            words = _("{label}: place it (Bring back), or accept that it is missing.")
-            raise DatasetError(words.format(label=labels[name]))
-        points[name], moved = scene.position_lps(nodes, index), moved_mm(nodes, index)
-        if points[name] is None:
-            status[name] = "missing"
-        else:
-            status[name] = "accepted" if moved is not None and moved <= LEAST_MOVE_MM else "corrected"
-    return points, status
-
-
-def _sides_fit(nodes: DetectionNodes, points: dict[str, Point | None]) -> bool:
-    """Whether what is called left is on the patient's left of its counterpart; asks when it is not."""
-    labels = review_of(nodes).labels
-    for pair in pairs(points):
-        left, right = points[pair.left], points[pair.right]
-        if left is not None and right is not None and left[0] < right[0]:
-            question = _("{left} is on the patient's right of {right}. Save them so?")
-            words = question.format(left=labels[pair.left], right=labels[pair.right])
-            if not ask(words, qt.QMessageBox.Yes | qt.QMessageBox.No, default=qt.QMessageBox.No):
-                return False
-    return True
+            asked = question.format(case=case.id, time=_local(draft.time))
+            self._asking = True  # the event loop turns: what is shown now must not take the draft's place
+            try:
+                wanted = ask(asked, qt.QMessageBox.Yes | qt.QMessageBox.No, escape=qt.QMessageBox.Yes)
+            finally:
+                self._asking = False
+            if wanted:
+                restore_landmarks(nodes, draft.landmarks, self.annotator, draft.comment, draft.ask_colleague)
+        return words
 
 
 def _local(time: str) -> str:

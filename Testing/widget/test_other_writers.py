@@ -1,0 +1,234 @@
+"""Others write too: another Slicer, an older scene, a copy. Nothing of theirs or ours is lost."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import slicer
+from CarotidLandmarkLib import scene
+from CarotidLandmarkLib.dataset import read_draft, write_draft
+from CarotidLandmarkLib.scene.review import review_of
+from panel_steps import case_shown, drag_left_point, nodes_shown, press, show, type_name
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from scene_cases import LEFT, LEFT_LPS, RIGHT
+
+SURE, UNSURE, ALARMED = "sure", "unsure", "alarmed"  # the cases of the fixture `dataset`
+ELSEWHERE = (33.0, -8.0, 4.0)
+
+
+def start_again(widget, choose, dataset):
+    """What a new process finds."""
+    slicer.mrmlScene.Clear(0)
+    widget.initializeParameterNode()
+    type_name(widget, "anna")
+    choose(dataset.path)
+
+
+def clone(node):
+    """What Data > Clone does."""
+    copy = slicer.mrmlScene.AddNewNodeByClass(node.GetClassName(), "copy")
+    copy.Copy(node)
+    return copy
+
+
+def test_a_copy_of_the_points_is_not_what_is_kept_and_saved(widget, opened_dataset, application):
+    copy = clone(nodes_shown(widget).points)
+    copy.SetNthControlPointPosition(0, *scene.to_ras(ELSEWHERE))
+    place = drag_left_point(widget, application)
+    assert read_draft(opened_dataset.case(ALARMED), "anna").landmarks[LEFT][1] == pytest.approx(place)
+    press(application, Qt.Key.Key_S)
+    assert opened_dataset.case(ALARMED).annotation("anna").points[LEFT] == pytest.approx(place)
+    assert copy.GetScene() is not None
+    assert case_shown(widget) == UNSURE
+    assert len(widget.logic.volumes()) == 1
+
+
+@pytest.mark.parametrize("change", ["value", "warped"])
+def test_a_scan_whose_voxels_were_changed_is_not_saved_as_the_case(widget, opened_dataset, application, change):
+    image = nodes_shown(widget).volume.GetImageData()
+    voxels = slicer.util.arrayFromVolume(nodes_shown(widget).volume)
+    voxels[:] = np.roll(voxels, 1, axis=0) if change == "warped" else np.minimum(voxels, 300)
+    image.GetPointData().GetScalars().Modified()
+    drag_left_point(widget, application)
+    press(application, Qt.Key.Key_S)
+    assert "its voxels are not those of the dataset's image" in widget.ui.statusLabel.text
+    assert opened_dataset.case(ALARMED).annotators() == []
+    assert read_draft(opened_dataset.case(ALARMED), "anna") is not None
+
+
+def test_voxels_that_were_touched_but_are_the_same_are_saved(widget, opened_dataset, application):
+    nodes_shown(widget).volume.GetImageData().GetPointData().GetScalars().Modified()
+    press(application, Qt.Key.Key_S)
+    assert opened_dataset.case(ALARMED).annotators() == ["anna"]
+
+
+def test_a_draft_that_another_slicer_keeps_under_the_same_name_is_not_replaced(
+    widget, opened_dataset, choose, application
+):
+    case = opened_dataset.case(ALARMED)
+    drag_left_point(widget, application)
+    write_draft(case, "anna", {LEFT: ("corrected", ELSEWHERE)}, "elsewhere")
+    place = drag_left_point(widget, application)
+    assert "was written elsewhere meanwhile" in widget.ui.statusLabel.text
+    assert "kept on this computer" in widget.ui.statusLabel.text
+    assert read_draft(case, "anna").comment == "elsewhere"
+    press(application, Qt.Key.Key_S)
+    assert case.annotation("anna").points[LEFT] == pytest.approx(place)
+    assert read_draft(case, "anna").comment == "elsewhere"
+
+
+def test_a_damaged_draft_is_put_aside_and_said(widget, opened_dataset, choose, application):
+    drag_left_point(widget, application)
+    (file,) = opened_dataset.path.rglob("*.draft.json")
+    damaged = file.read_text()[:-20]
+    file.write_text(damaged)
+    start_again(widget, choose, opened_dataset)
+    assert "anna.draft.json) is damaged; it was put aside as anna.draft.damaged" in widget.ui.statusLabel.text
+    place = drag_left_point(widget, application)
+    assert file.with_suffix(".damaged").read_text() == damaged
+    assert read_draft(opened_dataset.case(ALARMED), "anna").landmarks[LEFT][1] == pytest.approx(place)
+
+
+def test_a_draft_that_can_not_be_read_now_is_neither_dropped_nor_replaced(
+    widget, opened_dataset, choose, application, monkeypatch
+):
+    from pathlib import Path
+
+    import qt
+
+    place = drag_left_point(widget, application)
+    (file,) = opened_dataset.path.rglob("*.draft.json")
+    before, read = file.read_text(), Path.read_text
+
+    def share_with_a_cold(path, *arguments, **keywords):
+        if path.name == file.name and opened_dataset.path in path.parents:
+            raise OSError(5, "Input/output error")
+        return read(path, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", share_with_a_cold)
+        start_again(widget, choose, opened_dataset)
+        assert "can not be read (Input/output error)" in widget.ui.statusLabel.text
+        scene.set_position(nodes_shown(widget), 1, (-24.0, -8.0, 4.0))
+        widget.refresh()
+        application.answers = [qt.QMessageBox.No]
+        press(application, Qt.Key.Key_N)
+        assert case_shown(widget) == UNSURE  # one bad file stops nobody
+    assert file.read_text() == before
+    widget.dataset.open_case(SURE)
+    application.answers = [qt.QMessageBox.Yes]  # of the two drafts the newer one is offered
+    start_again(widget, choose, opened_dataset)
+    kept = {LEFT: place, RIGHT: (-24.0, -8.0, 4.0)}
+    assert any(
+        scene.position_lps(nodes_shown(widget), index) == pytest.approx(kept[name])
+        for index, name in enumerate((LEFT, RIGHT))
+    )
+
+
+def test_where_nothing_can_be_written_the_correction_stays_in_the_scene_and_the_case_is_not_left(
+    widget, opened_dataset, application, tmp_path, monkeypatch
+):
+    (opened_dataset.case(ALARMED).folder / "annotations").write_text("in the way")
+    (tmp_path / "no-home").write_text("in the way, too")
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "no-home"))
+    place = drag_left_point(widget, application)
+    for key in (Qt.Key.Key_N, Qt.Key.Key_S):
+        assert "The dataset can not be read or written" in widget.ui.statusLabel.text
+        widget.ui.statusLabel.setText("")
+        press(application, key)
+    widget.ui.closeDatasetButton.click()
+    assert "The dataset can not be read or written" in widget.ui.statusLabel.text
+    assert case_shown(widget) == ALARMED
+    assert scene.position_lps(nodes_shown(widget), 0) == pytest.approx(place)
+
+
+def test_the_key_escape_does_not_discard_a_draft(widget, opened_dataset, choose, application):
+    import qt
+
+    place = drag_left_point(widget, application)
+    application.answers = [qt.QMessageBox.Cancel]
+    start_again(widget, choose, opened_dataset)
+    assert scene.position_lps(nodes_shown(widget), 0) == pytest.approx(place)
+
+
+def test_a_draft_stays_on_the_disk_while_the_question_about_it_stands(widget, opened_dataset, choose, application):
+    import qt
+
+    drag_left_point(widget, application)
+    (file,) = opened_dataset.path.rglob("*.draft.json")
+    seen = []
+
+    class Answers(list):
+        def pop(self, *_place):  # the event loop turns while the box is open
+            widget.refresh()
+            seen.append(file.exists())
+            return super().pop(0)
+
+    application.answers = Answers([qt.QMessageBox.Yes])
+    start_again(widget, choose, opened_dataset)
+    assert seen == [True]
+
+
+def test_the_name_in_a_scene_that_is_added_does_not_become_that_of_who_sits_here(
+    widget, opened_dataset, application, choose, tmp_path
+):
+    type_name(widget, "ben")
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "bens.mrb")
+    import qt
+
+    start_again(widget, choose, opened_dataset)
+    place = drag_left_point(widget, application)
+    application.answers = [qt.QMessageBox.Yes]  # the scene's copy of the case goes on with the draft
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "bens.mrb"))
+    application.processEvents()
+    assert widget.ui.annotatorLineEdit.text == "anna"
+    press(application, Qt.Key.Key_S)
+    assert opened_dataset.case(ALARMED).annotation("anna").points[LEFT] == pytest.approx(place)
+    assert {name for case in opened_dataset.cases() for name in case.annotators()} == {"anna"}
+
+
+def test_work_in_a_scene_of_a_case_is_not_dropped_where_nobody_is_named(
+    widget, opened_dataset, application, choose, tmp_path
+):
+    drag_left_point(widget, application)
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "own.mrb")
+    slicer.mrmlScene.Clear(0)
+    widget.initializeParameterNode()
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "own.mrb"))
+    widget.logic.getParameterNode().annotator = ""
+    widget.dataset._shown.annotator = ""
+    widget.ui.closeDatasetButton.click()
+    assert "Type your name" in widget.ui.statusLabel.text
+    assert len(widget.logic.volumes()) == 1
+
+
+def test_the_word_for_a_patient_belongs_to_the_scan_that_it_was_typed_for(widget, opened_dataset):
+    show(widget, name="A")
+    QTest.keyClicks(widget.ui.patientLineEdit, "Jane")
+    show(widget, name="B")
+    assert widget.ui.patientLineEdit.text == ""
+
+
+def test_stepping_through_scans_does_not_sign_the_reviews_of_others(widget, application):
+    a, b = show(widget, name="A"), show(widget, name="B")
+    for nodes, name in ((a, "anna"), (b, "ben")):
+        type_name(widget, name)
+        widget.ui.inputSelector.setCurrentNode(nodes.volume)
+        widget.table.select(0)
+        widget.ui.acceptButton.click()
+    for _ in range(3):
+        press(application, Qt.Key.Key_N)
+    assert [review_of(nodes).annotator for nodes in (a, b)] == ["anna", "ben"]
+
+
+def test_a_draft_of_a_version_without_questions_is_read(opened_dataset):
+    case = opened_dataset.case(ALARMED)
+    write_draft(case, "anna", {LEFT: ("corrected", LEFT_LPS)}, "seen", True)
+    (file,) = opened_dataset.path.rglob("*.draft.json")
+    document = json.loads(file.read_text())
+    assert document.pop("ask_colleague") is True
+    file.write_text(json.dumps(document))
+    assert read_draft(case, "anna").ask_colleague is False
