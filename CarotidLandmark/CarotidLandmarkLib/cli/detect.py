@@ -37,6 +37,8 @@ Input = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print detection.json to stdout, and nothing else there.")]
 
+Sr = Annotated[bool, typer.Option("--sr", help="Of a DICOM scan: also write landmarks.dcm, a DICOM structured report.")]
+
 
 def detect(
     scan: Input,
@@ -48,10 +50,15 @@ def detect(
     seed: Seed = DEFAULTS.seed,
     series: Series = None,
     json: Json = False,
+    sr: Sr = False,
 ) -> None:
     """Find the bifurcations in one scan; write landmarks.mrk.json, detection.json and report.html."""
     from ..bundle import open_bundle
+    from ..exchange import check_dicom, write_report
+    from ..volume import series_headers
 
+    if sr:
+        check_dicom(scan)
     with _results_folder(output) as folder:
         bundle = open_bundle(model)
         settings = settings_for(bundle, passes, level, seed)
@@ -59,6 +66,9 @@ def detect(
         from ..report import write_results
 
         files = write_results(folder, volume, detection)
+        if sr:
+            write_report(folder / "landmarks.dcm", detection, series_headers(scan, series))
+            files.append("landmarks.dcm")
     if json:
         print(detection.to_json(), end="")
     else:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pydicom
 
-from .dicom import is_directory_file, lenient, patient_of, read_slices
+from .dicom import header_of, is_directory_file, lenient, patient_of, read_slices
 from .parts import SINGLE, Part, parts
 from .scan import VolumeError, text_name
 from .stack import read_stack
@@ -85,6 +86,21 @@ def patient_id(path: Path, series: str | None = None) -> str:
     with _folder(path, name) as folder:
         part, _ = _choose(name, _parts(folder, name, lambda share: None)[0], series)
         return patient_of(part.file.path)
+
+
+def series_headers(path: str | os.PathLike[str], series: str | None = None) -> list[pydicom.Dataset]:
+    """The headers, without pixels, of the files that `read_series` reads, from the first slice to the last.
+
+    They name the patient: for a report that goes back to where the scan came from, and for nothing else. Raises
+    VolumeError.
+    """
+    path = Path(path)
+    name = text_name(path)
+    with _folder(path, name) as folder:
+        part, _ = _choose(name, _parts(folder, name, lambda share: None)[0], series)
+        files = list(dict.fromkeys(one.file.path for one in part.slices))
+        with lenient():
+            return [header_of(file, name) for file in files]
 
 
 @contextmanager
