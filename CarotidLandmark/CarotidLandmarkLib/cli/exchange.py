@@ -113,7 +113,7 @@ def export(
     ] = None,
     series: Series = None,
 ) -> None:
-    """Write results for other programs: a table, point lists, or DICOM reports. Nothing of a dataset names a patient."""
+    """Write results for other programs: a table, point lists, DICOM reports. Nothing of a dataset names a patient."""
     from ..dataset import Dataset
     from ..exchange import export_dataset, export_results, read_results
 

@@ -46,7 +46,7 @@ def parse_labels(texts: Sequence[str], landmarks: Sequence[str]) -> dict[str, st
 def landmark_points(
     points: PointList, landmarks: Sequence[str], given: Mapping[str, str]
 ) -> tuple[dict[str, Triple | None], tuple[str, ...]]:
-    """The points by landmark, and notes. Raises ExchangeError: a label that is unknown, a landmark that is there twice."""
+    """The points by landmark, and notes. Raises ExchangeError: a label is unknown, a landmark is there twice."""
     result: dict[str, Triple | None] = {}
     meant: dict[str, str] = {}
     nameless = {}

@@ -13,6 +13,7 @@ from .lumens import Lumens, islands
 
 ABOVE_MM, BELOW_MM = 2.5, 5.0  # of the first level of two lumens: what the line goes through
 LARGEST_GAP_MM = 1.6
+NEAR_MM = 1.5  # of the apex: whose walls say where it is on its level
 THRESHOLDS = 24  # of a waist's width
 # what a mask adds to a gap and to a waist, in voxels: measured on digital necks (validation split, seed 12)
 GAP_PIXELS, WAIST_PIXELS = 0.7, -0.3
@@ -44,7 +45,7 @@ def apex(lumens: Lumens, parent: int, one: int, other: int) -> np.ndarray:
         lumen = max(below, key=lambda each: lumens.area_mm2[each]) if below else None
     z, middles = np.array(levels, float), np.array(walls)
     level = _zero(z, np.array(gaps), float(lumens.level[one]), lumens.step_mm)
-    near = np.abs(z - level) * lumens.step_mm <= max(1.5, lumens.step_mm)
+    near = np.abs(z - level) * lumens.step_mm <= NEAR_MM
     ij = middles[near].mean(axis=0) if near.any() else middles[0]
     return lumens.geometry.to_lps([*ij, level])
 

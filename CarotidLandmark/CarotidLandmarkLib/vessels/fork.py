@@ -23,7 +23,7 @@ LEAST_AREA_MM2 = 4.0  # 2.3 mm: branches of the external carotid are thinner
 LARGEST_AREA_MM2 = 150.0  # the bulb with both daughters; the brachiocephalic trunk and the arch have more
 TOUCH_MM = 12.0  # below a fork: two vessels that come together there are not one that divides
 VEIN_AREA_MM2 = 8.0  # a thyroid artery, which runs down beside the common carotid, has less
-MEET_MM = 40.0  # daughters that meet within this height are said to
+MEET_MM = 20.0  # daughters that meet within this height are said to
 GAP_MM, GAP_ASIDE_MM = 10.0, 5.0  # from the end of a lumen to the beginning of one that may be its rest
 GAP_NEAR_MM = 30.0  # a gap farther from the fork does not matter
 
