@@ -36,6 +36,10 @@ ARROWS = {
     "detector": {"errors", "bundle", "detection", "nets", "quality", "uncertainty", "volume"},
     "dataset": {"errors", "files", "documents", "landmarks", "geometry", "detection", "markups", "volume", "bundle"},
     "report": {"errors", "files", "documents", "landmarks", "detection", "markups", "volume", "dataset"},
+    "vessels": {"errors", "geometry", "landmarks", "volume"},
+    "exchange": {
+        "errors", "files", "documents", "landmarks", "geometry", "detection", "markups", "volume", "dataset", "vessels",
+    },
     "job": {"errors", "detection"},
     "job.worker": {"errors", "bundle", "detection", "detector", "memory", "volume"},  # the child: torch is at home here
     "scene": {"errors", "files", "landmarks", "detection", "volume"},
@@ -44,19 +48,19 @@ ARROWS = {
         "volume",
     },
     "cli": {
-        "errors", "files", "memory", "landmarks", "bundle", "dataset", "detection", "detector", "markups", "report",
-        "scene", "uncertainty", "volume",
+        "errors", "files", "memory", "landmarks", "bundle", "dataset", "detection", "detector", "exchange", "markups",
+        "report", "scene", "uncertainty", "vessels", "volume",
     },
 }  # fmt: skip
 
 BEFORE_TORCH_AND_SLICER = (
     "errors", "files", "documents", "landmarks", "geometry", "bundle", "detection", "markups", "uncertainty", "quality",
-    "volume", "dataset", "job", "cli",
+    "volume", "dataset", "vessels", "exchange", "job", "cli",
 )  # fmt: skip
 NOT_THERE = ("torch", "safetensors", "lightning", "slicer", "vtk", "qt", "SimpleITK", "matplotlib", "jinja2")
 
 # Packages that one can do without: looked for where they are needed.
-OPTIONAL = ("PyTorchUtils", "SimpleITK", "safetensors")
+OPTIONAL = ("PyTorchUtils", "SimpleITK", "highdicom", "safetensors")
 LATE_IMPORTS = {"panel/dataset.py: .logic", *(
     f"job/worker.py: ..{name}" for name in ("bundle", "detection", "detector", "memory", "volume")
 )}  # fmt: skip

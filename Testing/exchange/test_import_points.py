@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from .conftest import LEFT, RIGHT, block
 
 L, R = (30.0, 40.0, 50.0), (-30.25, 44.5, 52.125)
-FCSV = "# Markups fiducial file version = {version}\n# CoordinateSystem = {frame}\n# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n"
+FCSV = "\n".join(
+    [
+        "# Markups fiducial file version = {version}",
+        "# CoordinateSystem = {frame}",
+        "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID",
+        "",
+    ]
+)
 
 
 def files(dataset: Dataset) -> dict[str, bytes]:
@@ -42,15 +49,17 @@ def csv(path: Path, text: str, encoding: str = "utf-8") -> Path:
     return path
 
 
+HEADER = "case,landmark,x_lps_mm,y_lps_mm,z_lps_mm\n"
 TABLES = {
-    "LPS in the header": f"case,landmark,x_lps_mm,y_lps_mm,z_lps_mm\nc1,left,{L[0]},{L[1]},{L[2]}\nc1,right,{R[0]},{R[1]},{R[2]}\n",
+    "LPS in the header": HEADER + "c1,left,30,40,50\nc1,right,-30.25,44.5,52.125\n",
     "R, A, S": "scan;name;R;A;S\nc1;L bif;-30;-40;50\nc1;R bif;30,25;-44,5;52,125\n",
     "wide": "scan_id,left_x,left_y,left_z,right_x,right_y,right_z\nc1,30,40,50,-30.25,44.5,52.125\n",
-    "wide, camels and units": "file\tLeftX (mm)\tLeftY (mm)\tLeftZ (mm)\tRightX (mm)\tRightY (mm)\tRightZ (mm)\nc1\t30\t40\t50\t-30.25\t44.5\t52.125\n",
-    "Excel": "sep=;\r\n\ufeff".replace("\ufeff", "")
-    + "case;label;x;y;z\r\nc1;Left;30,0;40;50\r\nc1;Right;-30,25;44,5;52,125\r\n",
-    "quoted decimal commas": 'case,label,x,y,z\nc1,Left,"30,0",40,50\nc1,Right,"-30,25","44,5","52,125"\n',
-    "with deviations": "case,label,x,y,z,std_x,std_y,std_z\nc1,Left,30,40,50,1,1,1\nc1,Right,-30.25,44.5,52.125,1,1,1\n",
+    "camels, units, tabs": "\t".join(["file", *(f"{side}{axis} (mm)" for side in ("Left", "Right") for axis in "XYZ")])
+    + "\nc1\t30\t40\t50\t-30.25\t44.5\t52.125\n",
+    "Excel": "sep=;\r\ncase;label;x;y;z\r\nc1;Left;30,0;40;50\r\nc1;Right;-30,25;44,5;52,125\r\n",
+    "quoted commas": 'case,label,x,y,z\nc1,Left,"30,0",40,50\nc1,Right,"-30,25","44,5","52,125"\n',
+    "with deviations": "case,label,x,y,z,std_x,std_y,std_z\nc1,Left,30,40,50,1,1,1\n"
+    "c1,Right,-30.25,44.5,52.125,1,1,1\n",
 }
 
 
@@ -74,7 +83,10 @@ def test_every_fcsv_that_slicer_4_and_5_wrote_is_read_in_its_own_frame(run, data
 
 
 def test_a_fcsv_of_slicer_3_is_read_in_ras(run, dataset, tmp_path):
-    text = "# Fiducial List file /home/x\n# name = L\n# columns = label,x,y,z,sel,vis\nleft,-30,-40,50,1,1\nright,30.25,-44.5,52.125,1,1\n"
+    text = (
+        "# Fiducial List file /home/x\n# name = L\n# columns = label,x,y,z,sel,vis\n"
+        "left,-30,-40,50,1,1\nright,30.25,-44.5,52.125,1,1\n"
+    )
     assert run("import", dataset.path, csv(tmp_path / "c1.fcsv", text), "--annotator", "anna")[0] == 0
     assert points(dataset) == {LEFT: L, RIGHT: R}
 
@@ -187,7 +199,10 @@ BAD = {
     "no names": ("case,x_lps,y_lps,z_lps\nc1,1,2,3\n", "has no column with the points' names"),
     "the same twice": (HEAD + "c1,left,30,40,50\nc1,L,30,41,50\n", f"has two points for {LEFT}"),
     "the same row twice": (HEAD + "c1,left,30,40,50\nc1,left,30,41,50\n", "twice; keep one of the two"),
-    "another landmark": (HEAD + "c1,L vertebral origin,30,40,50\n", "has a point 'L vertebral origin', which is none of"),
+    "another landmark": (
+        HEAD + "c1,L vertebral origin,30,40,50\n",
+        "has a point 'L vertebral origin', which is none of",
+    ),
     "no case": (HEAD + "c9,left,30,40,5000\nc9,right,-30,40,5000\n", "No case of set matches 'c9'"),
     "no case in a row": (HEAD + ",left,30,40,50\n", "does not say the case of a row"),
     "no frame": ("case,label,x,y,z\nc1,left,30,400,50\n", "in neither are they in the scan"),
@@ -199,8 +214,11 @@ BAD = {
     "NaN in JSON": ('[{"name": "left", "x": NaN, "y": 1, "z": 2}]', "holds NaN"),
     "JSON of something else": ('{"hello": 1}', "neither .mrk.json nor a list of points"),
     "binary": ("\0\1\2", "is no file of points"),
-    "a fcsv of no frame": (FCSV.format(version="5.0", frame="XYZ") + "1,1,2,3,0,0,0,1,1,1,0,left,,\n", "which Slicer does not know"),
-}  # fmt: skip
+    "a fcsv of no frame": (
+        FCSV.format(version="5.0", frame="XYZ") + "1,1,2,3,0,0,0,1,1,1,0,left,,\n",
+        "which Slicer does not know",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BAD)

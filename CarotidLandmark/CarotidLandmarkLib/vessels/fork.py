@@ -57,6 +57,9 @@ def _fork(lumens: Lumens, parent: int, gaps: list[np.ndarray]) -> Fork | None:
     one, other = sorted(daughters, key=lambda lumen: -lumens.area_mm2[lumen])[:2]
     x, y, z = apex(lumens, parent, one, other).tolist()
     notes = [_meeting(lumens, one, other)]
+    rest = (lumens.last_level - lumens.level[parent]) * lumens.step_mm
+    if rest < GOES_ON_MM:
+        notes.append(f"the segmentation ends {rest:.0f} mm above it")
     shortest = min(lumens.rise_mm[one], lumens.rise_mm[other])
     if shortest < GOES_ON_MM:
         notes.append(f"one of the two lumens ends {shortest:.0f} mm above it: an occlusion, or a gap")
