@@ -44,8 +44,8 @@ ARROWS = {
     "job.worker": {"errors", "bundle", "detection", "detector", "memory", "volume"},  # the child: torch is at home here
     "scene": {"errors", "files", "landmarks", "detection", "volume"},
     "panel": {
-        "errors", "files", "bundle", "dataset", "detection", "job", "landmarks", "markups", "scene", "uncertainty",
-        "volume",
+        "errors", "files", "bundle", "dataset", "detection", "exchange", "job", "landmarks", "markups", "scene",
+        "uncertainty", "volume",
     },
     "cli": {
         "errors", "files", "memory", "landmarks", "bundle", "dataset", "detection", "detector", "exchange", "markups",
@@ -70,6 +70,7 @@ PAST_THE_DOOR = {
     "panel.case imports scene.review",
     "panel.dataset imports scene.review",
     "panel.follower imports scene.review",
+    "panel.importing imports scene.review",
     "panel.logic imports scene.review",
     "panel.results imports scene.review",
     "panel.review imports scene.review",

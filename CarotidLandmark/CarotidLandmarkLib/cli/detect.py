@@ -54,10 +54,10 @@ def detect(
 ) -> None:
     """Find the bifurcations in one scan; write landmarks.mrk.json, detection.json and report.html."""
     from ..bundle import open_bundle
-    from ..exchange import check_dicom, write_report
-    from ..volume import series_headers
 
     if sr:
+        from ..exchange import check_dicom
+
         check_dicom(scan)
     with _results_folder(output) as folder:
         bundle = open_bundle(model)
@@ -67,8 +67,7 @@ def detect(
 
         files = write_results(folder, volume, detection)
         if sr:
-            write_report(folder / "landmarks.dcm", detection, series_headers(scan, series))
-            files.append("landmarks.dcm")
+            files.append(_write_structured_report(folder, detection, scan, series))
     if json:
         print(detection.to_json(), end="")
     else:
@@ -177,6 +176,14 @@ def _detect(
         say(f"Note: {note}")
     timing = {**detection.timing_s, "load": round(load, 3), "total": round(detection.timing_s["total"] + load, 3)}
     return volume, replace(detection, timing_s=timing)
+
+
+def _write_structured_report(folder: Path, detection: Detection, scan: Path, series: str | None) -> str:
+    from ..exchange import write_report
+    from ..volume import series_headers
+
+    write_report(folder / "landmarks.dcm", detection, series_headers(scan, series))
+    return "landmarks.dcm"
 
 
 def _results_folder(output: Path) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset as Header
+from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import DA, TM
 
@@ -108,7 +109,6 @@ def _save(path: Path, report: Header) -> None:
 
 def _document(detection: Detection, evidence: Sequence[Header], frame: str) -> Header:
     import highdicom
-    from pydicom.sr.codedict import codes
 
     sr = highdicom.sr
     uid = generate_uid(entropy_srcs=[detection.model.sha256, detection.to_json(), frame])
@@ -150,7 +150,6 @@ def _document(detection: Detection, evidence: Sequence[Header], frame: str) -> H
 
 def _group(detection: Detection, mark: LandmarkResult, frame: str):
     import highdicom
-    from pydicom.sr.codedict import codes
 
     sr = highdicom.sr
 
@@ -211,7 +210,6 @@ VERDICTS = {"ok": "Use it", "review": "Look at it first", "reject": "Do not use 
 
 def _site(name: str):
     """What a landmark is, and on which side, as codes."""
-    from pydicom.sr.codedict import codes
 
     sides = {"left": codes.SCT.Left, "right": codes.SCT.Right}
     kind = names.kind(name)
