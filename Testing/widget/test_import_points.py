@@ -20,7 +20,7 @@ def said(widget):
 
 def test_imported_points_are_corrections_and_undo_takes_them_back(widget, said, tmp_path):
     nodes = show(widget)
-    left = tuple(np.array(LEFT_LPS) + [2.0, -3.0, 4.0])
+    left = tuple(float(value) for value in np.add(LEFT_LPS, (2.0, -3.0, 4.0)))
     widget.importing.import_file(write_markups(tmp_path / "F.mrk.json", {"L": left, "R": None}))
     assert scene.position_lps(nodes, 0) == pytest.approx(left)
     assert scene.position_lps(nodes, 1) is None
