@@ -36,6 +36,7 @@ def test_a_report_of_a_scan_without_dicom_is_refused_before_anything_is_computed
     code, out, err = run("detect", scan, "--output", tmp_path / "out", "--model", model, "--sr")
     assert (code, out) == (2, "")
     assert err == [
-        "scan.nrrd is not DICOM, and has no patient, study or frame of reference for a DICOM report; give the DICOM scan."
+        "scan.nrrd is not DICOM, and has no patient, study or frame of reference for a DICOM report; "
+        "give the DICOM scan."
     ]
     assert not (tmp_path / "out").exists()

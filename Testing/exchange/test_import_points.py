@@ -196,6 +196,10 @@ BAD = {
     "30 mm outside": (HEAD + "c1,left,30,40,156\nc1,right,-30,40,50\n", f"{LEFT} lies 30 mm outside the image of c1"),
     "exchanged": (HEAD + "c1,left,-30,40,50\nc1,right,30,40,50\n", "are exchanged: left lies to the right of right"),
     "no columns": ("case,label,comment\nc1,left,hm\n", "has no columns for x, y and z"),
+    "two of three coordinates": (
+        "case,left_x,left_y,left_z,right_x,right_y\nc1,30,40,50,-30,40\n",
+        "has the columns right_x and right_y, but not the third",
+    ),
     "no names": ("case,x_lps,y_lps,z_lps\nc1,1,2,3\n", "has no column with the points' names"),
     "the same twice": (HEAD + "c1,left,30,40,50\nc1,L,30,41,50\n", f"has two points for {LEFT}"),
     "the same row twice": (HEAD + "c1,left,30,40,50\nc1,left,30,41,50\n", "twice; keep one of the two"),

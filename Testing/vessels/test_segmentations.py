@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from pathlib import Path
 
 import highdicom
@@ -109,6 +111,19 @@ def test_a_folder_of_masks_and_the_names_in_a_nifti_are_those_of_totalsegmentato
         (folder / f"external_carotid_artery_{side}.nii.gz").unlink()
     with pytest.raises(SegmentationError, match=r"has no external carotid .* \(TotalSegmentator does not"):
         points_of(folder, scan)
+
+
+def test_the_names_in_the_header_of_a_nifti_of_totalsegmentator_are_known(sides, scan, tmp_path):
+    file = write(sides["left"] + sides["right"], tmp_path / "plain.nii")
+    rows = "".join(f'<Label Key="{label}" Red="1"><![CDATA[{name}]]></Label>' for label, name in NAMES.items())
+    text = f"<CaretExtension><LabelTable>{rows}</LabelTable></CaretExtension>".encode()
+    text += b" " * (-(len(text) + 8) % 16)
+    raw = bytearray(file.read_bytes())
+    start = int(struct.unpack_from("<f", raw, 108)[0])
+    struct.pack_into("<f", raw, 108, 352 + 8 + len(text))
+    extension = b"\1\0\0\0" + struct.pack("<ii", 8 + len(text), 0) + text
+    (tmp_path / "ml.nii.gz").write_bytes(gzip.compress(bytes(raw[:348]) + extension + bytes(raw[start:])))
+    check(points_of(tmp_path / "ml.nii.gz", scan))
 
 
 def dicom_seg(path: Path, masks: dict[str, np.ndarray], write_dicom, tmp_path: Path) -> Path:

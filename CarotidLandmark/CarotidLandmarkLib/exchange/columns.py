@@ -87,6 +87,11 @@ def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str
                 others.remove(axis)
                 axes.setdefault(" ".join(word for word in others if word not in NOT_NAMES), {}).setdefault(axis, column)
         for rest, columns in axes.items():
+            if letters == "xyz" and len(columns) == 2 and not NOT_PLACES & set(rest.split()):
+                raise ExchangeError(
+                    f"{name} has the columns {' and '.join(columns.values())}, but not the third; add it, or say "
+                    "--columns."
+                )
             if len(columns) == 3 and not NOT_PLACES & set(rest.split()) and rest not in triples:
                 x, y, z = (columns[axis] for axis in letters)
                 triples[rest] = x, y, z

@@ -78,12 +78,15 @@ def points_of_scan(
 
 def without_conflicts(plan: Sequence[Import | UserError]) -> list[Import | UserError]:
     """The same, but two files that speak of one case are both refused: nobody knows which is right."""
-    cases = [item.case.id for item in plan if isinstance(item, Import)]
+    sources: dict[str, list[str]] = {}
+    for item in plan:
+        if isinstance(item, Import):
+            sources.setdefault(item.case.id, []).append(item.source)
     result: list[Import | UserError] = []
     for item in plan:
-        if isinstance(item, Import) and cases.count(item.case.id) > 1:
-            sources = [other.source for other in plan if isinstance(other, Import) and other.case.id == item.case.id]
-            text = f"{item.source} is about case {item.case.id}, of which {' and '.join(dict.fromkeys(sources))} speak"
+        if isinstance(item, Import) and len(sources[item.case.id]) > 1:
+            both = " and ".join(dict.fromkeys(sources[item.case.id]))
+            text = f"{item.source} is about case {item.case.id}, of which {both} speak"
             item = ExchangeError(f"{text}; give one of them.")
         result.append(item)
     return result

@@ -20,7 +20,13 @@ class Matcher:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._cases = list(dataset.cases())
+        self.cases = list(dataset.cases())
+        self._named: dict[str, list[Case]] = {}
+        self._of_patient: dict[str, list[Case]] = {}
+        for case in self.cases:
+            for name in {case.id.lower(), _image_stem(case).lower()} - {""}:
+                self._named.setdefault(name, []).append(case)
+            self._of_patient.setdefault(case.group, []).append(case)
 
     def case(self, path: Path, scan: str, fits: Fits) -> tuple[Case, str]:
         """The case that ``path`` is about, and how that was told where it was not by its own name.
@@ -30,21 +36,20 @@ class Matcher:
         """
         words = [scan, stem(scan)] if scan else [stem(path.name), path.absolute().parent.name]
         for word in words:
-            named = [case for case in self._cases if case.id.lower() == word.lower() or self._image_stem(case) == word]
-            if named:
+            if named := self._named.get(word.lower()):
                 return self._one(named, path, scan, f"are called {word}"), ""
         known = self._beside(path, stem(scan) if scan else words[0])
         if known is not None:
             return known, ""
         patients = {patient_group(word) for word in words[: 2 if scan else 1]}
-        same = [case for case in self._cases if case.group in patients]
+        same = [case for patient in patients for case in self._of_patient.get(patient, [])]
         if same:
             fitting = [case for case in same if fits(case)] or same
             return self._one(fitting, path, scan, "are of this patient"), ""
         return self._by_place(path, scan, fits), "matched by its place alone: look whether it is this scan"
 
     def _by_place(self, path: Path, scan: str, fits: Fits) -> Case:
-        fitting = [case for case in self._cases if fits(case)]
+        fitting = [case for case in self.cases if fits(case)]
         if not fitting:
             what = f"'{scan}' in {path.name}" if scan else path.name
             raise ExchangeError(
@@ -75,15 +80,15 @@ class Matcher:
                     return self._dataset.case(case_id)
         return None
 
-    @staticmethod
-    def _image_stem(case: Case) -> str:
-        """What a scan that is only referred to is called on this machine."""
-        if case.copied:
-            return ""
-        try:
-            return stem(case.image_path.name)
-        except DatasetError:
-            return ""
+
+def _image_stem(case: Case) -> str:
+    """What a scan that is only referred to is called on this machine."""
+    if case.copied:
+        return ""
+    try:
+        return stem(case.image_path.name)
+    except DatasetError:
+        return ""
 
 
 def stem(name: str) -> str:

@@ -78,6 +78,8 @@ def _text(path: Path) -> str:
         raise ExchangeError(f"{path.name} does not exist; check the path.") from error
     except IsADirectoryError as error:
         raise ExchangeError(f"{path.name} is a folder; give the files of points in it.") from error
+    except OSError as error:
+        raise ExchangeError(f"{path.name} can not be read ({error.strerror}); check its read permission.") from error
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"  # as Excel writes "Unicode text"
     try:
         text = raw.decode(encoding)

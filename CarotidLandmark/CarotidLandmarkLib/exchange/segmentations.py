@@ -28,7 +28,7 @@ def plan_segmentations(
         try:
             segmentation = read_segmentation(file)
             masks = carotid_masks(segmentation, given)
-            exact = {case.id for case in dataset.cases() if case.geometry.same_as(segmentation.geometry)}
+            exact = {case.id for case in matcher.cases if case.geometry.same_as(segmentation.geometry)}
             box = _box(np.logical_or.reduce(list(masks.values())), segmentation.geometry)
 
             def fits(case: Case, exact: set[str] = exact, box: np.ndarray = box) -> bool:

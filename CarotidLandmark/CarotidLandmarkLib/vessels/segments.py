@@ -144,7 +144,7 @@ def _dicom(path: Path) -> Segmentation:
             segments, geometry = [], None
             for number in sorted(seg.segment_numbers):
                 volume = seg.get_volume(segment_numbers=[number], combine_segments=False)
-                mask = np.asarray(volume.array)[..., 0] > 0
+                mask = np.asarray(volume.array)[..., 0] >= 0.5  # of a fractional one, the larger part
                 k, j, i = mask.shape
                 geometry = Geometry(np.asarray(volume.affine)[:, [2, 1, 0, 3]], (i, j, k))
                 if mask.any():
