@@ -6,6 +6,7 @@ import csv
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +121,35 @@ def test_a_report_without_a_frame_of_reference_is_refused_and_one_without_a_birt
     with pytest.raises(ExchangeError, match="has no FrameOfReferenceUID, without which there is no report"):
         write_report(tmp_path / "s.dcm", detection, headers)
     assert not (tmp_path / "s.dcm").exists()
+
+
+@pytest.mark.parametrize(
+    "odd, kept",
+    [
+        ({"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": "Yamada^Tarou=山田^太郎"}, True),
+        ({"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jörg"}, True),
+        ({"PatientBirthDate": "1950"}, False),
+        ({"StudyDate": "2020.13.45"}, False),
+        ({"StudyTime": "25:99"}, False),
+        ({"PatientSex": "X"}, False),
+    ],
+)
+def test_a_source_with_odd_values_gives_a_valid_report(write_dicom, detection, tmp_path, odd, kept):
+    def edit(dataset, k: int) -> None:
+        for tag, value in odd.items():
+            dataset.add_new(tag, pydicom.datadict.dictionary_VR(tag), value)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pydicom.config.disable_value_validation():
+            series = write_dicom(block((-80, 20, 0)), tmp_path / "ct", edit=edit, **{**PATIENT, **STUDY})
+    write_report(tmp_path / "r.dcm", detection, series_headers(series))
+    report = pydicom.dcmread(tmp_path / "r.dcm")
+    name = str(report.PatientName)
+    tag = list(odd)[-1]
+    assert str(report[tag].value) == (odd[tag] if kept else "")
+    assert name and report.PatientID == "MRN-77"
+    valid(tmp_path / "r.dcm")
 
 
 def test_what_is_no_report_is_refused(series, tmp_path):

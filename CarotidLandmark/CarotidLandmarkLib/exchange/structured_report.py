@@ -5,7 +5,6 @@ Concepts for which DICOM has no code have one of the scheme `SCHEME`, with its m
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import warnings
 from collections.abc import Sequence
@@ -29,17 +28,27 @@ from .common import ExchangeError
 SCHEME = "99CAROTID"
 MANUFACTURER = "CarotidLandmark"
 LONGEST_TEXT = 64  # of a name (LO), and of a code's meaning
-# what a patient module must have, if only empty
+# of patient and study: what has to be there, if only empty, and what is taken over beside it
 TYPE_2 = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
+TYPE_3 = "IssuerOfPatientID", "StudyDescription"
+UIDS = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID"
+RULES = {
+    "PatientBirthDate": DA,
+    "StudyDate": DA,
+    "StudyTime": TM,
+    "PatientSex": lambda text: {"": "", "F": "F", "M": "M", "O": "O"}[text],
+}
+UTF_8 = "ISO_IR 192"
 
 
 def write_report(path: Path, detection: Detection, source: Sequence[Header]) -> None:
     """Write a report of a detection on a DICOM scan, atomically: it joins the patient and study of ``source``.
 
-    ``source``: the headers of the scan's files, `volume.series_headers`. Raises ExchangeError, OSError.
+    ``source``: the headers of the scan's files, `volume.series_headers`. A date, time or sex that breaks DICOM's rules
+    is left empty. Raises ExchangeError, OSError.
     """
     for tag, why in (
         ("StudyInstanceUID", "a report joins a study"),
@@ -50,10 +59,7 @@ def write_report(path: Path, detection: Detection, source: Sequence[Header]) -> 
     ):
         if any(not str(header.get(tag, "")) for header in source):
             raise ExchangeError(f"{detection.volume.path} has no {tag}, without which there is no report: {why}.")
-    evidence = [copy.copy(header) for header in source]
-    for tag in TYPE_2:
-        if tag not in evidence[0]:
-            setattr(evidence[0], tag, "")
+    evidence = [_patient_and_study(source[0]), *source[1:]]
     _save(path, _document(detection, evidence, str(evidence[0].FrameOfReferenceUID)))
 
 
@@ -99,6 +105,21 @@ def read_report(path: Path) -> dict[str, Point | None]:
     except Exception as error:  # pydicom and highdicom raise errors of any class on what is no report
         raise ExchangeError(f"{path.name} is no structured report with points; give one that export wrote.") from error
     return points
+
+
+def _patient_and_study(header: Header) -> Header:
+    """What a report takes from a source, in UTF-8: sources may have any character set, and values that are none."""
+    taken = Header()
+    taken.SpecificCharacterSet = UTF_8
+    for tag in (*UIDS, *TYPE_2, *(tag for tag in TYPE_3 if tag in header)):
+        value = header.get(tag)
+        text = "" if value is None else str(value)
+        try:
+            RULES.get(tag, str)(text)
+        except (ValueError, KeyError):
+            text = ""
+        setattr(taken, tag, text)
+    return taken
 
 
 def _save(path: Path, report: Header) -> None:

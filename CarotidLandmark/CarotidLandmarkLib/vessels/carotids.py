@@ -93,7 +93,7 @@ def _forks_by_side(masks: Mapping[Role, np.ndarray], segmentation: Segmentation,
     sides: dict[str, list[Fork]] = {side: [] for side in names.SIDES}
     for said in sorted({role.side for role in masks} - {""}) or [""]:
         union = np.logical_or.reduce([mask for role, mask in masks.items() if role.side in (said, "")])
-        for fork in forks(Lumens.of(union, segmentation.geometry)):
+        for fork in forks(Lumens.of(union, segmentation.geometry)) if union.any() else ():
             off = fork.point[0] - body_middle(scan, fork.point)
             seen = "left" if off > 0 else "right"
             if said and said != seen and abs(off) > MIDDLE_MM:

@@ -89,7 +89,7 @@ def patient_id(path: Path, series: str | None = None) -> str:
 
 
 def series_headers(path: str | os.PathLike[str], series: str | None = None) -> list[pydicom.Dataset]:
-    """The headers, without pixels, of the files that `read_series` reads, from the first slice to the last.
+    """The headers, without pixels, of the files that `read_series` reads.
 
     They name the patient: for a report that goes back to where the scan came from, and for nothing else. Raises
     VolumeError.
