@@ -2,9 +2,9 @@
 
     python benchmarks/segmentation.py
 
-Each neck is segmented as a perfect program would, on the voxels of its scan, in two ways: every artery of the neck as
-one label, and common, internal and external carotids as labels of their own, within 60 mm of their middle. Stenosed, occluded and kinked arteries are
-among them. No scan is used to find a fork, but for the middle of the body (a view of 4 mm).
+Each neck is segmented as a perfect program would, on the voxels of its scan within 60 mm of the carotids, in two ways:
+every artery as one label, and common, internal and external carotids as labels of their own. Stenosed, occluded and
+kinked arteries are among them. No scan is used to find a fork, but for the middle of the body (a view of 4 mm).
 """
 
 from __future__ import annotations
