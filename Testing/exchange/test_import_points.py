@@ -121,6 +121,20 @@ def test_markups_and_points_by_name_come_in_and_a_second_import_changes_nothing(
     assert files(dataset) == before
 
 
+def test_the_frame_of_markups_is_the_file_s_and_another_one_is_refused(run, dataset, tmp_path):
+    file = write_markups(tmp_path / "c1.mrk.json", {"L": L, "R": R})
+    code, _, err = run("import", dataset.path, file, "--annotator", "anna", "--frame", "RAS")
+    assert code == 2 and "says that its coordinates are LPS, and --frame says RAS" in err[0]
+    document = json.loads(file.read_text())
+    (markup,) = document["markups"]
+    markup["coordinateSystem"] = "RAS"
+    for point in markup["controlPoints"]:
+        point["position"][:2] = [-value for value in point["position"][:2]]
+    file.write_text(json.dumps(document))
+    assert run("import", dataset.path, file, "--annotator", "anna", "--frame", "RAS")[0] == 0
+    assert points(dataset) == {LEFT: L, RIGHT: R}
+
+
 def test_json_of_points_with_a_name_and_a_position_is_a_table(run, dataset, tmp_path):
     document = {
         "name": "c1",

@@ -32,7 +32,7 @@ def test_the_fork_of_two_tubes_is_within_a_voxel_of_where_they_touch():
 
 @pytest.mark.parametrize(
     "order, turned",
-    zip(itertools.permutations(range(3)), [(0, 1, 2), (0,), (1, 2), (), (2,), (0, 1)], strict=True),
+    list(zip(itertools.permutations(range(3)), [(0, 1, 2), (0,), (1, 2), (), (2,), (0, 1)], strict=True)),
 )
 def test_the_order_and_direction_of_the_axes_do_not_matter(order, turned):
     mask, grid = fork(X) > 0, geometry()

@@ -49,10 +49,8 @@ def read_points(path: Path, columns: Mapping[str, str] | None = None, frame: Fra
     elif start.startswith(("{", "[")):
         document = _json(text, name)
         if isinstance(document, dict) and "markups" in document:
-            lists = [PointList(name, "", "LPS", dict(read_markups(path)))]
-            frame = None if frame == "RAS" else frame  # read_markups has turned them, whatever they were in
-        else:
-            lists = _of_table(json_table(document, name), name, columns)
+            return [_markups(path, document, frame)]
+        lists = _of_table(json_table(document, name), name, columns)
     else:
         lists = _of_table(csv_table(text, name), name, columns)
     if not any(each.points for each in lists):
@@ -67,6 +65,15 @@ def _in_frame(points: PointList, frame: Frame | None) -> PointList:
             "leave --frame out."
         )
     return PointList(points.source, points.scan, points.frame or frame, points.points)
+
+
+def _markups(path: Path, document: Mapping[str, Any], frame: Frame | None) -> PointList:
+    points = read_markups(path)  # in LPS, whatever the file has
+    if not points:
+        raise ExchangeError(f"{path.name} holds no points; export it again.")
+    said = document["markups"][0]["coordinateSystem"]
+    _in_frame(PointList(path.name, "", said, {}), frame)
+    return PointList(path.name, "", "LPS", dict(points))
 
 
 def _text(path: Path) -> str:
