@@ -147,7 +147,8 @@ def main(
         for way in WAYS:
             results[way] += measure(sample, scan, way)
         counts = ", ".join(f"{sum(fork[0] for fork in forks)} of {len(forks)}" for forks in results.values())
-        print(f"{number} of {necks} necks: within one voxel {counts}", file=sys.stderr, flush=True)
+        last = [f"{fork[1]:.1f} mm" for forks in results.values() for fork in forks[-2:] if not fork[0]]
+        print(f"{number} of {necks} necks: within one voxel {counts} {last or ''}", file=sys.stderr, flush=True)
     rows: list[Row] = []
     for way, forks in results.items():
         near = np.array([within for within, _, _ in forks])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ TYPE_2 = (
 )  # fmt: skip
 TYPE_3 = "IssuerOfPatientID", "StudyDescription"
 UIDS = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID"
-RULES = {
+RULES: dict[str, Callable[[str], Any]] = {
     "PatientBirthDate": DA,
     "StudyDate": DA,
     "StudyTime": TM,

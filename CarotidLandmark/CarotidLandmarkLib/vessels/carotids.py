@@ -103,11 +103,6 @@ def _forks_by_side(masks: Mapping[Role, np.ndarray], segmentation: Segmentation,
                 )
             if said or abs(off) > MIDDLE_MM:
                 sides[said or seen].append(fork)
-            else:
-                raise SegmentationError(
-                    f"{segmentation.source} has a fork in the middle of the body, of neither side; say with --label "
-                    "which is left and which is right."
-                )
     return sides
 
 
