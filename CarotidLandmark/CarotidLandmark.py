@@ -9,6 +9,7 @@ from CarotidLandmarkLib.bundle import BundleError, resources_directory
 from CarotidLandmarkLib.dataset import DatasetError
 from CarotidLandmarkLib.job import DetectionCancelled, DetectionFailed
 from CarotidLandmarkLib.panel.dataset import DatasetPanel
+from CarotidLandmarkLib.panel.importing import ImportPoints
 from CarotidLandmarkLib.panel.install import ensure_dependencies
 from CarotidLandmarkLib.panel.logic import CarotidLandmarkLogic, bundle_title
 from CarotidLandmarkLib.panel.observations import Observations
@@ -91,6 +92,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.dataset = DatasetPanel(
             self.ui, self.logic, self.review, lambda: self._parameterNode, self.say, self.refresh
         )
+        self.importing = ImportPoints(self.ui, lambda: self._nodes, self.say, self.refresh)
         self.fillModels()
         for device in DEVICES:
             self.ui.deviceComboBox.addItem(device)

@@ -38,22 +38,26 @@ ARROWS = {
     "dataset": {"errors", "files", "documents", "landmarks", "geometry", "detection", "markups", "volume", "bundle"},
     "report": {"errors", "files", "documents", "landmarks", "detection", "markups", "volume", "dataset"},
     "scans": {"errors", "files", "documents", "detection", "report", "volume", "work"},
+    "vessels": {"errors", "geometry", "landmarks", "volume"},
+    "exchange": {
+        "errors", "files", "documents", "landmarks", "geometry", "detection", "markups", "volume", "dataset", "vessels",
+    },
     "job": {"errors", "detection"},
     "job.worker": {"errors", "bundle", "detection", "detector", "memory", "volume"},  # the child: torch is at home here
     "scene": {"errors", "files", "landmarks", "geometry", "detection", "volume"},
     "panel": {
-        "errors", "files", "bundle", "dataset", "detection", "job", "landmarks", "markups", "scene", "uncertainty",
-        "volume",
+        "errors", "files", "bundle", "dataset", "detection", "exchange", "job", "landmarks", "markups", "scene",
+        "uncertainty", "volume",
     },
     "cli": {
-        "errors", "files", "memory", "landmarks", "bundle", "dataset", "detection", "detector", "markups", "report",
-        "scans", "scene", "uncertainty", "volume", "work",
+        "errors", "files", "memory", "landmarks", "bundle", "dataset", "detection", "detector", "exchange", "markups",
+        "report", "scans", "scene", "uncertainty", "vessels", "volume", "work",
     },
 }  # fmt: skip
 
 BEFORE_TORCH_AND_SLICER = (
     "errors", "files", "documents", "landmarks", "geometry", "bundle", "detection", "markups", "uncertainty", "quality",
-    "volume", "dataset", "job", "work", "cli",
+    "volume", "dataset", "vessels", "exchange", "job", "work", "cli",
 )  # fmt: skip
 NOT_THERE = (
     "torch", "safetensors", "lightning", "slicer", "vtk", "qt", "SimpleITK", "matplotlib", "jinja2", "PIL",
@@ -61,11 +65,12 @@ NOT_THERE = (
 )  # fmt: skip
 
 # Packages that one can do without: looked for where they are needed.
-OPTIONAL = ("PyTorchUtils", "SimpleITK", "safetensors", "dask", "distributed")
+OPTIONAL = ("PyTorchUtils", "SimpleITK", "safetensors", "dask", "distributed", "highdicom")
 LATE_IMPORTS = {f"job/worker.py: ..{name}" for name in ("bundle", "detection", "detector", "memory", "volume")}
 PAST_THE_DOOR = {
     "report.agreement imports dataset.agreement",  # numbers, which know nothing of a dataset
     "panel.cases.case imports scene.display",
+    "panel.importing imports scene.review",
     "panel.logic imports scene.review",
     "panel.review imports scene.review",
 }

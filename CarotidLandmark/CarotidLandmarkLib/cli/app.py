@@ -13,7 +13,7 @@ import typer
 
 from .. import __version__
 from ..memory import keep_freed_memory
-from . import datasets, detect
+from . import datasets, detect, exchange
 from .common import BAD_INPUT, DONE, answers_for_its_errors, say
 
 app = typer.Typer(
@@ -69,5 +69,7 @@ for command in (
     datasets.queue,
     datasets.cohort,
     datasets.agreement,
+    exchange.import_,
+    exchange.export,
 ):
-    app.command()(answers_for_its_errors(command))
+    app.command(command.__name__.rstrip("_"))(answers_for_its_errors(command))

@@ -46,6 +46,8 @@ Inputs = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print detection.json to stdout, and nothing else there.")]
 
+Sr = Annotated[bool, typer.Option("--sr", help="Of a DICOM scan: also write landmarks.dcm, a DICOM structured report.")]
+
 
 def detect(
     scans: Inputs,
@@ -57,6 +59,7 @@ def detect(
     seed: Seed = DEFAULTS.seed,
     series: Series = None,
     json: Json = False,
+    sr: Sr = False,
     workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
@@ -71,12 +74,16 @@ def detect(
     check_workers(workers, scheduler)
     listing = list_scans(scans, output)
     if listing.many or workers is not None or scheduler is not None:
-        for option, given in (("--series", series is not None), ("--json", json)):
+        for option, given in (("--series", series is not None), ("--json", json), ("--sr", sr)):
             if given:
                 raise InputError(f"{option} is for one scan; leave it out for many.")
         detect_many(listing, output, model, passes, level, device, seed, workers, scheduler)
         return
     (scan,) = listing.scans
+    if sr:
+        from ..exchange import check_dicom
+
+        check_dicom(scan.path)
     with _results_folder(output) as folder:
         bundle = open_bundle(model)
         settings = settings_for(bundle, passes, level, seed)
@@ -84,6 +91,8 @@ def detect(
         from ..report import write_results
 
         files = write_results(folder, volume, detection)
+        if sr:
+            files.append(_write_structured_report(folder, detection, scan.path, series))
     if json:
         print(detection.to_json(), end="")
     else:
@@ -199,6 +208,14 @@ def _detect(
         say(f"Note: {note}")
     timing = {**detection.timing_s, "load": round(load, 3), "total": round(detection.timing_s["total"] + load, 3)}
     return volume, replace(detection, timing_s=timing)
+
+
+def _write_structured_report(folder: Path, detection: Detection, scan: Path, series: str | None) -> str:
+    from ..exchange import write_report
+    from ..volume import series_headers
+
+    write_report(folder / "landmarks.dcm", detection, series_headers(scan, series))
+    return "landmarks.dcm"
 
 
 def _results_folder(output: Path) -> Any:

@@ -153,6 +153,15 @@ def patient_of(path: Path) -> str:
         return _text(_parse(stream, start, specific_tags=["SpecificCharacterSet", "PatientID"]), "PatientID")
 
 
+def header_of(path: Path, name: str) -> Dataset:
+    """All of a file but its pixels. Raises VolumeError."""
+    try:
+        with path.open("rb") as stream:
+            return _parse(stream, stream.read(1024), stop_before_pixels=True)
+    except Exception as error:  # as in `read_slices`
+        raise VolumeError(f"{text_name(path)} in {name} is damaged or incomplete; export the series again.") from error
+
+
 def stored_values(path: Path, name: str) -> np.ndarray:
     """Stored values of all frames of a file, [frame, j, i], as they are before any rescale. Raises VolumeError."""
     try:

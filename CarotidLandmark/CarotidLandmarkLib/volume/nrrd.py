@@ -43,8 +43,8 @@ UNITS_MM |= {"micrometer": 1e-3, "micrometre": 1e-3, "nm": 1e-6, "in": 25.4, "in
 SAYS_NO_UNIT = ("", "???", "none")
 
 
-def nrrd_header(start: bytes, path: Path, name: str) -> Header:
-    """The header in the first bytes of a NRRD file. Raises VolumeError."""
+def nrrd_header(start: bytes, path: Path, name: str, labels: bool = False) -> Header:
+    """The header in the first bytes of a NRRD file; ``labels``: its voxels may have layers. Raises VolumeError."""
     header, blank, _ = _partition(start)
     fields = _fields(header, name)
     if "type" not in fields or "dimension" not in fields or "sizes" not in fields or "encoding" not in fields:
@@ -58,6 +58,9 @@ def nrrd_header(start: bytes, path: Path, name: str) -> Header:
     code = next((code for code, names in TYPES.items() if kind in names.split("|")), None)
     if code is None:
         raise damaged(name)
+    layers = 1
+    if labels and len(sizes) == 4 and fields.get("kinds", "").lower().split()[:1] == ["list"]:  # Slicer's .seg.nrrd
+        layers, *sizes = sizes
     if len(sizes) == 4 and _components(fields, name):
         raise VolumeError(f"{name} does not hold one number per voxel; give a scalar CT volume in HU.")
     size = three_dimensional(name, sizes)
@@ -79,7 +82,8 @@ def nrrd_header(start: bytes, path: Path, name: str) -> Header:
     skip = _integers(fields.get("byte skip", "0"), name)[0]
     if _integers(fields.get("line skip", "0"), name)[0] != 0 or (skip and encoding != "raw") or skip < -1:
         raise VolumeError(f"{name} skips lines or bytes of its data, which is not read; export it again without.")
-    return Header(size, dtype, affine, data, None if skip == -1 else offset + skip, encoding, notes=notes)
+    start_of_data = None if skip == -1 else offset + skip
+    return Header(size, dtype, affine, data, start_of_data, encoding, notes=notes, layers=layers)
 
 
 def _partition(start: bytes) -> tuple[bytes, bytes, bytes]:

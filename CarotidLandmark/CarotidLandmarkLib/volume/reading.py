@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files import atomic_path
+from ..geometry import Geometry
 from .dicom import is_dicom_file
 from .libraries import quiet_libraries, utf8_path
 from .metaimage import is_metaimage, metaimage_header
@@ -55,6 +56,29 @@ def read_volume(path: str | os.PathLike[str], series: str | None = None, progres
     return volume
 
 
+@np.errstate(all="ignore")
+def read_labels(path: str | os.PathLike[str]) -> tuple[np.ndarray, Geometry]:
+    """A label map in NRRD (also a .seg.nrrd of several layers), NIfTI or MetaImage, as it is stored.
+
+    Returns the labels [layer, k, j, i], int16 or float32, and where the voxels are. Raises VolumeError.
+    """
+    path = Path(path)
+    name = text_name(path)
+    start = first_bytes(path, name)
+    if is_dicom(path, start):
+        raise VolumeError(f"{name} is DICOM, but no segmentation; give a label map, or a DICOM SEG file.")
+    header = _header(path, name, start, labels=True)
+    array = read_stored(header, name, lambda fraction: None)
+    if not np.isfinite([array.min(), array.max()]).all():
+        raise VolumeError(f"{name} holds NaN or infinite values; export it again.")
+    return (array[None] if header.layers == 1 else np.moveaxis(array, -1, 0)), Geometry(header.affine, header.size)
+
+
+def is_scan_file(path: Path) -> bool:
+    """Whether a file's name is one of a scan's."""
+    return path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
 def is_dicom(path: Path, start: bytes | None = None) -> bool:
     """Whether `read_volume` takes ``path`` for DICOM: a folder, a zip file, or a file that begins as DICOM does."""
     if path.is_dir():
@@ -84,7 +108,7 @@ def first_bytes(path: Path, name: str) -> bytes:
         raise VolumeError(f"{name} can not be read ({error.strerror}); check the path and the disk.") from error
 
 
-def _header(path: Path, name: str, start: bytes) -> Header:
+def _header(path: Path, name: str, start: bytes, labels: bool = False) -> Header:
     """What the content of a file is a header of. Raises VolumeError where it is none."""
     packed = start.startswith(b"\x1f\x8b")
     if packed:
@@ -100,7 +124,7 @@ def _header(path: Path, name: str, start: bytes) -> Header:
             raise damaged(name)
         raise VolumeError(f"{name} is a compressed file of an unknown type; unpack it, and give {FORMATS}.")
     if start.startswith(b"NRRD000"):
-        return nrrd_header(start, path, name)
+        return nrrd_header(start, path, name, labels)
     if is_metaimage(start):
         return metaimage_header(start, path, name)
     if name.lower().endswith(IMAGE_SUFFIXES):

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pydicom
 
-from .dicom import is_directory_file, lenient, patient_of, read_slices
+from .dicom import header_of, is_directory_file, lenient, patient_of, read_slices
 from .parts import SINGLE, Part, parts
 from .scan import VolumeError, text_name
 from .stack import read_stack
@@ -95,6 +96,21 @@ def study_of(file: Path) -> tuple[str, str] | None:
     except (VolumeError, OSError):
         return None
     return (slices[0].file.patient, slices[0].file.study) if slices else None
+
+
+def series_headers(path: str | os.PathLike[str], series: str | None = None) -> list[pydicom.Dataset]:
+    """The headers, without pixels, of the files that `read_series` reads.
+
+    They name the patient: for a report that goes back to where the scan came from, and for nothing else. Raises
+    VolumeError.
+    """
+    path = Path(path)
+    name = text_name(path)
+    with _folder(path, name) as folder:
+        part, _ = _choose(name, _parts(folder, name, lambda share: None)[0], series)
+        files = list(dict.fromkeys(one.file.path for one in part.slices))
+        with lenient():
+            return [header_of(file, name) for file in files]
 
 
 @contextmanager

@@ -28,6 +28,7 @@ class Header:
     """What a NIfTI, NRRD or MetaImage header says.
 
     ``size`` is (i, j, k), ``dtype`` with its byte order, ``affine`` maps voxels (i, j, k, 1) to LPS millimetres.
+    ``layers`` numbers lie together in each voxel (of a label map; a scan has one).
     ``offset`` counts from the start of the file ``data``, after decompression if ``packed_header``; None: the voxels
     are its last bytes. ``encoding``: raw, gzip, zlib or bzip2. HU are slope * stored + intercept.
     """
@@ -42,11 +43,12 @@ class Header:
     slope: float = 1.0
     intercept: float = 0.0
     notes: tuple[str, ...] = ()
+    layers: int = 1
 
     @property
     def bytes(self) -> int:
         """Of all voxels together."""
-        return math.prod(self.size) * self.dtype.itemsize
+        return math.prod(self.size) * self.layers * self.dtype.itemsize
 
 
 def three_dimensional(name: str, sizes: list[int]) -> tuple[int, int, int]:
@@ -62,7 +64,7 @@ def three_dimensional(name: str, sizes: list[int]) -> tuple[int, int, int]:
 
 
 def read_stored(header: Header, name: str, progress: Progress) -> np.ndarray:
-    """The array [k, j, i] in HU, int16 or float32. Raises VolumeError."""
+    """The array [k, j, i] in HU, int16 or float32; [k, j, i, layer] where there are several. Raises VolumeError."""
     check_size(name, header.size)
     check_geometry(name, header.affine)
     i, j, k = header.size
@@ -75,7 +77,8 @@ def read_stored(header: Header, name: str, progress: Progress) -> np.ndarray:
         if header.data.stat().st_size * LARGEST_RATIO[header.encoding] < header.bytes:
             raise damaged(name)
         with header.data.open("rb") as stream:
-            return hu_array(_slices(header, stream, name, progress), (k, j, i), name)
+            shape = (k, j, i) if header.layers == 1 else (k, j, i, header.layers)
+            return hu_array(_slices(header, stream, name, progress), shape, name)
     except (EOFError, zlib.error) as error:
         raise damaged(name) from error
     except OSError as error:
@@ -88,7 +91,8 @@ def read_stored(header: Header, name: str, progress: Progress) -> np.ndarray:
 
 def _slices(header: Header, stream: BinaryIO, name: str, progress: Progress) -> Iterator[tuple[int, np.ndarray]]:
     i, j, k = header.size
-    count = i * j * header.dtype.itemsize
+    count = i * j * header.layers * header.dtype.itemsize
+    shape = (j, i) if header.layers == 1 else (j, i, header.layers)
     start = header.data.stat().st_size - header.bytes if header.offset is None else header.offset
     if not header.packed_header:
         stream.seek(max(0, start))
@@ -99,7 +103,7 @@ def _slices(header: Header, stream: BinaryIO, name: str, progress: Progress) -> 
         block = voxels.read(count)
         if len(block) < count:
             raise EOFError
-        values = rescaled(np.frombuffer(block, header.dtype).reshape(j, i), header.slope, header.intercept)
+        values = rescaled(np.frombuffer(block, header.dtype).reshape(shape), header.slope, header.intercept)
         yield number, values.astype(values.dtype.newbyteorder("="), copy=False)
         progress((number + 1) / k)
     rest = 0

@@ -1,0 +1,132 @@
+"""The commands of ``carotid-landmark`` for what comes from elsewhere and goes there: import and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..work import progress
+from .common import InputError, Series, say
+from .datasets import DatasetFolder
+
+
+def import_(
+    dataset: DatasetFolder,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="POINTS...",
+            help="Slicer .mrk.json or .fcsv, CSV or JSON; with --segmentation label maps or DICOM SEG.",
+        ),
+    ],
+    annotator: Annotated[str | None, typer.Option(metavar="NAME", help="Whose points these are.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=LANDMARK",
+            help="What a label means; LABEL= leaves it out. With --segmentation LABEL=VESSEL: common, internal, "
+            "external or lumen, left_internal and so on. Repeatable.",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="x=A,y=B,...", help="Columns of a table: x, y, z, label, case, status.")
+    ] = None,
+    frame: Annotated[
+        Literal["LPS", "RAS", "voxel"] | None,
+        typer.Option(help="What coordinates are in, where a file does not say it.", case_sensitive=False),
+    ] = None,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="A landmark without a point is not in the scan; else it is not known.")
+    ] = False,
+    segmentation: Annotated[
+        bool, typer.Option("--segmentation", help="The files are segmented vessels: find the forks, as drafts.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what this annotator has said before.")] = False,
+) -> None:
+    """Take over points, or the forks of segmented vessels, as somebody's annotations of the cases they belong to."""
+    from ..dataset import Dataset, check_annotator
+    from ..errors import UserError
+    from ..exchange import (
+        ANNOTATOR,
+        PointsOptions,
+        parse_columns,
+        parse_labels,
+        plan_points,
+        plan_segmentations,
+        save_import,
+        without_conflicts,
+    )
+    from ..vessels import parse_roles
+
+    opened = Dataset.open(dataset)
+    if segmentation and (columns or frame or missing):
+        raise InputError(
+            "--columns, --frame and --missing are for files of points; leave them out with --segmentation."
+        )
+    if annotator is None and not segmentation:
+        raise InputError("Say whose points these are with --annotator NAME.")
+    annotator = annotator or ANNOTATOR
+    check_annotator(annotator)
+    if segmentation:
+        steps = plan_segmentations(opened, files, parse_roles(label or []))
+    else:
+        roles = parse_columns(columns) if columns else {}
+        options = PointsOptions(roles, frame, parse_labels(label or [], opened.landmarks), missing)
+        steps = plan_points(opened, files, options)
+    plan = []
+    with progress() as step:
+        for item in steps:
+            plan.append(item)
+            step("reading", min(1.0, len(plan) / len(files)))
+    failed = 0
+    for item in without_conflicts(plan):
+        try:
+            if isinstance(item, UserError):
+                raise item
+            print(save_import(opened, item, annotator, segmentation, replace), flush=True)
+            for note in item.notes:
+                say(f"Note: {item.case.id}: {note}.")
+        except UserError as error:
+            say(str(error))
+            failed += 1
+    if failed:
+        raise InputError(f"{failed} of {len(plan)} could not be imported; the lines above say why.")
+
+
+def export(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATASET|DIR", help="A dataset, or what detect has written: a folder, or a folder of them."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="A new file for csv, a new folder for the others.")
+    ],
+    format: Annotated[
+        Literal["csv", "mrk.json", "sr"],
+        typer.Option(help="A table, point lists for Slicer, or DICOM structured reports.", case_sensitive=False),
+    ] = "csv",
+    scan: Annotated[
+        Path | None, typer.Option(metavar="SCAN", help="For sr of one folder of detect: the DICOM scan it was made on.")
+    ] = None,
+    series: Series = None,
+) -> None:
+    """Write results for other programs: a table, point lists, DICOM reports. Nothing of a dataset names a patient."""
+    from ..dataset import Dataset
+    from ..exchange import export_dataset, export_results, read_results
+
+    if not source.is_dir():
+        raise InputError(f"{source} is not a folder; give a dataset, or what detect has written.")
+    if (source / "dataset.json").exists():
+        if scan is not None or series is not None:
+            raise InputError("--scan and --series are for a folder of detect; a dataset exports no patient.")
+        print(export_dataset(Dataset.open(source), format, output))
+        return
+    if (scan is not None) != (format == "sr") and scan is not None:
+        raise InputError("--scan is for --format sr; leave it out.")
+    if series is not None and scan is None:
+        raise InputError("--series chooses a series of --scan; give that too.")
+    print(export_results(read_results(source), format, output, scan, series))

@@ -1,0 +1,158 @@
+"""Points that other programs have written: Slicer's ``.mrk.json`` and ``.fcsv``, tables (CSV), tables in JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..markups import read_markups
+from .columns import Columns, guess_columns
+from .common import ExchangeError, Frame, Triple
+from .tables import Row, Table, csv_table, decimal, json_table
+
+LARGEST_BYTES = 64 << 20
+# what Slicer wrote for a coordinate system: numbers up to 4.10, letters since
+FCSV_FRAMES: dict[str, Frame] = {"0": "RAS", "RAS": "RAS", "1": "LPS", "LPS": "LPS", "2": "voxel", "IJK": "voxel"}
+FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+SLICER_3_COLUMNS = "label,x,y,z,sel,vis"
+MISSING = ("missing", "absent")
+
+
+@dataclass(frozen=True)
+class PointList:
+    """Points of one scan, as a file has them.
+
+    ``source``: the file's name; ``scan``: what the file calls the scan, "" where it does not; ``frame``: None where the
+    file does not say it. ``points``: label -> coordinates, None for one that is stated to be missing.
+    """
+
+    source: str
+    scan: str
+    frame: Frame | None
+    points: dict[str, Triple | None]
+
+
+def read_points(path: Path, columns: Mapping[str, str] | None = None, frame: Frame | None = None) -> list[PointList]:
+    """The points of a file, a list for each scan that it speaks of.
+
+    ``columns`` says which column of a table is x, y, z, label or case, where its header does not; ``frame`` in which
+    frame coordinates are, where the file does not. Raises ExchangeError, MarkupsError, OSError.
+    """
+    name = path.name
+    text = _text(path)
+    start = text.lstrip()[:2000]
+    if start.startswith("#") or path.suffix.lower() == ".fcsv":
+        lists = [_fcsv(text, name)]
+    elif start.startswith(("{", "[")):
+        document = _json(text, name)
+        if isinstance(document, dict) and "markups" in document:
+            return [_markups(path, document, frame)]
+        lists = _of_table(json_table(document, name), name, columns)
+    else:
+        lists = _of_table(csv_table(text, name), name, columns)
+    if not any(each.points for each in lists):
+        raise ExchangeError(f"{name} holds no points; export it again.")
+    return [_in_frame(each, frame) for each in lists]
+
+
+def _in_frame(points: PointList, frame: Frame | None) -> PointList:
+    if frame is not None and points.frame not in (None, frame):
+        raise ExchangeError(
+            f"{points.source} says that its coordinates are {points.frame}, and --frame says {frame}; "
+            "leave --frame out."
+        )
+    return PointList(points.source, points.scan, points.frame or frame, points.points)
+
+
+def _markups(path: Path, document: Mapping[str, Any], frame: Frame | None) -> PointList:
+    points = read_markups(path)  # in LPS, whatever the file has
+    if not points:
+        raise ExchangeError(f"{path.name} holds no points; export it again.")
+    said = document["markups"][0]["coordinateSystem"]
+    _in_frame(PointList(path.name, "", said, {}), frame)
+    return PointList(path.name, "", "LPS", dict(points))
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise ExchangeError(f"{path.name} is too large for a file of points; give .mrk.json, .fcsv, CSV or JSON.")
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ExchangeError(f"{path.name} does not exist; check the path.") from error
+    except IsADirectoryError as error:
+        raise ExchangeError(f"{path.name} is a folder; give the files of points in it.") from error
+    except OSError as error:
+        raise ExchangeError(f"{path.name} can not be read ({error.strerror}); check its read permission.") from error
+    encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"  # as Excel writes "Unicode text"
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ExchangeError(f"{path.name} is not text in UTF-8; save it again as CSV UTF-8, or .mrk.json.") from error
+    if "\0" in text:
+        raise ExchangeError(f"{path.name} is no file of points; give .mrk.json, .fcsv, CSV or JSON.")
+    return text
+
+
+def _json(text: str, name: str) -> Any:
+    def refuse(constant: str) -> Any:
+        raise ExchangeError(f"{name} holds {constant}, which is not a number; correct it.")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except ExchangeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ExchangeError(f"{name} begins as JSON does, but is damaged; export it again.") from error
+
+
+def _fcsv(text: str, name: str) -> PointList:
+    """Slicer's point list before .mrk.json: its header is in comments, and Slicer 3 had fewer columns."""
+    lines = text.splitlines()
+    comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
+    split = (line.partition("=") for line in comments if "=" in line)
+    said = {key.strip(): value.strip() for key, _, value in split}
+    version = said.get("Markups fiducial file version")
+    named = said.get("CoordinateSystem", "RAS")
+    if named not in FCSV_FRAMES:
+        raise ExchangeError(f"{name} has the coordinate system '{named}', which Slicer does not know; save it again.")
+    header = said.get("columns", FCSV_COLUMNS if version else SLICER_3_COLUMNS)
+    rows = [line for line in lines if line.strip() and not line.startswith("#")]
+    table = csv_table("\n".join([header, *rows]), name)
+    for column in ("x", "y", "z", "label"):
+        if column not in table.header:
+            raise ExchangeError(f"{name} has no column '{column}'; save it again with Slicer, as .mrk.json.")
+    roles = Columns({"": ("x", "y", "z")}, "label", None, None, FCSV_FRAMES[named])
+    return PointList(name, "", roles.frame, _points(table.rows, roles, name, name))
+
+
+def _of_table(table: Table, name: str, given: Mapping[str, str] | None) -> list[PointList]:
+    columns = guess_columns(table.header, given or {}, name)
+    scans: dict[str, list[Row]] = {}
+    for row in table.rows:
+        scan = row[columns.case].strip() if columns.case else ""
+        if columns.case and not scan:
+            raise ExchangeError(f"{name} does not say the {columns.case} of a row; fill it in.")
+        scans.setdefault(scan, []).append(row)
+    return [
+        PointList(name, scan, columns.frame, _points(rows, columns, name, scan or name)) for scan, rows in scans.items()
+    ]
+
+
+def _points(rows: list[Row], columns: Columns, name: str, scan: str) -> dict[str, Triple | None]:
+    points: dict[str, Triple | None] = {}
+    for row in rows:
+        for label, triple in columns.points.items():
+            label = label or row[columns.label or ""].strip()
+            cells = [row[column] for column in triple]
+            missing = columns.status is not None and row[columns.status].strip().lower() in MISSING
+            if not missing and not any(cell.strip() for cell in cells):
+                continue  # nobody has said anything about it
+            if label in points:
+                raise ExchangeError(f"{name} has '{label}' of {scan} twice; keep one of the two.")
+            x, y, z = (0.0,) * 3 if missing else (decimal(cell, name) for cell in cells)
+            points[label] = None if missing else (x, y, z)
+    return points

@@ -1,0 +1,244 @@
+"""A detection as a DICOM structured report: TID 1500, 3-D coordinates in the frame of reference of the source.
+
+Concepts for which DICOM has no code have one of the scheme `SCHEME`, with its meaning written out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset as Header
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID, generate_uid
+from pydicom.valuerep import DA, TM
+
+from .. import __version__
+from .. import landmarks as names
+from ..detection import Detection, LandmarkResult
+from ..files import atomic_path
+from ..landmarks import Point
+from .common import ExchangeError
+
+SCHEME = "99CAROTID"
+MANUFACTURER = "CarotidLandmark"
+LONGEST_TEXT = 64  # of a name (LO), and of a code's meaning
+# of patient and study: what has to be there, if only empty, and what is taken over beside it
+TYPE_2 = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
+    "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
+TYPE_3 = "IssuerOfPatientID", "StudyDescription"
+UIDS = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID"
+RULES: dict[str, Callable[[str], Any]] = {
+    "PatientBirthDate": DA,
+    "StudyDate": DA,
+    "StudyTime": TM,
+    "PatientSex": lambda text: {"": "", "F": "F", "M": "M", "O": "O"}[text],
+}
+UTF_8 = "ISO_IR 192"
+
+
+def write_report(path: Path, detection: Detection, source: Sequence[Header]) -> None:
+    """Write a report of a detection on a DICOM scan, atomically: it joins the patient and study of ``source``.
+
+    ``source``: the headers of the scan's files, `volume.series_headers`. A date, time or sex that breaks DICOM's rules
+    is left empty. Raises ExchangeError, OSError.
+    """
+    for tag, why in (
+        ("StudyInstanceUID", "a report joins a study"),
+        ("SeriesInstanceUID", "a report names the images it is about"),
+        ("SOPInstanceUID", "a report names the images it is about"),
+        ("SOPClassUID", "a report names the images it is about"),
+        ("FrameOfReferenceUID", "coordinates are in a frame of reference"),
+    ):
+        if any(not str(header.get(tag, "")) for header in source):
+            raise ExchangeError(f"{detection.volume.path} has no {tag}, without which there is no report: {why}.")
+    evidence = [_patient_and_study(source[0]), *source[1:]]
+    _save(path, _document(detection, evidence, str(evidence[0].FrameOfReferenceUID)))
+
+
+def write_anonymous_report(path: Path, detection: Detection, patient: str) -> None:
+    """Write a report of a detection on a scan that has left its patient behind, atomically.
+
+    ``patient``: what stands for the patient (a case's group). No source images are named; its UIDs follow from case and
+    patient. Raises OSError.
+    """
+    key = hashlib.sha256(f"{patient} {detection.volume.path}".encode()).hexdigest()
+    header = Header()
+    for tag in TYPE_2:
+        setattr(header, tag, "")
+    header.PatientID = patient
+    header.StudyInstanceUID = generate_uid(entropy_srcs=[key, "study"])
+    header.SeriesInstanceUID = generate_uid(entropy_srcs=[key, "series"])
+    header.SOPInstanceUID = generate_uid(entropy_srcs=[key, "scan"])
+    header.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.2")
+    report = _document(detection, [header], str(generate_uid(entropy_srcs=[key, "frame"])))
+    del report.CurrentRequestedProcedureEvidenceSequence  # there is no such image
+    report.PatientIdentityRemoved = "YES"
+    report.DeidentificationMethod = "no header of the source was kept"
+    _save(path, report)
+
+
+def read_report(path: Path) -> dict[str, Point | None]:
+    """The points of a report that this program wrote: LPS mm by landmark, None for a missing one.
+
+    Raises ExchangeError, OSError.
+    """
+    import highdicom
+
+    try:
+        content: Any = highdicom.sr.srread(path).content
+        planar = content.get_planar_roi_measurement_groups()
+        others = content.get_image_measurement_groups()
+        points: dict[str, Point | None] = {str(group.tracking_identifier): None for group in others}
+        for group in planar:
+            x, y, z = np.asarray(group.roi.value, float).reshape(3).tolist()
+            points[str(group.tracking_identifier)] = (x, y, z)
+    except OSError:
+        raise
+    except Exception as error:  # pydicom and highdicom raise errors of any class on what is no report
+        raise ExchangeError(f"{path.name} is no structured report with points; give one that export wrote.") from error
+    return points
+
+
+def _patient_and_study(header: Header) -> Header:
+    """What a report takes from a source, in UTF-8: sources may have any character set, and values that are none."""
+    taken = Header()
+    taken.SpecificCharacterSet = UTF_8
+    for tag in (*UIDS, *TYPE_2, *(tag for tag in TYPE_3 if tag in header)):
+        value = header.get(tag)
+        text = "" if value is None else str(value)
+        try:
+            RULES.get(tag, str)(text)
+        except (ValueError, KeyError):
+            text = ""
+        setattr(taken, tag, text)
+    return taken
+
+
+def _save(path: Path, report: Header) -> None:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report.save_as(temporary, enforce_file_format=True)
+
+
+def _document(detection: Detection, evidence: Sequence[Header], frame: str) -> Header:
+    import highdicom
+
+    sr = highdicom.sr
+    uid = generate_uid(entropy_srcs=[detection.model.sha256, detection.to_json(), frame])
+    device = sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=generate_uid(entropy_srcs=[MANUFACTURER, __version__]),
+            name=MANUFACTURER,
+            manufacturer_name=MANUFACTURER,
+            model_name=detection.model.name[:LONGEST_TEXT],
+        ),
+    )
+    with warnings.catch_warnings():  # on names and values that break a rule: they are the source's
+        warnings.simplefilter("ignore")
+        content = sr.MeasurementReport(
+            observation_context=sr.ObservationContext(observer_device_context=device),
+            procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
+            imaging_measurements=[_group(detection, mark, frame) for mark in detection.landmarks],
+            title=codes.DCM.ImagingMeasurementReport,
+        )
+        report = sr.Comprehensive3DSR(
+            evidence=evidence,
+            content=content,
+            series_instance_uid=generate_uid(entropy_srcs=[str(uid), "series"]),
+            series_number=1,
+            sop_instance_uid=uid,
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=detection.model.name[:LONGEST_TEXT],
+            software_versions=__version__,
+            device_serial_number=detection.model.sha256[:LONGEST_TEXT],
+            is_complete=True,
+            series_description="Landmarks, not for clinical use",
+        )
+    now = datetime.now()
+    report.SeriesDate, report.SeriesTime = DA(now.date()), TM(now.time())
+    return report
+
+
+def _group(detection: Detection, mark: LandmarkResult, frame: str):
+    import highdicom
+
+    sr = highdicom.sr
+
+    def number(value: str, meaning: str, amount: float, unit) -> sr.Measurement:
+        return sr.Measurement(name=_concept(value, meaning), value=float(f"{amount:.10g}"), unit=unit)
+
+    def answer(value: str, meaning: str, concept) -> sr.QualitativeEvaluation:
+        return sr.QualitativeEvaluation(name=_concept(value, meaning), value=concept)
+
+    measurements = [
+        number("presence", "Probability that the landmark is in the scan", mark.presence, codes.UCUM.NoUnits)
+    ]
+    if mark.reliability is not None:
+        meaning = "Probability that the point is within 5 mm"
+        measurements.append(number("reliability", meaning, mark.reliability, codes.UCUM.NoUnits))
+    region = mark.confidence
+    if region is not None:
+        measurements.append(number("level", "Confidence level of the region", 100 * region.level, codes.UCUM.Percent))
+        for n, (which, length) in enumerate(zip(("Longest", "Middle", "Shortest"), region.semi_axes_mm, strict=True)):
+            meaning = f"{which} semi-axis of the confidence region"
+            measurements.append(number(f"semi-axis-{n + 1}", meaning, length, codes.UCUM.Millimeter))
+        meaning = "Volume of the confidence region"
+        measurements.append(number("region-volume", meaning, region.volume_mm3, codes.UCUM.CubicMillimeter))
+    verdict = detection.quality.verdict_on(mark.name)
+    there = codes.SCT.Present if mark.position_lps_mm is not None else codes.SCT.Absent
+    site, laterality = _site(mark.name)
+    how = {
+        "tracking_identifier": sr.TrackingIdentifier(
+            uid=generate_uid(entropy_srcs=[detection.to_json(), frame, mark.name]), identifier=mark.name
+        ),
+        "finding_type": site,
+        "algorithm_id": sr.AlgorithmIdentification(
+            name=detection.model.name,
+            version=detection.model.version,
+            parameters=[
+                f"noise passes {detection.passes}", f"seed {detection.seed}", f"weights sha256 {detection.model.sha256}"
+            ],
+        ),
+        "finding_sites": [sr.FindingSite(anatomic_location=site, laterality=laterality)],
+        "measurements": measurements,
+        "qualitative_evaluations": [
+            answer("status", "Whether the landmark is in the scan", there),
+            answer("verdict", "Verdict on the answer", _concept(verdict, VERDICTS[verdict])),
+        ],
+    }  # fmt: skip
+    if mark.position_lps_mm is None:
+        return sr.MeasurementsAndQualitativeEvaluations(**how)
+    point = sr.ImageRegion3D(
+        graphic_type=sr.GraphicTypeValues3D.POINT,
+        graphic_data=np.array([mark.position_lps_mm]),
+        frame_of_reference_uid=frame,
+    )
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=point, **how)
+
+
+VERDICTS = {"ok": "Use it", "review": "Look at it first", "reject": "Do not use it"}
+
+
+def _site(name: str):
+    """What a landmark is, and on which side, as codes."""
+
+    sides = {"left": codes.SCT.Left, "right": codes.SCT.Right}
+    kind = names.kind(name)
+    site = codes.SCT.CarotidBifurcation if kind == "carotid_bifurcation" else _concept(kind[:16], names.title(kind))
+    return site, sides.get(names.side(name))
+
+
+def _concept(value: str, meaning: str):
+    import highdicom
+
+    return highdicom.sr.CodedConcept(value=value, scheme_designator=SCHEME, meaning=meaning[:LONGEST_TEXT])

@@ -1,0 +1,133 @@
+"""The fork of a mask of tubes is where geometry says, in any orientation; what makes it doubtful is said."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from CarotidLandmarkLib.geometry import Geometry
+from CarotidLandmarkLib.vessels import Lumens, forks
+
+from .phantoms import APEX_MM, VOXEL_MM, apex, fork, geometry
+
+X = -8.0
+
+
+def found(mask: np.ndarray, grid: Geometry | None = None):
+    return forks(Lumens.of(mask, grid or geometry()))
+
+
+def rotation(degrees: float) -> np.ndarray:
+    """About x, then about y."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
+def test_the_fork_of_two_tubes_is_within_a_voxel_of_where_they_touch():
+    (one,) = found(fork(X) > 0)
+    assert np.abs(one.point - apex(X)).max() <= VOXEL_MM
+    assert one.notes == ()
+
+
+@pytest.mark.parametrize(
+    "order, turned",
+    list(zip(itertools.permutations(range(3)), [(0, 1, 2), (0,), (1, 2), (), (2,), (0, 1)], strict=True)),
+)
+def test_the_order_and_direction_of_the_axes_do_not_matter(order, turned):
+    mask, grid = fork(X) > 0, geometry()
+    affine = grid.affine_lps.copy()
+    for axis in turned:
+        mask = np.flip(mask, 2 - axis)
+        affine[:3, 3] += affine[:3, axis] * (grid.size[axis] - 1)
+        affine[:3, axis] *= -1
+    affine[:3, :3] = affine[:3, list(order)]
+    mask = mask.transpose([2 - axis for axis in order[::-1]])
+    (one,) = found(mask, Geometry(affine, mask.shape[::-1]))
+    assert np.abs(one.point - apex(X)).max() <= VOXEL_MM
+
+
+@pytest.mark.parametrize("degrees", [4.0, 12.0])
+def test_an_oblique_mask_is_looked_at_level_by_level_across_the_patient(degrees):
+    mask, grid = fork(X) > 0, geometry()
+    turn = rotation(degrees)
+    affine = np.eye(4)
+    affine[:3, :3] = turn * VOXEL_MM
+    size = (150, 110, 150)
+    affine[:3, 3] = grid.centre_lps - turn @ ((np.array(size) - 1) / 2 * VOXEL_MM)
+    oblique = Geometry(affine, size)
+    i, j, k = np.meshgrid(*map(np.arange, size), indexing="ij")
+    voxels = np.rint(grid.to_voxels(oblique.to_lps(np.stack([i, j, k], axis=-1)))).astype(int)
+    inside = ((voxels >= 0) & (voxels < grid.size)).all(axis=-1)
+    voxels = np.where(inside[..., None], voxels, 0)
+    turned = (mask[voxels[..., 2], voxels[..., 1], voxels[..., 0]] & inside).transpose(2, 1, 0)
+    (one,) = found(turned, oblique)
+    assert np.linalg.norm(one.point - apex(X)) <= 2 * VOXEL_MM
+
+
+def test_thick_slices_give_the_fork_to_within_one_of_their_voxels():
+    mask = (fork(X) > 0)[::4]
+    grid = geometry()
+    affine = grid.affine_lps.copy()
+    affine[:3, 2] *= 4
+    (one,) = found(mask, Geometry(affine, mask.shape[::-1]))
+    off = np.abs(one.point - apex(X))
+    assert (off <= [VOXEL_MM, VOXEL_MM, 4 * VOXEL_MM]).all()
+
+
+def test_a_mask_that_ends_below_the_fork_and_a_tube_without_one_have_none():
+    assert found(fork(X, high=APEX_MM - 4) > 0) == []
+    assert found(fork(X) == 1) == []
+
+
+def test_a_fork_just_below_the_end_of_the_mask_is_told_with_a_doubt():
+    (one,) = found(fork(X, high=APEX_MM + 2) > 0)
+    assert np.abs(one.point - apex(X)).max() <= VOXEL_MM
+    assert any("the segmentation ends" in note for note in one.notes)
+
+
+def level(mm: float) -> slice:
+    first = round(mm / VOXEL_MM)
+    return slice(first, first + 1)
+
+
+def between(low: float, high: float) -> slice:
+    return slice(round(low / VOXEL_MM), round(high / VOXEL_MM))
+
+
+def test_a_gap_near_the_fork_is_said():
+    mask = fork(X) > 0
+    mask[between(10, 13)] = False
+    (one,) = found(mask)
+    assert np.abs(one.point - apex(X)).max() <= VOXEL_MM
+    assert any("the lumen has a gap" in note and "below it" in note for note in one.notes)
+
+
+def test_lumens_that_touch_again_further_up_are_said_and_the_first_level_of_two_counts():
+    mask = fork(X) > 0
+    height = APEX_MM + 6
+    rows = level(height)
+    j = round((30.0 - 10.0) / VOXEL_MM)
+    columns = np.flatnonzero(mask[rows, j, :].any(axis=0))
+    mask[rows, j - 1 : j + 2, columns.min() : columns.max()] = True
+    mask[rows.start + 1 : rows.start + 3, j - 1 : j + 2, columns.min() : columns.max()] = True
+    every = found(mask)
+    assert np.abs(every[0].point - apex(X)).max() <= VOXEL_MM
+    assert any("touch again" in note for note in every[0].notes)
+
+
+def test_a_vein_that_touches_the_common_carotid_is_no_fork_and_one_near_the_fork_is_said():
+    def with_vein(touches_from: float, touches_to: float) -> np.ndarray:
+        mask, grid = fork(X) > 0, geometry()
+        i, j, k = np.meshgrid(*map(np.arange, grid.size), indexing="ij")
+        place = grid.to_lps(np.stack([i, j, k], axis=-1)).transpose(2, 1, 0, 3)
+        height = place[..., 2] - 200.0
+        near = (height >= touches_from) & (height <= touches_to)
+        y = np.where(near, 30.0 - 3.2 - 3.8, 30.0 - 3.2 - 6.0)
+        return mask | ((place[..., 0] - X) ** 2 + (place[..., 1] - y) ** 2 <= 16.0)
+
+    far = found(with_vein(3, 6))
+    assert [np.abs(one.point - apex(X)).max() <= VOXEL_MM for one in far] == [True]
+    near = found(with_vein(APEX_MM - 8, APEX_MM - 4))
+    assert all(abs(one.point[2] - 200 - APEX_MM) <= 2 * VOXEL_MM for one in near)
+    assert near == [] or any("vein touches" in note for note in near[0].notes)
