@@ -8,7 +8,7 @@ import torch
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import DetectionCancelled, Detector, DeviceError, choose_device
-from CarotidLandmarkLib.nets import Architecture, MultiScaleLocNet, Pyramid
+from CarotidLandmarkLib.nets import Architecture, MultiScaleLocNet, Pyramid, ScaleOutput
 from CarotidLandmarkLib.quality import share_elsewhere
 from CarotidLandmarkLib.volume import Volume, VolumeError
 
@@ -98,12 +98,30 @@ def test_a_landmark_that_the_model_does_not_see_is_missing_and_has_no_position(t
     assert detection.quality.verdict == "reject"
 
 
-@pytest.mark.parametrize(("presence", "status"), [(0.51, "detected"), (0.49, "missing")])
+@pytest.mark.parametrize(("presence", "status"), [(0.51, "detected"), (0.5, "detected"), (0.49, "missing")])
 def test_a_landmark_that_is_more_likely_there_than_not_is_detected(tmp_path, presence, status):
     bundle = save_bundle(tmp_path, presence_bias=float(np.log(presence / (1 - presence))))
     detection = Detector(bundle, "cpu").detect(scan(), DetectionSettings(passes=2))
     assert {landmark.status for landmark in detection.landmarks} == {status}
     assert detection[LEFT].presence == pytest.approx(presence, abs=1e-3)
+
+
+def test_a_point_beyond_the_scan_is_missing_however_sure_the_net_is(detector, monkeypatch):
+    monkeypatch.setattr(Volume, "contains", lambda volume, point: False)
+    detection = detector.detect(scan(), DetectionSettings(passes=2))
+    assert {landmark.status for landmark in detection.landmarks} == {"missing"} and detection[LEFT].presence > 0.9
+
+
+def test_the_deviation_of_the_passes_is_that_of_a_sample(detector, monkeypatch):
+    passes = []
+    joined = ScaleOutput.joined
+    monkeypatch.setattr(
+        ScaleOutput, "joined", classmethod(lambda cls, parts: passes.append(joined(parts)) or passes[0])
+    )
+    found = detector.detect(scan(), DetectionSettings(passes=3))[LEFT]
+    samples = passes[0].position_lps[0, 0].double().numpy()
+    middle = samples.mean(axis=0)
+    assert found.std_mm == pytest.approx(np.sqrt(((samples - middle) ** 2).sum(axis=0) / 2), rel=1e-4)
 
 
 def test_a_note_of_reading_and_labels_of_the_bundle_travel_with_the_detection(detector):
