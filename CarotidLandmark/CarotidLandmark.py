@@ -92,6 +92,9 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.dataset = DatasetPanel(
             self.ui, self.logic, self.review, lambda: self._parameterNode, self.say, self.refresh
         )
+        self.review.add_action("7", self.ui.stripButton, self.onStripButton)
+        self.review.add_action("W", self.ui.windowButton, self.onWindowButton)
+        scene.register_strip(slicer.mrmlScene)
         self.importing = ImportPoints(self.ui, lambda: self._nodes, self.say, self.refresh)
         self.fillModels()
         for device in DEVICES:
@@ -216,6 +219,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
     def onPointsMoved(self, nodes, landmarks):
         if self._parameterNode:
             self.review.moved(nodes, landmarks)
+        if landmarks and self._nodes is not None and nodes.points is self._nodes.points:
+            scene.follow_strip(nodes, landmarks[-1])
 
     def onRowSelected(self, row):
         scene_display.centre_views(self._nodes, row, slicer.modules.markups.logic())
@@ -228,6 +233,18 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
             scene_display.peel_depth(slicer.mrmlScene)
             scene_display.show_vessels(volume, logic, not scene_display.vessels_shown(volume, logic))
         self.refresh()
+
+    def onStripButton(self):
+        if scene.strip_shown(slicer.mrmlScene):
+            scene.leave_strip(slicer.mrmlScene)
+        elif self._nodes is None or not scene.show_strip(self._nodes, max(self.table.row(), 0)):
+            self.say(_("Seven slices are shown about a point: detect, or select a landmark that has one."))
+        self.refresh()
+
+    def onWindowButton(self):
+        volume = self._parameterNode.inputVolume
+        if volume is not None:
+            self.say(scene.next_window(volume))
 
     def stepCase(self, step):
         """Show the case ``step`` places further in the dataset; without one, the scan in the scene."""
@@ -306,6 +323,9 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.ui.detectButton.setEnabled(running or (volume is not None and bool(self.logic.bundles)))
         self.ui.progressBar.setVisible(running)
         self.ui.vesselsButton.setEnabled(volume is not None)
+        self.ui.windowButton.setEnabled(volume is not None)
+        self.ui.stripButton.setEnabled(self._nodes is not None or scene.strip_shown(slicer.mrmlScene))
+        self.ui.stripButton.setChecked(scene.strip_shown(slicer.mrmlScene))
         self.ui.vesselsButton.setChecked(scene_display.vessels_shown(volume, rendering_logic()))
         self.dataset.show()
         self.table.show(self._nodes)

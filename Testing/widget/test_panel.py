@@ -9,7 +9,6 @@ import pytest
 import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.detection import ModelInfo, Quality
-from CarotidLandmarkLib.panel.results import slice_of
 from panel_steps import cells, show
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
@@ -75,19 +74,6 @@ def replace_origin(volume, z):
     affine = volume.affine_lps.copy()
     affine[2, 3] += z
     return replace(volume, affine_lps=affine)
-
-
-@pytest.mark.parametrize("flip", [False, True])
-def test_slices_are_counted_from_the_feet_however_the_scan_is_stored(widget, flip):
-    node = scene.add_volume(slicer.mrmlScene, neck_volume(5.0))  # 24 slices, the lowest at -57.5 mm
-    if flip:
-        scene.remove_volume(node)
-        volume = neck_volume(5.0)
-        affine = volume.affine_lps.copy()
-        affine[2, 2], affine[2, 3] = -5.0, 57.5
-        node = scene.add_volume(slicer.mrmlScene, replace(volume, array=volume.array[::-1].copy(), affine_lps=affine))
-    assert slice_of(node, np.array([0.0, 0.0, -57.5])) == (1, 24)
-    assert slice_of(node, np.array([10.0, -20.0, 57.5])) == (24, 24)
 
 
 def test_selecting_a_row_jumps_all_slices_and_centres_the_3d_view(widget, application):

@@ -14,7 +14,18 @@ from slicer.i18n import tr as _
 from ..bundle import Bundle
 from ..detection import Detection, LandmarkResult
 from ..job import JobProgress
-from ..scene import DetectionNodes, Review, affine_of, is_unset, moved_mm, position_ras, review_of, to_ras
+from ..scene import (
+    DetectionNodes,
+    Review,
+    affine_of,
+    axial_slice,
+    is_unset,
+    moved_mm,
+    position_lps,
+    position_ras,
+    review_of,
+    to_ras,
+)
 from ..uncertainty import confidence_region
 
 VERDICT_COLOURS = {"ok": "#2e7d32", "review": "#b26a00", "reject": "#b3261e"}
@@ -56,18 +67,6 @@ def reviewed_words(nodes: DetectionNodes, index: int, review: Review) -> str:
     else:
         words = _("placed by {name}") if who else _("placed")
     return words.format(name=who, distance=distance)
-
-
-def slice_of(volume_node: Any, place_ras: np.ndarray) -> tuple[int, int]:
-    """Number of the slice across the body on which a place is, counted from 1 at the feet, and how many there are.
-
-    ``place_ras`` is RAS millimetres in the volume's own frame.
-    """
-    affine, size = affine_of(volume_node), volume_node.GetImageData().GetDimensions()
-    steps = affine[2, :3] / np.linalg.norm(affine[:3, :3], axis=0)  # how far each voxel axis leads to the head
-    axis = int(np.argmax(np.abs(steps)))
-    number = round(float((np.linalg.inv(affine) @ np.append(to_ras(place_ras), 1.0))[axis]))
-    return (number if steps[axis] > 0 else size[axis] - 1 - number) + 1, size[axis]
 
 
 def advice(detection: Detection) -> str:
@@ -176,8 +175,9 @@ class ResultsTable:
         status = review.status[landmark.name]
         where = ""
         if place is not None:
-            number, _count = slice_of(nodes.volume, place)
-            where = _("{0:.1f} {1:.1f} {2:.1f}\nslice {number}").format(*place, number=number)
+            where = "{:.1f} {:.1f} {:.1f}".format(*place)
+            if (level := axial_slice(nodes, position_lps(nodes, row))) is not None:
+                where += "\n" + _("slice {number}").format(number=level[0])
         found = landmark.position_lps_mm is not None
         cells = [
             review.labels[landmark.name],
@@ -196,8 +196,8 @@ class ResultsTable:
         if place is not None:
             ijk = np.linalg.inv(affine_of(nodes.volume)) @ np.append(to_ras(place), 1.0)
             details.append(_("Voxel {0}, {1}, {2} (i, j, k).").format(*(round(float(value)) for value in ijk[:3])))
-            number, count = slice_of(nodes.volume, place)
-            details.append(_("Slice {number} of {count}, counted from the feet.").format(number=number, count=count))
+            if (level := axial_slice(nodes, position_lps(nodes, row))) is not None:
+                details.append(_("Slice {0} of {1}, counted from the feet.").format(*level))
         predicted = VERDICT_COLOURS[verdict] if found or verdict != "ok" else NOT_FOUND_COLOUR
         colour = predicted if status == "predicted" else REVIEWED_COLOUR
         for column, text in enumerate(cells):

@@ -37,7 +37,7 @@ def show_strip(nodes: DetectionNodes, index: int) -> bool:
     The layout that was there comes back with `leave_strip`. A slice view that is new shows the detection's volume.
     """
     layout = _layout(nodes.volume.GetScene())
-    if layout is None:
+    if layout is None or position_ras(nodes, index) is None:
         return False
     register_strip(nodes.volume.GetScene())
     if layout.GetViewArrangement() != LAYOUT:

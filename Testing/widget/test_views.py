@@ -1,0 +1,63 @@
+"""The buttons and keys that change what the views show: seven slices about a point, the window of the scan."""
+
+from __future__ import annotations
+
+import pytest
+import slicer
+from CarotidLandmarkLib import scene
+from panel_steps import drag_left_point, show
+from scene_cases import LEFT_LPS, RIGHT_LPS, make_detection
+
+
+@pytest.fixture
+def layout(widget):
+    """Slicer's own layout logic, which makes the views that the harness does not have."""
+    logic = slicer.vtkMRMLLayoutLogic()
+    logic.SetMRMLScene(slicer.mrmlScene)
+    logic.GetLayoutNode().SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    yield logic.GetLayoutNode()
+    logic.SetMRMLScene(None)
+
+
+def middle():
+    views = [node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetLayoutLabel() == "point"]
+    (view,) = views
+    return [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+
+
+def test_the_strip_is_shown_about_the_selected_point_follows_it_and_leaves(widget, application, layout):
+    nodes = show(widget)
+    before = layout.GetViewArrangement()
+    widget.table.select(1)
+    widget.ui.stripButton.click()
+    assert scene.strip_shown(slicer.mrmlScene) and widget.ui.stripButton.checked
+    assert middle() == pytest.approx(scene.to_ras(RIGHT_LPS), abs=1e-3)
+    widget.table.select(0)
+    assert middle() == pytest.approx(scene.to_ras(LEFT_LPS), abs=1e-3)
+    drag_left_point(widget, application)
+    place = scene.position_ras(nodes, 0)
+    assert abs(place - scene.to_ras(LEFT_LPS)).max() > 1
+    assert middle() == pytest.approx(place, abs=1e-3)
+    widget.ui.stripButton.click()
+    assert layout.GetViewArrangement() == before and not widget.ui.stripButton.checked
+
+
+def test_without_a_point_the_strip_says_what_it_needs(widget, layout):
+    show(widget, make_detection(left=None, right=None))
+    widget.ui.stripButton.click()
+    assert "Seven slices are shown about a point" in widget.ui.statusLabel.text
+    assert not widget.ui.stripButton.checked
+
+
+def test_the_next_window_is_shown_and_named_by_button_and_key(widget):
+    assert not widget.ui.windowButton.enabled and not widget.ui.stripButton.enabled
+    nodes = show(widget)
+    display = nodes.volume.GetDisplayNode()
+    names = []
+    for _ in range(3):
+        widget.ui.windowButton.click()
+        names.append((widget.ui.statusLabel.text, display.GetWindow()))
+    assert len(set(names)) == 3
+    assert ("soft tissue 400 / 50", 400.0) in names and ("CTA 900 / 300", 900.0) in names
+    keys = {key for key, button, _action in widget.review._actions if button is widget.ui.windowButton}
+    assert keys == {"W"}
