@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import pytest
 from CarotidLandmarkLib.geometry import Geometry
-from CarotidLandmarkLib.vessels import Lumens, forks
+from CarotidLandmarkLib.vessels import Lumens, Role, Segmentation, carotid_forks, forks
+from CarotidLandmarkLib.volume import Volume
 
-from .phantoms import APEX_MM, VOXEL_MM, apex, fork, geometry
+from .phantoms import APEX_MM, JUNCTION_MM, SLOPE, VOXEL_MM, apex, fork, geometry
 
 X = -8.0
 
@@ -131,3 +132,28 @@ def test_a_vein_that_touches_the_common_carotid_is_no_fork_and_one_near_the_fork
     near = found(with_vein(APEX_MM - 8, APEX_MM - 4))
     assert all(abs(one.point[2] - 200 - APEX_MM) <= 2 * VOXEL_MM for one in near)
     assert near == [] or any("vein touches" in note for note in near[0].notes)
+
+
+def test_the_fork_of_an_artery_of_the_chest_is_left_out_and_said():
+    grid = geometry((120, 70, 280))
+    i, j, k = np.meshgrid(*map(np.arange, grid.size), indexing="ij")
+    place = grid.to_lps(np.stack([i, j, k], axis=-1)).transpose(2, 1, 0, 3)
+    height = place[..., 2] - grid.to_lps((0, 0, 0))[2]
+
+    def tube(radius: float, low: float, high: float, slope: float) -> np.ndarray:
+        aside = slope * np.maximum(height - low, 0)
+        inside = (place[..., 0] - 22.0 - aside) ** 2 + (place[..., 1] - 30.0) ** 2 <= radius**2
+        return inside & (height >= low) & (height <= high)
+
+    trunk_and_carotid, subclavian = tube(3.2, 0, 120, 0), tube(3.0, 15, 45, 0.5)
+    mask = trunk_and_carotid | subclavian | tube(2.7, 120, 1e3, SLOPE) | tube(2.2, 120, 1e3, -SLOPE)
+    assert len(found(mask, grid)) == 2
+    array = np.full(mask.shape, -1000, np.int16)
+    array[:, 4:-4, 4:-4] = 40
+    points, notes = carotid_forks(
+        {Role("left", "lumen"): mask}, Segmentation("mask", grid, ()),
+        ("left_carotid_bifurcation", "right_carotid_bifurcation"), Volume(array, grid.affine_lps, "scan"),
+    )  # fmt: skip
+    place = points["left_carotid_bifurcation"]
+    assert place[2] - grid.affine_lps[2, 3] == pytest.approx(120 + APEX_MM - JUNCTION_MM, abs=VOXEL_MM)
+    assert any("was taken for that of an artery of the chest" in note for note in notes)

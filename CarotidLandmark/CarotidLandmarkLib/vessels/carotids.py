@@ -25,6 +25,8 @@ ROLES = (*VESSELS, *(f"{side}_{vessel}" for side in names.SIDES for vessel in VE
 BODY_HU = -300.0  # skin and more
 SAMPLE_MM = 3.0
 BODY_MM = 15.0  # above and below a fork: where the body's middle is looked for
+# The brachiocephalic trunk divides farther below the carotid, and the external carotid ends nearer above it.
+CHEST_MM = 85.0
 MIDDLE_MM = 4.0  # a fork nearer to the middle has no side
 
 
@@ -68,14 +70,26 @@ def carotid_forks(
                 f"{side}: no lumen becomes two that go on; it may end below the fork, have a gap, or not be segmented"
             )
             continue
-        points[name] = sides[side][0].point
-        notes += [f"{side}: {note}" for note in sides[side][0].notes]
+        fork, below = _lowest_carotid(sides[side])
+        points[name] = fork.point
+        notes += [f"{side}: {note}" for note in (*fork.notes, *below)]
     if not points:
         raise SegmentationError(
             f"{segmentation.source} has no fork: no lumen becomes two that both go on; "
             "it may end below the fork, or have gaps."
         )
     return points, tuple(notes)
+
+
+def _lowest_carotid(forks_upwards: Sequence[Fork]) -> tuple[Fork, tuple[str, ...]]:
+    """The lowest fork that is none of the chest, and a note where there is such a one below it."""
+    highest = forks_upwards[-1].point[2]
+    chosen = next(fork for fork in forks_upwards if highest - fork.point[2] < CHEST_MM)
+    lower = forks_upwards[0]
+    if lower is chosen:
+        return chosen, ()
+    away = chosen.point[2] - lower.point[2]
+    return chosen, (f"another fork, {away:.0f} mm below it, was taken for that of an artery of the chest",)
 
 
 def body_middle(scan: Volume, point: Point) -> float:
