@@ -169,6 +169,18 @@ def test_labels_on_the_wrong_side_of_the_body_are_refused(sides, scan, tmp_path)
         points_of(write(swapped.astype(np.uint8), tmp_path / "m.nrrd"), scan, *labels)
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_scan_that_shows_more_of_one_half_of_the_body_does_not_move_the_sides(sides, scan, tmp_path, named):
+    array = scan.array.copy()
+    array[:, :, 55:] = -1000  # the middle of what is left lies beyond the right fork
+    half = Volume(array, scan.affine_lps, "c1")
+    masks = sides["right"] + np.where(sides["left"] > 0, sides["left"] + 3, 0)
+    labels = [f"{n}=right_{v}" for n, v in ((1, "common"), (2, "internal"), (3, "external"))]
+    labels += [f"{n}=left_{v}" for n, v in ((4, "common"), (5, "internal"), (6, "external"))]
+    array = masks if named else masks > 0
+    check(points_of(write(array.astype(np.uint8), tmp_path / "m.nrrd"), half, *(labels if named else ())))
+
+
 def test_one_side_alone_is_found_and_the_other_is_said_not_to_be(sides, scan, tmp_path):
     segmentation = read_segmentation(write((sides["left"] > 0).astype(np.uint8), tmp_path / "m.nrrd"))
     points, notes = carotid_forks(carotid_masks(segmentation, {}), segmentation, LANDMARKS, scan)

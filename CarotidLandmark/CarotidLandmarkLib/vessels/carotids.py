@@ -28,6 +28,7 @@ BODY_MM = 15.0  # above and below a fork: where the body's middle is looked for
 # The brachiocephalic trunk divides farther below the carotid, and the external carotid ends nearer above it.
 CHEST_MM = 85.0
 MIDDLE_MM = 4.0  # a fork nearer to the middle has no side
+APART_MM = 25.0  # forks farther apart across the body are of both sides: carotids are 30 mm apart at least
 
 
 @dataclass(frozen=True)
@@ -104,20 +105,51 @@ def body_middle(scan: Volume, point: Point) -> float:
 
 
 def _forks_by_side(masks: Mapping[Role, np.ndarray], segmentation: Segmentation, scan: Volume) -> dict[str, list[Fork]]:
+    """The forks of each side, upwards."""
     sides: dict[str, list[Fork]] = {side: [] for side in names.SIDES}
-    for said in sorted({role.side for role in masks} - {""}) or [""]:
+    labelled = sorted({role.side for role in masks} - {""})
+    for said in labelled or [""]:
         union = np.logical_or.reduce([mask for role, mask in masks.items() if role.side in (said, "")])
-        for fork in forks(Lumens.of(union, segmentation.geometry)) if union.any() else ():
-            off = fork.point[0] - body_middle(scan, fork.point)
-            seen = "left" if off > 0 else "right"
-            if said and said != seen and abs(off) > MIDDLE_MM:
-                raise SegmentationError(
-                    f"{segmentation.source}: what is labelled {said} lies on the patient's {seen}; correct the labels, "
-                    "or say what they are with --label."
-                )
-            if said or abs(off) > MIDDLE_MM:
-                sides[said or seen].append(fork)
+        every = forks(Lumens.of(union, segmentation.geometry)) if union.any() else []
+        if said:
+            sides[said] = every
+            continue
+        for fork, off in zip(every, _off_middle(every, scan), strict=True):
+            if abs(off) > MIDDLE_MM:
+                sides["left" if off > 0 else "right"].append(fork)
+    if labelled:
+        _check_sides(sides, segmentation, scan)
     return sides
+
+
+def _off_middle(every: Sequence[Fork], scan: Volume) -> list[float]:
+    """How far to the left of the middle each fork is, mm: of the middle between those of both sides, or of the body's.
+
+    A scan may show more of one half of the body than of the other.
+    """
+    x = np.sort([fork.point[0] for fork in every])
+    gaps = np.diff(x)
+    if len(gaps) and gaps.max() > APART_MM:
+        widest = int(np.argmax(gaps))
+        return [fork.point[0] - float(x[widest] + x[widest + 1]) / 2 for fork in every]
+    return [fork.point[0] - body_middle(scan, fork.point) for fork in every]
+
+
+def _check_sides(sides: Mapping[str, Sequence[Fork]], segmentation: Segmentation, scan: Volume) -> None:
+    """Raises SegmentationError where labels say other sides than the body, or than their places to each other."""
+    left, right = (float(np.mean([fork.point[0] for fork in sides[s]])) if sides[s] else None for s in names.SIDES)
+    if left is not None and right is not None:
+        wrong = "left" if left <= right else ""
+    else:
+        (said,) = [side for side in names.SIDES if sides[side]] or [""]
+        off = (left or right or 0.0) - body_middle(scan, sides[said][0].point) if said else 0.0
+        wrong = said if abs(off) > MIDDLE_MM and said != ("left" if off > 0 else "right") else ""
+    if wrong:
+        (other,) = set(names.SIDES) - {wrong}
+        raise SegmentationError(
+            f"{segmentation.source}: what is labelled {wrong} lies on the patient's {other}; correct the labels, "
+            "or say what they are with --label."
+        )
 
 
 def carotid_masks(segmentation: Segmentation, given: Mapping[str, str]) -> dict[Role, np.ndarray]:
