@@ -14,7 +14,6 @@ from .lumens import Lumens, islands
 ABOVE_MM, BELOW_MM = 2.5, 5.0  # of the first level of two lumens: what the line goes through
 LARGEST_GAP_MM = 1.6
 NEAR_MM = 1.5  # of the apex: whose walls say where it is on its level
-FEW_LEVELS = 3  # fewer are no mean
 THRESHOLDS = 24  # of a waist's width
 # what a mask adds to a gap and to a waist, in voxels: measured on digital necks (validation split, seed 12)
 GAP_PIXELS, WAIST_PIXELS = 0.7, -0.3
@@ -47,11 +46,7 @@ def apex(lumens: Lumens, parent: int, one: int, other: int) -> np.ndarray:
     z, middles = np.array(levels, float), np.array(walls)
     level = _zero(z, np.array(gaps), float(lumens.level[one]), lumens.step_mm)
     near = np.abs(z - level) * lumens.step_mm <= NEAR_MM
-    if near.sum() >= FEW_LEVELS:
-        ij = middles[near].mean(axis=0)
-    else:  # thick slices
-        order = np.argsort(z)
-        ij = np.array([np.interp(level, z[order], middles[order, axis]) for axis in (0, 1)])
+    ij = middles[near].mean(axis=0) if near.any() else middles[0]
     return lumens.geometry.to_lps([*ij, level])
 
 
