@@ -19,6 +19,7 @@ OPTIONAL = ("dask", "distributed")  # packages that one can do without
 ARROWS = {
     "seeds": set(),
     "records": set(),
+    "pages": set(),
     "necks.neck": set(),
     "necks.solids": {"necks.neck"},
     "necks.vessels": {"necks.neck", "necks.solids"},
@@ -26,12 +27,12 @@ ARROWS = {
     "necks.tissue": {"necks.neck", "necks.solids", "necks.vessels"},
     "necks.styles": {"seeds", "necks.neck", "necks.sculpted", "necks.tissue"},
     "scans": {"seeds", "necks.neck", "necks.styles"},
-    "cohorts": {"seeds", "records", "necks.neck", "necks.styles", "scans"},
+    "cohorts": {"seeds", "records", "pages", "necks.neck", "necks.styles", "scans"},
     "batches": {"seeds", "necks.neck", "necks.styles", "scans"},
-    "evaluation": set(),
-    "training": {"seeds", "records", "batches", "evaluation"},
-    "release": {"seeds", "records", "necks.styles", "scans", "batches", "training", "evaluation"},
-    "reproduction": {"records", "necks.styles", "cohorts", "batches", "training", "evaluation", "release"},
+    "evaluation": {"pages"},
+    "training": {"seeds", "records", "pages", "batches", "evaluation"},
+    "release": {"seeds", "records", "pages", "necks.styles", "scans", "batches", "training", "evaluation"},
+    "reproduction": {"records", "pages", "necks.styles", "cohorts", "batches", "training", "evaluation", "release"},
     "cli": set(),  # it imports a command's module by name, when it is called
 }
 

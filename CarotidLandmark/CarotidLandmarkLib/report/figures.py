@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 
 def new_figure(width_in: float, height_in: float, **options: Any) -> Figure:
-    """An empty figure, white unless ``options`` say otherwise; drawn off-screen whatever backend the user has."""
-    figure = Figure(figsize=(width_in, height_in), layout="constrained", **{"facecolor": "white", **options})
+    """An empty figure, white and constrained unless ``options`` say otherwise; drawn off-screen whatever backend the user has."""
+    figure = Figure(figsize=(width_in, height_in), **{"layout": "constrained", "facecolor": "white", **options})
     FigureCanvasAgg(figure)
     return figure
 

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 import typer
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, sample_lattice
+from CarotidLandmarkLib.report.figures import new_figure
 from CarotidLandmarkLib.volume import Volume, read_volume
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
@@ -106,8 +105,7 @@ def contact_sheet(samples: Sequence[Sample], path: Path, real: Volume | None = N
     panels = [] if real is None else [("real CT", _views_of(real))]
     panels += [(_title(sample), _views(sample)) for sample in samples]
     rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(24, 3.25 * rows), facecolor="black")
-    FigureCanvasAgg(figure)
+    figure = new_figure(24, 3.25 * rows, facecolor="black", layout=None)
     axes = figure.subplots(rows, 8, squeeze=False)
     for ax in axes.flat:
         ax.axis("off")

@@ -5,8 +5,6 @@ Whatever is killed half-way goes on where it stopped: a case appears whole or no
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import multiprocessing
 import os
@@ -27,6 +25,7 @@ from CarotidLandmarkLib.work import progress
 
 from .. import seeds
 from ..necks.styles import Styles
+from ..pages import csv_table
 from ..records import read_record
 from ..scans.sample import Sample
 from ..scans.shifts import SHIFTS, check_shift
@@ -151,11 +150,7 @@ def make_case(
 def table(rows: Sequence[Facts]) -> str:
     """Rows as CSV text; a column for every key, empty where a row lacks it."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_table(columns, ([row.get(column) for column in columns] for row in rows))
 
 
 def _open(output: Path, recipe: dict) -> Dataset:

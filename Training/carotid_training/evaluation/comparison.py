@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ import numpy as np
 from CarotidLandmarkLib.dataset.queue import MISTAKE_MM
 from rich.table import Table
 
+from ..pages import csv_table
 from . import metrics
 from .outcomes import Outcome
 
@@ -65,11 +64,8 @@ class Comparison:
 
     def csv(self) -> str:
         """The table as CSV text; empty cells where nothing was found."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["measure", "before", "after"])
-        writer.writerows([name, *("" if math.isnan(v) else f"{v:.6g}" for v in values)] for name, *values in self.rows)
-        return text.getvalue()
+        cells = ([name, *("" if math.isnan(v) else f"{v:.6g}" for v in values)] for name, *values in self.rows)
+        return csv_table(["measure", "before", "after"], cells)
 
 
 def compare(

@@ -13,8 +13,8 @@ import matplotlib
 import numpy as np
 from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
+from CarotidLandmarkLib.report.figures import new_figure
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
@@ -207,8 +207,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def _figure(size: tuple[float, float]) -> Figure:
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
     return figure
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from CarotidLandmarkLib.report.figures import new_figure
 from CarotidLandmarkLib.report.planes import OUTSIDE_HU, PLANES, WINDOW_HU
 from CarotidLandmarkLib.volume import Volume
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 from scipy.ndimage import map_coordinates
@@ -30,8 +30,7 @@ def worst_cases(pairs: Sequence[Outcome], model: Model, read: Callable[[str], Vo
     point lies off it. Raises what ``read`` raises.
     """
     rows = max(1, (len(pairs) + 1) // 2)
-    figure = Figure(figsize=(13.2, 2.45 * rows), layout="constrained", facecolor="black")
-    FigureCanvasAgg(figure)
+    figure = new_figure(13.2, 2.45 * rows, facecolor="black")
     panels = figure.subplots(rows, 6, squeeze=False).reshape(-1, 3)
     for axes in panels.flat:
         axes.set_axis_off()

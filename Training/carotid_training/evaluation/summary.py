@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,7 @@ import numpy as np
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.uncertainty import RELIABLE_MM
 
+from ..pages import csv_table
 from . import metrics
 from .metrics import LEVELS, Estimate
 from .outcomes import Outcome
@@ -262,14 +261,8 @@ def _cases(outcomes: Sequence[Outcome]) -> set[str]:
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
+    return csv_table(columns, ([_cell(value) for value in row] for row in rows))
 
 
 def _cell(value: Any) -> Any:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return f"{value:.6g}" if isinstance(value, float) and not math.isnan(value) else value

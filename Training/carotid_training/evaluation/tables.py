@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from CarotidLandmarkLib.uncertainty import RELIABLE_MM
-from jinja2 import Environment, StrictUndefined
 
+from ..pages import page
 from .metrics import BINS, LEVELS, RESAMPLES, TOLERANCES_MM
 from .outcomes import Outcome
 from .summary import ALL, AXES, NOT_CALIBRATED, RIGHT_SCAN_MM, VERDICTS, Measure, Model, lookup
@@ -105,8 +105,8 @@ def summary_markdown(
             heads, [[title, *(cell(known[key, name], *how) for name in names)] for key, title in words.items()]
         )
 
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    return environment.from_string(TEMPLATE).render(
+    return page(
+        TEMPLATE,
         title=model.title,
         facts=facts,
         patients=len({outcome.group for outcome in outcomes}),

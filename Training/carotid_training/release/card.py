@@ -6,7 +6,8 @@ from datetime import date
 
 from CarotidLandmarkLib.bundle import BundleMetadata
 from CarotidLandmarkLib.nets.search import ENLARGEMENT
-from jinja2 import Environment
+
+from ..pages import page
 
 # ruff: noqa: E501 - Markdown tables are lines
 TEMPLATE = """\
@@ -33,6 +34,7 @@ what the scales between found. The look with the highest peak is taken; the odds
 done in the scan as it is and enlarged {{ enlargement }} times, for a child's neck, enlarged, looks like those of training; the
 clearer answers are taken.
 Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{ ", " if not loop.last else "." }}{% endfor %}
+from ..pages import page
 
 
 ## Training
@@ -89,5 +91,4 @@ The verdict and the confidence region are there to be read; a point whose verdic
 
 def model_card(metadata: BundleMetadata, day: date) -> str:
     """The card's Markdown."""
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    return environment.from_string(TEMPLATE).render(m=metadata, day=day.isoformat(), enlargement=ENLARGEMENT)
+    return page(TEMPLATE, m=metadata, day=day.isoformat(), enlargement=ENLARGEMENT)

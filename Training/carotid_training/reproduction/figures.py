@@ -9,10 +9,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
+from CarotidLandmarkLib.report.figures import new_figure
 from CarotidLandmarkLib.report.planes import WINDOW_HU
 from CarotidLandmarkLib.volume import Volume
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -30,8 +30,7 @@ PLANES = (("axial", 0, 1), ("sagittal", 1, 2))
 def violins(rows: Sequence[Row]) -> Figure:
     """Figure 4: the errors of every method: a dot per landmark, a line at the median, a cross at the paper's mean."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.5 + 1.25 * len(rows), 4.4), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(1.5 + 1.25 * len(rows), 4.4)
         axes = figure.subplots()
         draw = np.random.default_rng(0)  # sideways places of the dots
         for place, row in enumerate(rows):
@@ -66,8 +65,7 @@ def slices(volume: Volume, truth: Mapping[str, tuple[float, float, float] | None
     `predict.predict`. A method's row: slices, then the map that its answer was read from, on the same planes.
     """
     name, place = next((n, np.asarray(p)) for n, p in truth.items() if p is not None)
-    figure = Figure(figsize=(8.8, 2.6 * len(maps)), layout="constrained", facecolor="black")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8.8, 2.6 * len(maps), facecolor="black")
     parts = figure.subfigures(len(maps), 1, squeeze=False)[:, 0]
     for part, (key, path) in zip(parts, maps.items(), strict=True):
         row = part.subplots(1, 4)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import ctypes
-import io
 import math
 import multiprocessing
 import time
@@ -31,6 +30,7 @@ from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume
 
 from ..evaluation.outcomes import Outcome, annotated
+from ..pages import csv_table
 from .field import cut_field
 from .methods import net_of
 from .nets import FieldNet
@@ -211,11 +211,7 @@ def _predicted(work: Work) -> str:
     if work.maps is not None:  # after all else: its memory is not the method's
         with torch.inference_mode():
             _write_maps(work.maps, cases[0].id, ask(cases[0].read_volume()))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_table(COLUMNS, rows)
 
 
 def _asker(work: Work, dataset: Dataset) -> Callable[[Volume], Answers]:

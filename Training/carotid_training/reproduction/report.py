@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from scipy import stats
 
 from ..evaluation import metrics
 from ..evaluation.metrics import Estimate
+from ..pages import csv_table, page
 from .predict import Scan
 from .protocol import Protocol
 from .rows import METHODS
@@ -130,13 +128,13 @@ def table_csv(rows: Sequence[Row]) -> str:
             row.seconds_resampling, row.seconds_net, row.seconds_search, row.seconds_passes, row.peak_mb,
             *((done.steps, done.seconds, done.best_step) if done else ("", "", "")),
         ])  # fmt: skip
-    return _csv(columns, lines)
+    return csv_table(columns, lines)
 
 
 def pairs_csv(pairs: Sequence[Pair]) -> str:
     """One line per pair of methods."""
     columns = ["method", "other", "difference_mm", "difference_low95", "difference_high95", "wilcoxon_p"]
-    return _csv(columns, [[pair.key, pair.other, *pair.difference_mm, pair.p] for pair in pairs])
+    return csv_table(columns, [[pair.key, pair.other, *pair.difference_mm, pair.p] for pair in pairs])
 
 
 def table_markdown(
@@ -158,9 +156,9 @@ def table_markdown(
 
     before = dict(zip(order, [None, *order[:-1]], strict=True))
     budget = f"{protocol.minutes:g} minutes of training steps" if protocol.minutes else f"{protocol.steps} steps"
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     success = [f"success_{limit:g}" for limit in metrics.TOLERANCES_MM]
-    return environment.from_string(TEMPLATE).render(
+    return page(
+        TEMPLATE,
         name=name,
         **counts,
         landmarks=len(rows[0].errors_mm),
@@ -222,13 +220,3 @@ def _cost(row: Row) -> list[str]:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows]) + "\n"
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([
-        "" if isinstance(value, float) and math.isnan(value) else value for value in row
-    ] for row in rows)  # fmt: skip
-    return text.getvalue()

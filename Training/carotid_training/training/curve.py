@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,13 +13,14 @@ import typer
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
+from CarotidLandmarkLib.report.figures import new_figure
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
 from ..evaluation.figures import NEUTRAL, STYLE, save
+from ..pages import csv_table
 
 ERROR, GROSS = "val/error", "val/over_10mm"
 SCALE = re.compile(r"val/([\d.]+)mm$")
@@ -91,21 +90,19 @@ def _coarse_to_fine(held: Iterable[str], kind: re.Pattern[str]) -> list[str]:
 
 def curve_csv(points: Sequence[Point]) -> str:
     """step, hours, and a column per tag, those near the truth at the end; empty where a validation lacks it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = [*tags(points), *_coarse_to_fine({tag for point in points for tag in point.values}, NEAR)]
-    writer.writerow(["step", "hours", *columns])
-    for point in points:
+
+    def row(point: Point) -> list[object]:
         values = (f"{point.values[tag]:.6g}" if tag in point.values else "" for tag in columns)
-        writer.writerow([point.step, f"{point.hours:.4f}", *values])
-    return text.getvalue()
+        return [point.step, f"{point.hours:.4f}", *values]
+
+    return csv_table(["step", "hours", *columns], map(row, points))
 
 
 def curve_figure(points: Sequence[Point], title: str) -> Figure:
     """Validation errors (above) and the share of gross errors (below) against steps (left) and hours (right)."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 5.6), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(9, 5.6)
         panels = figure.subplots(2, 2, sharey="row", sharex="col", height_ratios=(2.2, 1))
         for column, (words, key) in enumerate((("Training steps", "step"), ("Hours of training", "hours"))):
             above, below = panels[0][column], panels[1][column]
