@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 
 def new_figure(width_in: float, height_in: float, **options: Any) -> Figure:
-    """An empty figure, white and constrained unless ``options`` say otherwise; drawn off-screen whatever backend the user has."""
+    """An empty figure, drawn off-screen; white and constrained unless ``options`` say otherwise."""
     figure = Figure(figsize=(width_in, height_in), **{"layout": "constrained", "facecolor": "white", **options})
     FigureCanvasAgg(figure)
     return figure

@@ -58,7 +58,7 @@ from ..pages import page
 {% endfor %}{% else %}Not measured: the dataset had no test cases.
 {% endif %}
 
-{% if m.accuracy.shifts %}## Beyond what training drew
+{% if "shifts" in m.accuracy %}## Beyond what training drew
 
 {{ m.accuracy.shifts.text }}
 
