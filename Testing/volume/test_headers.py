@@ -382,3 +382,15 @@ class TestMetaImage:
     def test_what_is_not_read_is_refused_with_its_reason(self, tmp_path, line, sentence):
         with pytest.raises(VolumeError, match=sentence):
             read_volume(metaimage(scan(), tmp_path / "a.mha", line))
+
+
+@pytest.mark.parametrize("offset", [1e10, 1e30])
+@pytest.mark.parametrize("packed", [False, True])
+def test_voxels_that_begin_beyond_any_file_are_refused(tmp_path, offset, packed):
+    path = nifti(scan(), tmp_path / "a.nii", offset=[offset])
+    if packed:
+        packed_path = tmp_path / "a.nii.gz"
+        packed_path.write_bytes(gzip.compress(path.read_bytes()))
+        path = packed_path
+    with pytest.raises(VolumeError, match="is damaged or incomplete"):
+        read_volume(path)

@@ -74,7 +74,7 @@ def read_stored(header: Header, name: str, progress: Progress) -> np.ndarray:
                 f"{name} says that its voxels are in {text_name(header.data)}, which is not there; copy both together."
             )
         # a header that claims more than its data can hold must not get the memory
-        if header.data.stat().st_size * LARGEST_RATIO[header.encoding] < header.bytes:
+        if header.data.stat().st_size * LARGEST_RATIO[header.encoding] < header.bytes + max(0, header.offset or 0):
             raise damaged(name)
         with header.data.open("rb") as stream:
             shape = (k, j, i) if header.layers == 1 else (k, j, i, header.layers)
