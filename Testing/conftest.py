@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from CarotidLandmarkLib import cli
 from CarotidLandmarkLib.detection import ConfidenceRegion, Detection, LandmarkResult, ModelInfo, Quality, VolumeInfo
 from CarotidLandmarkLib.volume import Volume, from_array
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -208,3 +209,16 @@ def agree() -> Callable[[Volume, Volume], bool]:
         return bool((read.array[tuple(nearest.T[::-1])] == written.array[tuple(voxels.T[::-1])]).all())
 
     return agree
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process: (exit code, stdout, stderr lines)."""
+
+    def run(*arguments: object) -> tuple[int, str, list[str]]:
+        with pytest.raises(SystemExit) as leaving:
+            cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return leaving.value.code, captured.out, captured.err.splitlines()
+
+    return run

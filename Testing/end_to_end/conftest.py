@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from CarotidLandmarkLib import cli
 from CarotidLandmarkLib.volume import write_volume
 
 from .commands import scan_volume, tiny_bundle
@@ -21,16 +20,3 @@ def scan(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("scans") / "scan.nrrd"
     write_volume(scan_volume(), path)
     return path
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process: (exit code, stdout, stderr lines)."""
-
-    def run(*arguments: object) -> tuple[int, str, list[str]]:
-        with pytest.raises(SystemExit) as leaving:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return leaving.value.code, captured.out, captured.err.splitlines()
-
-    return run

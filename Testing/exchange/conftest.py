@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from CarotidLandmarkLib import cli
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.volume import Volume, from_array
 
@@ -34,16 +33,3 @@ def dataset(tmp_path) -> Dataset:
     made.add_case(block((-80, 20, 0)), "c1", group="p1")
     made.add_case(block((-80, 20, 1000), seed=4), "c2", group="p2")
     return made
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process: (exit code, stdout, stderr lines)."""
-
-    def run(*arguments: object) -> tuple[int, str, list[str]]:
-        with pytest.raises(SystemExit) as leaving:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return leaving.value.code, captured.out, captured.err.splitlines()
-
-    return run

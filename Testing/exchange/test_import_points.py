@@ -287,6 +287,10 @@ def test_a_frame_that_could_be_both_is_asked_for(run, tmp_path):
         (["--annotator", "anna", "--label", "left"], "--label takes LABEL=LANDMARK"),
         (["--annotator", "anna", "--label", "left=nose"], "--label takes LABEL=LANDMARK"),
         (["--segmentation", "--missing"], "are for files of points"),
+        (["--segmentation", "--label", "common"], "--label takes LABEL=VESSEL"),
+        (["--segmentation", "--label", "1=jugular"], "--label takes LABEL=VESSEL"),
+        (["--segmentation", "--label", "=common"], "--label takes LABEL=VESSEL"),
+        (["--segmentation", "--label", ""], "--label takes LABEL=VESSEL"),
     ],
 )
 def test_a_bad_option_is_one_sentence_and_nothing_is_written(run, dataset, tmp_path, arguments, sentence):

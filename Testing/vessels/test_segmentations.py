@@ -10,7 +10,7 @@ import highdicom
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from CarotidLandmarkLib.vessels import SegmentationError, carotid_forks, carotid_masks, parse_roles, read_segmentation
+from CarotidLandmarkLib.vessels import SegmentationError, carotid_forks, carotid_masks, read_segmentation
 from CarotidLandmarkLib.volume import Volume, VolumeError
 from pydicom.sr.codedict import codes
 
@@ -53,7 +53,9 @@ def write(array: np.ndarray, path: Path, **fields: str) -> Path:
 
 def points_of(path: Path, scan: Volume, *labels: str) -> dict:
     segmentation = read_segmentation(path)
-    points, _ = carotid_forks(carotid_masks(segmentation, parse_roles(labels)), segmentation, LANDMARKS, scan)
+    points, _ = carotid_forks(
+        carotid_masks(segmentation, dict(text.split("=") for text in labels)), segmentation, LANDMARKS, scan
+    )
     return points
 
 
@@ -205,9 +207,3 @@ def test_what_is_no_segmentation_is_refused_in_a_sentence(sides, scan, tmp_path)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(SegmentationError, match="holds no mask of a carotid"):
         read_segmentation(tmp_path / "nothing")
-
-
-@pytest.mark.parametrize("text", ["common", "1=jugular", "=common", ""])
-def test_a_vessel_that_is_none_is_refused(text):
-    with pytest.raises(SegmentationError, match="--label takes LABEL=VESSEL"):
-        parse_roles([text])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,13 +53,12 @@ def import_(
         ANNOTATOR,
         PointsOptions,
         parse_columns,
-        parse_labels,
         plan_points,
         plan_segmentations,
         save_import,
         without_conflicts,
     )
-    from ..vessels import parse_roles
+    from ..vessels import ROLES
 
     opened = Dataset.open(dataset)
     if segmentation and (columns or frame or missing):
@@ -70,10 +70,10 @@ def import_(
     annotator = annotator or ANNOTATOR
     check_annotator(annotator)
     if segmentation:
-        steps = plan_segmentations(opened, files, parse_roles(label or []))
+        steps = plan_segmentations(opened, files, _meanings(label, "VESSEL", ROLES))
     else:
         roles = parse_columns(columns) if columns else {}
-        options = PointsOptions(roles, frame, parse_labels(label or [], opened.landmarks), missing)
+        options = PointsOptions(roles, frame, _meanings(label, "LANDMARK", opened.landmarks), missing)
         steps = plan_points(opened, files, options)
     plan = []
     with progress() as step:
@@ -130,3 +130,17 @@ def export(
     if series is not None and scan is None:
         raise InputError("--series chooses a series of --scan; give that too.")
     print(export_results(read_results(source), format, output, scan, series))
+
+
+def _meanings(texts: list[str] | None, kind: str, known: Sequence[str]) -> dict[str, str]:
+    """``LABEL=MEANING`` of ``known`` ones as a mapping; ``LABEL=`` leaves the label out. Raises InputError."""
+    given = {}
+    for text in texts or []:
+        label, equals, meaning = (part.strip() for part in text.rpartition("="))
+        if not equals or not label or (meaning and meaning not in known):
+            raise InputError(
+                f"--label takes LABEL={kind}, or LABEL= to leave it out, where {kind} is one of {', '.join(known)}; "
+                f"not '{text}'."
+            )
+        given[label] = meaning
+    return given

@@ -4,6 +4,5 @@ from .columns import parse_columns
 from .common import ExchangeError, Frame
 from .exporting import Format, check_dicom, export_dataset, export_results, read_results
 from .importing import Import, PointsOptions, plan_points, points_of_scan, save_import, without_conflicts
-from .labels import parse_labels
 from .segmentations import ANNOTATOR, plan_segmentations
 from .structured_report import read_report, write_report

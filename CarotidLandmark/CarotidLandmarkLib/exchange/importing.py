@@ -35,7 +35,7 @@ class Import:
 
 @dataclass(frozen=True)
 class PointsOptions:
-    """How to read files of points: see `read_points`, `labels.parse_labels`.
+    """How to read files of points: see `read_points`; ``labels``: what a label means, "" to leave it out.
 
     ``missing``: a landmark without a point is not in the scan; else nothing is known of it.
     """

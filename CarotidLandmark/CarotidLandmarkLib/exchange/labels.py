@@ -29,20 +29,6 @@ NEUTRAL = {
 SHORTEST_PREFIX = 3  # of a word: "bif" for bifurcation
 
 
-def parse_labels(texts: Sequence[str], landmarks: Sequence[str]) -> dict[str, str]:
-    """``LABEL=LANDMARK`` as a mapping; ``LABEL=`` leaves the label out. Raises ExchangeError."""
-    given = {}
-    for text in texts:
-        label, equals, landmark = (part.strip() for part in text.rpartition("="))
-        if not equals or not label or (landmark and landmark not in landmarks):
-            raise ExchangeError(
-                f"--label takes LABEL=LANDMARK, or LABEL= to leave a point out, where LANDMARK is one of "
-                f"{', '.join(landmarks)}; not '{text}'."
-            )
-        given[label] = landmark
-    return given
-
-
 def landmark_points(
     points: PointList, landmarks: Sequence[str], given: Mapping[str, str]
 ) -> tuple[dict[str, Triple | None], tuple[str, ...]]:

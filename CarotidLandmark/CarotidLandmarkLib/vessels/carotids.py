@@ -39,20 +39,6 @@ class Role:
     vessel: str
 
 
-def parse_roles(texts: Sequence[str]) -> dict[str, str]:
-    """``LABEL=VESSEL`` (a name or number) as a mapping; ``LABEL=`` leaves the label out. Raises SegmentationError."""
-    given = {}
-    for text in texts:
-        label, equals, role = (part.strip() for part in text.rpartition("="))
-        if not equals or not label or (role and role not in ROLES):
-            raise SegmentationError(
-                f"With --segmentation --label takes LABEL=VESSEL, or LABEL= to leave it out, where VESSEL is one of "
-                f"{', '.join(VESSELS)}, with left_ or right_ before it if the label has a side; not '{text}'."
-            )
-        given[label] = role
-    return given
-
-
 def carotid_forks(
     masks: Mapping[Role, np.ndarray], segmentation: Segmentation, landmarks: Sequence[str], scan: Volume
 ) -> tuple[dict[str, Point | None], tuple[str, ...]]:

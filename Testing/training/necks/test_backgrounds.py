@@ -77,6 +77,12 @@ def coarse() -> Background:
     return Background.prepare(rescanned())
 
 
+SPARSE = {
+    "plane_mm": 4.0, "slice_mm": 5.0, "width_mm": 110.0, "lowest_mm": -20.0, "tooth": False, "airway": False,
+    "foramina": False, "table": False, "arms": False, "blank": 0,
+}  # fmt: skip
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     plane_mm=st.sampled_from([1.2, 2.5, 4.0, 4.7]),
@@ -90,42 +96,9 @@ def coarse() -> Background:
     arms=st.booleans(),
     blank=st.sampled_from([0, 5]),
 )
-@example(
-    plane_mm=4.0,
-    slice_mm=5.0,
-    width_mm=110.0,
-    lowest_mm=-20.0,
-    tooth=False,
-    airway=False,
-    foramina=False,
-    table=True,
-    arms=True,
-    blank=5,
-)
-@example(
-    plane_mm=1.2,
-    slice_mm=1.5,
-    width_mm=200.0,
-    lowest_mm=-58.0,
-    tooth=False,
-    airway=False,
-    foramina=True,
-    table=False,
-    arms=False,
-    blank=0,
-)
-@example(
-    plane_mm=1.2,
-    slice_mm=3.3,
-    width_mm=110.0,
-    lowest_mm=-20.0,
-    tooth=False,
-    airway=False,
-    foramina=False,
-    table=False,
-    arms=False,
-    blank=0,
-)
+@example(**SPARSE | {"table": True, "arms": True, "blank": 5})
+@example(**SPARSE | {"slice_mm": 1.5, "plane_mm": 1.2, "width_mm": 200.0, "lowest_mm": -58.0, "foramina": True})
+@example(**SPARSE | {"slice_mm": 3.3, "plane_mm": 1.2})
 def test_any_scan_of_a_neck_with_the_skull_base_becomes_tissue_at_the_right_level(**scan):
     background = Background.prepare(rescanned(**scan))
     assert abs(background.upper - TOP_MM) < 10  # its lattice starts at C4
