@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/ready
 
-.PHONY: demo test screenshots benchmark table1 table1-small lint clean
+.PHONY: demo test screenshots benchmark table1 table1-medium table1-small lint clean
 
 demo: $(READY)
 	$(BIN)/carotid-landmark demo --output demo-output
@@ -29,7 +29,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/detection_time.py
 
 # The paper's Table 1 on digital necks, cohort included: docs/training/reproduction.md. Stopped half-way, each goes on from there.
-table1 table1-small: $(READY)
+table1 table1-medium table1-small: $(READY)
 	$(BIN)/carotid-train table1 runs/$@-cohort --output runs/$@ --protocol $@
 
 lint: $(READY)

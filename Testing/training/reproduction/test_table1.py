@@ -21,9 +21,9 @@ from carotid_training.reproduction.methods import CAROTID_BIFURCATIONS
 from carotid_training.reproduction.module import FieldModule
 from carotid_training.reproduction.predict import COLUMNS, Scan, forget_peak, read_predictions, resident_mb
 from carotid_training.reproduction.protocol import Protocol
-from carotid_training.reproduction.report import pair_of, row_of
+from carotid_training.reproduction.report import Training, pair_of, pairs_of, row_of, table_markdown
 from carotid_training.reproduction.rows import METHODS
-from carotid_training.reproduction.training import Trained, train
+from carotid_training.reproduction.training import Trained, plan_of, train
 from carotid_training.scans.acquisition import Acquisition
 from CarotidLandmarkLib.memory import keep_freed_memory
 from typer.testing import CliRunner
@@ -37,6 +37,13 @@ PROTOCOL = Protocol(
     patch_widths=(2, 2, 4, 4), patch_voxels=16, patch_count=2,
 )  # fmt: skip
 CPU = torch.device("cpu")
+SPLITS = ("train", "validation", "test")
+
+
+def trained_into(folder, cohort, protocol=PROTOCOL):
+    """The one trained row of the protocol, trained into ``folder``."""
+    plan = plan_of("patches", protocol, cohort, folder, CPU)
+    return train("patches", protocol, cohort, folder, CPU, plan)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +146,7 @@ def test_training_and_the_choice_of_the_checkpoint_do_without_the_test_scans(coh
     shutil.copytree(cohort.path, folder)
     for image in folder.glob("cases/test-*/image*"):
         image.unlink()
-    trained = train("patches", PROTOCOL, folder, tmp_path / "patches", CPU)
+    trained = trained_into(tmp_path / "patches", folder)
     assert trained.steps == 6 and trained.best_step in (3, 6)
     assert math.isfinite(trained.best_error_mm) and trained.seconds > 0
 
@@ -154,13 +161,13 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(cohort, 
 
     monkeypatch.setattr(FieldModule, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train("patches", PROTOCOL, cohort.path, tmp_path / "patches", CPU)
+        trained_into(tmp_path / "patches", cohort.path)
     assert not (tmp_path / "patches" / "trained.json").exists()
     seen = []
     monkeypatch.setattr(
         FieldModule, "training_step", lambda self, batches, n: seen.append(self.global_step) or step(self, batches, n)
     )
-    trained = train("patches", PROTOCOL, cohort.path, tmp_path / "patches", CPU)
+    trained = trained_into(tmp_path / "patches", cohort.path)
     assert seen == [4, 5]
     whole = Trained(**json.loads((run / "patches" / "trained.json").read_text()))
     assert (trained.steps, trained.best_step) == (whole.steps, whole.best_step)
@@ -170,11 +177,41 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(cohort, 
 
 def test_minutes_become_steps_by_what_a_step_takes(cohort, tmp_path):
     folder = tmp_path / "patches"
-    train("patches", replace(PROTOCOL, steps=None, minutes=0.002), cohort.path, folder, CPU)
+    trained_into(folder, cohort.path, replace(PROTOCOL, steps=None, minutes=0.002))
     plan = json.loads((folder / "plan.json").read_text())
     wanted = 0.002 * 60 / plan["seconds_per_step"]
     assert plan["interval"] == max(1, int(int(wanted) / 2))
     assert json.loads((folder / "trained.json").read_text())["steps"] == 2 * plan["interval"]
+
+
+def test_a_second_seed_is_another_training_of_as_many_steps_and_the_row_holds_both(run, cohort, tmp_path):
+    output = tmp_path / "table1"
+    table1.table1(cohort.path, output, replace(PROTOCOL, seeds=(0, 5)), device="cpu")
+    first, second = (output / name for name in ("patches", "patches-5"))
+    for name, tensor in weights(run / "patches").items():
+        assert torch.equal(tensor, weights(first)[name]), name
+    assert any(not torch.equal(tensor, weights(second)[name]) for name, tensor in weights(first).items())
+    assert Trained.read(first).steps == Trained.read(second).steps
+    errors = [[float(row["error_mm"]) for row in rows_of(folder / "test.csv")] for folder in (first, second)]
+    constant, patches = rows_of(output / "table1.csv")
+    assert [float(mean) for mean in patches["each_training"].split()] == pytest.approx(
+        np.mean(errors, axis=1), rel=1e-5
+    )
+    assert float(patches["mean"]) == pytest.approx(np.mean(errors))
+    assert float(patches["median"]) == pytest.approx(np.median(errors))
+    assert len(constant["each_training"].split()) == 1 and not (output / "constant-5").exists()
+    assert "{:.2f}, {:.2f}".format(*np.mean(errors, axis=1)) in (output / "table1.md").read_text()
+    once = replace(PROTOCOL, seeds=(0, 5), once=("patches",))
+    assert [one.seed for one in once.trainings("patches")] == [0]
+
+
+def test_all_methods_are_timed_before_the_first_is_trained(cohort, tmp_path, monkeypatch):
+    order = []
+    monkeypatch.setattr(table1, "plan_of", lambda key, *rest: order.append(f"plan {key}"))
+    monkeypatch.setattr(table1, "train", lambda key, *rest: order.append(f"train {key}"))
+    wanted = replace(PROTOCOL, methods=("single", "patches"))
+    table1.table1(cohort.path, tmp_path / "table1", wanted, device="cpu", only=("single", "patches"))
+    assert order == ["plan single", "plan patches", "train single", "train patches"]
 
 
 def scans(errors: list[tuple[float, float]]) -> list[Scan]:
@@ -187,8 +224,8 @@ def scans(errors: list[tuple[float, float]]) -> list[Scan]:
 
 
 def test_a_method_that_is_better_on_every_patient_is_so_by_the_interval_and_the_test():
-    worse = row_of("single", scans([(n / 2 + 3, n / 2 + 4) for n in range(12)]), None, 0)
-    better = row_of("ours", scans([(n / 2 + 1, n / 2 + 2.5) for n in range(12)]), None, 0)
+    worse = row_of("single", [Training(scans([(n / 2 + 3, n / 2 + 4) for n in range(12)]))], 0)
+    better = row_of("ours", [Training(scans([(n / 2 + 1, n / 2 + 2.5) for n in range(12)]))], 0)
     pair = pair_of(better, worse, 0)
     assert pair.difference_mm.value == pytest.approx(-1.75)
     assert pair.difference_mm.high < 0 and pair.p < 0.001
@@ -200,7 +237,9 @@ def test_a_method_that_is_better_on_every_patient_is_so_by_the_interval_and_the_
 
 def test_rows_of_other_landmarks_are_not_compared():
     with pytest.raises(ValueError, match="same landmarks"):
-        pair_of(row_of("ours", scans([(1, 1)] * 3), None, 0), row_of("single", scans([(1, 1)] * 2), None, 0), 0)
+        pair_of(
+            row_of("ours", [Training(scans([(1, 1)] * 3))], 0), row_of("single", [Training(scans([(1, 1)] * 2))], 0), 0
+        )
 
 
 def test_a_place_that_is_not_a_number_counts_as_missed(tmp_path):
@@ -213,14 +252,30 @@ def test_a_place_that_is_not_a_number_counts_as_missed(tmp_path):
     path.write_text(",".join(COLUMNS) + "\n" + ",".join(row[name] for name in COLUMNS) + "\n")
     (scan,) = read_predictions(path)
     assert scan.outcomes[0].error_mm is None
-    assert row_of("single", [scan], None, 0).statistics["success_10"].value == 0
+    assert row_of("single", [Training([scan])], 0).statistics["success_10"].value == 0
     path.write_text(",".join(COLUMNS) + "\na,p\n")
     with pytest.raises(ValueError, match="is damaged"):
         read_predictions(path)
 
 
+def test_the_page_tells_how_far_each_net_of_a_chain_came(cohort):
+    validation = {
+        "val/4mm": 11.04,
+        "val/near_2mm": 17.0,
+        "val/near_1mm": 10.5,
+        "val/near_0.5mm": 5.0,
+        "val/error": 12.0,
+    }
+    rows = [row_of("constant", [Training(scans([(1, 2)]))], 0),
+            row_of("noise", [Training(scans([(1, 2)]), None, validation)] * 2, 0)]  # fmt: skip
+    page = table_markdown("t", replace(PROTOCOL, seeds=(3, 4)), rows, pairs_of(rows, 0), dict.fromkeys(SPLITS, 1), "x")
+    assert f"| {METHODS['noise'].title}, seed 4 | 11.0 | 17.0 | 10.5 | 5.0 |" in page
+    assert "| the middle of a patch of 56 voxels | – | 21.5 | 10.8 | 5.4 |" in page
+    assert f"| {METHODS['constant'].title}, seed" not in page
+
+
 def test_the_violins_show_every_error_and_the_papers_mean_where_there_is_one():
-    rows = [row_of(key, scans([(1, 2), (3, 9), (2, 5)]), None, 0) for key in ("constant", "single")]
+    rows = [row_of(key, [Training(scans([(1, 2), (3, 9), (2, 5)]))], 0) for key in ("constant", "single")]
     axes = violins(rows).axes[0]
     dots = [line for line in axes.lines if line.get_marker() == "." and len(line.get_xdata())]
     assert [sorted(10 ** line.get_ydata()) for line in dots] == [pytest.approx([1, 2, 2, 3, 5, 9])] * 2
@@ -229,7 +284,7 @@ def test_the_violins_show_every_error_and_the_papers_mean_where_there_is_one():
 
 
 def test_the_names_under_the_violins_do_not_overlap():
-    rows = [row_of(key, scans([(1, 2), (3, 9), (2, 5)]), None, 0) for key in METHODS]
+    rows = [row_of(key, [Training(scans([(1, 2), (3, 9), (2, 5)]))], 0) for key in METHODS]
     figure = violins(rows)
     figure.draw_without_rendering()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]

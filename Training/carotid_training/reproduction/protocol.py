@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,10 @@ Widths = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Protocol:
-    """The whole table. Lengths in mm; ``seed`` is that of training, noise and bootstrap.
+    """The whole table. Lengths in mm.
+
+    seeds: a training of every method for each, so that the spread between trainings is known; the first is also that of
+    noise and bootstrap. once: methods that are trained with the first seed alone.
 
     cases, cohort_seed, length_mm: the cohort of digital necks (`carotid_training.cohorts.synthesize`). methods: keys of
     `METHODS`, in the table's order. minutes or steps, one of them: the training of every method. ``minutes`` become
@@ -40,7 +43,8 @@ class Protocol:
     methods: tuple[str, ...] = tuple(METHODS)
     cohort_seed: int = 8
     length_mm: tuple[float, float] = (180.0, 224.0)
-    seed: int = 0
+    seeds: tuple[int, ...] = (0,)
+    once: tuple[str, ...] = ()
     validations: int = 10
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     batch_size: int = 1
@@ -65,7 +69,9 @@ class Protocol:
             raise UserError("A protocol has a budget of minutes or of steps: give one of the two.")
         if (self.minutes or self.steps or 0) <= 0 or self.validations < 1:
             raise UserError("A protocol's minutes or steps and its validations must be above zero.")
-        unknown = [name for name in self.methods if name not in METHODS]
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError("A protocol's seeds must be one or more numbers, each of them once.")
+        unknown = [name for name in (*self.methods, *self.once) if name not in METHODS]
         if unknown or not self.methods:
             raise UserError(f"There is no method {', '.join(unknown) or 'at all'}; choose of {', '.join(METHODS)}.")
         halved = {
@@ -79,6 +85,15 @@ class Protocol:
                 raise UserError(f"{name} must be a multiple of {multiple}, for the net halves it so often.")
         if self.field_voxels % 8 or self.patch_voxels > self.field_voxels:
             raise UserError("field_voxels must be a multiple of 8, and patch_voxels no larger.")
+
+    @property
+    def seed(self) -> int:
+        return self.seeds[0]
+
+    def trainings(self, key: str) -> list[Protocol]:
+        """A protocol of one seed for every training of a method; one for a method that is not trained."""
+        several = METHODS[key].trained and key not in self.once
+        return [replace(self, seeds=(seed,)) for seed in (self.seeds if several else self.seeds[:1])]
 
 
 def read_protocol(name: str) -> Protocol:

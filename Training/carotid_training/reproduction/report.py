@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from scipy import stats
@@ -12,33 +13,44 @@ from scipy import stats
 from ..evaluation import metrics
 from ..evaluation.metrics import Estimate
 from ..pages import csv_table, page
+from ..training.curve import NEAR, SCALE, coarse_to_fine, read_curve
+from ..training.module import NEAR_SHARE
 from .predict import Scan
 from .protocol import Protocol
 from .rows import METHODS
 from .training import Trained
 
+# Mean distance of a uniform point from the middle of the cube from -1 to 1.
+MEAN_OF_CUBE = 0.9606
+
 TEMPLATE = """\
 # Table 1, protocol {{ name }}
 
 Digital necks, not patients: {{ test }} test scans with {{ landmarks }} landmarks in them, {{ train }} for training,
-{{ validation }} for the choice of the checkpoint. Every method was trained for {{ budget }}; asked on
-{{ machine }}.
+{{ validation }} for the choice of the checkpoint. Every training had {{ budget }}, and the seeds are
+{{ seeds }}; asked on {{ machine }}.
 
-Error: Euclidean distance over the landmarks that are in the scan, mm. In brackets: 95 % intervals of a bootstrap over
+Error: Euclidean distance over the landmarks that are in the scan, mm, of all trainings of a method together; "each
+training" has their means. In brackets: 95 % intervals of a bootstrap over
 patients ({{ resamples }} resamples). The paper's column: Ma et al., ISBI 2020, Table 1, other scans (54 patients).
 
 {{ errors }}
 Share of the landmarks found within a distance:
 
 {{ success }}
+How far the nets of a chain came, each by itself, at the chosen step on the validation scans: the coarsest net's error,
+and those of the finer nets in patches that surely hold the landmark. A finer net that has learnt nothing answers with
+its patch's middle; how far that is on average stands in the last rows.
+
+{{ near }}
 What it takes: seconds to resample a scan, of one pass (every net once), of the further looks of our search, and of all
 {{ passes }} noise passes; memory at its peak while the scan is answered, above that of the loaded program, the scan
-included; the training.
+included; the first training.
 
 {{ cost }}
-Each row against the row before it, and against "{{ reference }}": mean difference of the error (negative: better), its
-interval, and p of a Wilcoxon signed-rank test on the patients' mean errors (two-sided, not corrected for the number of
-comparisons).
+Each row against the row before it, and against "{{ reference }}": mean difference of the error (negative: better),
+errors first averaged over a method's trainings; its interval; and p of a Wilcoxon signed-rank test on the patients'
+mean errors (two-sided, not corrected for the number of comparisons).
 
 {{ pairs }}
 ![Errors per method](figures/figure4_violins.png)
@@ -52,11 +64,27 @@ comparisons).
 
 
 @dataclass(frozen=True)
+class Training:
+    """One training of a method, or a method that has none: its answers, and its validation at the chosen step."""
+
+    scans: Sequence[Scan]
+    trained: Trained | None = None
+    validation: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path, scans: Sequence[Scan]) -> Training:
+        """What `training.train` left in ``folder``. Raises ValueError where it is damaged; OSError."""
+        trained = Trained.read(folder)
+        until = [point.values for point in read_curve(folder) if point.step <= trained.best_step]
+        return cls(scans, trained, until[-1])
+
+
+@dataclass(frozen=True)
 class Row:
     """One method of the table; ``statistics``: `metrics.error_statistics` with intervals. Seconds and MB per scan."""
 
     key: str
-    errors_mm: np.ndarray  # of the landmarks in the scans, the same in all rows
+    errors_mm: np.ndarray  # [trainings, landmarks]: of the landmarks in the scans, the same in all rows
     groups: tuple[str, ...]
     statistics: Mapping[str, Estimate]
     seconds_resampling: float
@@ -64,7 +92,7 @@ class Row:
     seconds_search: float
     seconds_passes: float
     peak_mb: float
-    trained: Trained | None
+    trainings: Sequence[Training]
 
     @property
     def title(self) -> str:
@@ -81,22 +109,27 @@ class Pair:
     p: float
 
 
-def row_of(key: str, scans: Sequence[Scan], trained: Trained | None, seed: int) -> Row:
+def row_of(key: str, trainings: Sequence[Training], seed: int) -> Row:
     """The numbers of one method. ``seed``: the bootstrap's."""
-    outcomes = [outcome for scan in scans for outcome in scan.outcomes if outcome.truth_lps is not None]
-    errors, groups = metrics.errors_mm(outcomes), tuple(outcome.group for outcome in outcomes)
-    statistics = metrics.bootstrap(groups, lambda rows: metrics.error_statistics(errors[rows]), seed=seed)
+    outcomes = [
+        [outcome for scan in training.scans for outcome in scan.outcomes if outcome.truth_lps is not None]
+        for training in trainings
+    ]
+    errors = np.stack([metrics.errors_mm(each) for each in outcomes])
+    groups = tuple(outcome.group for outcome in outcomes[0])
+    statistics = metrics.bootstrap(groups, lambda rows: metrics.error_statistics(errors[:, rows].ravel()), seed=seed)
     # The median scan: the first one also loads and warms up.
+    scans = trainings[0].scans
     resampling, net, search, passes = np.median([scan.seconds for scan in scans], axis=0).tolist()
     peak = max(scan.peak_mb for scan in scans)
-    return Row(key, errors, groups, statistics, resampling, net, search, passes, peak, trained)
+    return Row(key, errors, groups, statistics, resampling, net, search, passes, peak, trainings)
 
 
 def pair_of(one: Row, other: Row, seed: int) -> Pair:
     """Two rows compared landmark by landmark; the test takes each patient once. ValueError on other landmarks."""
     if one.groups != other.groups:
         raise ValueError(f"{one.title} and {other.title} were not asked about the same landmarks.")
-    difference = one.errors_mm - other.errors_mm
+    difference = one.errors_mm.mean(axis=0) - other.errors_mm.mean(axis=0)
     change = metrics.bootstrap(
         one.groups, lambda rows: {"": float(np.nanmean(difference[rows])) if len(rows) else math.nan}, seed=seed
     )[""]
@@ -114,21 +147,27 @@ def pairs_of(rows: Sequence[Row], seed: int) -> list[Pair]:
 def table_csv(rows: Sequence[Row]) -> str:
     """One line per method, numbers as they are."""
     names = ["mean", "sd", "median", "p95", *(f"success_{limit:g}" for limit in metrics.TOLERANCES_MM)]
-    columns = ["method", "title", "paper_mean_mm", "paper_sd_mm", "landmarks"]
+    columns = ["method", "title", "paper_mean_mm", "paper_sd_mm", "landmarks", "each_training"]
     columns += [f"{name}{part}" for name in names for part in ("", "_low95", "_high95")]
     columns += ["seconds_resampling", "seconds_net", "seconds_search", "seconds_passes", "peak_mb"]
     columns += ["training_steps", "training_seconds", "chosen_step"]
     lines = []
     for row in rows:
         paper = METHODS[row.key].paper_mm or ("", "")
-        done = row.trained
+        done = row.trainings[0].trained
+        each = " ".join(f"{mean:.6g}" for mean in means_mm(row))
         lines.append([
-            row.key, row.title, *paper, len(row.errors_mm),
+            row.key, row.title, *paper, len(row.groups), each,
                 *(number for name in names for number in row.statistics[name]),
             row.seconds_resampling, row.seconds_net, row.seconds_search, row.seconds_passes, row.peak_mb,
             *((done.steps, done.seconds, done.best_step) if done else ("", "", "")),
         ])  # fmt: skip
     return csv_table(columns, lines)
+
+
+def means_mm(row: Row) -> list[float]:
+    """The mean error of each training of a method, as in `metrics.error_statistics`."""
+    return [metrics.error_statistics(errors)["mean"] for errors in row.errors_mm]
 
 
 def pairs_csv(pairs: Sequence[Pair]) -> str:
@@ -161,16 +200,19 @@ def table_markdown(
         TEMPLATE,
         name=name,
         **counts,
-        landmarks=len(rows[0].errors_mm),
+        landmarks=len(rows[0].groups),
+        seeds=", ".join(map(str, protocol.seeds)),
         budget=budget,
         machine=machine,
         resamples=metrics.RESAMPLES,
         passes=METHODS["noise"].passes,
         reference=METHODS[reference].title,
         errors=_table(
-            ["method", "paper, mean ± sd", "mean ± sd", "mean", "median"],
-            [[row.title, _paper(row), _spread(row), _interval(row, "mean"), _interval(row, "median")] for row in rows],
+            ["method", "paper, mean ± sd", "mean ± sd", "each training", "mean", "median"],
+            [[row.title, _paper(row), _spread(row), ", ".join(f"{mean:.2f}" for mean in means_mm(row)),
+              _interval(row, "mean"), _interval(row, "median")] for row in rows],
         ),
+        near=_near(rows, protocol),
         success=_table(
             ["method", *(f"{limit:g} mm" for limit in metrics.TOLERANCES_MM)],
             [[row.title, *(_interval(row, each, 100, 0, " %") for each in success)] for row in rows],
@@ -186,6 +228,23 @@ def table_markdown(
         ),
         volumes={row.key: row.title for row in rows if METHODS[row.key].passes > 1},
     )  # fmt: skip
+
+
+def _near(rows: Sequence[Row], protocol: Protocol) -> str:
+    """How far each net of the chains came by itself: its error on the validation scans, mm."""
+    chains = [row for row in rows if any(map(NEAR.match, row.trainings[0].validation))]
+    held = chains[0].trainings[0].validation if chains else {}
+    tags = [*coarse_to_fine(held, SCALE)[:1], *coarse_to_fine(held, NEAR)]
+    spacings = [float(tag.rpartition("_")[2].removeprefix("val/").removesuffix("mm")) for tag in tags]
+    lines = [
+        [f"{row.title}, seed {seed}", *(f"{training.validation[tag]:.1f}" for tag in tags)]
+        for row in chains
+        for seed, training in zip(protocol.seeds, row.trainings, strict=False)
+    ]
+    for size in sorted({protocol.our_patch_size if row.key == "ours" else protocol.patch_size for row in chains}):
+        middles = (f"{MEAN_OF_CUBE * NEAR_SHARE * size * spacing:.1f}" for spacing in spacings[1:])
+        lines.append([f"the middle of a patch of {size} voxels", "–", *middles])
+    return _table(["method", *(f"{spacing:g} mm" for spacing in spacings)], lines)
 
 
 def _paper(row: Row) -> str:
@@ -206,7 +265,8 @@ def _cost(row: Row) -> list[str]:
     passes = f"{row.seconds_passes:.2f}" if METHODS[row.key].passes > 1 else "–"
     # A chain that does not search asks the clock twice in a row.
     search = f"{row.seconds_search:.2f}" if row.seconds_search >= 0.005 else "–"
-    training = [str(row.trained.steps), f"{row.trained.seconds / 60:.1f}"] if row.trained else ["–", "–"]
+    done = row.trainings[0].trained
+    training = [str(done.steps), f"{done.seconds / 60:.1f}"] if done else ["–", "–"]
     return [
         row.title,
         f"{row.seconds_resampling:.2f}",

@@ -36,9 +36,9 @@ from ..release.export import LEVELS, scores_of
 from .figures import slices, violins
 from .predict import Scan, Work, predict, read_predictions, truth_of
 from .protocol import Protocol, read_protocol
-from .report import Row, pairs_csv, pairs_of, row_of, table_csv, table_markdown
+from .report import Row, Training, pairs_csv, pairs_of, row_of, table_csv, table_markdown
 from .rows import METHODS
-from .training import Trained, train
+from .training import Trained, plan_of, train
 
 # The rows of Figure 3: a heatmap that is regressed, and heatmaps that a centre of mass is taken of.
 SHOWN = ("heatmap", "single", "patches", "noise", "ours")
@@ -68,22 +68,28 @@ def table1(
     dataset = _cohort(cohort, protocol, styles or Styles(), say)
     tests = annotated(dataset, "test")
     _claim(output, protocol, dataset)
-    rows, calibrated = [], {}
-    for key in only or protocol.methods:
-        folder = output / key
-        trained = None
-        if METHODS[key].trained:
-            say(f"{METHODS[key].title}: training")
-            trained = train(key, protocol, dataset.path, folder, where)
-        if only:
-            continue
-        scans = _answers(key, protocol, dataset, "test", folder, where, say)
-        rows.append(row_of(key, scans, trained, protocol.seed))
-        if METHODS[key].passes > 1:
-            checks = _answers(key, protocol, dataset, "validation", folder, where, say)
-            calibrated[key] = (_outcomes(scans), _calibrated(key, _outcomes(checks)))
+    trained = [key for key in only or protocol.methods if METHODS[key].trained]
+    # All of them before the first training: what else the machine does later takes no steps from any row.
+    say("timing the steps of every method")
+    plans = {key: plan_of(key, protocol, dataset.path, output / key, where) for key in trained}
+    for key in trained:
+        for one in protocol.trainings(key):
+            say(f"{METHODS[key].title}: training, seed {one.seed}")
+            train(key, one, dataset.path, _folder(output, key, one, protocol), where, plans[key])
     if only:
         return []
+    rows, calibrated = [], {}
+    for key in protocol.methods:
+        trainings = []
+        for one in protocol.trainings(key):
+            folder = _folder(output, key, one, protocol)
+            scans = _answers(key, one, dataset, "test", folder, where, say)
+            trainings.append(Training.read(folder, scans) if key in trained else Training(scans))
+        rows.append(row_of(key, trainings, protocol.seed))
+        if METHODS[key].passes > 1:
+            first, folder = protocol.trainings(key)[0], output / key
+            checks = _answers(key, first, dataset, "validation", folder, where, say)
+            calibrated[key] = (_outcomes(trainings[0].scans), _calibrated(key, _outcomes(checks)))
     say("tables and figures")
     pairs = pairs_of(rows, protocol.seed)
     counts = {split: len(annotated(dataset, split)) for split in ("train", "validation", "test")}
@@ -100,6 +106,11 @@ def table1(
     if maps:
         save(slices(tests[0].read_volume(), truth_of(dataset, tests[0]), maps), figures, "figure3_slices")
     return rows
+
+
+def _folder(output: Path, key: str, one: Protocol, protocol: Protocol) -> Path:
+    """Of one training: METHOD for the protocol's first seed, METHOD-SEED for the others."""
+    return output / (key if one.seed == protocol.seed else f"{key}-{one.seed}")
 
 
 def machine(device: torch.device) -> str:

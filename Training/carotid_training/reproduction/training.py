@@ -46,6 +46,11 @@ class Trained:
     best_step: int
     best_error_mm: float
 
+    @classmethod
+    def read(cls, folder: Path) -> Trained:
+        """Of a training that is done. Raises ValueError where the file is damaged, OSError."""
+        return cls(**read_record(folder / "trained.json"))
+
     @staticmethod
     def checkpoint(folder: Path) -> Path:
         return folder / "checkpoints" / "best.ckpt"
@@ -71,16 +76,15 @@ class Clock(pl.Callback):
         self.seconds = state_dict["seconds"]
 
 
-def train(key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device) -> Trained:
+def train(key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device, plan: Plan) -> Trained:
     """Train a row into ``folder``, or go on with what is there, or return at once what is done.
 
     Raises ValueError where the cohort can not be used, KeyboardInterrupt when stopped, OSError.
     """
     done = folder / "trained.json"
     if done.exists():
-        return Trained(**read_record(done))
+        return Trained.read(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    plan = _plan(key, protocol, dataset, folder, device)
     last = folder / "checkpoints" / "last.ckpt"
     clock = Clock()
     best = ModelCheckpoint(
@@ -102,8 +106,11 @@ def train(key: str, protocol: Protocol, dataset: Path, folder: Path, device: tor
     return trained
 
 
-def _plan(key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device) -> Plan:
-    """What was planned when the training began; the time of a step may be another one now."""
+def plan_of(key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device) -> Plan:
+    """How long a row trains: what ``folder`` says of it, and before it says anything, what a step takes on the machine.
+
+    Raises as `train` does.
+    """
     path = folder / "plan.json"
     if path.exists():
         return Plan(**read_record(path))
@@ -113,6 +120,7 @@ def _plan(key: str, protocol: Protocol, dataset: Path, folder: Path, device: tor
         assert protocol.minutes is not None
         seconds = seconds_per_step(key, protocol, dataset, device)
         steps = int(protocol.minutes * 60 / seconds)
+    folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(seconds, max(1, steps // protocol.validations), protocol.validations)
     write_text(path, json.dumps(asdict(plan), indent=2) + "\n")
     return plan

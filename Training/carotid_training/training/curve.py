@@ -80,17 +80,18 @@ def read_curve(run: Path) -> list[Point]:
 def tags(points: Sequence[Point]) -> list[str]:
     """What the points hold: the whole chain's error, each scale's from coarse to fine, the share of gross errors."""
     held = {tag for point in points for tag in point.values}
-    return [tag for tag in (ERROR, *_coarse_to_fine(held, SCALE), GROSS) if tag in held]
+    return [tag for tag in (ERROR, *coarse_to_fine(held, SCALE), GROSS) if tag in held]
 
 
-def _coarse_to_fine(held: Iterable[str], kind: re.Pattern[str]) -> list[str]:
+def coarse_to_fine(held: Iterable[str], kind: re.Pattern[str]) -> list[str]:
+    """The tags of a kind (`SCALE`, `NEAR`), the coarsest scale first."""
     found = {tag: float(scale[1]) for tag in held if (scale := kind.match(tag))}
     return sorted(found, key=lambda tag: -found[tag])
 
 
 def curve_csv(points: Sequence[Point]) -> str:
     """step, hours, and a column per tag, those near the truth at the end; empty where a validation lacks it."""
-    columns = [*tags(points), *_coarse_to_fine({tag for point in points for tag in point.values}, NEAR)]
+    columns = [*tags(points), *coarse_to_fine({tag for point in points for tag in point.values}, NEAR)]
 
     def row(point: Point) -> list[object]:
         values = (f"{point.values[tag]:.6g}" if tag in point.values else "" for tag in columns)
