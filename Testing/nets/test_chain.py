@@ -19,6 +19,19 @@ def positions(net, volume):
         return [out.position_lps[0, :, 0] for out in net(Pyramid(volume, net.architecture.scales_mm))]
 
 
+@pytest.mark.parametrize(
+    ("landmarks", "says"),
+    [
+        ([("left_a", "right_b"), ("right_a", "left_a")], "mirror of left_a is no landmark of the set: right_b"),
+        ([("basilar_tip", "basilar_tip")] * 2, "same name"),
+    ],
+    ids=["misspelt mirror", "the same twice"],
+)
+def test_landmarks_that_do_not_belong_to_each_other_are_refused(landmarks, says):
+    with pytest.raises(ValueError, match=says):
+        Architecture(tuple(LandmarkSpec(name, name, mirror) for name, mirror in landmarks))
+
+
 def test_one_loss_on_the_finest_answer_trains_all_four_nets():
     net = small_net(mode_window_mm=None).train()
     outputs = net(Pyramid(textured_scan(), net.architecture.scales_mm))

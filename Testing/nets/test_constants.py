@@ -21,13 +21,17 @@ class Peaks:
         return [SimpleNamespace(peak=torch.tensor([[5.0, 7.0]]) + (self.lead if view.large else 0.0))], None
 
 
-def view(voxels_at_the_coarsest_scale: float) -> SimpleNamespace:
+def view(voxels_at_the_coarsest_scale: float, neck_mm2: float = 5000.0) -> SimpleNamespace:
     """What `seek` asks of a pyramid."""
+    column = torch.full((3, 1, 1), 1064.0)  # three slices of one voxel of soft tissue, HU above air
+    side = neck_mm2**0.5
+    level = SimpleNamespace(values=column, affine_lps=torch.diag(torch.tensor([side, side, 4.0, 1.0])))
     return SimpleNamespace(
         large=False,
         size_ijk=torch.tensor([voxels_at_the_coarsest_scale, 1.0, 1.0]),
         affine_lps=torch.diag(torch.tensor([4.0, 4.0, 4.0, 1.0])),
         scales_mm=(4.0,),
+        levels={4.0: level},
         enlarged=lambda size: SimpleNamespace(large=True, size=size),
     )
 
@@ -40,3 +44,8 @@ def test_the_enlarged_scan_must_lead_by_one(lead, size):
 @pytest.mark.parametrize(("voxels", "size"), [(590_000.0, 1.5), (595_000.0, 1.0)])
 def test_a_scan_is_enlarged_up_to_two_million_voxels_afterwards(voxels, size):
     assert search.seek(Peaks(9.0), view(voxels), lambda words, share: None).size == size
+
+
+@pytest.mark.parametrize(("neck_mm2", "size"), [(7900.0, 1.5), (8100.0, 1.0)])
+def test_a_body_of_more_than_eighty_square_centimetres_is_no_childs(neck_mm2, size):
+    assert search.seek(Peaks(9.0), view(1000.0, neck_mm2), lambda words, share: None).size == size

@@ -13,6 +13,12 @@ SCALES = (4.0, 2.0, 1.0, 0.5)
 CENTRE_LPS = (12.0, -25.0, 90.0)  # enlarged about the origin instead, everything would be elsewhere
 
 
+@pytest.fixture(autouse=True)
+def any_width_may_be_a_childs(monkeypatch):
+    """The textured scan is wider than a child's neck."""
+    monkeypatch.setattr(sizes, "WIDEST_CHILD_MM2", np.inf)
+
+
 @pytest.fixture
 def volume():
     return textured_scan(centre_lps=CENTRE_LPS)
@@ -97,6 +103,46 @@ def test_a_net_that_does_not_search_sees_the_scan_as_it_is(monkeypatch, volume, 
     monkeypatch.setattr(sizes, "LEAD", -1e9)
     net = small_net(**options)
     assert sought(net, Pyramid(volume, net.architecture.scales_mm)).size == 1.0
+
+
+def body(turned: np.ndarray, crown: bool = True) -> Volume:
+    """A trunk of 120 mm across above which is a neck of 80 mm, in voxels of 2.5 mm; a third of it is neck.
+
+    Above the neck a head as wide as the trunk, that ends in a cone. ``turned``: directions of the image's axes.
+    """
+    n, step = 80, 2.5
+    k, j, i = np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * step] * 3, indexing="ij")
+    across = np.where(np.abs(k) < 33, 80.0, 120.0)
+    if crown:
+        across = np.where(k > 90, 120 - 12 * (k - 90), across)
+    array = np.where(np.hypot(i, j) < across / 2, 40, -1000).astype(np.int16)
+    affine = np.eye(4)
+    affine[:3, :3] = turned @ np.diag([step] * 3)
+    affine[:3, 3] = affine[:3, :3] @ np.full(3, -(n - 1) / 2)
+    return Volume(array, affine)
+
+
+TURNS = {
+    "axial": np.eye(3),
+    "tilted": np.array([[1, 0, 0], [0, 0.94, -0.34], [0, 0.34, 0.94]]),
+    "upside down": np.diag([1.0, -1.0, -1.0]),
+}
+
+
+@pytest.mark.parametrize("turned", TURNS.values(), ids=TURNS)
+def test_a_body_is_as_wide_as_its_neck_however_it_lies_and_whatever_its_crown(turned):
+    neck_mm2 = np.pi * 40**2
+    assert sizes.narrowest_mm2(Pyramid(body(turned), SCALES)) == pytest.approx(neck_mm2, rel=0.06)
+
+
+def test_only_what_may_be_a_child_is_looked_at_enlarged(monkeypatch):
+    monkeypatch.setattr(sizes, "LEAD", -1e9)
+    pyramid = Pyramid(body(np.eye(3)), SCALES)
+    for widest_mm2, size in ((6000.0, sizes.ENLARGEMENT), (4000.0, 1.0)):
+        monkeypatch.setattr(sizes, "WIDEST_CHILD_MM2", widest_mm2)
+        told = []
+        assert sought(small_net(), pyramid, lambda words, share, told=told: told.append(words)).size == size
+        assert ("enlarged" in told) == (size > 1)
 
 
 def test_a_scan_that_would_be_too_large_is_not_enlarged(monkeypatch, pyramid):

@@ -11,6 +11,7 @@ from carotid_training.reproduction.protocol import read_protocol
 from carotid_training.training.fit import configuration, prepared
 from carotid_training.training.module import ChainModule
 from CarotidLandmarkLib.bundle import default_bundle
+from CarotidLandmarkLib.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "Training" / "configs"
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
@@ -73,3 +74,26 @@ def test_table1_reads_every_protocol_by_its_name(name):
 
 def test_a_configuration_of_the_program_is_named_by_its_place():
     assert configuration("shipped/1-gpu") == CONFIGS / "shipped" / "1-gpu.yaml"
+
+
+OTHER_LANDMARKS = """
+model:
+  architecture:
+    landmarks:
+      - {name: left_vertebral_origin, label: L vertebral, mirror: right_vertebral_origin}
+      - {name: right_vertebral_origin, label: R vertebral, mirror: left_vertebral_origin}
+trainer: {accelerator: cpu}
+"""
+
+
+def test_other_landmarks_are_trained_from_cases_and_not_from_digital_necks(tmp_path):
+    config = tmp_path / "other.yaml"
+    config.write_text(OTHER_LANDMARKS)
+    with pytest.raises(UserError, match="Digital necks know the two carotid bifurcations alone"):
+        prepared([f"--config={config}"])
+    config.write_text(OTHER_LANDMARKS + f"data: {{dataset: {tmp_path}, necks_per_step: 0, cases_per_step: 1}}\n")
+    made = prepared([f"--config={config}"])
+    assert [landmark.name for landmark in made.datamodule.landmarks] == [
+        "left_vertebral_origin",
+        "right_vertebral_origin",
+    ]

@@ -34,6 +34,7 @@ ARROWS = {
     "release": {"seeds", "records", "pages", "necks.styles", "scans", "batches", "training", "evaluation"},
     "reproduction": {"records", "pages", "necks.styles", "cohorts", "batches", "training", "evaluation", "release"},
     "cli": set(),  # it imports a command's module by name, when it is called
+    "__main__": {"cli"},
 }
 
 

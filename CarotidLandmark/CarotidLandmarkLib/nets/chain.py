@@ -1,4 +1,8 @@
-"""The coarse-to-fine chain of Loc-Nets (Ma, Gupta, Sabuncu, ISBI 2020), trained end to end."""
+"""The coarse-to-fine chain of Loc-Nets (Ma, Gupta, Sabuncu, ISBI 2020), trained end to end.
+
+A look is one run of a net on one patch. A mode is a place where a heatmap has weight of its own. Passes are looks of
+one net side by side: under noise for the last one, from several starts in the search.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,13 @@ SEARCHED_MODES = 2
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that is needed to build the chain; stored in a model bundle. Lengths in mm, intensities in HU."""
+    """All that is needed to build the chain; stored in a model bundle. Lengths in mm, intensities in HU.
+
+    widths: channels per level of each scale's Loc-Net. hu_window: what becomes 0 to 1. noise_mm: the last crop's shift
+    per axis is up to so much. mirrored: whether a landmark and its mirror share a channel, the second seeing the patch
+    mirrored. pooling, convolution, convolutions: as in `LocNet`. heatmap: as in `heatmap_weights`. mode_window_mm: the
+    centre of mass is that of the strongest mode, in a cube of this side; None, as in the paper: of the whole heatmap.
+    """
 
     landmarks: tuple[LandmarkSpec, ...] = CAROTID_BIFURCATIONS
     scales_mm: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5)
@@ -40,11 +50,20 @@ class Architecture:
     mode_window_mm: float | None = 16.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError where the scales, widths and patches do not belong to each other."""
+        """Raises ValueError where scales, widths and patches, or the landmarks, do not belong to each other."""
         if not len(self.scales_mm) == len(self.widths) == len(self.patch_sizes) + 1:
             raise ValueError(
                 "Give widths for every scale of scales_mm, and patch_sizes for every one but the coarsest."
             )
+        names = [landmark.name for landmark in self.landmarks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"Two landmarks have the same name; these were given: {', '.join(names)}.")
+        for landmark in self.landmarks:
+            if landmark.mirror not in names:
+                raise ValueError(
+                    f"The mirror of {landmark.name} is no landmark of the set: {landmark.mirror}. Name its counterpart "
+                    "on the other side, or itself on the midline."
+                )
 
     @classmethod
     def of(cls, metadata: BundleMetadata) -> Architecture:
@@ -112,7 +131,10 @@ class ScaleOutput:
 
 
 class MultiScaleLocNet(nn.Module):
-    """Loc-Nets from the coarsest scale to the finest; each crops around what the one before it found."""
+    """Loc-Nets from the coarsest scale to the finest; each crops around what the one before it found.
+
+    `forward` is how it trains; `search`, then the last net under noise, is how it detects (`detector`).
+    """
 
     def __init__(self, architecture: Architecture):
         super().__init__()
@@ -123,6 +145,7 @@ class MultiScaleLocNet(nn.Module):
             LocNet(widths, channels, architecture.pooling, architecture.convolution, architecture.convolutions)
             for widths in architecture.widths
         )
+        # Of the pooled features, the peak and the sharpness: `_locate`.
         self.presence = nn.ModuleList(nn.Linear(widths[0] + 2, 1) for widths in architecture.widths)
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 

@@ -1,5 +1,7 @@
 """Augmentation: the picture and the truth move together, left and right change places in a mirror."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 from carotid_training.training.augment import Augmentation, draw_affines, draw_window, move_truth, recolour
@@ -36,7 +38,7 @@ def test_left_stays_left_of_right_in_a_mirror():
 
 
 def test_no_augmentation_leaves_the_view_as_it_is():
-    how = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)
+    how = Augmentation(**{field.name: 0 for field in fields(Augmentation) if field.name != "coarse_window"})
     batch = batch_of_balls()
     generator = torch.Generator().manual_seed(0)
     affines, _ = draw_affines(how, BatchView(batch).coarse_middles(), generator)

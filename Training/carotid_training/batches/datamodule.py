@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.dataset import Dataset as CaseFolder
 from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.nets.chain import Architecture
 from torch.utils.data import DataLoader, Dataset
 
@@ -61,6 +62,12 @@ class NecksData(pl.LightningDataModule):
             raise UserError("cases_per_step is above zero but no dataset is given; set data.dataset to its folder.")
         if not necks_per_step + coarse_per_step + cases_per_step:
             raise UserError("Nothing to train on; set necks_per_step, coarse_per_step or cases_per_step above zero.")
+        others = {spec.name for spec in architecture.landmarks} != {spec.name for spec in CAROTID_BIFURCATIONS}
+        if others and necks_per_step + coarse_per_step:
+            raise UserError(
+                "Digital necks know the two carotid bifurcations alone; for other landmarks set data.necks_per_step "
+                "and data.coarse_per_step to 0, data.cases_per_step above it, and data.dataset to a dataset of theirs."
+            )
         self.landmarks, self.box_sizes = architecture.landmarks, box_sizes_of(architecture)
         self.necks_per_step, self.coarse_per_step, self.cases_per_step = necks_per_step, coarse_per_step, cases_per_step
         self.dataset, self.seed = dataset, seed
