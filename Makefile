@@ -17,7 +17,7 @@ test: $(READY)
 screenshots: $(READY)
 	QT_QPA_PLATFORM=offscreen $(BIN)/python Testing/widget/screenshots.py
 
-# Tables in docs/benchmarks. MODELS: bundles or training runs whose equivariance is compared; default: the shipped one.
+# Tables in docs/results. MODELS: bundles or training runs whose equivariance is compared; default: the shipped one.
 CONFIGS ?= Training/configs/small.yaml Training/configs/full-width.yaml
 MODELS ?=
 benchmark: $(READY)

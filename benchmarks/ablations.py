@@ -18,7 +18,9 @@ from typing import Annotated
 import typer
 from CarotidLandmarkLib.memory import keep_freed_memory
 from short_training import short_training
-from tables import Row, write_table
+from tables import RESULTS, Output, Row, write_table
+
+NOT_SHOWN = "What a long training makes of them. One training each: differences of a few tenths say little."
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def main(
     background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for the styles of real tissue.")] = None,
     necks: Annotated[int, typer.Option(min=1, help="Unseen necks that each is measured on.")] = 18,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/ablations"),
-    output: Annotated[Path, typer.Option(help="Folder of ablations.md and .csv.")] = Path("docs/benchmarks"),
+    output: Output = RESULTS,
 ) -> None:
     """Table of what each switch is worth."""
     for name in variant or VARIANTS:
@@ -85,7 +87,7 @@ def main(
             "with it. One training each: differences of a few tenths say little. "
             "See [ablations.py](../../benchmarks/ablations.py)."
         )
-        written = write_table(output, "ablations", "What each addition is worth", text, rows)
+        written = write_table(output, "ablations", "What is each addition to the paper worth?", text, NOT_SHOWN, rows)
     print(written.read_text())
 
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 ORDERS = ("uncertain", "random")
 ALLOWED_LOSS_MM = 0.2  # on the original styles
+NOT_SHOWN = "what an annotator does: he is simulated, and never wrong. Synthetic necks; nothing about patients."
 STYLE, ORIGINAL = "corrected style", "original styles"
 
 
@@ -149,7 +150,8 @@ def curve_csv(lines: Sequence[Line]) -> str:
 
 def curve_markdown(lines: Sequence[Line], points: Sequence[Point], facts: dict[str, str]) -> str:
     """The curve in words and tables."""
-    text = ["# From corrected cases to a better model", ""]
+    text = ["# Do corrections make a better model?", "", f"Does not show: {NOT_SHOWN}", ""]
+    text += ["    python benchmarks/correction_curve.py", ""]
     text += [f"- {key}: {value}" for key, value in facts.items()] + [""]
     for name in (STYLE, ORIGINAL):
         text += [f"## On unseen cases of the {name}", ""]

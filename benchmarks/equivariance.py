@@ -26,7 +26,7 @@ from CarotidLandmarkLib.bundle import METADATA_FILE, Bundle, default_bundle, res
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume, read_volume
-from tables import Row, write_table
+from tables import RESULTS, Output, Row, write_table
 from torch import Tensor
 
 # Blur of the scene, in voxels: what a scanner's kernel leaves near the Nyquist frequency rings when it is moved.
@@ -34,6 +34,9 @@ BLUR_VOXELS = 0.6
 # Mirrored voxels around the scan keep its ends from ringing into it.
 PADDING = 16
 CHAIN = "whole chain"
+
+
+NOT_SHOWN = "Noise and reconstruction, which change between two real scans of one patient."
 
 
 class Scene:
@@ -127,7 +130,7 @@ def main(
     shifts: Annotated[int, typer.Option(min=1, help="Shifts per scan and scale.")] = 8,
     reach: Annotated[float, typer.Option(min=0.0, help="Largest shift along an axis, voxels of the scale.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Of the shifts.")] = 0,
-    output: Annotated[Path, typer.Option(help="Folder of equivariance.md and .csv.")] = Path("docs/benchmarks"),
+    output: Output = RESULTS,
 ) -> None:
     """Table of the deviation in mm, per model and scale."""
     chains = [load_chain(path) for path in model or [None]]
@@ -165,7 +168,7 @@ def main(
         "Deviation: distance between where the answer went and where the scene went. See "
         "[equivariance.py](../../benchmarks/equivariance.py)."
     )
-    print(write_table(output, "equivariance", "Shift equivariance", text, rows).read_text())
+    print(write_table(output, "equivariance", "Does the answer move with the scan?", text, NOT_SHOWN, rows).read_text())
 
 
 if __name__ == "__main__":

@@ -23,9 +23,12 @@ from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.memory import keep_freed_memory
 from detected import columns, found_by, mean_error
 from matplotlib.figure import Figure
-from tables import Row, write_table
+from tables import RESULTS, Output, Row, write_table
 
 GOAL_MM = 2.0
+
+
+NOT_SHOWN = "Errors on patients, and the spread between trainings: each point is one."
 
 
 def figure(hours: list[float], means: list[Estimate]) -> Figure:
@@ -46,7 +49,7 @@ def main(
     points: Annotated[list[str], typer.Argument(help="HOURS=RUN or HOURS=CHECKPOINT, in the order of training.")],
     passes: int = 10,
     runs: Annotated[Path, typer.Option(help="Folder for the detections.")] = Path("runs/learning-curve"),
-    output: Annotated[Path, typer.Option(help="Folder of table and picture.")] = Path("docs/benchmarks"),
+    output: Output = RESULTS,
 ) -> None:
     """Detect with every checkpoint, compare."""
     opened = Dataset.open(dataset)
@@ -66,7 +69,7 @@ def main(
         f"Mean error on {cases} digital necks that no training saw (synthetic, nothing about patients), {passes} "
         "passes. Hours of one training after the other, without the rendering that went before."
     )
-    print(write_table(output, "learning-curve", "Learning curve", text, rows))
+    print(write_table(output, "learning-curve", "What does training reach, after how long?", text, NOT_SHOWN, rows))
     save(figure(hours, means), output, "learning-curve")
 
 

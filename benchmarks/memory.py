@@ -24,14 +24,17 @@ from carotid_training.cohorts.synthesize import LANDMARKS
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.volume import Volume, write_volume
-from tables import NO_GPU, Row, write_table
+from tables import NO_GPU, RESULTS, Output, Row, write_table
 
 PAPER_SIZE, PAPER_SPACING_MM = (448, 448, 448), (0.5, 0.5, 0.5)
 LARGE_SIZE, LARGE_SPACING_MM = (512, 512, 700), (0.45, 0.45, 0.7)
+NOT_SHOWN = {
+    "train": "Batches of several scans, and rendering, which runs in processes of its own.",
+    "detect": "What Slicer itself needs beside it.",
+}
 VESSELS_LPS = ((30.0, -10.0, 5.0), (-30.0, -8.0, -6.0))
 
 app = typer.Typer(add_completion=False)
-Output = Annotated[Path, typer.Option(help="Folder of the table.")]
 
 
 def phantom(size: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Volume:
@@ -84,7 +87,7 @@ def report(start_mb: float) -> None:
 @app.command()
 def train(
     config: Annotated[Path, typer.Option(help="Training configuration.")] = Path("Training/configs/paper.yaml"),
-    output: Output = Path("docs/benchmarks"),
+    output: Output = RESULTS,
 ) -> None:
     """One case of 448 x 448 x 448 voxels of 0.5 mm per step; all of the work in one process."""
     size = " x ".join(map(str, PAPER_SIZE))
@@ -102,14 +105,18 @@ def train(
         f"Two training steps of the whole chain (the second with the optimizer's state in memory) on a scan of {size} "
         "voxels of 0.5 mm, reading and cutting it included."
     )
-    print(write_table(output, "memory-training", "Memory of a training step", text, rows).read_text())
+    print(
+        write_table(
+            output, "memory-training", "How much memory does a training step need?", text, NOT_SHOWN["train"], rows
+        ).read_text()
+    )
 
 
 @app.command()
 def detect(
     model: Annotated[Path | None, typer.Option(help="Bundle; default: the one that came with the program.")] = None,
     passes: Annotated[int, typer.Option(help="Noise passes.")] = 50,
-    output: Output = Path("docs/benchmarks"),
+    output: Output = RESULTS,
 ) -> None:
     """carotid-landmark detect on a scan of 512 x 512 x 700 voxels, int16, read from the disk."""
     size = " x ".join(map(str, LARGE_SIZE))
@@ -125,7 +132,11 @@ def detect(
     text = (
         f"`carotid-landmark detect` with {passes} passes on a compressed NRRD of {size} voxels, int16, report included."
     )
-    print(write_table(output, "memory-detection", "Memory of detection", text, rows).read_text())
+    print(
+        write_table(
+            output, "memory-detection", "How much memory does a detection need?", text, NOT_SHOWN["detect"], rows
+        ).read_text()
+    )
 
 
 @app.command(hidden=True)

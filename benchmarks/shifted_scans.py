@@ -30,10 +30,13 @@ from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.memory import keep_freed_memory
 from detected import columns
 from plain_necks import plain_cohort
-from tables import Row, shown, write_table
+from tables import RESULTS, Output, Row, shown, write_table
 
 USUAL, UNSEEN_TISSUE, PLAIN = "usual", "unseen-tissue", "another generator"
 LENGTH_MM = (120.0, 180.0)
+
+
+NOT_SHOWN = "Other shifts than these, and patients."
 
 
 def unseen_tissue_cohort(
@@ -68,7 +71,7 @@ def main(
     passes: int = 10,
     processes: int = 2,
     runs: Annotated[Path, typer.Option(help="Folder for cohorts and detections.")] = Path("runs/shifts"),
-    output: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("docs/benchmarks"),
+    output: Output = RESULTS,
     card: Annotated[bool, typer.Option("--card", help="Write the table into the model's card, too.")] = False,
 ) -> None:
     """Render, detect, compare."""
@@ -106,7 +109,7 @@ def main(
         "generator: as many crude necks, whose anatomy, vessels, scanner and truth share "
         "nothing with training's (plain_necks.py)."
     )
-    print(write_table(output, "shifts", "Scans beyond what training drew", text, rows))
+    print(write_table(output, "shifts", "How does the model do beyond what training draws?", text, NOT_SHOWN, rows))
     if card:
         accuracy = {**bundle.metadata.accuracy, "shifts": {"text": text, "rows": [shown(row) for row in rows]}}
         metadata = replace(bundle.metadata, accuracy=accuracy)

@@ -6,15 +6,21 @@ import csv
 import io
 import os
 import platform
+import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 from CarotidLandmarkLib.files import write_text
 
 Row = Mapping[str, str | float | int]
 NO_GPU = "no GPU here"
+RESULTS = Path("docs/results")
+Output = Annotated[Path, typer.Option(help="Folder of the table, as Markdown and CSV.")]
 
 
 def machine() -> str:
@@ -37,8 +43,11 @@ def devices(rows: list[Row], missing: Row) -> Iterator[str]:
         rows.append({**dict.fromkeys(rows[0], ""), **missing, "device": "cuda"})
 
 
-def write_table(folder: Path, name: str, title: str, text: str, rows: Sequence[Row]) -> Path:
-    """Write both files and return the Markdown's path; every row has the columns of the first."""
+def write_table(folder: Path, name: str, question: str, text: str, not_shown: str, rows: Sequence[Row]) -> Path:
+    """Write both files and return the Markdown's path; every row has the columns of the first.
+
+    ``not_shown``: what the table does not say, though a reader might think so.
+    """
     columns = list(rows[0])
     csv_text = io.StringIO()
     writer = csv.DictWriter(csv_text, columns, lineterminator="\n")
@@ -46,10 +55,12 @@ def write_table(folder: Path, name: str, title: str, text: str, rows: Sequence[R
     writer.writerows(rows)
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(shown(row).values()) + " |" for row in rows]
-    head = f"# {title}\n\n{text.strip()}\n\nMeasured {date.today()} on {machine()}.\n\n"
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    head = f"# {question}\n\n{text.strip()}\n\n    {command}\n\nMeasured {date.today()} on {machine()}.\n\n"
+    foot = f"\n\nIt does not show: {not_shown[0].lower()}{not_shown[1:]}\n"
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / f"{name}.csv", csv_text.getvalue())
-    write_text(folder / f"{name}.md", head + "\n".join(lines) + "\n")
+    write_text(folder / f"{name}.md", head + "\n".join(lines) + foot)
     return folder / f"{name}.md"
 
 

@@ -20,10 +20,13 @@ import typer
 from carotid_training.training.fit import prepared
 from CarotidLandmarkLib.memory import keep_freed_memory
 from lightning.pytorch.profilers import SimpleProfiler
-from tables import NO_GPU, Row, devices, write_table
+from tables import NO_GPU, RESULTS, Output, Row, devices, write_table
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 WAITING = "[_TrainingEpochLoop].train_dataloader_next"
+
+
+NOT_SHOWN = "How much better a model becomes by a step."
 
 
 class Durations(SimpleProfiler):
@@ -86,7 +89,7 @@ def main(
     steps: Annotated[int, typer.Option(min=1, help="Steps measured: several times data.reuse.")] = 24,
     warmup: Annotated[int, typer.Option(min=1, help="Steps before, not measured.")] = 4,
     background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for the styles of real tissue.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder of throughput.md and .csv.")] = Path("docs/benchmarks"),
+    output: Output = RESULTS,
 ) -> None:
     """Table of training steps per second."""
     rows: list[Row] = []
@@ -102,7 +105,7 @@ def main(
         "configuration. Necks: new ones, rendered and kept beside the training, or those that an earlier run kept. "
         "Waiting for data: share of the time in which the trainer had no batch to train on."
     )
-    print(write_table(output, "throughput", "Training throughput", text, rows).read_text())
+    print(write_table(output, "throughput", "How fast is training?", text, NOT_SHOWN, rows).read_text())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the benchmarks measure with: a scene that moves by the amount asked, tables that say what was measured."""
 
 import csv
+import re
 from pathlib import Path
 
 import breadth
@@ -87,10 +88,13 @@ def test_a_scan_too_small_to_be_moved_is_refused():
         equivariance.Scene(scan, reach_mm=4.0)
 
 
-def test_a_table_is_the_same_for_people_and_for_programs(tmp_path):
+def test_a_table_is_the_same_for_people_and_for_programs(tmp_path, monkeypatch):
     rows = [{"model": "a", "mean mm": 0.12345, "n": 3}, {"model": "b", "mean mm": 2.0, "n": 4}]
-    written = tables.write_table(tmp_path, "t", "Title", "What it is.", rows).read_text()
-    assert written.splitlines()[-4:] == [
+    monkeypatch.setattr(tables.sys, "argv", ["/somewhere/benchmarks/t.py", "--style", "a b"])
+    written = tables.write_table(tmp_path, "t", "How long?", "What it is.", "Other machines.", rows).read_text()
+    assert written.startswith("# How long?\n\nWhat it is.\n\n    python benchmarks/t.py --style 'a b'\n\nMeasured ")
+    assert written.endswith("\n\nIt does not show: other machines.\n")
+    assert [line for line in written.splitlines() if line.startswith("|")] == [
         "| model | mean mm | n |",
         "|---|---|---|",
         "| a | 0.123 | 3 |",
@@ -98,6 +102,17 @@ def test_a_table_is_the_same_for_people_and_for_programs(tmp_path):
     ]
     with (tmp_path / "t.csv").open() as file:
         assert [float(row["mean mm"]) for row in csv.DictReader(file)] == [0.12345, 2.0]
+
+
+def test_every_table_in_the_docs_says_its_question_its_command_and_what_it_does_not_show():
+    pages = sorted((Path(__file__).parents[2] / "docs" / "results").glob("*.md"))
+    assert len(pages) > 10
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        if page.name != "README.md":
+            assert text.splitlines()[0].endswith("?"), page.name
+            assert re.search(r"^    python benchmarks/\w+\.py", text, re.MULTILINE), page.name
+            assert "oes not show: " in text, page.name
 
 
 def test_the_first_detection_does_not_count_in_the_median_of_those_after_it():

@@ -13,7 +13,7 @@ from .pyramid import AIR_HU, Pyramid
 
 ENLARGEMENT = 1.5
 # The enlarged scan is the clearer one if its peaks are higher by so much, averaged over the landmarks. With it 1 of 21
-# landmarks in necks of 0.6 of an adult's size is missed, without 16 (docs/benchmarks/shifts.md). 0.5 and 1.5 did as
+# landmarks in necks of 0.6 of an adult's size is missed, without 16 (docs/results/shifts.md). 0.5 and 1.5 did as
 # well, and 106 adults' necks lost nothing; with 0, or with a size for each landmark, wrong places in adults won.
 LEAD = 1.0
 # Where a body is nowhere narrower it is no child's, and not looked at enlarged, which is two thirds of the search. Of
