@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# All that is said of a new model, the one before it beside it on the same scans. Stopped, the same command goes on.
+#   bash benchmarks/release.sh NEW-BUNDLE OLD-BUNDLE OPEN-KBP RUNS
+# 54 test necks, 100 in the tissue of patients that no training sees, the shifts, scans without a bifurcation; then all
+# of these together; then time and memory, which want a machine that does nothing else.
+set -euo pipefail
+new=$1 old=$2 patients=$3 runs=$4
+bin=${BIN:-.venv/bin}
+
+once() { # FOLDER COMMAND...: what is there already is not made again
+  [ -e "$1/.done" ] || { "${@:2}" && touch "$1/.done"; }
+}
+
+once "$runs/prepared" "$bin/carotid-train" backgrounds "$patients" --output "$runs/prepared"
+once "$runs/test" "$bin/carotid-train" synthesize --cases 263 --seed 41 --splits test --background "$runs/prepared" --output "$runs/test"
+once "$runs/unseen" "$bin/carotid-train" synthesize --cases 487 --seed 42 --splits test --background "$runs/prepared" \
+  --unseen-patients --output "$runs/unseen"
+once "$runs/negatives" "$bin/python" benchmarks/negatives.py "$runs/prepared" --output "$runs/negatives"
+for model in "$new" "$old"; do
+  "$bin/python" benchmarks/shifted_scans.py --background "$runs/prepared" --unseen-patients "$runs/prepared" --model "$model" \
+    --runs "$runs/shifts" --output "$runs/$(basename "$model")"
+  for cohort in test unseen negatives; do
+    "$bin/carotid-train" evaluate "$model" "$runs/$cohort" --output "$runs/$(basename "$model")/$cohort"
+  done
+  shifts=()
+  for folder in "$runs"/shifts/*/; do [ -e "$folder/dataset.json" ] && shifts+=("$folder"); done
+  "$bin/carotid-train" evaluate "$model" "$runs/test" "$runs/unseen" "$runs/negatives" "${shifts[@]}" \
+    --output "$runs/$(basename "$model")/all"
+done
+"$bin/python" benchmarks/detection_time.py --model "$new" --model "$old" --output "$runs"
+"$bin/python" benchmarks/memory.py detect --model "$new" --output "$runs"
