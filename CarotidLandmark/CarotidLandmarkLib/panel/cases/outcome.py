@@ -7,7 +7,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ... import scene
-from ...dataset import AnnotationStatus, Case, DatasetError, Point
+from ...dataset import AnnotationStatus, Case, DatasetError, Point, voxels_sha256
 from ...detection import Detection, LandmarkResult, ModelInfo, Quality
 from ...landmarks import pairs
 from ...scene import LEAST_MOVE_MM, DetectionNodes, moved_mm, names_of, review_of, reviewed_landmarks
@@ -51,7 +51,7 @@ class ImageCheck:
             words = _("The scan of case {case} was cropped, resampled, or detected again after it was moved.")
             raise DatasetError(" ".join([words.format(case=case.id), _("Open the case again (Next, Previous).")]))
         if self._seen.get(case.id) != _voxel_time(nodes):
-            if not case.has_voxels(scene.voxels_from_node(nodes.volume)[0]):
+            if case.voxels_digest() != voxels_sha256(scene.voxels_from_node(nodes.volume)[0]):
                 words = _("The scan of case {case} was changed: its voxels are not those of the dataset's image.")
                 raise DatasetError(" ".join([words.format(case=case.id), _("Open the case again (Next, Previous).")]))
             self._seen[case.id] = _voxel_time(nodes)
