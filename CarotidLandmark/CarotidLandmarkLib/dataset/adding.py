@@ -15,11 +15,11 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from ..files import user_directory
+from ..files import file_sha256, user_directory
 from ..volume import Volume, VolumeError
 from .common import DatasetError
 from .dataset import Dataset
-from .references import file_sha256, remember_place, voxels_sha256
+from .references import remember_place, voxels_sha256
 
 KEY_BYTES = 32
 

@@ -7,7 +7,6 @@ most one draft of a case; saving the annotation ends it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from ..detection import ModelInfo
 from ..documents import write
 from ..files import write_text
-from ..landmarks import Point, is_place
+from ..landmarks import Point, Points, apart_mm, is_place
 from .common import SCHEMA_VERSION, DatasetError, check_annotator, check_case_of_letters, is_safe_name, read_entry
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ SAME_MM = 1e-3  # files round
 STATUSES = ("accepted", "corrected", "missing")
 
 AnnotationStatus = Literal["accepted", "corrected", "missing"]
-Points = Mapping[str, "Point | None"]
 Reviewed = Mapping[str, tuple[str, "Point | None"]]
 
 
@@ -113,11 +111,7 @@ def now(timespec: str = "seconds") -> str:
 
 def same_points(some: Points, others: Points) -> bool:
     """Whether both say the same of the same landmarks."""
-
-    def same(here: Point | None, there: Point | None) -> bool:
-        return here is there if here is None or there is None else math.dist(here, there) < SAME_MM
-
-    return set(some) == set(others) and all(same(some[name], others[name]) for name in others)
+    return set(some) == set(others) and all(apart_mm(some[name], others[name]) < SAME_MM for name in others)
 
 
 @dataclass(frozen=True)

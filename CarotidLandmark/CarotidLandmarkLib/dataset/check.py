@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .. import landmarks
+from ..files import file_sha256
 from ..geometry import Geometry
-from .annotations import Points
+from ..landmarks import Points
 from .cases import IMAGE_FILE, Case
 from .common import DatasetError, is_safe_name
 from .dataset import SPLITS, Dataset
-from .references import file_sha256
 from .repair import twin_problem, twins
 
 Level = Literal["error", "warning"]

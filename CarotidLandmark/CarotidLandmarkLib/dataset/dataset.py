@@ -26,7 +26,7 @@ from pathlib import Path
 
 from ..detection import Detection, ModelInfo
 from ..documents import parse, write
-from ..files import TEMPORARY_PREFIX, staged_folder, sync, write_text
+from ..files import TEMPORARY_PREFIX, file_sha256, staged_folder, sync, write_text
 from ..landmarks import Point, is_place
 from ..volume import Volume, check_volume, read_volume, write_volume
 from .annotations import (
@@ -49,7 +49,7 @@ from .common import (
     is_safe_name,
     read_entry,
 )
-from .references import file_sha256, files_below, remember_place, voxels_sha256
+from .references import files_below, remember_place, voxels_sha256
 
 SPLITS = ("train", "validation", "test")
 

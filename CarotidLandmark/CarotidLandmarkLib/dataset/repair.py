@@ -12,13 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..documents import parse
-from ..files import TEMPORARY_PREFIX, write_text
+from ..files import TEMPORARY_PREFIX, file_sha256, write_text
 from ..markups import MarkupsError, read_markups
 from .annotations import annotation_names, same_points
 from .cases import Case
 from .common import SCHEMA_VERSION, DatasetError
 from .dataset import Dataset
-from .references import file_sha256
 
 STALE_AFTER_S = 3600  # no save takes an hour: what has not been written to for longer was left by a killed program
 
