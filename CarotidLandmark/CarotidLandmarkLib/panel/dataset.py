@@ -34,7 +34,7 @@ PATIENT_ID = "0010,0020"
 ORDERS: tuple[Order, ...] = ("uncertain", "doubtful", "random")
 
 
-def in_words(method: Callable[..., None]) -> Callable[..., None]:
+def answers_for_its_errors(method: Callable[..., None]) -> Callable[..., None]:
     """What goes wrong in a method of the panel becomes a sentence."""
 
     @wraps(method)
@@ -89,7 +89,7 @@ class DatasetPanel:
         if folder:
             self.open_folder(str(folder))
 
-    @in_words
+    @answers_for_its_errors
     def open_folder(self, folder: str) -> None:
         """What choosing ``folder`` does."""
         dataset = open_or_create(Path(folder), self._models(), self._module.parameters.model)
@@ -107,7 +107,7 @@ class DatasetPanel:
             self._annotator()  # says what is wrong with the name
             self._open_case(0, problems)
 
-    @in_words
+    @answers_for_its_errors
     def step(self, step: int) -> None:
         """Open the case ``step`` places further in the queue, round and round."""
         if not self._queue.case_ids:
@@ -121,7 +121,7 @@ class DatasetPanel:
         if self._leave():
             self._open_case(self._queue.case_ids.index(shown) if place is None else place)
 
-    @in_words
+    @answers_for_its_errors
     def save_and_next(self) -> None:
         """Save the case that is shown, then open the next one of the queue that this annotator has not reviewed."""
         if not self._save():
@@ -148,7 +148,7 @@ class DatasetPanel:
         """Let nothing go on in the background."""
         self._all.cancel()
 
-    @in_words
+    @answers_for_its_errors
     def open_case(self, case_id: str) -> None:
         """Open a case of the queue by its id, as a click on the list does."""
         if self._take_over() or self._shown.case_id == case_id or not self._leave():
@@ -212,7 +212,7 @@ class DatasetPanel:
             self._opened().check_landmarks(set(self._models().get(title, self._opened().landmarks)))
             check_detectable(*found)
 
-    @in_words
+    @answers_for_its_errors
     def _attempt(self, action: Callable[[], Any]) -> None:
         action()
 

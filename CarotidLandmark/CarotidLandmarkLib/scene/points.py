@@ -25,12 +25,6 @@ POINTS_ATTRIBUTE = "CarotidLandmark.ControlPoints"  # landmark name -> control p
 PARENT_ROLE = "CarotidLandmark.Parent"  # the transform that we have put the points under
 
 
-def bind(nodes: DetectionNodes, names: list[str]) -> None:
-    """Say that the control points, in their present order, are the landmarks ``names``."""
-    ids = {name: nodes.points.GetNthControlPointID(index) for index, name in enumerate(names)}
-    nodes.points.SetAttribute(POINTS_ATTRIBUTE, json.dumps(ids))
-
-
 def control_point(nodes: DetectionNodes, index: int) -> int:
     """The place in the list of the landmark that is number ``index`` of the detection, -1 when its point is gone."""
     text = nodes.points.GetAttribute(POINTS_ATTRIBUTE)
@@ -41,17 +35,18 @@ def control_point(nodes: DetectionNodes, index: int) -> int:
 
 
 def renew_points(nodes: DetectionNodes) -> None:
-    """Add a control point, not placed, for each landmark whose own was deleted."""
-    detection, points = nodes.detection, nodes.points
-    gone = [index for index in range(len(detection.landmarks)) if control_point(nodes, index) < 0]
-    if not gone:
+    """Add a control point, not placed, for each landmark that has none."""
+    points, ids = nodes.points, {}
+    landmarks = nodes.detection.landmarks
+    if all(control_point(nodes, index) >= 0 for index in range(len(landmarks))):
         return
-    ids = json.loads(points.GetAttribute(POINTS_ATTRIBUTE) or "{}")
     points.SetFixedNumberOfControlPoints(False)
-    for index in gone:
-        place = points.AddControlPoint((0.0, 0.0, 0.0), detection.landmarks[index].name)
-        points.UnsetNthControlPointPosition(place)
-        ids[detection.landmarks[index].name] = points.GetNthControlPointID(place)
+    for index, landmark in enumerate(landmarks):
+        place = control_point(nodes, index)
+        if place < 0:
+            place = points.AddControlPoint((0.0, 0.0, 0.0), landmark.name)
+            points.UnsetNthControlPointPosition(place)
+        ids[landmark.name] = points.GetNthControlPointID(place)
     points.SetAttribute(POINTS_ATTRIBUTE, json.dumps(ids))
     points.SetFixedNumberOfControlPoints(True)
 

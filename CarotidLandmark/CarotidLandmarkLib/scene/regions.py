@@ -19,7 +19,7 @@ from .nodes import (
     DetectionNodes,
     file_in_folder,
 )
-from .points import axial_slice, bind, displacement, follow_geometry, follow_transform, set_frame, set_position
+from .points import axial_slice, displacement, follow_geometry, follow_transform, set_frame, set_position
 from .volumes import LPS_RAS, affine_of, to_ras
 
 LABELS = {spec.name: spec.label for spec in CAROTID_BIFURCATIONS}
@@ -44,21 +44,20 @@ def add_detection(volume_node: Any, detection: Detection, frame_lps: np.ndarray 
     points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", scene.GenerateUniqueName(title))
     points.CreateDefaultDisplayNodes()
     show_as_crosses(points.GetDisplayNode())
-    marks, ellipsoids = marks_of(detection), {}
-    for index, landmark in enumerate(detection.landmarks):
-        points.AddControlPoint((0.0, 0.0, 0.0), marks[landmark.name])
-        points.SetNthControlPointDescription(index, _description(landmark))
-        ellipsoids[landmark.name] = _add_ellipsoid(scene, points, landmark, rgb(index))
-    points.SetFixedNumberOfControlPoints(True)
+    ellipsoids = {
+        landmark.name: _add_ellipsoid(scene, points, landmark, rgb(index))
+        for index, landmark in enumerate(detection.landmarks)
+    }
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{title} table"))
     points.SetNodeReferenceID(VOLUME_ROLE, volume_node.GetID())
     points.SetNodeReferenceID(TABLE_ROLE, table.GetID())
-    nodes = DetectionNodes(volume_node, points, ellipsoids, table)
-    bind(nodes, list(ellipsoids))
+    nodes, marks = DetectionNodes(volume_node, points, ellipsoids, table), marks_of(detection)
     set_frame(nodes, affine_of(volume_node) if frame_lps is None else frame_lps)
     show_detection(nodes, detection)
     for index, landmark in enumerate(detection.landmarks):
         set_position(nodes, index, landmark.position_lps_mm)
+        points.SetNthControlPointLabel(index, marks[landmark.name])
+        points.SetNthControlPointDescription(index, _description(landmark))
     follow_volume(nodes)
     file_in_folder(nodes, title)
     return nodes
