@@ -5,14 +5,13 @@ from pathlib import Path
 import slicer
 import vtk
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.bundle import BundleError, resources_directory
-from CarotidLandmarkLib.dataset import DatasetError
-from CarotidLandmarkLib.job import DetectionCancelled, DetectionFailed
+from CarotidLandmarkLib.bundle import resources_directory
+from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.job import DetectionCancelled
 from CarotidLandmarkLib.panel.dataset import DatasetPanel
-from CarotidLandmarkLib.panel.importing import ImportPoints
+from CarotidLandmarkLib.panel.follower import Observations
 from CarotidLandmarkLib.panel.install import ensure_dependencies
 from CarotidLandmarkLib.panel.logic import CarotidLandmarkLogic, bundle_title
-from CarotidLandmarkLib.panel.observations import Observations
 from CarotidLandmarkLib.panel.results import ResultsTable, advice_html, progress_words
 from CarotidLandmarkLib.panel.review import ReviewPanel, keep_reviewed
 from CarotidLandmarkLib.panel.selftests import CarotidLandmarkTest  # noqa: F401 - Slicer looks for it here
@@ -20,12 +19,9 @@ from CarotidLandmarkLib.panel.words import rendering_logic
 from CarotidLandmarkLib.scene import display as scene_display
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleWidget,
-)
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICES = ["auto", "cpu", "cuda", "mps"]
 
 
 class CarotidLandmark(ScriptedLoadableModule):
@@ -66,15 +62,18 @@ def registerSampleData():
 
 
 class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
-    """The panel. It shows what is in the scene; all work is the logic's."""
+    """The panel. It shows what is in the scene; all work is the logic's.
+
+    Its parts are given the widget itself. ``parameters``: the scene's parameter node, None while the module is not
+    open; ``nodes``: the detection shown, or None; ``ended``: nothing of the panel may be there any more, nor other
+    modules.
+    """
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
-        self.logic = None
-        self._parameterNode = None
+        self.logic = self.parameters = self.nodes = None
+        self.ended = False
         self._guiTag = None
-        self._nodes = None
-        self._ended = False
         self._session = None  # annotator and dataset's folder, while a scene is added to them
         self._sceneObservations, self._parameterObservations = Observations(), Observations()
 
@@ -86,19 +85,11 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = CarotidLandmarkLogic()
         self.table = ResultsTable(self.ui.resultsTable, self.onRowSelected)
-        self.review = ReviewPanel(
-            self.ui, lambda: (self._nodes, self.table.row()), self.table.select, self.refresh, self.stepCase, newPoint
-        )
-        self.dataset = DatasetPanel(
-            self.ui, self.logic, self.review, lambda: self._parameterNode, self.say, self.refresh
-        )
-        self.review.add_action("7", self.ui.stripButton, self.onStripButton)
-        self.review.add_action("W", self.ui.windowButton, self.onWindowButton)
+        self.review = ReviewPanel(self)
+        self.dataset = DatasetPanel(self)
         scene.register_strip(slicer.mrmlScene)
-        self.importing = ImportPoints(self.ui, lambda: self._nodes, self.say, self.refresh)
         self.fillModels()
-        for device in DEVICES:
-            self.ui.deviceComboBox.addItem(device)
+        self.ui.deviceComboBox.addItems(DEVICES)
         self.ui.modelComboBox.currentTextChanged.connect(lambda text: self.onChoice("model", text))
         self.ui.deviceComboBox.currentTextChanged.connect(lambda text: self.onChoice("device", text))
         self.ui.detectButton.clicked.connect(self.onDetectButton)
@@ -112,7 +103,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
             (slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved),
         ):
             self._sceneObservations.add(slicer.mrmlScene, event, callback)
-        self.logic.adoptAll()
+        self.logic.follower.follow_all()
         self.initializeParameterNode()
         if self.parent.isEntered:  # Reload: nobody calls enter
             self.review.install_keys(slicer.util.mainWindow())
@@ -121,14 +112,13 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         """List the models; the parameter node knows which one is chosen, so filling chooses none."""
         self.ui.modelComboBox.blockSignals(True)
         self.ui.modelComboBox.clear()
-        for bundle in self.logic.bundles:
-            self.ui.modelComboBox.addItem(bundle_title(bundle))
+        self.ui.modelComboBox.addItems([bundle_title(bundle) for bundle in self.logic.bundles])
         self.ui.modelComboBox.blockSignals(False)
 
     def cleanup(self):
-        self._ended = True  # nothing of the panel may be there any more, nor other modules
+        self.ended = True
         self.logic.cleanup()
-        self.dataset.release()
+        self.dataset.cancel()
         self.exit()
         self._sceneObservations.release()
 
@@ -140,26 +130,26 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
 
     def exit(self):
         self.review.remove_keys()
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._guiTag)
-            self._guiTag = None
+        self.leaveParameterNode()
+
+    def leaveParameterNode(self):
+        if self.parameters:
+            self.parameters.disconnectGui(self._guiTag)
             self._parameterObservations.release()
-            self._parameterNode = None
+            self.parameters = None
 
     def initializeParameterNode(self):
         """Follow the scene's own parameters; without an input yet, take the first scan there is."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._guiTag)
-            self._parameterObservations.release()
-        self._parameterNode = self.logic.getParameterNode()
-        self._guiTag = self._parameterNode.connectGui(self.ui)
-        self._parameterObservations.add(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self.leaveParameterNode()
+        self.parameters = self.logic.getParameterNode()
+        self._guiTag = self.parameters.connectGui(self.ui)
+        self._parameterObservations.add(self.parameters, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
         volumes = self.logic.volumes()
-        if not self._parameterNode.inputVolume and volumes:
-            self._parameterNode.inputVolume = volumes[0]
+        if not self.parameters.inputVolume and volumes:
+            self.parameters.inputVolume = volumes[0]
         titles = [bundle_title(bundle) for bundle in self.logic.bundles]
-        if titles and self._parameterNode.model not in titles:
-            self._parameterNode.model = titles[0]
+        if titles and self.parameters.model not in titles:
+            self.parameters.model = titles[0]
         self.onParametersChanged()
 
     def onSceneStartClose(self, caller, event):
@@ -167,21 +157,20 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.watch(None)
 
     def onSceneStartImport(self, caller, event):
-        parameters = self._parameterNode
-        if parameters and self.dataset.is_open:
-            self._session = parameters.annotator, parameters.datasetFolder, parameters.order
+        if self.parameters and self.dataset.is_open:
+            self._session = self.parameters.annotator, self.parameters.datasetFolder, self.parameters.order
 
     def onSceneReplaced(self, caller, event):
         if self._session is not None:  # a scene that is added says neither who sits here nor at what
             parameters = self.logic.getParameterNode()
             parameters.annotator, parameters.datasetFolder, parameters.order = self._session
             self._session = None
-        self.logic.adoptAll()
+        self.logic.follower.follow_all()
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     def onNodeRemoved(self, caller, event):
-        nodes = self._nodes
+        nodes = self.nodes
         if nodes is None or all(node.GetScene() is not None for node in (nodes.volume, *nodes.all())):
             return
         self.watch(None)
@@ -192,43 +181,42 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.refresh()
 
     def onChoice(self, name, text):
-        if self._parameterNode and getattr(self._parameterNode, name) != text:
-            setattr(self._parameterNode, name, text)
+        if self.parameters and getattr(self.parameters, name) != text:
+            setattr(self.parameters, name, text)
 
     def onParametersChanged(self, caller=None, event=None):
         if self._session is not None:
             return
-        parameters = self._parameterNode
+        parameters = self.parameters
         self.ui.modelComboBox.setCurrentText(parameters.model)
         self.ui.deviceComboBox.setCurrentText(parameters.device)
         self.watch(scene.find_detection(parameters.inputVolume))
-        if self._nodes is not None:
-            scene_display.set_opacity(self._nodes, parameters.opacity)
-            self.say(self.logic.setLevel(self._nodes, parameters.level))
+        if self.nodes is not None:
+            scene_display.set_opacity(self.nodes, parameters.opacity)
+            self.say(self.logic.setLevel(self.nodes, parameters.level))
         self.dataset.follow_parameters()
         self.refresh()
 
     def watch(self, nodes):
         """Show the points of ``nodes`` (or of nothing): they can be moved, those of other scans can not."""
-        self._nodes = nodes
-        self.logic.adoptAll()
+        self.nodes = nodes
+        self.logic.follower.follow_all()
         if nodes is not None:
             for each in scene.find_detections(slicer.mrmlScene):
                 each.points.SetLocked(each.points is not nodes.points)
 
     def onPointsMoved(self, nodes, landmarks):
-        if self._parameterNode:
+        if self.parameters:
             self.review.moved(nodes, landmarks)
-        if landmarks and self._nodes is not None and nodes.points is self._nodes.points:
+        if landmarks and self.nodes is not None and nodes.points is self.nodes.points:
             scene.follow_strip(nodes, landmarks[-1])
 
     def onRowSelected(self, row):
-        scene_display.centre_views(self._nodes, row, slicer.modules.markups.logic())
+        scene_display.centre_views(self.nodes, row, slicer.modules.markups.logic())
         self.review.show()
 
     def onVesselsButton(self, *checked):
-        volume = self._parameterNode.inputVolume
-        logic = rendering_logic()
+        volume, logic = self.parameters.inputVolume, rendering_logic()
         if volume is not None and logic is not None:
             scene_display.peel_depth(slicer.mrmlScene)
             scene_display.show_vessels(volume, logic, not scene_display.vessels_shown(volume, logic))
@@ -237,14 +225,13 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
     def onStripButton(self):
         if scene.strip_shown(slicer.mrmlScene):
             scene.leave_strip(slicer.mrmlScene)
-        elif self._nodes is None or not scene.show_strip(self._nodes, max(self.table.row(), 0)):
+        elif self.nodes is None or not scene.show_strip(self.nodes, max(self.table.row(), 0)):
             self.say(_("Seven slices are shown about a point: detect, or select a landmark that has one."))
         self.refresh()
 
     def onWindowButton(self):
-        volume = self._parameterNode.inputVolume
-        if volume is not None:
-            self.say(scene.next_window(volume))
+        if self.parameters.inputVolume is not None:
+            self.say(scene.next_window(self.parameters.inputVolume))
 
     def stepCase(self, step):
         """Show the case ``step`` places further in the dataset; without one, the scan in the scene."""
@@ -253,38 +240,32 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
             return
         volumes = self.logic.volumes()
         if volumes:
-            present = self._parameterNode.inputVolume
+            present = self.parameters.inputVolume
             place = volumes.index(present) if present in volumes else -step
-            volume = volumes[(place + step) % len(volumes)]
-            self._parameterNode.inputVolume = volume
-            slicer.util.setSliceViewerLayers(background=volume, fit=True)
-            self.say(
-                _("{name}, scan {n} of {all}").format(
-                    name=volume.GetName(), n=volumes.index(volume) + 1, all=len(volumes)
-                )
-            )
+            number = (place + step) % len(volumes)
+            self.parameters.inputVolume = volumes[number]
+            slicer.util.setSliceViewerLayers(background=volumes[number], fit=True)
+            words = _("{name}, scan {n} of {all}")
+            self.say(words.format(name=volumes[number].GetName(), n=number + 1, all=len(volumes)))
+
+    def settings(self):
+        """What the parameters say. Raises BundleError."""
+        chosen = self.parameters
+        return self.logic.settings(chosen.model, chosen.passes, chosen.level, chosen.seed, chosen.device)
 
     def onDetectButton(self, *checked):
         if self.logic.running:
             self.logic.cancel()
             return
-        parameters = self._parameterNode
+        volume = self.parameters.inputVolume
         try:
-            self.dataset.check_model(parameters.model)
-            keep = keep_reviewed(scene.find_detection(parameters.inputVolume))
+            self.dataset.check_model(self.parameters.model)
+            keep = keep_reviewed(scene.find_detection(volume))
             ensure_dependencies()
-            self.logic.start(
-                parameters.inputVolume,
-                self.logic.settings(
-                    parameters.model, parameters.passes, parameters.level, parameters.seed, parameters.device
-                ),
-                keep,
-                self.onProgress,
-                self.onDetectionEnds,
-            )
+            self.logic.start(volume, self.settings(), keep, self.onProgress, self.onDetectionEnds)
         except DetectionCancelled:
             return
-        except (scene.SceneError, BundleError, DatasetError, DetectionFailed, OSError) as error:
+        except (UserError, OSError) as error:
             self.say(str(error))
             return
         self.onProgress(self.logic.progress)
@@ -295,18 +276,18 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.say(progress_words(progress))
 
     def onDetectionEnds(self, nodes, message):
-        if self._ended:
+        if self.ended:
             return
         self.say(message)
+        shown = self.parameters.inputVolume if self.parameters else None
         if nodes is not None:
             self.dataset.detected(nodes)
-        shown = self._parameterNode.inputVolume if self._parameterNode else None
-        if nodes is not None and nodes.volume is shown:
-            self.watch(nodes)
-            scene_display.set_opacity(nodes, self._parameterNode.opacity)
-            scene_display.peel_depth(slicer.mrmlScene)
+            if nodes.volume is shown:
+                self.watch(nodes)
+                scene_display.set_opacity(nodes, self.parameters.opacity)
+                scene_display.peel_depth(slicer.mrmlScene)
         self.refresh()
-        if nodes is not None and nodes is self._nodes:
+        if nodes is not None and nodes is self.nodes:
             self.review.step_landmark(1)
 
     def say(self, text):
@@ -314,30 +295,22 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
 
     def refresh(self):
         """Bring the whole panel in line with scene and logic."""
-        if self._ended:
+        if self.ended:
             return
-        self.logic.settle()
+        self.logic.follower.settle()
         running = self.logic.running
-        volume = self._parameterNode.inputVolume if self._parameterNode else None
+        volume = self.parameters.inputVolume if self.parameters else None
         self.ui.detectButton.setText(_("Cancel") if running else _("Detect"))
         self.ui.detectButton.setEnabled(running or (volume is not None and bool(self.logic.bundles)))
         self.ui.progressBar.setVisible(running)
+        strip = scene.strip_shown(slicer.mrmlScene)
         self.ui.vesselsButton.setEnabled(volume is not None)
         self.ui.windowButton.setEnabled(volume is not None)
-        self.ui.stripButton.setEnabled(self._nodes is not None or scene.strip_shown(slicer.mrmlScene))
-        self.ui.stripButton.setChecked(scene.strip_shown(slicer.mrmlScene))
+        self.ui.stripButton.setEnabled(self.nodes is not None or strip)
+        self.ui.stripButton.setChecked(strip)
         self.ui.vesselsButton.setChecked(scene_display.vessels_shown(volume, rendering_logic()))
         self.dataset.show()
-        self.table.show(self._nodes)
-        if self._nodes is not None:
-            self.ui.adviceLabel.setText(advice_html(self._nodes.detection))
-        else:
-            self.ui.adviceLabel.setText(_("Nothing has been detected in this scan yet."))
+        self.table.show(self.nodes)
+        nothing = _("Nothing has been detected in this scan yet.")
+        self.ui.adviceLabel.setText(nothing if self.nodes is None else advice_html(self.nodes.detection))
         self.review.show()
-
-
-def newPoint(nodes):
-    """Where a point begins that the detector did not find, LPS in the volume's frame: the middle of the axial slice."""
-    toRAS = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed").GetSliceToRAS()
-    world = [toRAS.GetElement(row, 3) for row in range(3)]
-    return scene.lps_from_world(nodes, world)

@@ -43,7 +43,7 @@ ARROWS = {
         "errors", "files", "documents", "landmarks", "geometry", "detection", "markups", "volume", "dataset", "vessels",
     },
     "job": {"errors", "detection"},
-    "job.worker": {"errors", "bundle", "detection", "detector", "memory", "volume"},  # the child: torch is at home here
+    "job.worker": {"errors", "files", "bundle", "detection", "detector", "memory", "volume"},  # the child
     "scene": {"errors", "files", "landmarks", "geometry", "detection", "volume"},
     "panel": {
         "errors", "files", "bundle", "dataset", "detection", "exchange", "job", "landmarks", "markups", "scene",
@@ -70,7 +70,6 @@ LATE_IMPORTS = {f"job/worker.py: ..{name}" for name in ("bundle", "detection", "
 PAST_THE_DOOR = {
     "report.agreement imports dataset.agreement",  # numbers, which know nothing of a dataset
     "panel.cases.case imports scene.display",
-    "panel.importing imports scene.review",
     "panel.logic imports scene.review",
     "panel.review imports scene.review",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -104,6 +105,15 @@ def _exchange(staging: Path, destination: Path) -> None:
     os.replace(destination, retired)
     os.replace(staging, destination)
     shutil.rmtree(retired)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, hexadecimal. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def user_directory() -> Path:

@@ -7,11 +7,12 @@ shown and reviewed like any other. Only what nobody can derive from a name, the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 Point = tuple[float, float, float]  # LPS millimetres
+Points = Mapping[str, Point | None]  # by landmark; None: not in the scan
 # Scanners put their origin within metres of the patient: what is farther away is damage, not a place.
 FARTHEST_MM = 1e5
 SIDES = ("left", "right")
@@ -99,6 +100,13 @@ def mirror_pairs(specs: Iterable[LandmarkSpec]) -> list[Pair]:
 def is_place(point: Sequence[float]) -> bool:
     """Whether these are three finite coordinates (LPS mm) of somewhere near a scanner."""
     return len(point) == 3 and all(math.isfinite(value) and abs(value) <= FARTHEST_MM for value in point)
+
+
+def apart_mm(here: Point | None, there: Point | None) -> float:
+    """The distance of two points; none where both are missing, infinite where one is."""
+    if here is None or there is None:
+        return 0.0 if here is there else math.inf
+    return math.dist(here, there)
 
 
 def colour(number: int) -> str:

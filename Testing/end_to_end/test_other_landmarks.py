@@ -84,7 +84,7 @@ def test_the_scene_shows_the_model_s_labels_and_a_colour_for_each(made):
 
     detection = Detection.from_json((made / "results/detection.json").read_text())
     with offscreen.quiet_vtk():
-        stage = offscreen.Stage.new()
+        stage = offscreen.Stage()
         nodes = scene.add_detection(scene.add_volume(stage.scene, read_volume(made / "head.nrrd")), detection)
     assert [nodes.points.GetNthControlPointLabel(n) for n in range(5)] == list(LABELS.values())
     colours = {model.GetDisplayNode().GetColor() for model in nodes.ellipsoids.values()}

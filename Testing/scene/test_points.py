@@ -21,7 +21,7 @@ ELSEWHERE = (33.0, -8.0, 4.0)
 
 @pytest.fixture
 def stage():
-    return Stage.new()
+    return Stage()
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_points_in_another_order_keep_their_landmarks(nodes):
 def test_points_in_another_order_keep_their_landmarks_in_a_saved_scene(nodes, stage, tmp_path):
     nodes.points.SwapControlPoints(0, 1)
     scene.write_bundle(stage.scene, tmp_path / "swapped.mrb")
-    other = Stage.new()
+    other = Stage()
     assert other.scene.ReadFromMRB(str(tmp_path / "swapped.mrb"))
     (again,) = scene.find_detections(other.scene)
     assert scene.position_lps(again, 0) == pytest.approx(LEFT_LPS, abs=1e-3)
@@ -153,7 +153,7 @@ shifts = st.tuples(*[st.floats(-60, 60)] * 3)
 @settings(max_examples=15, deadline=None)
 @given(shift=shifts, transform=shifts, harden=st.booleans())
 def test_points_go_with_the_anatomy_wherever_the_volume_goes_and_are_reported_in_the_image(shift, transform, harden):
-    stage = Stage.new()
+    stage = Stage()
     nodes = scene.add_detection(scene.add_volume(stage.scene, neck_volume(5.0)), make_detection())
     scene_review.mark_missing(nodes, 1)
     nodes.volume.SetOrigin(*np.add(nodes.volume.GetOrigin(), shift))

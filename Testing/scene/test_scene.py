@@ -17,7 +17,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 @pytest.fixture
 def stage():
-    return Stage.new()
+    return Stage()
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_ellipsoids_are_cut_by_slices_and_let_clicks_through_to_the_point(nodes)
 @settings(max_examples=15, deadline=None)
 @given(turn=st.tuples(angles, angles, angles), shift=st.tuples(*[st.floats(-100, 100)] * 3))
 def test_points_and_ellipsoids_follow_the_volumes_transform(turn, shift):
-    stage = Stage.new()
+    stage = Stage()
     volume_node = scene.add_volume(stage.scene, neck_volume(5.0))
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = rotation(*turn), shift

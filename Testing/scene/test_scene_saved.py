@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
+from CarotidLandmarkLib.landmarks import rgb
 from CarotidLandmarkLib.scene import display as scene_display
 from CarotidLandmarkLib.scene import offscreen, pictures
 from CarotidLandmarkLib.scene.offscreen import SliceView, Stage, View3D
@@ -22,7 +23,7 @@ def saved(tmp_path_factory):
 
 
 def reopened(path):
-    stage = Stage.new()
+    stage = Stage()
     assert stage.scene.ReadFromMRB(str(path))
     (nodes,) = scene.find_detections(stage.scene)
     return stage, nodes
@@ -74,7 +75,7 @@ def close_to(pixels, colour, tolerance=0.12):
 @pytest.fixture(scope="module")
 def shown():
     with offscreen.quiet_vtk():
-        stage = Stage.new()
+        stage = Stage()
         nodes = scene.add_detection(scene.add_volume(stage.scene, neck_volume()), make_detection())
         yield stage, nodes
 
@@ -92,7 +93,7 @@ def blank(stage, nodes, view):
 
 @pytest.mark.parametrize("height_mm", [70.0, 150.0])
 def test_a_region_of_one_millimetre_is_a_ring_and_the_wall_inside_is_seen(height_mm):
-    stage = Stage.new()
+    stage = Stage()
     ball = replace(make_detection()[LEFT].confidence, semi_axes_mm=(1.0, 1.0, 1.0))
     detection = make_detection()
     one = replace(detection, landmarks=(replace(detection[LEFT], confidence=ball), detection[RIGHT]))
@@ -106,7 +107,7 @@ def test_a_region_of_one_millimetre_is_a_ring_and_the_wall_inside_is_seen(height
     y, x = np.mgrid[:420, :420]
     away = np.hypot(y - 209.5, x - 209.5)
     assert not changed[away < radius - 1.8].any()
-    ring = close_to(pixels, scene.COLOURS[0]) & (np.abs(away - radius) < 1.8)
+    ring = close_to(pixels, rgb(0)) & (np.abs(away - radius) < 1.8)
     angles = np.degrees(np.arctan2(y - 209.5, x - 209.5))[ring]
     assert len(set((angles // 30).astype(int))) >= 10  # of twelve parts: all round
     assert changed[away < radius + 1].sum() < 4 * np.pi * radius
@@ -122,7 +123,7 @@ def test_letters_say_where_the_view_leads(stage_of_slices):
 
 @pytest.fixture
 def stage_of_slices():
-    return Stage.new()
+    return Stage()
 
 
 def test_a_scale_bar_is_as_long_as_it_says(stage_of_slices):
@@ -163,7 +164,7 @@ def test_slices_show_the_outline_of_the_ellipsoid_around_the_point(shown):
     view.show(nodes.volume)
     view.look_at(scene.to_ras(LEFT_LPS), 60.0)
     pixels = view.pixels()
-    rows, columns = np.nonzero(close_to(pixels, scene.COLOURS[0]))
+    rows, columns = np.nonzero(close_to(pixels, rgb(0)))
     assert len(rows) > 60
     # The in-plane extent of the region at its centre, in pixels of 0.2 mm, is between its shortest and longest axis.
     assert 2 * 2.5 / 0.2 < np.ptp(columns) < 2 * 6.0 / 0.2 + 6
@@ -179,8 +180,8 @@ def test_in_3d_both_ellipsoids_are_seen_over_the_vessels_the_right_one_on_the_sc
     view = View3D(stage, (300, 260))
     view.look_at((0.0, 10.0, 4.0), 110.0)
     pixels = view.pixels().astype(int)
-    left_columns = np.nonzero(close_to(pixels, scene.COLOURS[0]))[1]
-    right_columns = np.nonzero(close_to(pixels, scene.COLOURS[1]))[1]
+    left_columns = np.nonzero(close_to(pixels, rgb(0)))[1]
+    right_columns = np.nonzero(close_to(pixels, rgb(1)))[1]
     assert len(left_columns) > 20
     assert len(right_columns) > 20
     assert right_columns.max() < 150 < left_columns.min()

@@ -16,7 +16,7 @@ from scene_cases import LEFT_LPS, RIGHT_LPS, make_detection, neck_volume
 
 @pytest.fixture
 def stage():
-    stage = Stage.new()
+    stage = Stage()
     logic = slicer.vtkMRMLLayoutLogic()
     logic.SetMRMLScene(stage.scene)
     logic.GetLayoutNode().SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
@@ -108,7 +108,7 @@ def test_a_missing_landmark_leaves_the_strip_where_it_is(stage, nodes):
 
 
 def test_without_a_layout_there_is_no_strip_and_no_error():
-    stage = Stage.new()
+    stage = Stage()
     nodes = scene.add_detection(scene.add_volume(stage.scene, neck_volume(5.0)), make_detection())
     assert not scene.show_strip(nodes, 0)
     scene.leave_strip(stage.scene)

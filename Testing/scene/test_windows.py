@@ -10,7 +10,7 @@ from scene_cases import neck_volume
 
 @pytest.fixture
 def volume_node():
-    stage = Stage.new()
+    stage = Stage()
     node = scene.add_volume(stage.scene, neck_volume(5.0))
     node.stage = stage  # lives as long
     return node

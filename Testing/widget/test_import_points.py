@@ -11,38 +11,31 @@ from panel_steps import show
 from scene_cases import LEFT, LEFT_LPS, RIGHT, RIGHT_LPS
 
 
-@pytest.fixture
-def said(widget):
-    words: list[str] = []
-    widget.importing._say = words.append
-    return words
-
-
-def test_imported_points_are_corrections_and_undo_takes_them_back(widget, said, tmp_path):
+def test_imported_points_are_corrections_and_undo_takes_them_back(widget, tmp_path):
     nodes = show(widget)
     left = tuple(float(value) for value in np.add(LEFT_LPS, (2.0, -3.0, 4.0)))
-    widget.importing.import_file(write_markups(tmp_path / "F.mrk.json", {"L": left, "R": None}))
+    widget.review.import_points(write_markups(tmp_path / "F.mrk.json", {"L": left, "R": None}))
     assert scene.position_lps(nodes, 0) == pytest.approx(left)
     assert scene.position_lps(nodes, 1) is None
     assert review_of(nodes).status == {LEFT: "corrected", RIGHT: "missing"}
-    assert said == ["2 points of F.mrk.json were taken over."]
+    assert widget.ui.statusLabel.text == "2 points of F.mrk.json were taken over."
     widget.review.undo()
     assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
     assert review_of(nodes).status == {LEFT: "predicted", RIGHT: "predicted"}
 
 
-def test_points_that_can_not_be_of_this_scan_change_nothing_and_say_why(widget, said, tmp_path):
-    widget.importing.import_file(tmp_path / "F.mrk.json")
-    assert said == ["Open a case, or detect in a scan, before you import its points."]
+def test_points_that_can_not_be_of_this_scan_change_nothing_and_say_why(widget, tmp_path):
+    widget.review.import_points(tmp_path / "F.mrk.json")
+    assert widget.ui.statusLabel.text == "Open a case, or detect in a scan, before you import its points."
     nodes = show(widget)
     for points, words in (
         ({"L": (9000.0, 0.0, 0.0)}, "mm outside the image of neck"),
         ({"L": RIGHT_LPS, "R": LEFT_LPS}, "are exchanged"),
         ({"nose": LEFT_LPS}, "has a point 'nose', which is none of"),
     ):
-        widget.importing.import_file(write_markups(tmp_path / "F.mrk.json", points))
-        assert words in said[-1]
-    widget.importing.import_file(tmp_path / "none.csv")
-    assert said[-1] == "none.csv does not exist; check the path."
+        widget.review.import_points(write_markups(tmp_path / "F.mrk.json", points))
+        assert words in widget.ui.statusLabel.text
+    widget.review.import_points(tmp_path / "none.csv")
+    assert widget.ui.statusLabel.text == "none.csv does not exist; check the path."
     assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
     assert review_of(nodes).status == {LEFT: "predicted", RIGHT: "predicted"}

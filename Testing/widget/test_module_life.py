@@ -10,7 +10,7 @@ import psutil
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.panel.observations import Observations
+from CarotidLandmarkLib.panel.follower import Observations
 from panel_steps import nodes_shown, press, show
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QVBoxLayout, QWidget
@@ -43,7 +43,7 @@ def second(opened, tiny):
 
 def test_leaving_the_module_while_it_detects_ends_in_no_error_and_the_panel_is_at_rest(widget, application, capsys):
     nodes = show(widget)
-    widget._parameterNode.passes = 2
+    widget.parameters.passes = 2
     widget.ui.detectButton.click()
     widget.exit()
     widget.parent.isEntered = False
@@ -111,7 +111,7 @@ def test_before_it_is_entered_the_module_takes_no_keys(application, second):
 def test_a_colour_volume_is_neither_the_input_nor_a_scan_to_step_through(widget):
     slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "photo")
     widget.initializeParameterNode()
-    assert widget._parameterNode.inputVolume is None
+    assert widget.parameters.inputVolume is None
     assert widget.logic.volumes() == []
 
 
@@ -138,7 +138,7 @@ def test_entering_again_and_again_observes_the_parameters_once(widget):
     calls = []
     widget.refresh, refresh = lambda: calls.append(1), widget.refresh
     try:
-        widget._parameterNode.parameterNode.Modified()
+        widget.parameters.parameterNode.Modified()
     finally:
         widget.refresh = refresh
     assert len(calls) == 1

@@ -20,4 +20,5 @@ from .dataset import SPLITS, Dataset
 from .patients import freeze_splits
 from .predict import cases_to_predict, write_table
 from .queue import Order, order_cases
+from .references import voxels_sha256
 from .repair import STALE_AFTER_S, repair_dataset

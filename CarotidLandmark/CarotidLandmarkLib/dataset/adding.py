@@ -12,37 +12,26 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
-from ..files import user_directory
-from ..geometry import Geometry
+from ..files import file_sha256, user_directory
 from ..volume import Volume, VolumeError
 from .common import DatasetError
 from .dataset import Dataset
-from .references import file_sha256, remember_place, voxels_sha256
+from .references import remember_place, voxels_sha256
 
 KEY_BYTES = 32
 
 
 def case_of(dataset: Dataset, volume: Volume) -> str | None:
     """The id of the case that is this scan, by size, place and every voxel; None when there is none."""
-    geometry = Geometry(volume.affine_lps, volume.size)
-    digest = ""
-    for case in dataset.cases():
-        if not case.geometry.same_as(geometry):
-            continue
-        if case.voxels_sha256:
-            digest = digest or voxels_sha256(volume.array)
-            if digest == case.voxels_sha256:
+    alike = [case for case in dataset.cases() if case.geometry.same_as(volume.geometry)]
+    digest = voxels_sha256(volume.array) if alike else ""
+    for case in alike:
+        with suppress(DatasetError, VolumeError):  # its image is not here: `check` names it
+            if case.voxels_digest() == digest:
                 return case.id
-            continue
-        try:  # a case of version 1 has to be read
-            if np.array_equal(case.read_volume().array, volume.array):
-                return case.id
-        except (DatasetError, VolumeError):  # its image is not here: `check` names it
-            pass
     return None
 
 
@@ -75,11 +64,11 @@ def _key() -> bytes:
     """This user's key, made when it is first needed; readable by nobody else."""
     path = user_directory() / "patient-key"
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(secrets.token_bytes(KEY_BYTES))
-    except FileExistsError:
-        pass
+    with (
+        suppress(FileExistsError),
+        open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream,
+    ):
+        stream.write(secrets.token_bytes(KEY_BYTES))
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise DatasetError(f"{path} is damaged; restore it, or delete it: then scans to come make new patients.")

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from ..errors import UserError
-
-Point = tuple[float, float, float]
-Points = Mapping[str, Point | None]
+from ..landmarks import Point, Points
 
 AXES = ("L", "P", "S")  # a positive difference leads to the patient's left, back, head
 SPREAD = 1.96  # 95 % of a normal distribution lie within so many standard deviations of its mean
@@ -83,11 +81,6 @@ class CaseAgreement:
     farthest_mm: float | None  # and how far from it
     largest_distance_mm: float | None  # between two annotators
 
-    @property
-    def disputed(self) -> bool:
-        """Whether the annotators differ on presence."""
-        return bool(self.present and self.missing)
-
 
 @dataclass(frozen=True)
 class Discussion:
@@ -137,8 +130,8 @@ def agreement(
     chosen = tuple(dict.fromkeys(everybody if annotators is None else annotators))
     _check(chosen, everybody, limit_mm)
     mine = [
-        Reading(r.case_id, r.centre_lps, {who: r.points[who] for who in chosen if who in r.points}, r.asking)
-        for r in sorted(readings, key=lambda r: r.case_id)
+        replace(reading, points={who: reading.points[who] for who in chosen if who in reading.points})
+        for reading in sorted(readings, key=lambda reading: reading.case_id)
     ]
     several = [reading for reading in mine if len(reading.points) > 1]
     if not several:
@@ -170,7 +163,8 @@ def pair_agreement(readings: Sequence[Reading], first: str, second: str, landmar
     """Two annotators on one landmark, over the cases that both have annotated (one at least)."""
     both = [reading.points for reading in readings if first in reading.points and second in reading.points]
     pairs = [(points[first].get(landmark), points[second].get(landmark)) for points in both]
-    offsets = differences([(a, b) for a, b in pairs if a is not None and b is not None])
+    placed = [(a, b) for a, b in pairs if a is not None and b is not None]
+    offsets = np.array([np.subtract(b, a) for a, b in placed], dtype=float).reshape(-1, 3)  # mm along L, P, S
     distances = np.linalg.norm(offsets, axis=1)
     n = len(distances)
     present = np.array([[a is not None, b is not None] for a, b in pairs])
@@ -188,11 +182,6 @@ def pair_agreement(readings: Sequence[Reading], first: str, second: str, landmar
         presence_agreed=float((present[:, 0] == present[:, 1]).mean()),
         kappa=cohens_kappa(present[:, 0], present[:, 1]),
     )
-
-
-def differences(pairs: Sequence[tuple[Point, Point]]) -> np.ndarray:
-    """Second minus first, [n, 3] mm along L, P, S."""
-    return np.array([np.subtract(b, a) for a, b in pairs], dtype=float).reshape(-1, 3)
 
 
 def limits_of_agreement(difference: np.ndarray) -> Limits | None:
@@ -263,7 +252,7 @@ def to_discuss(
         by_case.setdefault(case.case_id, []).append(case)
     ranked = []
     for case_id, landmarks in by_case.items():
-        disputed = [case for case in landmarks if case.disputed]
+        disputed = [case for case in landmarks if case.present and case.missing]
         apart = [case for case in landmarks if limit_mm is not None and (case.largest_distance_mm or 0.0) > limit_mm]
         reasons = [
             f"{_words(case)}: present for {', '.join(case.present)}, missing for {', '.join(case.missing)}"

@@ -7,7 +7,6 @@ most one draft of a case; saving the annotation ends it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from ..detection import ModelInfo
 from ..documents import write
 from ..files import write_text
-from ..landmarks import Point, is_place
+from ..landmarks import Point, Points, apart_mm, is_place
 from .common import SCHEMA_VERSION, DatasetError, check_annotator, check_case_of_letters, is_safe_name, read_entry
 
 if TYPE_CHECKING:
@@ -27,46 +26,58 @@ SAME_MM = 1e-3  # files round
 STATUSES = ("accepted", "corrected", "missing")
 
 AnnotationStatus = Literal["accepted", "corrected", "missing"]
-Points = Mapping[str, "Point | None"]
 Reviewed = Mapping[str, tuple[str, "Point | None"]]
 
 
 @dataclass(frozen=True)
-class Annotation:
-    """What one annotator says about one case. ``points`` are LPS millimetres, None where the landmark is missing."""
+class DraftMark:
+    """One landmark: LPS millimetres, None without a point."""
 
-    annotator: str
-    time: str  # UTC, ISO 8601
-    points: dict[str, Point | None]
-    status: dict[str, AnnotationStatus]
-    moved_mm: dict[str, float | None]  # distance from the prediction, None without one
-    model: ModelInfo | None  # whose prediction the annotator saw
-    comment: str
-    ask_colleague: bool = False  # the annotator is in doubt: somebody else shall look
+    status: AnnotationStatus
+    position_lps_mm: Point | None
+
+    def __post_init__(self) -> None:
+        if self.position_lps_mm is not None and not is_place(self.position_lps_mm):
+            raise ValueError("position_lps_mm is not a place in a scanner")
 
 
 @dataclass(frozen=True)
-class _Mark:
-    status: AnnotationStatus
-    position_lps_mm: Point | None
-    moved_mm: float | None = None
+class Mark(DraftMark):
+    """The same in an annotation, where a landmark has no point exactly when it is missing."""
+
+    moved_mm: float | None = None  # distance from the prediction, None without one
 
     def __post_init__(self) -> None:
         if (self.position_lps_mm is None) != (self.status == "missing"):
             raise ValueError(f"status {self.status} does not fit its point")
-        _check_place(self.position_lps_mm)
+        super().__post_init__()
 
 
-@dataclass(frozen=True)
-class _Document:
-    time: str
-    landmarks: dict[str, _Mark]
-    model: ModelInfo | None = None
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """What one annotator says about one case, as its file has it."""
+
+    annotator: str  # the file's name
+    time: str  # UTC, ISO 8601
+    model: ModelInfo | None = None  # whose prediction the annotator saw
     comment: str = ""
-    ask_colleague: bool = False
+    ask_colleague: bool = False  # the annotator is in doubt: somebody else shall look
+    landmarks: dict[str, Mark]
 
     def __post_init__(self) -> None:
         _check_time(self.time)
+
+    @property
+    def points(self) -> dict[str, Point | None]:
+        return {name: mark.position_lps_mm for name, mark in self.landmarks.items()}
+
+    @property
+    def status(self) -> dict[str, AnnotationStatus]:
+        return {name: mark.status for name, mark in self.landmarks.items()}
+
+    @property
+    def moved_mm(self) -> dict[str, float | None]:
+        return {name: mark.moved_mm for name, mark in self.landmarks.items()}
 
 
 def annotation_names(folder: Path) -> list[str]:
@@ -78,18 +89,8 @@ def annotation_names(folder: Path) -> list[str]:
 def read_annotation(folder: Path, annotator: str) -> Annotation:
     """Raises DatasetError on a missing or damaged file."""
     what = f"The annotation of case {folder.name} by {annotator}"
-    document = read_entry(_Document, folder / "annotations" / f"{annotator}.json", what, "annotate it again")
-    marks = document.landmarks
-    return Annotation(
-        annotator=annotator,
-        time=document.time,
-        points={name: mark.position_lps_mm for name, mark in marks.items()},
-        status={name: mark.status for name, mark in marks.items()},
-        moved_mm={name: mark.moved_mm for name, mark in marks.items()},
-        model=document.model,
-        comment=document.comment,
-        ask_colleague=document.ask_colleague,
-    )
+    path = folder / "annotations" / f"{annotator}.json"
+    return read_entry(Annotation, path, what, "annotate it again", annotator=annotator)
 
 
 def write_annotation(folder: Path, annotation: Annotation) -> None:
@@ -97,20 +98,9 @@ def write_annotation(folder: Path, annotation: Annotation) -> None:
 
     Raises DatasetError (a name that is not safe, or is there in other capitals), OSError.
     """
-    path = _path_to_write(folder, annotation.annotator, ".json")
-    marks = {
-        name: asdict(_Mark(annotation.status[name], point, annotation.moved_mm[name]))
-        for name, point in annotation.points.items()
-    }
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "time": annotation.time,
-        "model": None if annotation.model is None else asdict(annotation.model),
-        "comment": annotation.comment,
-        "ask_colleague": annotation.ask_colleague,
-        "landmarks": marks,
-    }
-    write_text(path, write(document))
+    document = asdict(annotation)
+    path = _path_to_write(folder, document.pop("annotator"), ".json")
+    write_text(path, write({"schema_version": SCHEMA_VERSION, **document}))
     path.with_suffix(".mrk.json").unlink(missing_ok=True)  # version 1 wrote one; now it would be of another save
 
 
@@ -121,11 +111,7 @@ def now(timespec: str = "seconds") -> str:
 
 def same_points(some: Points, others: Points) -> bool:
     """Whether both say the same of the same landmarks."""
-
-    def same(here: Point | None, there: Point | None) -> bool:
-        return here is there if here is None or there is None else math.dist(here, there) < SAME_MM
-
-    return set(some) == set(others) and all(same(some[name], others[name]) for name in others)
+    return set(some) == set(others) and all(apart_mm(some[name], others[name]) < SAME_MM for name in others)
 
 
 @dataclass(frozen=True)
@@ -139,18 +125,9 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class _DraftMark:
-    status: AnnotationStatus
-    position_lps_mm: Point | None
-
-    def __post_init__(self) -> None:
-        _check_place(self.position_lps_mm)
-
-
-@dataclass(frozen=True)
 class _DraftDocument:
     time: str
-    landmarks: dict[str, _DraftMark]
+    landmarks: dict[str, DraftMark]
     comment: str = ""
     ask_colleague: bool = False
 
@@ -164,10 +141,7 @@ def write_draft(case: Case, annotator: str, landmarks: Reviewed, comment: str, a
         "time": now("microseconds"),  # of two drafts within a second the later one counts
         "comment": comment,
         "ask_colleague": ask_colleague,
-        "landmarks": {
-            name: {"status": status, "position_lps_mm": None if point is None else list(point)}
-            for name, (status, point) in landmarks.items()
-        },
+        "landmarks": {name: {"status": word, "position_lps_mm": place} for name, (word, place) in landmarks.items()},
     }
     write_text(_path_to_write(case.folder, annotator, ".draft.json"), write(document))
 
@@ -214,11 +188,6 @@ def _path_to_write(folder: Path, annotator: str, suffix: str) -> Path:
     annotations.mkdir(exist_ok=True)
     check_case_of_letters("The annotator", annotator, {path.name.split(".")[0] for path in annotations.glob("[!.]*")})
     return annotations / f"{annotator}{suffix}"
-
-
-def _check_place(point: Point | None) -> None:
-    if point is not None and not is_place(point):
-        raise ValueError("position_lps_mm is not a place in a scanner")
 
 
 def _check_time(text: str) -> None:

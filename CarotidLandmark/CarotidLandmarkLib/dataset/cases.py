@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -73,17 +74,11 @@ class Case:
     def of(cls, folder: Path) -> Case:
         """The case in ``folder``. Raises DatasetError when its case.json is missing or damaged."""
         document = read_case(folder)
+        image = document.image
         return cls(
-            id=folder.name,
-            folder=folder,
-            group=document.group,
-            split=document.split,
-            geometry=document.geometry(),
-            copied=document.image.copied,
-            image_bytes=document.image.bytes,
-            image_sha256=document.image.sha256,
-            voxels_sha256=document.image.voxels_sha256,
-        )
+            folder.name, folder, document.group, document.split, document.geometry(), image.copied, image.bytes,
+            image.sha256, image.voxels_sha256,
+        )  # fmt: skip
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -107,20 +102,17 @@ class Case:
     @property
     def has_image(self) -> bool:
         """Whether the image file is on this machine."""
-        try:
+        with suppress(DatasetError):
             return self.image_path.is_file()
-        except DatasetError:
-            return False
+        return False
 
     def read_volume(self) -> Volume:
         """The scan, named by the case. Raises DatasetError, VolumeError."""
         return replace(read_volume(self.image_path), name=self.id)
 
-    def has_voxels(self, array: np.ndarray) -> bool:
-        """Whether the voxels [k, j, i] of a scan are those of this one. Raises DatasetError, VolumeError."""
-        if self.voxels_sha256:
-            return voxels_sha256(array) == self.voxels_sha256
-        return np.array_equal(self.read_volume().array, array)  # a case of version 1
+    def voxels_digest(self) -> str:
+        """`voxels_sha256` of its voxels; a case of version 1 has to be read. Raises DatasetError, VolumeError."""
+        return self.voxels_sha256 or voxels_sha256(self.read_volume().array)
 
     def prediction(self) -> Detection | None:
         """The detector's stored result. Raises DatasetError on a damaged file."""
@@ -134,14 +126,21 @@ class Case:
 
     def readable_prediction(self) -> Detection | None:
         """The same, or None: a damaged file counts as none, `problems` names it."""
-        try:
+        with suppress(DatasetError):
             return self.prediction()
-        except DatasetError:
-            return None
+        return None
+
+    def annotations(self) -> dict[str, Annotation]:
+        """Everybody's annotation, by annotator. One that can not be read is none: `problems` names it."""
+        readable = {}
+        for annotator in annotation_names(self.folder):
+            with suppress(DatasetError):
+                readable[annotator] = self.annotation(annotator)
+        return readable
 
     def annotators(self) -> list[str]:
-        """Who has annotated this case. An annotation that can not be read is none: `problems` names it."""
-        return sorted(self._readable())
+        """Who has annotated this case, readably."""
+        return list(self.annotations())
 
     def annotation(self, annotator: str) -> Annotation:
         """One annotator's word. Raises DatasetError on a missing or damaged file."""
@@ -149,7 +148,7 @@ class Case:
 
     def asking(self) -> list[str]:
         """The annotators who ask a colleague about this case."""
-        return [who for who in self.annotators() if self.annotation(who).ask_colleague]
+        return [who for who, annotation in self.annotations().items() if annotation.ask_colleague]
 
     def has_annotation(self, annotator: str) -> bool:
         """Whether there is an annotation by that name, readable or not."""
@@ -166,14 +165,6 @@ class Case:
                 self.annotation(annotator)
             except DatasetError as error:
                 yield f"annotations/{annotator}.json", error
-
-    def _readable(self) -> Iterator[str]:
-        for annotator in annotation_names(self.folder):
-            try:
-                self.annotation(annotator)
-            except DatasetError:
-                continue
-            yield annotator
 
 
 def read_case(folder: Path) -> CaseDocument:

@@ -9,20 +9,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .. import landmarks
+from ..files import file_sha256
 from ..geometry import Geometry
-from .annotations import Points
-from .cases import Case
+from ..landmarks import Points
+from .cases import IMAGE_FILE, Case
 from .common import DatasetError, is_safe_name
 from .dataset import SPLITS, Dataset
-from .references import file_sha256
 from .repair import twin_problem, twins
+
+Level = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
 class Finding:
     """One inconsistency. ``file`` is relative to the dataset, ``message`` one sentence."""
 
-    level: Literal["error", "warning"]
+    level: Level
     file: str
     message: str
     case_id: str | None = None
@@ -43,7 +45,10 @@ def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = N
         if progress is not None:
             progress(number / len(cases))
         groups[case.group].add(case.split)
-        findings += _case_findings(dataset, case)
+        findings += [
+            Finding(level, f"cases/{case.id}/{file}", message, case.id)
+            for level, file, message in _case_findings(dataset, case)
+        ]
     for group, splits in sorted(groups.items()):
         if len(splits) > 1:
             names = ", ".join(sorted(split or "none" for split in splits))
@@ -70,56 +75,50 @@ def _dataset_findings(dataset: Dataset) -> Iterator[Finding]:
     for path in dataset.temporary_files():
         message = "A save under way, or what a killed one has left: `carotid-landmark repair` knows which."
         yield Finding("warning", path.relative_to(dataset.path).as_posix(), message)
-    names = dataset.annotator_names()
-    for name in sorted(names):
-        others = [other for other in names if other < name and other.lower() == name.lower()]
-        if others:
-            message = f"Annotators {others[0]} and {name} differ in capitals alone; rename the files of one."
+    names = sorted(dataset.annotator_names())
+    for number, name in enumerate(names):
+        other = next((other for other in names[:number] if other.lower() == name.lower()), None)
+        if other is not None:
+            message = f"Annotators {other} and {name} differ in capitals alone; rename the files of one."
             yield Finding("error", "cases", message)
 
 
-def _case_findings(dataset: Dataset, case: Case) -> Iterator[Finding]:
-    where = f"cases/{case.id}"
+def _case_findings(dataset: Dataset, case: Case) -> Iterator[tuple[Level, str, str]]:
+    """Level, file inside the case's folder, message."""
     if case.split is not None and case.split not in SPLITS:
-        yield Finding("error", f"{where}/case.json", f"'{case.split}' is not one of {', '.join(SPLITS)}.", case.id)
-    yield from _image_findings(case)
-    damaged = dict(case.problems())
-    for file, error in damaged.items():
-        yield Finding("error", f"{where}/{file}", str(error), case.id)
-    if "prediction.json" not in damaged and (prediction := case.prediction()) is not None:
-        points = {landmark.name: landmark.position_lps_mm for landmark in prediction.landmarks}
-        if set(points) != set(dataset.landmarks):
-            message = "The landmarks are not those of the dataset; predict the case again."
-            yield Finding("error", f"{where}/prediction.json", message, case.id)
-        for _, message in _implausible(case.geometry, points):
-            yield Finding("warning", f"{where}/prediction.json", message, case.id)
-    for annotator in case.annotators():
-        annotation = case.annotation(annotator)
-        points, file = annotation.points, f"{where}/annotations/{annotator}.json"
-        if annotation.ask_colleague:
-            yield Finding("warning", file, f"{annotator} asks a colleague about this case.", case.id)
-        if set(points) != set(dataset.landmarks):
-            message = "The landmarks are not those of the dataset; annotate the case again."
-            yield Finding("error", file, message, case.id)
-        for level, message in _implausible(case.geometry, points):
-            yield Finding(level, file, message, case.id)
-    for path in twins(case):
-        problem = twin_problem(case, path)
-        if problem is not None:
-            yield Finding("error", path.relative_to(dataset.path).as_posix(), problem, case.id)
-
-
-def _image_findings(case: Case) -> Iterator[Finding]:
-    file = f"cases/{case.id}/" + ("image.nrrd" if case.copied else "case.json")
+        yield "error", "case.json", f"'{case.split}' is not one of {', '.join(SPLITS)}."
+    image = IMAGE_FILE if case.copied else "case.json"
     try:
         verify_image(case)
     except DatasetError as error:
-        yield Finding("error", file, str(error), case.id)
+        yield "error", image, str(error)
     except OSError:
-        yield Finding("error", file, "The image can not be opened; check its read permission.", case.id)
+        yield "error", image, "The image can not be opened; check its read permission."
+    for file, damage in case.problems():
+        yield "error", file, str(damage)
+    strange = "The landmarks are not those of the dataset; {} the case again."
+    prediction = case.readable_prediction()
+    if prediction is not None:
+        points = {landmark.name: landmark.position_lps_mm for landmark in prediction.landmarks}
+        if set(points) != set(dataset.landmarks):
+            yield "error", "prediction.json", strange.format("predict")
+        for _, message in _implausible(case.geometry, points):
+            yield "warning", "prediction.json", message
+    for annotator, annotation in case.annotations().items():
+        points, file = annotation.points, f"annotations/{annotator}.json"
+        if annotation.ask_colleague:
+            yield "warning", file, f"{annotator} asks a colleague about this case."
+        if set(points) != set(dataset.landmarks):
+            yield "error", file, strange.format("annotate")
+        for level, message in _implausible(case.geometry, points):
+            yield level, file, message
+    for path in twins(case):
+        problem = twin_problem(case, path)
+        if problem is not None:
+            yield "error", path.relative_to(case.folder).as_posix(), problem
 
 
-def _implausible(geometry: Geometry, points: Points) -> Iterator[tuple[Literal["error", "warning"], str]]:
+def _implausible(geometry: Geometry, points: Points) -> Iterator[tuple[Level, str]]:
     """What can not be (an error) or is unusual (a warning) about points (LPS mm) of a scan, in sentences."""
     for name, point in points.items():
         if point is not None and not geometry.contains(point):
@@ -133,7 +132,5 @@ def _implausible(geometry: Geometry, points: Points) -> Iterator[tuple[Literal["
         low, high = pair.usual_distance_mm
         distance = math.dist(left, right)
         if not low <= distance <= high:
-            yield (
-                "warning",
-                f"Left and right {pair.kind} are {distance:.1f} mm apart, usually {low:.0f} to {high:.0f} mm.",
-            )
+            usual = f"usually {low:.0f} to {high:.0f} mm"
+            yield "warning", f"Left and right {pair.kind} are {distance:.1f} mm apart, {usual}."

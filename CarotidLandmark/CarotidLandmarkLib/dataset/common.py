@@ -51,13 +51,14 @@ def check_case_of_letters(what: str, name: str, known: set[str]) -> None:
             raise DatasetError(f"{what} '{name}' is there already as '{other}'; write it in the same letters.")
 
 
-def read_entry(kind: type[T], path: Path, what: str, remedy: str) -> T:
-    """The document at ``path`` as a ``kind``. Raises DatasetError: ``what`` is missing or damaged, and the remedy.
+def read_entry(kind: type[T], path: Path, what: str, remedy: str, **fields: str) -> T:
+    """The document at ``path`` as a ``kind``, with ``fields`` that the file does not have.
 
-    UnreadableError where nobody can say whether it is damaged.
+    Raises DatasetError: ``what`` is missing or damaged, and the remedy; UnreadableError where nobody can say whether it
+    is damaged.
     """
     try:
-        return build(kind, parse(path.read_text(encoding="utf-8")))
+        return build(kind, {**parse(path.read_text(encoding="utf-8")), **fields})
     except FileNotFoundError as error:
         raise DatasetError(f"{what} is missing; {remedy}.") from error
     except OSError as error:

@@ -20,18 +20,20 @@ import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..detection import Detection, ModelInfo
 from ..documents import parse, write
-from ..files import TEMPORARY_PREFIX, staged_folder, sync, write_text
+from ..files import TEMPORARY_PREFIX, file_sha256, staged_folder, sync, write_text
 from ..landmarks import Point, is_place
 from ..volume import Volume, check_volume, read_volume, write_volume
 from .annotations import (
     STATUSES,
     Annotation,
     AnnotationStatus,
+    Mark,
     annotation_names,
     now,
     read_annotation,
@@ -47,7 +49,7 @@ from .common import (
     is_safe_name,
     read_entry,
 )
-from .references import file_sha256, files_below, remember_place, voxels_sha256
+from .references import files_below, remember_place, voxels_sha256
 
 SPLITS = ("train", "validation", "test")
 
@@ -135,13 +137,8 @@ class Dataset:
                 source = folder / IMAGE_FILE
                 write_volume(volume, source)
             digest = file_sha256(source)
-            document = CaseDocument(
-                group,
-                split,
-                ImageDocument(copy, source.stat().st_size, digest, voxels_sha256(volume.array)),
-                volume.size,
-                volume.affine_lps.tolist(),
-            )
+            reference = ImageDocument(copy, source.stat().st_size, digest, voxels_sha256(volume.array))
+            document = CaseDocument(group, split, reference, volume.size, volume.affine_lps.tolist())
             write_case(folder, document)
             if (self.path / "cases" / case_id).exists():
                 raise DatasetError(f"Somebody else has just added a case {case_id}; choose another id.")
@@ -168,10 +165,8 @@ class Dataset:
     def cases(self) -> Iterator[Case]:
         """Every case that can be read, in alphabetical order; `damaged` has the others."""
         for case_id in self.case_ids():
-            try:
+            with suppress(DatasetError):
                 yield self.case(case_id)
-            except DatasetError:
-                continue
 
     def damaged(self) -> dict[str, str]:
         """What under ``cases`` is no case, or none that can be read: the folder's name, and the reason."""
@@ -208,13 +203,10 @@ class Dataset:
 
         Raises OSError.
         """
-        wanted: dict[int, list[Case]] = {}
-        for case in self.cases():
-            if not case.copied:
-                wanted.setdefault(case.image_bytes, []).append(case)
+        references = [case for case in self.cases() if not case.copied]
         located: set[str] = set()
         for file in files_below(folder):
-            candidates = wanted.get(file.stat().st_size, [])
+            candidates = [case for case in references if case.image_bytes == file.stat().st_size]
             digest = file_sha256(file) if candidates else ""
             same = [case.id for case in candidates if case.image_sha256 == digest]
             if same:
@@ -258,15 +250,13 @@ class Dataset:
         self._check_annotation(annotator, points, status)
         if moved_mm is None and (prediction := case.readable_prediction()) is not None:
             model, moved_mm = model or prediction.model, _moved(points, prediction)
+        marks = {}
+        for name in self.landmarks:
+            point = points[name]
+            place = None if point is None else tuple(map(float, point))
+            marks[name] = Mark(status[name], place, (moved_mm or {}).get(name))  # type: ignore[arg-type]
         annotation = Annotation(
-            annotator=annotator,
-            time=now(),
-            points={name: _point(points[name]) for name in self.landmarks},
-            status={name: status[name] for name in self.landmarks},
-            moved_mm={name: (moved_mm or {}).get(name) for name in self.landmarks},
-            model=model,
-            comment=comment,
-            ask_colleague=ask_colleague,
+            annotator=annotator, time=now(), model=model, comment=comment, ask_colleague=ask_colleague, landmarks=marks
         )
         write_annotation(case.folder, annotation)
         return annotation
@@ -302,16 +292,14 @@ class Dataset:
     def _check_annotation(self, annotator: str, points: Mapping[str, Point | None], status: Mapping[str, str]) -> None:
         check_annotator(annotator)
         check_case_of_letters("The annotator", annotator, self.annotator_names())
-        if set(points) != set(self.landmarks) or set(status) != set(self.landmarks):
+        if not set(points) == set(status) == set(self.landmarks):
             raise DatasetError(f"An annotation must speak of each landmark: {', '.join(self.landmarks)}.")
-        for name in self.landmarks:
-            point = points[name]
-            if status[name] not in STATUSES:
-                raise DatasetError(f"'{status[name]}' is not a status; choose one of {', '.join(STATUSES)}.")
-            if (point is None) != (status[name] == "missing"):
-                raise DatasetError(
-                    f"{name} has status {status[name]}: a missing landmark has no point, any other has one."
-                )
+        for name, point in points.items():
+            word = status[name]
+            if word not in STATUSES:
+                raise DatasetError(f"'{word}' is not a status; choose one of {', '.join(STATUSES)}.")
+            if (point is None) != (word == "missing"):
+                raise DatasetError(f"{name} has status {word}: a missing landmark has no point, any other has one.")
             if point is not None and not is_place(point):
                 raise DatasetError(f"The position of {name} is not three finite numbers; place it again.")
 
@@ -341,15 +329,7 @@ def _read_dataset(path: Path) -> _DatasetDocument:
 
 def _moved(points: Mapping[str, Point | None], prediction: Detection) -> dict[str, float | None]:
     predicted = {landmark.name: landmark.position_lps_mm for landmark in prediction.landmarks}
-    moved: dict[str, float | None] = {}
-    for name, point in points.items():
-        before = predicted.get(name)
-        moved[name] = None if point is None or before is None else round(math.dist(point, before), 3)
-    return moved
-
-
-def _point(values: Sequence[float] | None) -> Point | None:
-    if values is None:
-        return None
-    x, y, z = (float(value) for value in values)
-    return x, y, z
+    return {
+        name: None if point is None or (before := predicted.get(name)) is None else round(math.dist(point, before), 3)
+        for name, point in points.items()
+    }

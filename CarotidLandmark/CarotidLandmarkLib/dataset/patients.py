@@ -30,9 +30,10 @@ def freeze_splits(dataset: Dataset) -> Counter[str]:
         total = counts.total() + 1
         known[group] = max(SHARES, key=lambda split: SHARES[split] * total - counts[split])
         counts[known[group]] += 1
-        _write(dataset, patients[group], known[group])
-    for group, split in known.items():  # scans that a patient of a known split has got since
-        _write(dataset, patients[group], split)
+    for group, split in known.items():  # first scans that a patient of a known split has got since
+        for case in patients[group]:
+            if case.split is None:
+                dataset.set_split(case.id, split)
     return counts
 
 
@@ -43,9 +44,3 @@ def _split_of(group: str, cases: list[Case]) -> str | None:
             f"Patient {group} is in the splits {' and '.join(sorted(map(str, splits)))}; give all its cases one split."
         )
     return next(iter(splits), None)
-
-
-def _write(dataset: Dataset, cases: list[Case], split: str) -> None:
-    for case in cases:
-        if dataset.case(case.id).split is None:
-            dataset.set_split(case.id, split)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float], None]
 
 TABLE_COLUMNS = (*CSV_COLUMNS, "annotator", "ask_colleague", "comment")
+_EMPTY: dict[str, Any] = dict.fromkeys(TABLE_COLUMNS, "")
 
 
 @dataclass(frozen=True)
@@ -75,25 +76,24 @@ def write_table(dataset: Dataset, path: Path) -> tuple[int, int]:
     rows: list[dict[str, Any]] = []
     predicted = annotated = 0
     for case in dataset.cases():
-        prediction = case.readable_prediction()
+        prediction, annotations = case.readable_prediction(), case.annotations().values()
         if prediction is not None:
-            rows += [dict.fromkeys(TABLE_COLUMNS, "") | row for row in prediction.to_csv_rows()]
+            rows += [_EMPTY | row for row in prediction.to_csv_rows()]
             predicted += 1
-        for annotator in case.annotators():
-            rows += _annotation_rows(case, case.annotation(annotator))
-            annotated += 1
+        rows += [row for annotation in annotations for row in _annotation_rows(case, annotation)]
+        annotated += len(annotations)
     write_text(path, csv_text(TABLE_COLUMNS, rows))
     return predicted, annotated
 
 
 def _annotation_rows(case: Case, annotation: Annotation) -> Iterator[dict[str, Any]]:
     model = annotation.model
-    for name, point in annotation.points.items():
-        x, y, z = point or ("",) * 3
-        yield dict.fromkeys(TABLE_COLUMNS, "") | {
+    for name, mark in annotation.landmarks.items():
+        x, y, z = mark.position_lps_mm or ("",) * 3
+        yield _EMPTY | {
             "volume": case.id,
             "landmark": name,
-            "status": annotation.status[name],
+            "status": mark.status,
             "x_lps_mm": x,
             "y_lps_mm": y,
             "z_lps_mm": z,

@@ -33,9 +33,7 @@ def order_cases(dataset: Dataset, order: Order = "uncertain", seed: int = 0, ann
         annotators = case.annotators()
         reviewed = annotator in annotators if annotator is not None else bool(annotators)
         shuffled = hashlib.sha256(f"{seed} {case.id}".encode()).hexdigest()
-        if order == "random":
-            return reviewed, False, (), shuffled
-        detection = case.readable_prediction()
+        detection = case.readable_prediction() if order != "random" else None
         if detection is None:
             return reviewed, True, (), shuffled
         urgency = _uncertainty(detection) if order == "uncertain" else (_doubt(detection),)

@@ -15,17 +15,6 @@ import numpy as np
 
 from ..files import user_directory, write_text
 
-BLOCK_BYTES = 1 << 20
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, hexadecimal. Raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
 
 def voxels_sha256(array: np.ndarray) -> str:
     """The sha256 of voxels [k, j, i] as float32, hexadecimal: the same for a scan in any file and number type."""

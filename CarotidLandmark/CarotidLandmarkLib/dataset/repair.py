@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from ..documents import parse
-from ..files import TEMPORARY_PREFIX, write_text
+from ..files import TEMPORARY_PREFIX, file_sha256, write_text
 from ..markups import MarkupsError, read_markups
 from .annotations import annotation_names, same_points
 from .cases import Case
 from .common import SCHEMA_VERSION, DatasetError
 from .dataset import Dataset
-from .references import file_sha256
 
 STALE_AFTER_S = 3600  # no save takes an hour: what has not been written to for longer was left by a killed program
 
@@ -40,9 +40,8 @@ def repair_dataset(dataset: Dataset) -> list[str]:
         for path in twins(case):
             if twin_problem(case, path) is None:
                 path.unlink()
-                done.append(
-                    f"{path.relative_to(dataset.path).as_posix()}: removed, its points are in {twin_owner(path)}.json."
-                )
+                where, owner = path.relative_to(dataset.path).as_posix(), twin_owner(path)
+                done.append(f"{where}: removed, its points are in {owner}.json.")
     if dataset.version() < SCHEMA_VERSION:
         dataset.write_version()
         done.append(f"dataset.json: version {SCHEMA_VERSION} now; CarotidLandmark 0.1 can not open it any more.")
@@ -70,16 +69,11 @@ def twin_problem(case: Case, path: Path) -> str | None:
         return f"{owner}.json beside it, which counts, can not be read."
     except (MarkupsError, OSError) as error:
         return f"It can not be read: {error}"
-    if not same_points(shown, points) and not _was_to_be_replaced(case, path):
+    # where version 1 was killed between the two files of an annotation, this one is of the save before
+    replaces = parse(path.with_name(f"{owner}.json").read_text(encoding="utf-8")).get("replaces_markups_sha256")
+    if not same_points(shown, points) and replaces != file_sha256(path):
         return f"Its points are not those of {owner}.json, which count; save the annotation again."
     return None
-
-
-def _was_to_be_replaced(case: Case, path: Path) -> bool:
-    """Whether version 1 was killed between the two files of an annotation: this one is of the save before."""
-    annotation = case.folder / "annotations" / f"{twin_owner(path)}.json"
-    replaces = parse(annotation.read_text(encoding="utf-8")).get("replaces_markups_sha256")
-    return replaces == file_sha256(path)
 
 
 def _file_system_time(dataset: Dataset) -> float:
@@ -96,8 +90,6 @@ def _last_written(path: Path) -> float:
     """When a file, or anything in a folder, was last written."""
     times = []
     for each in (path, *path.rglob("*")):
-        try:
+        with suppress(FileNotFoundError):  # its save has just ended
             times.append(each.stat().st_mtime)
-        except FileNotFoundError:  # its save has just ended
-            continue
     return max(times, default=float("inf"))

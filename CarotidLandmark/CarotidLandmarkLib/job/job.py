@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,6 @@ from ..errors import UserError
 SLAB_BYTES = 32 << 20
 # Below this share of the work the remaining time is a guess that jumps about.
 _ENOUGH_TO_ESTIMATE = 0.1
-
-
 # For a child to end: it holds open what is to be removed (Windows).
 LONGEST_WAIT_S = 0.7
 
@@ -106,26 +105,17 @@ class DetectionJob:
         self.progress = JobProgress("reading", 0.0, None)
         self.notes: list[str] = []
         self._python = python
-        try:
-            self._folder = Path(tempfile.mkdtemp(prefix="carotid-landmark-"))
-        except OSError as error:
-            raise _no_temporary_files(error) from error
         self._process: subprocess.Popen[bytes] | None = None
         self._told = 0
         self._began: float | None = None
-        job = {
-            **scan,
-            "bundle": str(settings.bundle),
-            "passes": settings.passes,
-            "level": settings.level,
-            "seed": settings.seed,
-            "device": settings.device,
-        }
-        try:
-            (self._folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        except OSError as error:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            raise _no_temporary_files(error) from error
+        with _temporary_files():
+            self._folder = Path(tempfile.mkdtemp(prefix="carotid-landmark-"))
+            try:
+                text = json.dumps({**scan, **asdict(settings)}, default=str)
+                (self._folder / "job.json").write_text(text, encoding="utf-8")
+            except OSError:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                raise
 
     def poll(self) -> Detection | None:
         """Go on by a little and return the result, or None while there is none.
@@ -133,23 +123,26 @@ class DetectionJob:
         Raises DetectionFailed with a sentence for the user. The job is over then, and after it has returned a result.
         """
         try:
-            if self._slabs is not None:
-                if next(self._slabs, self) is self:
-                    self._slabs = None
-                    self._start()
-                return None
-            assert self._process is not None
-            ended = self._process.poll() is not None
-            detection = self._listen()
-            if detection is None and ended:
-                raise DetectionFailed(self._why_it_ended())
-        except BaseException as error:
+            with _temporary_files():
+                detection = self._go_on()
+        except BaseException:
             self.cancel()
-            if isinstance(error, OSError):
-                raise _no_temporary_files(error) from error
             raise
         if detection is not None:
             self.cancel()
+        return detection
+
+    def _go_on(self) -> Detection | None:
+        if self._slabs is not None:
+            if next(self._slabs, self) is self:
+                self._slabs = None
+                self._start()
+            return None
+        assert self._process is not None
+        ended = self._process.poll() is not None
+        detection = self._listen()
+        if detection is None and ended:
+            raise DetectionFailed(self._why_it_ended())
         return detection
 
     def cancel(self) -> None:
@@ -184,11 +177,8 @@ class DetectionJob:
         """``voxels.npy``, a slab at a time, so that the application's event loop turns in between."""
         height = max(1, SLAB_BYTES // max(1, voxels[:1].nbytes))
         with (self._folder / "voxels.npy").open("wb") as stream:
-            header = {
-                "descr": np.lib.format.dtype_to_descr(voxels.dtype),
-                "fortran_order": False,
-                "shape": voxels.shape,
-            }
+            descr = np.lib.format.dtype_to_descr(voxels.dtype)
+            header = {"descr": descr, "fortran_order": False, "shape": voxels.shape}
             np.lib.format.write_array_header_2_0(stream, header)
             for first in range(0, len(voxels), height):
                 stream.write(np.ascontiguousarray(voxels[first : first + height]).data)
@@ -257,6 +247,13 @@ class DetectionJob:
         return f"The detection failed ({last}); the application log has the details."
 
 
-def _no_temporary_files(error: OSError) -> DetectionFailed:
-    reason = error.strerror or error
-    return DetectionFailed(f"Temporary files can not be written ({reason}); free some space on the disk, then go on.")
+@contextmanager
+def _temporary_files() -> Iterator[None]:
+    """What can not be written inside the block is said in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        words = (
+            f"Temporary files can not be written ({error.strerror or error}); free some space on the disk, then go on."
+        )
+        raise DetectionFailed(words) from error

@@ -11,7 +11,6 @@ FOLDER holds ``job.json``, and ``voxels.npy`` unless the job names an image file
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..files import file_sha256
 
 if TYPE_CHECKING:
     from ..volume import Volume
@@ -61,11 +62,7 @@ def scan(job: dict[str, Any], folder: Path) -> Volume:
     if "image" not in job:
         voxels = np.load(folder / "voxels.npy", mmap_mode="r")
         return from_array(voxels, np.array(job["affine_lps"]), job["name"])
-    digest = hashlib.sha256()
-    with Path(job["image"]).open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != job["sha256"]:
+    if file_sha256(Path(job["image"])) != job["sha256"]:
         raise VolumeError("The image is not the one that was added (sha256 differs); restore it.")
     return replace(read_volume(job["image"]), name=job["name"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -21,47 +22,49 @@ from .cases import (
     CaseList,
     Models,
     ReviewQueue,
-    ScanAdder,
     check_detectable,
     landmarks_of,
     open_dataset,
     open_or_create,
 )
-from .detect_all import DetectAllPanel
-from .review import ReviewPanel
-from .words import ask
+from .detect_all import DetectAll
+from .words import YES_NO, ask
 
+PATIENT_ID = "0010,0020"
 ORDERS: tuple[Order, ...] = ("uncertain", "doubtful", "random")
 
 
+def answers_for_its_errors(method: Callable[..., None]) -> Callable[..., None]:
+    """What goes wrong in a method of the panel becomes a sentence."""
+
+    @wraps(method)
+    def attempt(panel: DatasetPanel, *arguments: Any) -> None:
+        try:
+            method(panel, *arguments)
+        except UserError as error:
+            panel.say(str(error))
+        except OSError as error:
+            message = _("The dataset can not be read or written ({reason}); check the disk and your rights.")
+            panel.say(message.format(reason=error.strerror or error))
+
+    return attempt
+
+
 class DatasetPanel:
-    """Wires the dataset widgets of ``ui`` to a folder of cases and to the case in the scene.
+    """Wires the dataset widgets of ``module``, the module's widget, to a folder of cases and the case in the scene."""
 
-    ``parameters`` gives the parameter node (None while the module is not open); ``say`` shows a sentence; ``changed``
-    brings the whole panel in line.
-    """
-
-    def __init__(
-        self,
-        ui: Any,
-        logic: Any,
-        review: ReviewPanel,
-        parameters: Callable[[], Any],
-        say: Callable[[str], None],
-        changed: Callable[[], None],
-    ) -> None:
-        self.ui = ui
-        self._logic, self._review = logic, review
-        self._parameters, self._say, self._changed = parameters, say, changed
-        self._shown = CaseInScene(logic.show, lambda: parameters().inputVolume if parameters() else None)
-        review.busy = lambda: self._shown.opening
+    def __init__(self, module: Any) -> None:
+        self._module, self.ui, self.say = module, module.ui, module.say
+        ui = self.ui
+        self._shown = CaseInScene(
+            module.logic.show, lambda: module.parameters.inputVolume if module.parameters else None
+        )
         self._folder, self._order = "", ORDERS[0]  # as the parameter node has them
+        self._volume: Any = None  # whose patient the field has
         self._queue = ReviewQueue()
-        self._list = CaseList(ui.caseList, ui.onlyUnreviewedCheckBox, ui.onlyAskedCheckBox, self._queue, self.open_case)
-        self._adder = ScanAdder(ui, self._shown.add)
-        self._all = DetectAllPanel(ui, logic, self._shown, self._queue, parameters, say, self._detected_all)
-        for word in (_("most uncertain first"), _("doubtful presence first"), _("random")):
-            ui.orderComboBox.addItem(word)
+        self._list = CaseList(ui, self._queue, self.open_case)
+        self._all = DetectAll(module, self._shown, self._queue, self._detected_all)
+        ui.orderComboBox.addItems([_("most uncertain first"), _("doubtful presence first"), _("random")])
         ui.orderComboBox.currentTextChanged.connect(lambda *_text: self._choose_order())
         ui.openDatasetButton.clicked.connect(lambda *_checked: self.choose_folder())
         ui.closeDatasetButton.clicked.connect(lambda *_checked: self._attempt(self._close))
@@ -69,12 +72,15 @@ class DatasetPanel:
         ui.addCaseButton.clicked.connect(lambda *_checked: self._attempt(self._add_case))
         ui.annotatorLineEdit.editingFinished.connect(lambda: self._attempt(self._take_over))
         ui.commentLineEdit.textEdited.connect(lambda *_text: self._comment_typed())
-        review.add_action("S", ui.saveNextButton, self.save_and_next)
-        review.add_action("Q", ui.askButton, self.ask_colleague)
 
     @property
     def is_open(self) -> bool:
         return self._shown.dataset is not None
+
+    @property
+    def opening(self) -> bool:
+        """Whether a case is being opened: nothing else may be done then."""
+        return self._shown.opening
 
     def choose_folder(self) -> None:
         """Let the user choose a folder and open its first case; an empty folder can become a dataset."""
@@ -83,22 +89,52 @@ class DatasetPanel:
         if folder:
             self.open_folder(str(folder))
 
+    @answers_for_its_errors
     def open_folder(self, folder: str) -> None:
         """What choosing ``folder`` does."""
-        self._attempt(lambda: self._open_folder(folder))
+        dataset = open_or_create(Path(folder), self._models(), self._module.parameters.model)
+        if dataset is None or not self._leave():
+            return
+        self._shown.remove()
+        self._use(dataset, folder)
+        self._module.parameters.datasetFolder = folder
+        self.ui.datasetSection.collapsed = False
+        self._module.refresh()
+        problems = dataset.problems()
+        if not self._queue.case_ids:
+            self.say(" ".join([_no_cases(), *problems]))
+        else:
+            self._annotator()  # says what is wrong with the name
+            self._open_case(0, problems)
 
+    @answers_for_its_errors
     def step(self, step: int) -> None:
         """Open the case ``step`` places further in the queue, round and round."""
-        self._attempt(lambda: self._step(step))
+        if not self._queue.case_ids:
+            raise DatasetError(_no_cases())
+        if self._take_over():
+            return
+        shown = self._shown.case_id
+        place = self._queue.step(step, shown)
+        if place is None and shown not in self._queue.case_ids:
+            raise DatasetError(_("No case is listed; take a filter of the list away."))
+        if self._leave():
+            self._open_case(self._queue.case_ids.index(shown) if place is None else place)
 
+    @answers_for_its_errors
     def save_and_next(self) -> None:
         """Save the case that is shown, then open the next one of the queue that this annotator has not reviewed."""
-
-        def go() -> None:
-            if self._save():
-                self._next_unreviewed()
-
-        self._attempt(go)
+        if not self._save():
+            return
+        place = self._queue.next_unreviewed()
+        if place is not None:
+            self._open_case(place)
+            return
+        self._module.refresh()
+        words = _("Saved. You have reviewed all {all} cases.")
+        if len(self._queue.reviewed) < len(self._queue.case_ids):
+            words = _("Saved. You have reviewed all cases that are listed.")
+        self.say(words.format(all=len(self._queue.case_ids)))
 
     def ask_colleague(self) -> None:
         """Put a question to a colleague on the case that is shown, or take it back."""
@@ -106,27 +142,23 @@ class DatasetPanel:
         if found is not None:
             review = review_of(found[1])
             write_review(found[1], replace(review, ask_colleague=not review.ask_colleague))
-        self._changed()
+        self._module.refresh()
 
-    def release(self) -> None:
-        """The panel ends: nothing goes on in the background."""
-        self._all.release()
+    def cancel(self) -> None:
+        """Let nothing go on in the background."""
+        self._all.cancel()
 
+    @answers_for_its_errors
     def open_case(self, case_id: str) -> None:
         """Open a case of the queue by its id, as a click on the list does."""
-
-        def go() -> None:
-            found = self._shown.find()
-            if self._take_over() or (found is not None and found[0].id == case_id) or not self._leave():
-                self._changed()
-            else:
-                self._open_case(self._queue.case_ids.index(case_id))
-
-        self._attempt(go)
+        if self._take_over() or self._shown.case_id == case_id or not self._leave():
+            self._module.refresh()
+        else:
+            self._open_case(self._queue.case_ids.index(case_id))
 
     def follow_parameters(self) -> None:
         """Open what the scene's parameters name when that has changed: a saved scene knows its dataset."""
-        parameters = self._parameters()
+        parameters = self._module.parameters
         order = next((order for order in ORDERS if order == parameters.order), ORDERS[0])
         changed, self._order = order != self._order, order
         if parameters.datasetFolder != self._folder:
@@ -140,25 +172,32 @@ class DatasetPanel:
     def show(self) -> None:
         """Keep what has changed as a draft, and bring the widgets in line."""
         self._attempt(self._keep)
-        parameters, found = self._parameters(), self._shown.find()
-        volume = parameters.inputVolume if parameters else None
-        shown = found is not None and found[1].volume is volume
+        volume = self._module.parameters.inputVolume if self._module.parameters else None
+        nodes = self._nodes_of(volume)
         for widget in (self.ui.closeDatasetButton, self.ui.orderComboBox, self.ui.detectAllButton):
             widget.setEnabled(self.is_open)
         for widget in (self.ui.saveNextButton, self.ui.askButton):
-            widget.setEnabled(shown)
-        self.ui.askButton.setChecked(found is not None and shown and review_of(found[1]).ask_colleague)
-        self._adder.show(volume, self.is_open and volume is not None and not shown)
+            widget.setEnabled(nodes is not None)
+        self.ui.askButton.setChecked(nodes is not None and review_of(nodes).ask_colleague)
+        if volume is not self._volume:
+            self.ui.patientLineEdit.clear()  # another scan is another patient's, unless somebody says so
+            self._volume = volume
+        for widget in (self.ui.addCaseButton, self.ui.patientLineEdit):
+            widget.setEnabled(self.is_open and volume is not None and nodes is None)
         self.ui.caseBar.setVisible(self.is_open)
-        self.ui.caseLabel.setText(self._where(found))
-        self._list.show(found[0].id if found is not None else "")
+        self.ui.caseLabel.setText(self._where())
+        self._list.show(self._shown.case_id)
         self._all.show()
+
+    def _nodes_of(self, volume: Any) -> DetectionNodes | None:
+        """Those of the case in the scene, where ``volume`` is its scan."""
+        found = self._shown.find()
+        return found[1] if found is not None and found[1].volume is volume else None
 
     def detected(self, nodes: DetectionNodes) -> None:
         """Store a new detection with the case it was made on."""
-        found = self._shown.find()
-        if found is not None and found[1].volume is nodes.volume:
-            case_id = found[0].id
+        if self._nodes_of(nodes.volume) is not None:
+            case_id = self._shown.case_id
             self._attempt(lambda: self._opened().save_prediction(case_id, nodes.detection))
 
     def check_model(self, title: str) -> None:
@@ -169,19 +208,13 @@ class DatasetPanel:
         if self._all.running:
             raise DatasetError(_("Detect all is running; wait for it, or cancel it first."))
         found = self._shown.find()
-        if found is not None and found[1].volume is self._parameters().inputVolume:
+        if found is not None and found[1].volume is self._module.parameters.inputVolume:
             self._opened().check_landmarks(set(self._models().get(title, self._opened().landmarks)))
             check_detectable(*found)
 
+    @answers_for_its_errors
     def _attempt(self, action: Callable[[], Any]) -> None:
-        """Do it; what goes wrong becomes a sentence."""
-        try:
-            action()
-        except UserError as error:
-            self._say(str(error))
-        except OSError as error:
-            message = _("The dataset can not be read or written ({reason}); check the disk and your rights.")
-            self._say(message.format(reason=error.strerror or error))
+        action()
 
     # the folder
 
@@ -190,28 +223,12 @@ class DatasetPanel:
             raise DatasetError(_("No dataset is open; open one first."))
         return self._shown.dataset
 
-    def _open_folder(self, folder: str) -> None:
-        dataset = open_or_create(Path(folder), self._models(), self._parameters().model)
-        if dataset is None or not self._leave():
-            return
-        self._shown.remove()
-        self._use(dataset, folder)
-        self._parameters().datasetFolder = folder
-        self.ui.datasetSection.collapsed = False
-        self._changed()
-        problems = dataset.problems()
-        if not self._queue.case_ids:
-            self._say(" ".join([_no_cases(), *problems]))
-        else:
-            self._annotator()  # says what is wrong with the name
-            self._open_case(0, problems)
-
     def _close(self) -> None:
         if self._leave():
             self._shown.remove()
             self._use(None, "")
-            self._parameters().datasetFolder = ""
-            self._changed()
+            self._module.parameters.datasetFolder = ""
+            self._module.refresh()
 
     def _use(self, dataset: Dataset | None, folder: str) -> None:
         self._all.cancel()
@@ -223,83 +240,60 @@ class DatasetPanel:
         self._make_queue()
 
     def _models(self) -> Models:
-        return landmarks_of(self._logic.bundles)
+        return landmarks_of(self._module.logic.bundles)
 
     def _add_case(self) -> None:
-        dataset, volume_node = self._opened(), self._parameters().inputVolume
+        dataset, volume_node = self._opened(), self._module.parameters.inputVolume
         nodes = scene.find_detection(volume_node)
         if nodes is not None and review_of(nodes).reviewed:
             self._take_over()  # corrections are kept under a name
         self._be_idle()
-        case = self._adder.add(volume_node)
+        case = self._shown.add(volume_node, self.ui.patientLineEdit.text or _dicom_patient(volume_node))
+        self.ui.patientLineEdit.clear()
         self._queue.case_ids.append(case.id)
-        self._changed()
+        self._module.refresh()
         words = _("Added as {case}, the last of the queue.")
         count = sum(each.group == case.group for each in dataset.cases())
         if count > 1:
             words = _("Added as {case}, the last of the queue: scan {n} of this patient.")
-        self._say(words.format(case=case.id, n=count))
+        self.say(words.format(case=case.id, n=count))
 
     # the queue
 
     def _detected_all(self) -> None:
         if self.is_open:
             self._attempt(self._make_queue)
-            self._changed()
+            self._module.refresh()
 
     def _make_queue(self) -> None:
         self._queue.make(self._shown.dataset, self._order, self._shown.annotator)
 
     def _choose_order(self) -> None:
-        parameters, order = self._parameters(), ORDERS[self.ui.orderComboBox.currentIndex]
+        parameters, order = self._module.parameters, ORDERS[self.ui.orderComboBox.currentIndex]
         if parameters and parameters.order != order:
             parameters.order = order
 
-    def _where(self, found: tuple[Case, DetectionNodes] | None) -> str:
+    def _where(self) -> str:
         if not self.is_open:
             return _("No dataset is open.")
-        shown = found[0].id if found is not None else ""
+        shown = self._shown.case_id
         words = self._queue.words(self._opened().path.name, shown)
         if any(case.id == shown for case, _nodes in self._shown.unsaved()):
             words += " " + _("This one is not saved yet.")
         return words
 
-    def _step(self, step: int) -> None:
-        if not self._queue.case_ids:
-            raise DatasetError(_no_cases())
-        if self._take_over():
-            return
-        found = self._shown.find()
-        shown = found[0].id if found is not None else ""
-        place = self._queue.step(step, shown)
-        if place is None and shown not in self._queue.case_ids:
-            raise DatasetError(_("No case is listed; take a filter of the list away."))
-        if self._leave():
-            self._open_case(self._queue.case_ids.index(shown) if place is None else place)
-
-    def _next_unreviewed(self) -> None:
-        place = self._queue.next_unreviewed()
-        if place is not None:
-            self._open_case(place)
-        else:
-            self._changed()
-            words = _("Saved. You have reviewed all {all} cases.")
-            if len(self._queue.reviewed) < len(self._queue.case_ids):
-                words = _("Saved. You have reviewed all cases that are listed.")
-            self._say(words.format(all=len(self._queue.case_ids)))
-
     def _open_case(self, place: int, words: Sequence[str] = ()) -> None:
         self._queue.place = place
         self.ui.commentLineEdit.clearFocus()  # what is typed there next belongs to the next case
         case = self._opened().case(self._queue.case_ids[place])
-        said = self._shown.open(case, lambda volume: setattr(self._parameters(), "inputVolume", volume))
-        self._say(" ".join(filter(None, [said, *words])))
-        self._changed()
+        said = self._shown.open(case, lambda volume: setattr(self._module.parameters, "inputVolume", volume))
+        self.say(" ".join(filter(None, [said, *words])))
+        self._module.refresh()
         self.ui.resultsTable.setCurrentCell(-1, -1)
-        self._review.step_landmark(1)  # all views go to the first point
+        self._module.review.step_landmark(1)  # all views go to the first point
 
     def _be_idle(self) -> None:
-        if self._logic.running:
+        if self._module.logic.running:
             raise DatasetError(_("A detection is running; wait for it, or cancel it first."))
         if self._shown.opening:
             raise DatasetError(_("A case is being opened; wait for it."))
@@ -310,15 +304,14 @@ class DatasetPanel:
         Raises DatasetError while a detection runs or a case is being read.
         """
         self._be_idle()
-        self._review.write_remarks()
+        self._module.review.write_remarks()
         with suppress(UnreadableError):  # of an older draft: this work is kept elsewhere
             self._keep()
         if self._shown.unsaved() and not self._shown.annotator:
             raise DatasetError(_no_name())
         for case, nodes in self._shown.unsaved():
             question = _("Your work on case {case} is not saved. Save it now? With No it waits as a draft.")
-            buttons = qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel
-            answer = ask(question.format(case=case.id), buttons)
+            answer = ask(question.format(case=case.id), YES_NO | qt.QMessageBox.Cancel)
             if answer is None or (answer and not self._save(case, nodes)):
                 return False
         return True
@@ -326,12 +319,12 @@ class DatasetPanel:
     def _keep(self) -> None:
         words = self._shown.keep()
         if words:
-            self._say(words)
+            self.say(words)
 
     # the annotator's word
 
     def _annotator(self) -> str:
-        name = self._parameters().annotator.strip()
+        name = self._module.parameters.annotator.strip()
         if not name:
             raise DatasetError(_no_name())
         check_annotator(name)
@@ -342,23 +335,22 @@ class DatasetPanel:
 
         Unsaved work of the other one stays a draft of theirs. Raises DatasetError without a proper name.
         """
-        if not self.is_open or not self._parameters():
+        if not self.is_open or not self._module.parameters:
             return False
         name = self._annotator()
         if name == self._shown.annotator:
             return False
         self._be_idle()
         self._keep()
-        found = self._shown.find()
+        shown = self._shown.case_id
         self._shown.annotator = name
         self._make_queue()
         if self._queue.case_ids:
-            known = found is not None and found[0].id in self._queue.case_ids
-            self._open_case(self._queue.case_ids.index(found[0].id) if found is not None and known else 0)
+            self._open_case(self._queue.case_ids.index(shown) if shown in self._queue.case_ids else 0)
         return True
 
     def _comment_typed(self) -> None:
-        self._review.write_remarks()
+        self._module.review.write_remarks()
         self._attempt(self._keep)
 
     def _save(self, case: Case | None = None, nodes: DetectionNodes | None = None) -> bool:
@@ -371,14 +363,14 @@ class DatasetPanel:
             raise DatasetError(_no_cases())
         self._be_idle()
         if self._take_over():
-            self._say(_("The queue is that of {name} now; look at the case, then save.").format(name=self._annotator()))
+            self.say(_("The queue is that of {name} now; look at the case, then save.").format(name=self._annotator()))
             return False
-        self._review.write_remarks()
+        self._module.review.write_remarks()
         if not found[0].folder.is_dir():
             words = _("The folder of {dataset} is out of reach: nothing is saved. Your work is kept on this computer.")
             raise DatasetError(words.format(dataset=self._opened().path.name))
         if not self._shown.save(*found):
-            self._say(_("Not saved."))
+            self.say(_("Not saved."))
             return False
         self._queue.read(found[0])
         return True
@@ -390,3 +382,9 @@ def _no_name() -> str:
 
 def _no_cases() -> str:
     return _("There is no case in this dataset yet; choose a scan and press Add scan.")
+
+
+def _dicom_patient(volume_node: Any) -> str:
+    """The Patient ID of a scan that was loaded from the application's DICOM database, else ""."""
+    instances = (volume_node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    return slicer.dicomDatabase.instanceValue(instances[0], PATIENT_ID) if instances else ""

@@ -1,92 +1,169 @@
-"""Part of the module's panel: the button Detect all and what it shows (Qt)."""
+"""Part of the module's panel: the button Detect all, a detection in every case of a dataset that has none (Qt)."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from ..dataset import Dataset, DatasetError
-from .cases import NO_MODEL, CaseInScene, DetectAll, ReviewQueue, landmarks_of
+from ..detection import Detection
+from ..job import DetectionFailed, DetectionJob, JobSettings
+from .cases import NO_MODEL, CaseInScene, ReviewQueue, landmarks_of
 from .install import ensure_dependencies
-from .logic import pythonExecutable
+from .logic import POLL_MS, pythonExecutable
+from .results import progress_words
+from .words import timer
+
+MOST_NAMED = 3  # a sentence holds no more cases that failed; the application's log has all
 
 
-class DetectAllPanel:
-    """Wires the widgets of Detect all in ``ui``; ``detected`` is called when it has ended and cases were detected."""
+class DetectAll:
+    """Detects in case after case, each in a child process, and stores what is found. The scene is left alone.
 
-    def __init__(
-        self,
-        ui: Any,
-        logic: Any,
-        shown: CaseInScene,
-        queue: ReviewQueue,
-        parameters: Callable[[], Any],
-        say: Callable[[str], None],
-        detected: Callable[[], None],
-    ) -> None:
-        self.ui = ui
-        self._logic, self._shown, self._queue = logic, shown, queue
-        self._parameters, self._say, self._detected = parameters, say, detected
-        self._all = DetectAll(self.show, self._end)
+    Wires the widgets of Detect all in ``module``; ``detected`` is called when it has ended and cases were detected.
+    """
+
+    def __init__(self, module: Any, shown: CaseInScene, queue: ReviewQueue, detected: Callable[[], None]) -> None:
+        self._module, self._shown, self._queue, self._detected = module, shown, queue, detected
+        self._dataset: Dataset | None = None
+        self._settings: JobSettings | None = None
+        self._waiting: list[str] = []
+        self._done: list[str] = []
+        self._failures: dict[str, str] = {}
+        self._job: DetectionJob | None = None
+        self._timer = timer(self._poll, POLL_MS)
 
     @property
     def running(self) -> bool:
-        return self._all.running
+        return self._dataset is not None
 
     def start_or_cancel(self) -> None:
         """What the button does: begin with the cases that have no prediction, or stop.
 
         Raises DatasetError, BundleError, DetectionFailed, OSError.
         """
-        if self._all.running:
-            self._all.cancel()
+        if self.running:
+            self.cancel()
             return
-        dataset, parameters = self._shown.dataset, self._parameters()
-        if dataset is None or self._logic.running:
+        dataset, logic = self._shown.dataset, self._module.logic
+        if dataset is None or logic.running:
             raise DatasetError(_("A detection is running; wait for it, or cancel it first."))
-        settings = self._logic.settings(
-            parameters.model, parameters.passes, parameters.level, parameters.seed, parameters.device
-        )
-        names = landmarks_of(self._logic.bundles)
-        dataset.check_landmarks(set(names.get(parameters.model, dataset.landmarks)))
+        settings = self._module.settings()
+        names = landmarks_of(logic.bundles)
+        dataset.check_landmarks(set(names.get(self._module.parameters.model, dataset.landmarks)))
         waiting = [case_id for case_id in self._queue.case_ids if not _is_predicted(dataset, case_id)]
         if not waiting:
             raise DatasetError(_("Every case of {dataset} has a prediction.").format(dataset=dataset.path.name))
         ensure_dependencies()
-        self._all.start(dataset, waiting, settings, pythonExecutable())
+        self._dataset, self._settings = dataset, settings
+        self._waiting, self._done, self._failures = waiting, [], {}
+        self._timer.start()
+        self._next()
         self.show()
 
     def cancel(self) -> None:
-        """Stop; what is stored stays."""
-        self._all.cancel()
-
-    def release(self) -> None:
-        """Stop without a word: the panel ends."""
-        self.show = self._detected = lambda: None  # type: ignore[method-assign]
-        self._say = lambda words: None
-        self._all.cancel()
+        """Stop, if it runs; what is stored stays."""
+        if self.running:
+            words = _("Detect all was stopped after {n} of {all} cases; press it again to go on.")
+            self._end(words.format(n=len(self._done), all=self._total))
 
     def show(self) -> None:
         """Bring the widgets in line."""
-        running = self._all.running
-        self.ui.detectAllButton.setText(_("Cancel Detect all") if running else _("Detect all"))
-        for widget in (self.ui.detectAllProgressBar, self.ui.detectAllLabel):
-            widget.setVisible(running and not self.ui.datasetSection.collapsed)
-        if running:
-            self.ui.detectAllProgressBar.setValue(round(100 * self._all.fraction))
-            self.ui.detectAllLabel.setText(self._all.words)
+        ui = self._module.ui
+        ui.detectAllButton.setText(_("Cancel Detect all") if self.running else _("Detect all"))
+        for widget in (ui.detectAllProgressBar, ui.detectAllLabel):
+            widget.setVisible(self.running and not ui.datasetSection.collapsed)
+        if self.running:
+            through = len(self._done) + len(self._failures)
+            fraction = self._job.progress.fraction if self._job else 0.0
+            step = progress_words(self._job.progress) if self._job else _("starting")
+            words = _("{case} ({n} of {all}): {step}")
+            ui.detectAllProgressBar.setValue(round(100 * (through + fraction) / self._total))
+            ui.detectAllLabel.setText(words.format(case=self._case_id, n=through + 1, all=self._total, step=step))
 
-    def _end(self, words: str, case_ids: list[str]) -> None:
+    @property
+    def _case_id(self) -> str:
+        return self._waiting[0]
+
+    @property
+    def _total(self) -> int:
+        return len(self._done) + len(self._failures) + len(self._waiting)
+
+    def _next(self) -> None:
+        assert self._dataset is not None and self._settings is not None
+        while self._waiting and self._job is None:
+            try:
+                case = self._dataset.case(self._case_id)
+                if case.readable_prediction() is None:
+                    image, digest = case.image_path, case.image_sha256
+                    self._job = DetectionJob.of_file(image, digest, case.id, self._settings, pythonExecutable())
+                else:
+                    self._done.append(self._waiting.pop(0))  # somebody else was quicker
+            except (DatasetError, DetectionFailed, OSError) as error:
+                self._fail(error)
+        if self._job is None:
+            words = [_("Detected in {n} of {all} cases.").format(n=len(self._done), all=self._total)]
+            words += [f"{case_id}: {reason}" for case_id, reason in list(self._failures.items())[:MOST_NAMED]]
+            if len(self._failures) > MOST_NAMED:
+                words.append(_("and {n} more, see the log.").format(n=len(self._failures) - MOST_NAMED))
+            self._end(" ".join(words))
+
+    def _poll(self) -> None:
+        job = self._job
+        if job is None:
+            return
+        before, detection = job.progress, None
+        try:
+            detection = job.poll()
+        except DetectionFailed as error:
+            self._job = None
+            self._fail(error)
+            self._next()
+        if detection is not None:
+            self._job = None
+            self._store(detection)
+        if self.running and (self._job is not job or job.progress != before):
+            self.show()
+
+    def _store(self, detection: Detection) -> None:
+        assert self._dataset is not None
+        try:
+            if self._dataset.case(self._case_id).readable_prediction() is None:
+                self._dataset.save_prediction(self._case_id, detection)
+            self._done.append(self._waiting.pop(0))
+        except DatasetError as error:
+            self._fail(error)
+        except OSError as error:  # so it would be with all that follow
+            words = _("Detect all was stopped after {n} of {all} cases: the dataset can not be written ({reason}).")
+            reason = error.strerror or error
+            self._end(words.format(n=len(self._done), all=self._total, reason=reason))
+            return
+        self._next()
+
+    def _fail(self, error: Exception) -> None:
+        case_id = self._waiting.pop(0)
+        self._failures[case_id] = str(error)
+        logging.getLogger(__name__).warning("Detect all, %s: %s", case_id, error)
+
+    def _end(self, words: str) -> None:
+        self._timer.stop()
+        job, self._job = self._job, None
+        if job is not None:
+            job.cancel()
+        self._dataset = None
+        if self._module.ended:
+            return
         self.show()
-        if case_ids:
+        if self._done:
             self._detected()
         found = self._shown.find()
-        if found is not None and found[0].id in case_ids and found[1].detection.model == NO_MODEL:
+        if found is not None and found[0].id in self._done and found[1].detection.model == NO_MODEL:
             open_one = _("The points of {case}, which is open, are there when you open it again.")
             words += " " + open_one.format(case=found[0].id)
-        self._say(words)
+        self._module.say(words)
 
 
 def _is_predicted(dataset: Dataset, case_id: str) -> bool:

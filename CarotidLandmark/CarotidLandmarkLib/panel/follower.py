@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import qt
 import slicer
 import vtk
 
 from .. import scene
 from ..scene import DetectionNodes, settle
-from .observations import Observations
+from .words import timer
+
+
+class Observations:
+    """Observers of nodes by their tags; `release` forgets the nodes too.
+
+    ``slicer.util.VTKObservationMixin`` keeps every node that was ever observed: 29 MB for a case of 29 MB.
+    """
+
+    def __init__(self) -> None:
+        self._tags: list[tuple[Any, int]] = []
+
+    def add(self, node: Any, event: Any, callback: Callable[..., None]) -> None:
+        """Call ``callback(caller, event)`` at every ``event`` of ``node``."""
+        self._tags.append((node, node.AddObserver(event, callback)))
+
+    def release(self) -> None:
+        """End them all. Safe to call twice."""
+        tags, self._tags = self._tags, []
+        for node, tag in tags:
+            node.RemoveObserver(tag)
 
 
 class Follower:
@@ -26,10 +45,7 @@ class Follower:
         self._observed: list[tuple[DetectionNodes, Observations]] = []
         self._dragged: Any = None  # the points that a hand has hold of
         self._changed: list[DetectionNodes] = []
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(0)
-        self._timer.timeout.connect(self.settle)
+        self._timer = timer(self.settle)
 
     def follow(self, nodes: DetectionNodes) -> None:
         """Begin to follow a detection. One that is followed already is looked at again."""
@@ -37,26 +53,34 @@ class Follower:
         scene.follow_volume(nodes)
         if any(known.points is nodes.points for known, _ in self._observed):
             return
-        observations, points = Observations(), nodes.points
-        for node in (points, nodes.volume):
-            observations.add(
-                node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, lambda *_: self._volume_moved(nodes)
-            )
-        observations.add(nodes.volume, vtk.vtkCommand.ModifiedEvent, lambda *_: self._volume_moved(nodes))
-        observations.add(points, points.PointModifiedEvent, lambda *_: self._point_changed(nodes))
-        observations.add(points, points.PointAddedEvent, lambda *_: self._point_changed(nodes))
-        observations.add(points, points.PointRemovedEvent, lambda *_: self._point_changed(nodes))
-        observations.add(points, points.PointStartInteractionEvent, lambda *_: self._drag_begins(nodes))
-        observations.add(points, points.PointEndInteractionEvent, lambda *_: self._drag_ends(nodes))
+        observations, points, volume = Observations(), nodes.points, nodes.volume
+        transformed = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+        for node, event, action in (
+            (points, transformed, self._volume_moved),
+            (volume, transformed, self._volume_moved),
+            (volume, vtk.vtkCommand.ModifiedEvent, self._volume_moved),
+            (points, points.PointModifiedEvent, self._point_changed),
+            (points, points.PointAddedEvent, self._point_changed),
+            (points, points.PointRemovedEvent, self._point_changed),
+            (points, points.PointStartInteractionEvent, self._drag_begins),
+            (points, points.PointEndInteractionEvent, self._drag_ends),
+        ):
+            observations.add(node, event, lambda *_, action=action: action(nodes))
         self._observed.append((nodes, observations))
+
+    def follow_all(self) -> None:
+        """The same for every detection in the scene; what has left it is let go."""
+        self.forget()
+        for nodes in scene.find_detections(slicer.mrmlScene):
+            self.follow(nodes)
 
     def forget(self) -> None:
         """Let go of what has left the scene."""
-        for entry in list(self._observed):
-            if None in (entry[0].points.GetScene(), entry[0].volume.GetScene()):
-                entry[1].release()
-                self._observed.remove(entry)
-        self._changed = [nodes for nodes in self._changed if nodes.points.GetScene() and nodes.volume.GetScene()]
+        for nodes, observations in self._observed:
+            if not _is_there(nodes):
+                observations.release()
+        self._observed = [entry for entry in self._observed if _is_there(entry[0])]
+        self._changed = [nodes for nodes in self._changed if _is_there(nodes)]
 
     def release(self) -> None:
         """Follow nothing any more."""
@@ -76,7 +100,7 @@ class Follower:
                 self._moved(nodes, settle(nodes))
 
     def _volume_moved(self, nodes: DetectionNodes) -> None:
-        if nodes.points.GetScene() and nodes.volume.GetScene() and not slicer.mrmlScene.IsBatchProcessing():
+        if _is_there(nodes) and not slicer.mrmlScene.IsBatchProcessing():
             scene.follow_volume(nodes)
 
     def _point_changed(self, nodes: DetectionNodes) -> None:
@@ -91,3 +115,7 @@ class Follower:
     def _drag_ends(self, nodes: DetectionNodes) -> None:
         self._dragged = None
         self._moved(nodes, settle(nodes))
+
+
+def _is_there(nodes: DetectionNodes) -> bool:
+    return None not in (nodes.points.GetScene(), nodes.volume.GetScene())

@@ -5,7 +5,6 @@ import sys
 import time
 from typing import Annotated, Any
 
-import qt
 import slicer
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
@@ -18,6 +17,7 @@ from ..job import DetectionCancelled, DetectionFailed, DetectionJob, JobSettings
 from ..scene import review as scene_review
 from .follower import Follower
 from .results import at_level
+from .words import timer
 
 POLL_MS = 50
 
@@ -41,19 +41,18 @@ class CarotidLandmarkParameterNode:
 class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
     """Detections for the panel and for Python: one at a time, in a child process; results in the scene.
 
-    ``progress`` is how far the running one is. From Python: ``CarotidLandmarkLogic().detect(volumeNode)``.
+    ``progress`` is how far the running one is; ``follower`` takes points along with their volume and sees corrections.
+    From Python: ``CarotidLandmarkLogic().detect(volumeNode)``.
     """
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         self.findModels()
-        self.onPointsMoved = lambda nodes, landmarks: None  # for the panel: see `Follower`
-        self._follower = Follower(lambda nodes, landmarks: self.onPointsMoved(nodes, landmarks))
+        self.onPointsMoved = lambda nodes, landmarks: None  # for the panel
+        self.follower = Follower(lambda nodes, landmarks: self.onPointsMoved(nodes, landmarks))
         self.progress = None
         self._job: Any = None
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MS)
-        self._timer.timeout.connect(self._poll)
+        self._timer = timer(self._poll, POLL_MS)
 
     def getParameterNode(self):
         return CarotidLandmarkParameterNode(super().getParameterNode())  # type: ignore[call-arg]
@@ -106,8 +105,8 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
             raise DetectionFailed(_("A detection is running already; wait for it or cancel it first."))
         voxels, affine, name = scene.voxels_from_node(volumeNode)
         self._job = DetectionJob(voxels, affine, name, settings, pythonExecutable())
-        self._frame = affine
-        self._volume, self._keep, self._onProgress, self._onEnd = volumeNode, keepReviewed, onProgress, onEnd
+        self._volume, self._frame, self._keep = volumeNode, affine, keepReviewed
+        self._onProgress, self._onEnd = onProgress, onEnd
         self.progress = self._job.progress
         self._timer.start()
 
@@ -158,27 +157,13 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
             scene_review.settle(nodes)
             keep = scene_review.review_of(nodes).reviewed if keepReviewed else ()
             scene_review.replace_detection(nodes, detection, keep, frame)
-        self.adopt(nodes)
+        self.follower.follow(nodes)
         return nodes
-
-    def adopt(self, nodes):
-        """From now on points and ellipsoids follow their volume, and a point moved by anybody is a correction."""
-        self._follower.follow(nodes)
-
-    def adoptAll(self):
-        """The same for every detection in the scene; what has left it is let go."""
-        self._follower.forget()
-        for nodes in scene.find_detections(slicer.mrmlScene):
-            self.adopt(nodes)
-
-    def settle(self):
-        """Bring in at once what was changed in the points from elsewhere."""
-        self._follower.settle()
 
     def cleanup(self):
         """Stop everything; nothing is followed any more."""
         self.cancel()
-        self._follower.release()
+        self.follower.release()
 
     def setLevel(self, nodes, level):
         """Redraw the regions for another confidence level, without detecting again. Returns a sentence, or nothing."""
@@ -194,9 +179,8 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
                     return str(error)
                 scene_review.write_review(nodes, scene_review.review_of(nodes))
                 return ""
-        return _("The model {name} is not installed here, so the ellipsoids keep their level.").format(
-            name=detection.model.name
-        )
+        words = _("The model {name} is not installed here, so the ellipsoids keep their level.")
+        return words.format(name=detection.model.name)
 
 
 def cancelledText():

@@ -11,22 +11,13 @@ import numpy as np
 import qt
 from slicer.i18n import tr as _
 
+from .. import scene
 from ..bundle import Bundle
 from ..detection import Detection, LandmarkResult
 from ..job import JobProgress
-from ..scene import (
-    DetectionNodes,
-    Review,
-    affine_of,
-    axial_slice,
-    is_unset,
-    moved_mm,
-    position_lps,
-    position_ras,
-    review_of,
-    to_ras,
-)
+from ..scene import DetectionNodes, Review, position_lps, review_of
 from ..uncertainty import confidence_region
+from .words import timer
 
 VERDICT_COLOURS = {"ok": "#2e7d32", "review": "#b26a00", "reject": "#b3261e"}
 REVIEWED_COLOUR = "#1a5fb4"  # somebody's word, not the model's
@@ -57,7 +48,7 @@ def reviewed_words(nodes: DetectionNodes, index: int, review: Review) -> str:
     status = review.status[nodes.detection.landmarks[index].name]
     if status == "predicted":
         return ""
-    who, distance = review.annotator, moved_mm(nodes, index)
+    who, distance = review.annotator, scene.moved_mm(nodes, index)
     if distance is not None and distance >= LEAST_MOVE_SHOWN_MM:
         words = _("reviewed by {name}, moved {distance:.1f} mm") if who else _("reviewed, moved {distance:.1f} mm")
     elif status == "missing":
@@ -115,10 +106,7 @@ class ResultsTable:
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         self._fit()
-        self._resized = qt.QTimer()  # once for many rows, when all have their heights
-        self._resized.setSingleShot(True)
-        self._resized.setInterval(0)
-        self._resized.timeout.connect(self._fit)
+        self._resized = timer(self._fit)  # once for many rows, when all have their heights
         table.verticalHeader().sectionResized.connect(lambda *_sizes: self._resized.start())
         table.setTextElideMode(qt.Qt.ElideNone)
         table.itemSelectionChanged.connect(self._tell)
@@ -126,17 +114,12 @@ class ResultsTable:
     def show(self, nodes: DetectionNodes | None) -> None:
         """Show what is in the scene now; nothing for None. The selected row stays selected."""
         row = self.row()
+        detection = None if nodes is None else nodes.detection
+        level = (detection.level if detection else None) or 0.9
+        reach = _("± {level:.0%}\n(mm)").format(level=level)
+        titles = [_("Landmark"), _("Status"), _("Presence"), reach, _("R A S (mm)")]
         self._filling = True
         try:
-            detection = None if nodes is None else nodes.detection
-            level = (None if detection is None else detection.level) or 0.9
-            titles = [
-                _("Landmark"),
-                _("Status"),
-                _("Presence"),
-                _("± {level:.0%}\n(mm)").format(level=level),
-                _("R A S (mm)"),
-            ]
             self._table.setColumnCount(len(titles))
             self._table.setHorizontalHeaderLabels(titles)
             self._table.setRowCount(0 if detection is None else len(detection.landmarks))
@@ -170,36 +153,29 @@ class ResultsTable:
         self._table.setFixedHeight(min(max(height, LEAST_PX), LARGEST_PX))
 
     def _fill(self, row: int, nodes: DetectionNodes, detection: Detection, landmark: LandmarkResult, review: Review):
-        place, region = position_ras(nodes, row), landmark.confidence
+        place, region = scene.position_ras(nodes, row), landmark.confidence
         verdict = detection.quality.verdict_on(landmark.name)
-        status = review.status[landmark.name]
-        where = ""
+        found = landmark.position_lps_mm is not None
+        where, details = _("none"), [advice(detection)]
+        if region is not None:
+            words = _("The region at {level:.0%} has {volume:.0f} mm³.")
+            details.append(words.format(level=region.level, volume=region.volume_mm3))
         if place is not None:
             where = "{:.1f} {:.1f} {:.1f}".format(*place)
-            if (level := axial_slice(nodes, position_lps(nodes, row))) is not None:
+            ijk = np.linalg.inv(scene.affine_of(nodes.volume)) @ np.append(scene.to_ras(place), 1.0)
+            details.append(_("Voxel {0}, {1}, {2} (i, j, k).").format(*(round(float(value)) for value in ijk[:3])))
+            if (level := scene.axial_slice(nodes, position_lps(nodes, row))) is not None:
                 where += "\n" + _("slice {number}").format(number=level[0])
-        found = landmark.position_lps_mm is not None
+                details.append(_("Slice {0} of {1}, counted from the feet.").format(*level))
         cells = [
             review.labels[landmark.name],
             reviewed_words(nodes, row, review) or (verdict_word(verdict) if found else _("not found")),
             f"{landmark.presence:.0%}" if detection.passes else "",
             "" if region is None else "{:.1f} {:.1f} {:.1f}".format(*region.reach_mm),
-            _("not placed") if is_unset(nodes, row) else where or _("none"),
+            _("not placed") if scene.is_unset(nodes, row) else where,
         ]
-        details = [advice(detection)]
-        if region is not None:
-            details.append(
-                _("The region at {level:.0%} has {volume:.0f} mm³.").format(
-                    level=region.level, volume=region.volume_mm3
-                )
-            )
-        if place is not None:
-            ijk = np.linalg.inv(affine_of(nodes.volume)) @ np.append(to_ras(place), 1.0)
-            details.append(_("Voxel {0}, {1}, {2} (i, j, k).").format(*(round(float(value)) for value in ijk[:3])))
-            if (level := axial_slice(nodes, position_lps(nodes, row))) is not None:
-                details.append(_("Slice {0} of {1}, counted from the feet.").format(*level))
         predicted = VERDICT_COLOURS[verdict] if found or verdict != "ok" else NOT_FOUND_COLOUR
-        colour = predicted if status == "predicted" else REVIEWED_COLOUR
+        colour = predicted if review.status[landmark.name] == "predicted" else REVIEWED_COLOUR
         for column, text in enumerate(cells):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(" ".join(details))

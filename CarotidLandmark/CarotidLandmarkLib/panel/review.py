@@ -1,18 +1,25 @@
-"""Part of the module's panel: the annotator's buttons, keys and drags (Qt)."""
+"""Part of the module's panel: the annotator's buttons, keys, drags, and points from a file (Qt)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
+from .. import scene
+from ..errors import UserError
+from ..exchange import PointsOptions, points_of_scan
 from ..job import DetectionCancelled
 from ..scene import DetectionNodes, Review, position_lps, review_of, write_review
 from ..scene import review as scene_review
-from .words import ask
+from .words import YES_NO, ask
+
+FILES = "Points (*.mrk.json *.fcsv *.csv *.tsv *.json);;All files (*)"
 
 
 def keep_reviewed(nodes: DetectionNodes | None) -> bool:
@@ -27,63 +34,43 @@ def keep_reviewed(nodes: DetectionNodes | None) -> bool:
     if not review.reviewed:
         return True
     names = ", ".join(f"{review.labels[name]} ({review.status[name]})" for name in review.reviewed)
-    keep = ask(
-        _("These points were reviewed: {names}. Keep them as they are?").format(names=names),
-        qt.QMessageBox.Yes | qt.QMessageBox.No | qt.QMessageBox.Cancel,
-        _("Detect again"),
-    )
+    question = _("These points were reviewed: {names}. Keep them as they are?").format(names=names)
+    keep = ask(question, YES_NO | qt.QMessageBox.Cancel, _("Detect again"))
     if keep is None:
         raise DetectionCancelled
     return keep
 
 
 class ReviewPanel:
-    """Wires the review widgets of ``ui`` to the points shown.
+    """Wires the review widgets of ``module``, the module's widget, to the points shown."""
 
-    ``current`` gives the detection shown and the selected row (-1 without one); ``select`` selects a row; ``changed``
-    is called after every change; ``step_case`` goes that many scans further; ``new_point`` says where, LPS millimetres,
-    a point begins that the detector did not find.
-    """
-
-    def __init__(
-        self,
-        ui: Any,
-        current: Callable[[], tuple[DetectionNodes | None, int]],
-        select: Callable[[int], None],
-        changed: Callable[[], None],
-        step_case: Callable[[int], None],
-        new_point: Callable[[DetectionNodes], Any],
-    ) -> None:
-        self.ui = ui
-        self._current, self._select, self._changed = current, select, changed
-        self._step_case, self._new_point = step_case, new_point
+    def __init__(self, module: Any) -> None:
+        self._module, self.ui = module, module.ui
         self._shortcuts: list[Any] = []
         self._remarked: DetectionNodes | None = None  # whose comment the field has
-        self.busy: Callable[[], bool] = lambda: False  # while it is, no button or key does anything
+        ui = self.ui
         self._actions: tuple[tuple[str, Any, Callable[[], None]], ...] = (
             ("Shift+L", ui.previousLandmarkButton, lambda: self.step_landmark(-1)),
             ("L", ui.nextLandmarkButton, lambda: self.step_landmark(1)),
-            ("Shift+N", ui.previousCaseButton, lambda: self._step_case(-1)),
-            ("N", ui.nextCaseButton, lambda: self._step_case(1)),
-            ("A", ui.acceptButton, self.accept),
+            ("Shift+N", ui.previousCaseButton, lambda: module.stepCase(-1)),
+            ("N", ui.nextCaseButton, lambda: module.stepCase(1)),
+            ("A", ui.acceptButton, lambda: self._apply(scene_review.accept)),
             ("M", ui.missingButton, self.toggle_missing),
-            ("R", ui.resetButton, self.reset),
+            ("R", ui.resetButton, lambda: self._apply(scene_review.reset)),
             ("Ctrl+Z", ui.undoButton, self.undo),
+            ("7", ui.stripButton, module.onStripButton),
+            ("W", ui.windowButton, module.onWindowButton),
+            ("S", ui.saveNextButton, lambda: module.dataset.save_and_next()),
+            ("Q", ui.askButton, lambda: module.dataset.ask_colleague()),
         )
         for _key, button, action in self._actions:
-            self._wire(button, action)
+            # while a case is opened no button or key does anything
+            button.clicked.connect(lambda *_checked, do=action: None if module.dataset.opening else do())
         for line in (ui.annotatorLineEdit, ui.commentLineEdit):
             line.returnPressed.connect(lambda line=line: line.clearFocus())  # the next key is meant for the review
+        ui.importPointsButton.clicked.connect(lambda *_checked: self.choose_points())
         ui.annotatorLineEdit.editingFinished.connect(self._name_typed)
         ui.commentLineEdit.editingFinished.connect(self.write_remarks)
-
-    def add_action(self, key: str, button: Any, action: Callable[[], None]) -> None:
-        """Give a button of another part of the panel a key beside those of the review."""
-        self._wire(button, action)
-        self._actions += ((key, button, action),)
-
-    def _wire(self, button: Any, action: Callable[[], None]) -> None:
-        button.clicked.connect(lambda *_checked: None if self.busy() else action())
 
     def install_keys(self, window: Any) -> None:
         """Make the keys work while the module is open."""
@@ -105,7 +92,7 @@ class ReviewPanel:
 
     def show(self) -> None:
         """Bring the widgets in line with what is in the scene."""
-        nodes, row = self._current()
+        nodes, row = self._module.nodes, self._module.table.row()
         count = 0 if nodes is None else len(nodes.detection.landmarks)
         chosen = 0 <= row < count
         for button in (self.ui.acceptButton, self.ui.missingButton, self.ui.resetButton):
@@ -127,38 +114,64 @@ class ReviewPanel:
             self.ui.commentLineEdit.setText(review.comment)
         there = chosen and position_lps(nodes, row) is not None
         self.ui.missingButton.setText(_("Mark missing (M)") if there or not chosen else _("Bring back (M)"))
-        self.ui.reviewLabel.setText(
-            _("{done} of {all} points reviewed.").format(done=len(review.reviewed), all=len(review.status))
-        )
+        words = _("{done} of {all} points reviewed.")
+        self.ui.reviewLabel.setText(words.format(done=len(review.reviewed), all=len(review.status)))
 
     def step_landmark(self, step: int) -> None:
         """Select the next (or previous) row, round and round."""
-        nodes, row = self._current()
+        nodes, row = self._module.nodes, self._module.table.row()
         if nodes is not None:
             count = len(nodes.detection.landmarks)
-            self._select((row + step) % count if row >= 0 else (0 if step > 0 else count - 1))
-
-    def accept(self) -> None:
-        self._apply(scene_review.accept)
-
-    def reset(self) -> None:
-        self._apply(scene_review.reset)
+            self._module.table.select((row + step) % count if row >= 0 else (0 if step > 0 else count - 1))
 
     def toggle_missing(self) -> None:
         """Mark the selected landmark missing, or bring its point back."""
-        nodes, row = self._current()
-        if nodes is not None and row >= 0:
+
+        def toggle(nodes: DetectionNodes, row: int) -> None:
             if position_lps(nodes, row) is not None:
-                self._apply(scene_review.mark_missing)
+                scene_review.mark_missing(nodes, row)
             else:
-                self._apply(lambda nodes, row: scene_review.bring_back(nodes, row, self._new_point(nodes)))
+                scene_review.bring_back(nodes, row, _middle_of_axial_view(nodes))
+
+        self._apply(toggle)
 
     def undo(self) -> None:
         """Take the last change of a point back, moved or marked."""
-        nodes, _row = self._current()
-        if nodes is not None:
-            scene_review.undo(nodes)
-            self._changed()
+        if self._module.nodes is not None:
+            scene_review.undo(self._module.nodes)
+            self._module.refresh()
+
+    def choose_points(self) -> None:
+        """Let the user choose a file and take its points over."""
+        title = _("Import points of this scan")
+        file = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, "", FILES)
+        file = file[0] if isinstance(file, (tuple, list)) else file
+        if file:
+            self.import_points(Path(str(file)))
+
+    def import_points(self, file: Path) -> None:
+        """What choosing ``file`` does: its points count as corrected; Undo takes them back."""
+        nodes, say = self._module.nodes, self._module.say
+        if nodes is None:
+            say(_("Open a case, or detect in a scan, before you import its points."))
+            return
+        try:
+            geometry = scene.volume_from_node(nodes.volume).geometry
+            name = nodes.volume.GetName()
+            points, notes = points_of_scan(file, geometry, scene.names_of(nodes), name, PointsOptions({}, None, {}))
+        except UserError as error:
+            say(str(error))
+            return
+        except OSError as error:
+            say(_("{name} can not be read ({reason}).").format(name=file.name, reason=error.strerror or error))
+            return
+        review = review_of(nodes)
+        taken = {name: ("missing" if point is None else "corrected", point) for name, point in points.items()}
+        scene_review.remember(nodes)
+        scene.restore_landmarks(nodes, {**scene.reviewed_landmarks(nodes), **taken}, review.annotator, review.comment)
+        self._module.refresh()
+        words = _("{count} points of {name} were taken over.").format(count=len(points), name=file.name)
+        say(" ".join([words, *(f"{note[0].upper()}{note[1:]}." for note in notes)]))
 
     def write_remarks(self) -> None:
         """Keep the comment with the points that it was typed for."""
@@ -177,24 +190,30 @@ class ReviewPanel:
 
     def _name_typed(self) -> None:
         """A review that was begun without a name gets it; one of somebody else stays theirs until it is changed."""
-        nodes, _row = self._current()
+        nodes = self._module.nodes
         if nodes is not None and not review_of(nodes).annotator:
             write_review(nodes, self._signed(review_of(nodes)))
-        self._changed()
+        self._module.refresh()
 
     def moved(self, nodes: DetectionNodes, landmarks: list[int]) -> None:
         """Points were moved, by a hand in a view or elsewhere: the last of those shown is selected."""
-        shown, _row = self._current()
+        shown = self._module.nodes
         if landmarks:
             write_review(nodes, self._signed(review_of(nodes)))
-        if shown is not None and shown.points is nodes.points and landmarks:
-            self._select(landmarks[-1])
-        self._changed()
+            if shown is not None and shown.points is nodes.points:
+                self._module.table.select(landmarks[-1])
+        self._module.refresh()
 
     def _apply(self, change: Callable[[DetectionNodes, int], None]) -> None:
-        nodes, row = self._current()
+        nodes, row = self._module.nodes, self._module.table.row()
         if nodes is not None and row >= 0:
             change(nodes, row)
             write_review(nodes, self._signed(review_of(nodes)))
             self.write_remarks()
-            self._changed()
+            self._module.refresh()
+
+
+def _middle_of_axial_view(nodes: DetectionNodes) -> Any:
+    """Where a point begins that the detector did not find, LPS in the detection's frame."""
+    to_ras = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed").GetSliceToRAS()
+    return scene.lps_from_world(nodes, slicer.util.arrayFromVTKMatrix(to_ras)[:3, 3])

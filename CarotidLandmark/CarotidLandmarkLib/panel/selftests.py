@@ -53,6 +53,13 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         assert one is not None and other is not None
         self.assertLess(math.dist(one, other), mm)
 
+    def letRun(self, seconds):
+        """Let the event loop turn for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            slicer.app.processEvents()
+            time.sleep(0.01)
+
     def loadSample(self):
         return scene.add_volume(slicer.mrmlScene, read_volume(self.samplePath()))
 
@@ -82,8 +89,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
             self.assertEqual(nodes.points.GetNthControlPointLabel(index), landmark.name[0].upper())
             self.assertNear(scene.position_lps(nodes, index), landmark.position_lps_mm, 1e-6)
             left, posterior, superior = landmark.position_lps_mm
-            world = [0.0] * 3
-            nodes.points.GetNthControlPointPositionWorld(index, world)
+            world = nodes.points.GetNthControlPointPositionWorld(index)
             self.assertNear(world, (-left, -posterior, superior), 1e-6)
 
     def test_ellipsoids_lie_around_their_points_and_are_as_large_as_reported(self):
@@ -99,15 +105,13 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
 
     def test_points_follow_the_transform_of_their_scan(self):
         volumeNode, nodes = self.showDetection()
-        before, after = [0.0] * 3, [0.0] * 3
-        nodes.points.GetNthControlPointPositionWorld(0, before)
+        x, y, z = nodes.points.GetNthControlPointPositionWorld(0)
         transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
         matrix = vtk.vtkMatrix4x4()
         matrix.SetElement(2, 3, 30.0)
         transformNode.SetMatrixTransformToParent(matrix)
         volumeNode.SetAndObserveTransformNodeID(transformNode.GetID())
-        nodes.points.GetNthControlPointPositionWorld(0, after)
-        self.assertNear(after, (before[0], before[1], before[2] + 30.0), 1e-6)
+        self.assertNear(nodes.points.GetNthControlPointPositionWorld(0), (x, y, z + 30.0), 1e-6)
 
     def test_a_review_is_shown_on_the_point_and_can_be_undone(self):
         _volumeNode, nodes = self.showDetection()
@@ -140,9 +144,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
             shown = CaseInScene(self.logic.show, lambda: None)
             shown.dataset, shown.annotator = dataset, "reader-1"
             self.assertIn("No model", shown.open(case, lambda volumeNode: None))
-            shown_now = shown.find()
-            assert shown_now is not None
-            _case, nodes = shown_now
+            _case, nodes = shown.find()  # type: ignore[misc]
             scene.review.bring_back(nodes, 0, (20.0, -8.0, 4.0))
             scene.review.accept(nodes, 1)
             shown.keep()
@@ -161,10 +163,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         before = slicer.mrmlScene.GetNumberOfNodes()
         ends = []
         self.logic.start(volumeNode, self.logic.settings(passes=500), True, None, lambda *end: ends.append(end))
-        began = time.monotonic()
-        while time.monotonic() - began < 1.0:
-            slicer.app.processEvents()
-            time.sleep(0.01)
+        self.letRun(1.0)
         began = time.monotonic()
         self.logic.cancel()
         self.assertLess(time.monotonic() - began, 1.0)
@@ -184,7 +183,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         volumeNode, nodes = self.showDetection()
         gone = [weakref.ref(volumeNode), weakref.ref(nodes.points)]
         scene.remove_volume(volumeNode)
-        self.logic.adoptAll()
+        self.logic.follower.follow_all()
         del volumeNode, nodes
         gc.collect()
         self.assertEqual([each() for each in gone], [None, None])
@@ -204,12 +203,12 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         _volumeNode, nodes = self.showDetection()
         nodes.points.UnsetNthControlPointPosition(0)
         nodes.points.SetNthControlPointLabel(1, "another")
-        self.logic.settle()
+        self.logic.follower.settle()
         self.assertTrue(scene.is_unset(nodes, 0))
         self.assertEqual(scene.review.review_of(nodes).status[nodes.detection.landmarks[0].name], "predicted")
         self.assertEqual(nodes.points.GetNthControlPointLabel(1), nodes.detection.landmarks[1].name[0].upper())
         nodes.points.RemoveAllControlPoints()
-        self.logic.settle()
+        self.logic.follower.settle()
         self.assertEqual(nodes.points.GetNumberOfControlPoints(), len(nodes.detection.landmarks))
         scene.review.reset(nodes, 1)
         self.assertNear(scene.position_lps(nodes, 1), nodes.detection.landmarks[1].position_lps_mm, 1e-6)
@@ -218,8 +217,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         volumeNode, nodes = self.showDetection()
         x, y, z = volumeNode.GetOrigin()
         volumeNode.SetOrigin(x + 10.0, y, z + 25.0)
-        drawn = [0.0] * 3
-        nodes.points.GetNthControlPointPositionWorld(0, drawn)
+        drawn = nodes.points.GetNthControlPointPositionWorld(0)
         left, posterior, superior = nodes.detection.landmarks[0].position_lps_mm
         self.assertNear(drawn, (-left + 10.0, -posterior, superior + 25.0), 1e-3)
         self.assertNear(scene.position_lps(nodes, 0), (left, posterior, superior), 1e-3)
@@ -227,7 +225,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
     def test_points_in_another_order_keep_their_names(self):
         _volumeNode, nodes = self.showDetection()
         nodes.points.SwapControlPoints(0, 1)
-        self.logic.settle()
+        self.logic.follower.settle()
         for index, landmark in enumerate(nodes.detection.landmarks):
             self.assertNear(scene.position_lps(nodes, index), landmark.position_lps_mm, 1e-3)
 
@@ -253,10 +251,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
             tempfile.tempdir = folder
             try:
                 self.logic.start(volumeNode, self.logic.settings(passes=500), True, None, lambda nodes, message: None)
-                began = time.monotonic()
-                while time.monotonic() - began < 3.0:
-                    slicer.app.processEvents()
-                    time.sleep(0.01)
+                self.letRun(3.0)
                 self.assertEqual(len(list(Path(folder).iterdir())), 1)
                 self.logic.cancel()
                 self.assertEqual(list(Path(folder).iterdir()), [])

@@ -1,12 +1,15 @@
-"""Part of the module's panel: questions to the user, and what the application may lack while it ends (Qt)."""
+"""Part of the module's panel: questions to the user, timers, and what the application may lack while it ends (Qt)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
+
+YES_NO = qt.QMessageBox.Yes | qt.QMessageBox.No
 
 
 def question_box(question: str, buttons: Any, title: str, default: Any, escape: Any) -> Any:
@@ -24,7 +27,7 @@ def question_box(question: str, buttons: Any, title: str, default: Any, escape: 
 
 def ask(
     question: str,
-    buttons: Any,
+    buttons: Any = YES_NO,
     title: str = "",
     default: Any = qt.QMessageBox.Yes,
     escape: Any = qt.QMessageBox.No,
@@ -37,6 +40,15 @@ def ask(
     answer = box.exec_()
     box.deleteLater()
     return None if answer == qt.QMessageBox.Cancel else answer == qt.QMessageBox.Yes
+
+
+def timer(action: Callable[[], None], every_ms: int = 0) -> Any:
+    """A QTimer, not started: once in the next turn of the event loop, or again and again every so many ms."""
+    made = qt.QTimer()
+    made.setSingleShot(every_ms == 0)
+    made.setInterval(every_ms)
+    made.timeout.connect(action)
+    return made
 
 
 def rendering_logic() -> Any:

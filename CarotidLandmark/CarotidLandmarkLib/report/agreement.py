@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..dataset import Dataset
-from ..dataset.agreement import AXES, Agreement, Reading, agreement, differences
+from ..dataset.agreement import AXES, Agreement, Reading, agreement
 from ..documents import csv_text, write
 from ..files import staged_folder
 from ..landmarks import colour
-from .figures import inline, new_figure, svg
-from .templates import render
+from .figures import inline, new_figure, render, svg
 
 SCHEMA_VERSION = 1
 TOWARDS = {"L": "left", "P": "behind", "S": "above"}
@@ -40,11 +38,15 @@ def write_agreement(
     """
     readings = readings_of(dataset)
     result = agreement(readings, dataset.landmarks, annotators, limit_mm)
+    document = {"schema_version": SCHEMA_VERSION, **_rounded(asdict(result))}
+    files = {
+        "agreement.csv": cases_csv(result),
+        "agreement.json": write(document),
+        "agreement.html": agreement_html(result, readings, dataset.path.resolve().name),
+    }
     with staged_folder(output) as folder:
-        (folder / "agreement.csv").write_text(cases_csv(result), encoding="utf-8", newline="\n")
-        (folder / "agreement.json").write_text(agreement_json(result), encoding="utf-8", newline="\n")
-        page = agreement_html(result, readings, dataset.path.resolve().name)
-        (folder / "agreement.html").write_text(page, encoding="utf-8", newline="\n")
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="\n")
     return result
 
 
@@ -52,7 +54,7 @@ def readings_of(dataset: Dataset) -> list[Reading]:
     """Every annotated case with what each annotator says; what can not be read is left out, `problems` names it."""
     readings = []
     for case in dataset.cases():
-        points = {who: case.annotation(who).points for who in case.annotators()}
+        points = {who: annotation.points for who, annotation in case.annotations().items()}
         if points:
             readings.append(Reading(case.id, tuple(case.geometry.centre_lps.tolist()), points, tuple(case.asking())))
     return readings
@@ -68,11 +70,6 @@ def cases_csv(result: Agreement) -> str:
         for case in result.cases
     )  # fmt: skip
     return csv_text(CSV_COLUMNS, (dict(zip(CSV_COLUMNS, row, strict=True)) for row in rows))
-
-
-def agreement_json(result: Agreement) -> str:
-    """Every number, rounded to a micrometre (1e-3 mm) or 1e-3."""
-    return write({"schema_version": SCHEMA_VERSION, **_rounded(asdict(result))})
 
 
 def agreement_html(result: Agreement, readings: Sequence[Reading], title: str) -> str:
@@ -96,15 +93,14 @@ def bland_altman_svg(result: Agreement, readings: Sequence[Reading], first: str,
     """Second minus first against their mean (from the scan's middle) along L, P, S; None without a common point."""
     marks: list[tuple[str, str, np.ndarray, np.ndarray]] = []
     for number, name in enumerate(result.landmarks):
-        both, centres = [], []
-        for reading in readings:
-            a, b = (reading.points.get(who, {}).get(name) for who in (first, second))
-            if a is not None and b is not None:
-                both.append((a, b))
-                centres.append(reading.centre_lps)
-        if both:
-            mean = np.mean(both, axis=1) - np.array(centres)
-            marks.append((name, colour(number), mean, differences(both)))
+        triples = [
+            (reading.points.get(first, {}).get(name), reading.points.get(second, {}).get(name), reading.centre_lps)
+            for reading in readings
+        ]
+        placed = np.array([each for each in triples if None not in each], dtype=float)
+        if len(placed):
+            one, other, centre = placed.swapaxes(0, 1)
+            marks.append((name, colour(number), (one + other) / 2 - centre, other - one))
     if not marks:
         return None
     limits = {pair.landmark: pair.limits for pair in result.pairs if (pair.first, pair.second) == (first, second)}
@@ -112,11 +108,9 @@ def bland_altman_svg(result: Agreement, readings: Sequence[Reading], first: str,
     for number, (axis, panel) in enumerate(zip(AXES, figure.subplots(1, 3, sharey=True), strict=True)):
         for name, shade, mean, difference in marks:
             panel.plot(mean[:, number], difference[:, number], "o", color=shade, ms=4, alpha=0.8, label=_words(name))
-            known = limits[name][axis]
-            for value, style in () if known is None else (
-                (known.bias_mm, "-"), (known.lower_mm, "--"), (known.upper_mm, "--")
-            ):  # fmt: skip
-                panel.axhline(value, color=shade, lw=1, ls=style)
+            if (known := limits[name][axis]) is not None:
+                for value, style in ((known.bias_mm, "-"), (known.lower_mm, "--"), (known.upper_mm, "--")):
+                    panel.axhline(value, color=shade, lw=1, ls=style)
         panel.axhline(0, color="#ced4da", lw=0.8, zorder=0)
         panel.set_xlabel(f"{TOWARDS[axis]} of the scan's middle (mm)")
     figure.axes[0].set_ylabel(f"{second} minus {first} (mm)")
@@ -160,8 +154,9 @@ def _cell(value: float | None) -> str:
 
 
 def _rounded(value: Any) -> Any:
+    """Numbers to a micrometre (1e-3 mm), or 1e-3."""
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_rounded(item) for item in value]
-    return round(value, 3) if isinstance(value, float) and math.isfinite(value) else value
+    return round(value, 3) if isinstance(value, float) else value

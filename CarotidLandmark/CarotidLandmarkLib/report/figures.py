@@ -1,14 +1,30 @@
-"""What every picture of the room is made with: a figure without a window, and its bytes inside a page."""
+"""What every page of the room is made with: its template, and figures without a window, inline."""
 
 from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import matplotlib
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+# every value is escaped, and one that is not given is an error
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(template: str, **values: Any) -> str:
+    """The page of a template beside this file."""
+    return _TEMPLATES.get_template(template).render(values)
 
 
 def new_figure(width_in: float, height_in: float, **options: Any) -> Figure:

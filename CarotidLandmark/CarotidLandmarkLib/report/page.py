@@ -1,9 +1,8 @@
-"""The report: one self-contained HTML page that shows where the landmarks are and how sure that is."""
+"""The files of one detection; the report is one self-contained page: where the landmarks are and how sure that is."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,33 @@ from .. import landmarks as names
 from ..detection import Detection, LandmarkResult
 from ..errors import UserError
 from ..files import write_text
-from ..landmarks import Point
+from ..landmarks import Points
+from ..markups import write_markups
 from ..volume import Volume
-from .figures import inline
+from .figures import inline, render
 from .pictures import slices_png, strip_png
 from .projection import overview_png
-from .templates import render
 
+MARKUPS_FILE, DETECTION_FILE, REPORT_FILE = "landmarks.mrk.json", "detection.json", "report.html"
 VERDICTS = {
     "ok": "OK: the result can be used after a look at the pictures",
     "review": "REVIEW: look at the points before using them",
     "reject": "REJECT: do not use this result",
 }
 
-Points = Mapping[str, "Point | None"]
-
 
 class ReportError(UserError):
     """The report can not be made. The message is one sentence for the user."""
+
+
+def write_results(folder: Path, volume: Volume, detection: Detection, truth: Points | None = None) -> list[str]:
+    """Write the three files into ``folder``, return their names. ``truth`` is shown in the report. Raises OSError."""
+    points = {landmark.name: landmark.position_lps_mm for landmark in detection.landmarks}
+    descriptions = {each.name: _describe(each) for each in detection.landmarks}
+    write_markups(folder / MARKUPS_FILE, points, detection.labels, descriptions)
+    write_text(folder / DETECTION_FILE, detection.to_json())
+    write_report(folder / REPORT_FILE, volume, detection, truth)
+    return [MARKUPS_FILE, DETECTION_FILE, REPORT_FILE]
 
 
 def write_report(
@@ -96,3 +104,11 @@ def _landmark(volume: Volume, landmark: LandmarkResult, colour: str, truth: Poin
         "picture": None if lps is None else inline(slices_png(volume, lps, landmark.confidence, colour, known), "png"),
         "strip": None if lps is None else inline(strip_png(volume, lps, landmark.confidence, colour), "png"),
     }
+
+
+def _describe(landmark: LandmarkResult) -> str:
+    region = landmark.confidence
+    if region is None:
+        return f"missing, presence {landmark.presence:.0%}"
+    axes = ", ".join(f"{axis:.1f}" for axis in region.semi_axes_mm)
+    return f"presence {landmark.presence:.0%}, {region.level:.0%} region with semi-axes {axes} mm"

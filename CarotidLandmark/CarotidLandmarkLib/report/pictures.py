@@ -13,7 +13,7 @@ from ..detection import ConfidenceRegion
 from ..landmarks import Point
 from ..volume import Volume
 from .figures import new_figure, png
-from .planes import AXIAL, LETTER_COLOUR, PLANES, draw_scale_bar, sample_plane, show_image
+from .planes import AXIAL, LETTER_COLOUR, PLANES, Plane, draw_scale_bar, sample_plane, show_image
 
 FIELD_MM, INSET_MM = 80.0, 30.0
 STEP_MM, INSET_STEP_MM = 0.3, 0.15
@@ -41,7 +41,7 @@ def slices_png(
     for plane, panel, inset in zip(PLANES, near, nearer, strict=True):
         for axes, field, step in ((panel, FIELD_MM, STEP_MM), (inset, INSET_MM, INSET_STEP_MM)):
             show_image(axes, sample_plane(volume, centre_lps, plane, field, step), plane)
-            _mark(axes, centre_lps, region, colour, plane.across, plane.along, 0.0)
+            _mark(axes, centre_lps, region, colour, plane)
             if truth_lps is not None:
                 axes.plot(truth_lps[plane.across], truth_lps[plane.along], "x", color="white", ms=7, mew=_PIXEL)
         panel.set_title(plane.title, color="white", fontsize=10)
@@ -59,7 +59,7 @@ def strip_png(volume: Volume, centre_lps: Point, region: ConfidenceRegion | None
     for offset, panel in zip(STRIP_MM, figure.subplots(1, len(STRIP_MM)), strict=True):
         height = (centre_lps[0], centre_lps[1], centre_lps[2] + offset)
         show_image(panel, sample_plane(volume, height, AXIAL, INSET_MM, INSET_STEP_MM), AXIAL, 7)
-        _mark(panel, centre_lps, region, colour, AXIAL.across, AXIAL.along, float(offset), cross=offset == 0)
+        _mark(panel, centre_lps, region, colour, AXIAL, offset)
         draw_scale_bar(panel, 5, 6)
         number, _ = volume.geometry.axial_slice(height)
         inside = volume.contains(height)
@@ -89,14 +89,14 @@ def ellipse_in_plane(region: ConfidenceRegion, across: int, along: int, offset_m
 
 
 def _mark(
-    panel: Any, centre_lps: Point, region: ConfidenceRegion | None, colour: str, across: int, along: int,
-    offset_mm: float, cross: bool = True,
-) -> None:  # fmt: skip
-    x, y = centre_lps[across], centre_lps[along]
-    outline = None if region is None else ellipse_in_plane(region, across, along, offset_mm)
+    panel: Any, centre_lps: Point, region: ConfidenceRegion | None, colour: str, plane: Plane, offset_mm: float = 0.0
+) -> None:
+    """The point, where the plane goes through it, and the region's cut."""
+    x, y = centre_lps[plane.across], centre_lps[plane.along]
+    outline = None if region is None else ellipse_in_plane(region, plane.across, plane.along, offset_mm)
     if outline is not None:
         panel.plot(x + outline[:, 0], y + outline[:, 1], color=colour, lw=_PIXEL)
-    if cross:
+    if offset_mm == 0:
         draw_cross(panel, x, y, colour)
 
 

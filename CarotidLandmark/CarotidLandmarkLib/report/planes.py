@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ WINDOW_HU = (-150.0, 750.0)  # width 900, level 300: lumen, calcium and wall are
 OUTSIDE_HU = -1024.0
 LETTER_COLOUR = "#ffd43b"
 _EDGE = [Stroke(linewidth=2, foreground="black"), Normal()]  # legible on bone
+_BAR_EDGE = [Stroke(linewidth=3.5, foreground="black"), Normal()]
 
 
 class Plane(NamedTuple):
@@ -70,16 +72,8 @@ def sample_box(volume: Volume, centre_lps: Any, lengths_mm: Any, step_mm: float)
     moving.SetDirection((volume.affine_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
     moving.SetOrigin(volume.to_lps(offset).tolist())
     identity = np.eye(3).ravel().tolist()
-    box = sitk.Resample(
-        moving,
-        size.tolist(),
-        sitk.Transform(),
-        sitk.sitkLinear,
-        origin.tolist(),
-        [step_mm] * 3,
-        identity,
-        OUTSIDE_HU,
-    )
+    steps, linear = [step_mm] * 3, sitk.sitkLinear
+    box = sitk.Resample(moving, size.tolist(), sitk.Transform(), linear, origin.tolist(), steps, identity, OUTSIDE_HU)
     return Box(sitk.GetArrayFromImage(box), origin, step_mm)
 
 
@@ -117,20 +111,16 @@ def draw_scale_bar(panel: Any, length_mm: float, size: float = 8) -> None:
     """In the lower left corner of a panel whose axes are millimetres."""
     left, right = panel.get_xlim()
     x, y = left + 0.04 * (right - left), np.interp(0.04, (0, 1), panel.get_ylim())
-    panel.plot([x, x + length_mm], [y, y], color="white", lw=1.5, solid_capstyle="butt", path_effects=_thicker(1.5))
+    panel.plot([x, x + length_mm], [y, y], color="white", lw=1.5, solid_capstyle="butt", path_effects=_BAR_EDGE)
     panel.annotate(
         f"{length_mm:g} mm", (x, y), (0, 3), textcoords="offset points", color="white", fontsize=size,
         path_effects=_EDGE,
     )  # fmt: skip
 
 
-def _thicker(width: float) -> list[Any]:
-    return [Stroke(linewidth=width + 2, foreground="black"), Normal()]
-
-
 def _crop(volume: Volume, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     """The voxels around an LPS box, so that a slice does not cost a copy of the scan; and the first one's (i, j, k)."""
-    corners = np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
+    corners = list(product(*zip(low, high, strict=True)))
     voxels = volume.to_voxels(corners)
     start = np.clip(np.floor(voxels.min(axis=0)) - 1, 0, volume.size).astype(int)
     stop = np.clip(np.ceil(voxels.max(axis=0)) + 2, 0, volume.size).astype(int)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +34,7 @@ def overview_png(volume: Volume, points: Mapping[str, tuple[Point, str]], withou
 
     Without points the slab lies in the middle of the scan, and nothing is taken out of it.
     """
-    corners = volume.to_lps(
-        [[i, j, k] for i in (0, volume.size[0] - 1) for j in (0, volume.size[1] - 1) for k in (0, volume.size[2] - 1)]
-    )
+    corners = volume.to_lps(list(product(*((0, count - 1) for count in volume.size))))
     low, high = corners.min(axis=0), corners.max(axis=0)
     centre = (low + high) / 2
     lengths = high - low

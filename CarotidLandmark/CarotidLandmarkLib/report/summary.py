@@ -18,9 +18,9 @@ from ..detection import CSV_COLUMNS, Detection
 from ..documents import csv_text
 from ..files import atomic_path, write_text
 from ..volume import Volume
-from .files import REPORT_FILE
+from .figures import render
+from .page import REPORT_FILE
 from .projection import overview_png
-from .templates import render
 
 THUMBNAIL_FILE, SUMMARY_TABLE, SUMMARY_PAGE = "thumbnail.png", "summary.csv", "summary.html"
 SUMMARY_COLUMNS = ("folder", "scan", *CSV_COLUMNS, "reasons", "notes", "problem")
@@ -47,9 +47,9 @@ class SummaryRow:
 def write_thumbnail(folder: Path, volume: Volume, detection: Detection) -> None:
     """Write thumbnail.png, the report's overview in small, into ``folder``. Raises OSError."""
     points = {
-        each.label: (each.position_lps_mm, names.colour(number))
-        for number, each in enumerate(detection.landmarks)
-        if each.position_lps_mm is not None
+        mark.label: (mark.position_lps_mm, names.colour(number))
+        for number, mark in enumerate(detection.landmarks)
+        if mark.position_lps_mm is not None
     }
     with Image.open(io.BytesIO(overview_png(volume, points, without_bone=False).png)) as picture:
         picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
@@ -101,15 +101,14 @@ def _lines(row: SummaryRow) -> list[dict[str, Any]]:
 
 
 def _shown(output: Path, row: SummaryRow) -> dict[str, Any]:
-    folder = output / row.folder
+    marks = row.detection.landmarks if row.detection is not None else ()
+    folder, picture = quote(row.folder), (output / row.folder / THUMBNAIL_FILE).is_file()
     return {
         "row": row,
         "scan": _printable(row.scan),
-        "picture": f"{quote(row.folder)}/{THUMBNAIL_FILE}" if (folder / THUMBNAIL_FILE).is_file() else None,
-        "report": f"{quote(row.folder)}/{REPORT_FILE}" if row.detection is not None else None,
-        "marks": [(names.colour(number), each) for number, each in enumerate(row.detection.landmarks)]
-        if row.detection is not None
-        else [],
+        "picture": f"{folder}/{THUMBNAIL_FILE}" if picture else None,
+        "report": f"{folder}/{REPORT_FILE}" if row.detection is not None else None,
+        "marks": [(names.colour(number), mark) for number, mark in enumerate(marks)],
     }
 
 

@@ -11,16 +11,12 @@ from ..volume import Volume, lumen_hu
 from .nodes import DetectionNodes, find_detection
 from .points import control_point, position_ras
 from .strip import follow_strip
-from .volumes import affine_of, to_ras, voxels_of
+from .volumes import affine_of, nodes_of_class, to_ras, voxels_of
 
 # Opacity (per mm) by shares of the HU in the lumen. Thin enough for the ellipsoids inside the vessels to shine through.
 _VESSEL_OPACITY = ((0.45, 0.0), (0.7, 0.05), (0.85, 0.1), (1.2, 0.1), (1.45, 0.03))
-_VESSEL_COLOUR = (
-    (0.45, 0.55, 0.10, 0.08),
-    (0.7, 0.93, 0.18, 0.12),
-    (1.2, 0.93, 0.18, 0.12),
-    (1.4, 0.93, 0.90, 0.84),
-)
+_DARK, _RED, _PALE = (0.55, 0.10, 0.08), (0.93, 0.18, 0.12), (0.93, 0.90, 0.84)
+_VESSEL_COLOUR = ((0.45, *_DARK), (0.7, *_RED), (1.2, *_RED), (1.4, *_PALE))
 # Bone has the lumen's HU at its edges, but no place as even as a lumen: what is steep (HU per mm, as a share of the
 # lumen's HU) is faint.
 _STEEPNESS_OPACITY = ((0.0, 1.0), (0.2, 1.0), (0.35, 0.12))
@@ -45,15 +41,14 @@ def show_vessels(volume_node: Any, logic: Any, visible: bool = True) -> Any:
         display = logic.CreateDefaultVolumeRenderingNodes(volume_node)
         display.RemoveAllViewNodeIDs()  # in every 3-D view, also in one that comes later
     if visible:
-        nodes = find_detection(volume_node)
-        placed = [] if nodes is None else _placed(nodes)
+        placed = _placed(find_detection(volume_node))
         lumen = lumen_hu(Volume(voxels_of(volume_node), affine_of(volume_node)), map(to_ras, placed))
         if display.GetAttribute(LUMEN_ATTRIBUTE) != f"{lumen:.0f}":  # else it may be what somebody has adjusted
             _set_vessel_preset(display.GetVolumePropertyNode().GetVolumeProperty(), lumen)
             display.SetAttribute(LUMEN_ATTRIBUTE, f"{lumen:.0f}")
-        box = None if nodes is None else _box_around(nodes)
-        if box is not None:
-            _crop(display, logic, volume_node, box)
+        if placed:
+            low, high = np.min(placed, axis=0) - _BOX_BELOW_MM, np.max(placed, axis=0) + _BOX_ABOVE_MM
+            _crop(display, volume_node, (low + high) / 2, high - low)
         show_cube(volume_node.GetScene())
     display.SetVisibility(visible)
     return display
@@ -61,7 +56,7 @@ def show_vessels(volume_node: Any, logic: Any, visible: bool = True) -> Any:
 
 def show_cube(scene: Any) -> None:
     """An orientation cube (letters R, L, A, P, S, I) in every 3-D view that has no orientation marker."""
-    for view in _views_3d(scene):
+    for view in nodes_of_class(scene, "vtkMRMLViewNode"):
         if view.GetOrientationMarkerType() == view.OrientationMarkerTypeNone:
             view.SetOrientationMarkerType(view.OrientationMarkerTypeCube)
             view.SetOrientationMarkerSize(view.OrientationMarkerSizeSmall)
@@ -86,32 +81,24 @@ def _set_vessel_preset(prop: Any, lumen: float) -> None:
     prop.SetSpecular(0.25)
 
 
-def _box_around(nodes: DetectionNodes) -> tuple[np.ndarray, np.ndarray] | None:
-    """Lower and upper corner (RAS, the volume's frame) of what to render; None when no point is placed."""
-    placed = _placed(nodes)
-    if not placed:
-        return None
-    return np.min(placed, axis=0) - _BOX_BELOW_MM, np.max(placed, axis=0) + _BOX_ABOVE_MM
-
-
-def _placed(nodes: DetectionNodes) -> list[np.ndarray]:
+def _placed(nodes: DetectionNodes | None) -> list[np.ndarray]:
     """Every placed point, RAS, in the volume's frame."""
-    places = (position_ras(nodes, index) for index in range(len(nodes.detection.landmarks)))
+    places = (position_ras(nodes, index) for index in range(len(nodes.detection.landmarks))) if nodes else ()
     return [place for place in places if place is not None]
 
 
-def _crop(display: Any, logic: Any, volume_node: Any, box: tuple[np.ndarray, np.ndarray]) -> None:
+def _crop(display: Any, volume_node: Any, centre_ras: np.ndarray, size_mm: np.ndarray) -> None:
+    """Render only a box, in the volume's frame."""
     region = display.GetMarkupsROINode()
     if region is None:
-        region = volume_node.GetScene().AddNewNodeByClass(
-            "vtkMRMLMarkupsROINode", f"{volume_node.GetName()} vessels box"
-        )
+        title = f"{volume_node.GetName()} vessels box"
+        region = volume_node.GetScene().AddNewNodeByClass("vtkMRMLMarkupsROINode", title)
         region.CreateDefaultDisplayNodes()
         region.GetDisplayNode().SetVisibility(False)
         display.SetAndObserveROINodeID(region.GetID())
     region.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    region.SetCenter(*((box[0] + box[1]) / 2))
-    region.SetSize(*(box[1] - box[0]))
+    region.SetCenter(*centre_ras)
+    region.SetSize(*size_mm)
     display.SetCroppingEnabled(True)
 
 
@@ -144,12 +131,5 @@ def centre_views(nodes: DetectionNodes, index: int, logic: Any) -> bool:
 
 def peel_depth(scene: Any) -> None:
     """Let points be seen inside translucent ellipsoids, in every 3-D view."""
-    for view in _views_3d(scene):
+    for view in nodes_of_class(scene, "vtkMRMLViewNode"):
         view.SetUseDepthPeeling(True)
-
-
-def _views_3d(scene: Any) -> list[Any]:
-    return [
-        scene.GetNthNodeByClass(number, "vtkMRMLViewNode")
-        for number in range(scene.GetNumberOfNodesByClass("vtkMRMLViewNode"))
-    ]

@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 
 from ..detection import Detection
-from .volumes import remove_with_displays
+from .volumes import nodes_of_class, remove_with_displays
 
 DETECTION_ATTRIBUTE = "CarotidLandmark.Detection"
 LANDMARK_ATTRIBUTE = "CarotidLandmark.Landmark"
@@ -45,7 +45,7 @@ def find_detections(scene: Any) -> list[DetectionNodes]:
     """Every detection in ``scene`` whose nodes are all there, in the order in which they were added."""
     return [
         nodes
-        for points in _nodes(scene, "vtkMRMLMarkupsFiducialNode")
+        for points in nodes_of_class(scene, "vtkMRMLMarkupsFiducialNode")
         if points.GetAttribute(DETECTION_ATTRIBUTE) and (nodes := _collect(points)) is not None
     ]
 
@@ -96,16 +96,11 @@ def _item(hierarchy: Any, node: Any, parent: int) -> int:
     return item if item != hierarchy.GetInvalidItemID() else hierarchy.CreateItem(parent, node)
 
 
-def _nodes(scene: Any, class_name: str) -> list[Any]:
-    return [scene.GetNthNodeByClass(n, class_name) for n in range(scene.GetNumberOfNodesByClass(class_name))]
-
-
 def _collect(points: Any) -> DetectionNodes | None:
-    models = [
-        points.GetNthNodeReference(ELLIPSOID_ROLE, n) for n in range(points.GetNumberOfNodeReferences(ELLIPSOID_ROLE))
-    ]
-    volume, table = points.GetNodeReference(VOLUME_ROLE), points.GetNodeReference(TABLE_ROLE)
+    volume = points.GetNodeReference(VOLUME_ROLE)
     if volume is None:
         return None
+    count = points.GetNumberOfNodeReferences(ELLIPSOID_ROLE)
+    models = [points.GetNthNodeReference(ELLIPSOID_ROLE, number) for number in range(count)]
     ellipsoids = {model.GetAttribute(LANDMARK_ATTRIBUTE): model for model in models if model is not None}
-    return DetectionNodes(volume, points, ellipsoids, table)
+    return DetectionNodes(volume, points, ellipsoids, points.GetNodeReference(TABLE_ROLE))

@@ -6,9 +6,8 @@ Only for ``slicer-core``: inside the application the layout manager owns the vie
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,75 +38,85 @@ def quiet_vtk() -> Iterator[None]:
         vtk.vtkLogger.SetStderrVerbosity(before)
 
 
-@dataclass(frozen=True)
 class Stage:
-    """An empty scene, and what keeps alive the logics that its views and files need."""
+    """An empty scene with Slicer's colour tables and slice orientations, and what keeps alive the logics that its views
+    and files need."""
 
-    scene: Any
-    application: Any
-    volume_rendering: Any
-    markups: Any
-    files: tuple[Any, ...]
-
-    @classmethod
-    def new(cls) -> Stage:
-        """With Slicer's colour tables and slice orientations."""
-        scene = slicer.vtkMRMLScene()
-        application = slicer.vtkSlicerApplicationLogic()
-        application.SetMRMLScene(scene)
-        application.GetColorLogic().SetMRMLScene(scene)
-        application.GetColorLogic().AddDefaultColorNodes()
-        application.SetSliceLogics(vtk.vtkCollection())
-        application.SetViewLogics(vtk.vtkCollection())
-        volume_rendering, markups = slicer.vtkSlicerVolumeRenderingLogic(), slicer.vtkSlicerMarkupsLogic()
-        stage = cls(scene, application, volume_rendering, markups, _file_logics(scene, application))
-        for name, logic in (("VolumeRendering", stage.volume_rendering), ("Markups", stage.markups)):
-            logic.SetMRMLApplicationLogic(application)
+    def __init__(self) -> None:
+        self.scene = scene = slicer.vtkMRMLScene()
+        self.application = slicer.vtkSlicerApplicationLogic()
+        self.application.SetMRMLScene(scene)
+        self.application.GetColorLogic().SetMRMLScene(scene)
+        self.application.GetColorLogic().AddDefaultColorNodes()
+        self.application.SetSliceLogics(vtk.vtkCollection())
+        self.application.SetViewLogics(vtk.vtkCollection())
+        self.volume_rendering, self.markups = slicer.vtkSlicerVolumeRenderingLogic(), slicer.vtkSlicerMarkupsLogic()
+        for name, logic in (("VolumeRendering", self.volume_rendering), ("Markups", self.markups)):
+            logic.SetMRMLApplicationLogic(self.application)
             logic.SetMRMLScene(scene)
-            application.SetModuleLogic(name, logic)
+            self.application.SetModuleLogic(name, logic)
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
-        return stage
+        # what the scene needs to unpack an .mrb
+        self._folder = tempfile.TemporaryDirectory(prefix="carotid-landmark-")
+        self._remote, self._manager = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()
+        self._remote.GetCacheManager().SetRemoteCacheDirectory(self._folder.name)
+        self._manager.SetMRMLApplicationLogic(self.application)
+        self._manager.SetAndObserveDataIOManager(self._remote.GetDataIOManager())
+        self.application.SetMRMLSceneDataIO(scene, self._remote, self._manager)
 
 
-def _file_logics(scene: Any, application: Any) -> tuple[Any, ...]:
-    """What the scene needs to unpack an ``.mrb``; the folder lives as long as what is returned."""
-    folder = tempfile.TemporaryDirectory(prefix="carotid-landmark-")
-    remote, manager = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()
-    remote.GetCacheManager().SetRemoteCacheDirectory(folder.name)
-    manager.SetMRMLApplicationLogic(application)
-    manager.SetAndObserveDataIOManager(remote.GetDataIOManager())
-    application.SetMRMLSceneDataIO(scene, remote, manager)
-    return remote, manager, folder
+class _View:
+    """An off-screen render window of ``size`` (width, height) pixels, its displayable managers, and ``style``, which
+    gets the interactor's events."""
 
-
-class View3D:
-    """A 3-D view of a scene in an off-screen render window of ``size`` (width, height) pixels.
-
-    ``node`` is the view node, ``window`` the render window, ``style`` gets the interactor's events.
-    """
-
-    def __init__(self, stage: Stage, size: tuple[int, int], name: str = "1") -> None:
-        self.window, self.renderer, self.interactor = _window(size)
-        factory = _factory(slicer.vtkMRMLThreeDViewDisplayableManagerFactory, stage.application, _MANAGERS_3D)
-        self.style = slicer.vtkMRMLThreeDViewInteractorStyle()
+    def __init__(self, stage: Stage, size: tuple[int, int], factory: Any, managers: Sequence[str], style: Any) -> None:
+        self.window = vtk.vtkRenderWindow()
+        self.window.SetOffScreenRendering(True)
+        self.window.SetMultiSamples(0)
+        self.window.SetSize(*size)
+        self.renderer = vtk.vtkRenderer()
+        self.window.AddRenderer(self.renderer)
+        self.interactor = vtk.vtkGenericRenderWindowInteractor()
+        self.interactor.SetRenderWindow(self.window)
+        self.interactor.Initialize()
+        factory.SetMRMLApplicationLogic(stage.application)
+        for name in managers:
+            if not factory.IsDisplayableManagerRegistered(name):
+                factory.RegisterDisplayableManager(name)
+        self.style = style
         self.style.SetInteractor(self.interactor)
         self.group = slicer.vtkMRMLDisplayableManagerGroup()
         self.group.Initialize(factory, self.renderer)
         self.style.SetDisplayableManagers(self.group)
-        self.node = slicer.vtkMRMLViewNode()
-        self.node.SetLayoutName(name)
-        self.node.SetName(f"View{name}")
-        self.node = stage.scene.AddNode(self.node)
+
+    def pixels(self) -> np.ndarray:
+        """What the view shows: [row, column, 3] uint8, top row first."""
+        self.window.Render()
+        grabber = vtk.vtkWindowToImageFilter()
+        grabber.SetInput(self.window)
+        grabber.ReadFrontBufferOff()
+        grabber.Update()
+        image = grabber.GetOutput()
+        columns, rows, _ = image.GetDimensions()
+        return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, -1)[::-1, :, :3].copy()
+
+
+class View3D(_View):
+    """A 3-D view of a scene. ``node`` is the view node."""
+
+    def __init__(self, stage: Stage, size: tuple[int, int], name: str = "1") -> None:
+        factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
+        super().__init__(stage, size, factory, _MANAGERS_3D, slicer.vtkMRMLThreeDViewInteractorStyle())
+        node = slicer.vtkMRMLViewNode()
+        node.SetLayoutName(name)
+        node.SetName(f"View{name}")
+        self.node = stage.scene.AddNode(node)
         self.node.SetUseDepthPeeling(True)  # points stay visible inside translucent ellipsoids
         self.node.SetBoxVisible(False)
         self.node.SetAxisLabelsVisible(False)
         self.node.SetBackgroundColor(0.07, 0.08, 0.11)
         self.node.SetBackgroundColor2(0.16, 0.18, 0.23)
         self.group.SetMRMLDisplayableNode(self.node)
-
-    def set_parallel(self) -> None:
-        """Without perspective: a millimetre is as long in front as behind."""
-        self.node.SetRenderMode(self.node.Orthographic)
 
     def look_at(self, centre_ras: Any, height_mm: float) -> None:
         """Look from in front, a little from above, at a point (RAS); ``height_mm`` fills the view."""
@@ -120,21 +129,12 @@ class View3D:
         camera.SetParallelScale(height_mm / 2)
         self.renderer.ResetCameraClippingRange()
 
-    def pixels(self) -> np.ndarray:
-        """What the view shows: [row, column, 3] uint8, top row first."""
-        return _pixels(self.window)
 
-
-class SliceView:
-    """A slice view in an off-screen render window. ``orientation`` is Axial, Coronal or Sagittal.
-
-    ``node`` is the slice node, ``logic`` the slice logic, ``style`` gets the interactor's events.
-    """
+class SliceView(_View):
+    """A slice view. ``orientation`` is Axial, Coronal or Sagittal; ``node`` is the slice node, ``logic`` its logic."""
 
     def __init__(self, stage: Stage, size: tuple[int, int], name: str = "Red", orientation: str = "Axial") -> None:
         self.size = size
-        self.window, self.renderer, self.interactor = _window(size)
-        factory = _factory(slicer.vtkMRMLSliceViewDisplayableManagerFactory, stage.application, _MANAGERS_SLICE)
         self.logic = slicer.vtkMRMLSliceLogic()
         self.logic.SetMRMLApplicationLogic(stage.application)
         self.logic.SetMRMLScene(stage.scene)
@@ -145,23 +145,20 @@ class SliceView:
             self.node.SetOrientation(orientation)
         self.logic.SetSliceNode(self.node)
         self.node.SetMappedInLayout(1)
-        self.style = slicer.vtkMRMLSliceViewInteractorStyle()
-        self.style.SetInteractor(self.interactor)
-        self.style.SetSliceLogic(self.logic)
-        self.group = slicer.vtkMRMLDisplayableManagerGroup()
-        self.group.Initialize(factory, self.renderer)
-        self.style.SetDisplayableManagers(self.group)
+        style = slicer.vtkMRMLSliceViewInteractorStyle()
+        style.SetSliceLogic(self.logic)
+        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+        super().__init__(stage, size, factory, _MANAGERS_SLICE, style)
         self.group.SetMRMLDisplayableNode(self.node)
         self.logic.ResizeSliceNode(*size)
         self._mapper = vtk.vtkImageMapper()
         self._mapper.SetColorWindow(255)
         self._mapper.SetColorLevel(127.5)
-        image = vtk.vtkActor2D()
-        image.SetMapper(self._mapper)
-        image.GetProperty().SetDisplayLocationToBackground()
-        self.renderer.AddViewProp(image)
-        self._image = image
+        self._image = vtk.vtkActor2D()
+        self._image.SetMapper(self._mapper)
+        self._image.GetProperty().SetDisplayLocationToBackground()
         self._image.SetVisibility(False)
+        self.renderer.AddViewProp(self._image)
 
     def show(self, volume_node: Any) -> None:
         """Show ``volume_node`` as the background, whole."""
@@ -179,37 +176,4 @@ class SliceView:
         self._image.SetVisibility(port is not None)
         if port is not None:
             self._mapper.SetInputConnection(port)
-        return _pixels(self.window)
-
-
-def _factory(factory_class: Any, application: Any, managers: tuple[str, ...]) -> Any:
-    factory = factory_class.GetInstance()
-    factory.SetMRMLApplicationLogic(application)
-    for name in managers:
-        if not factory.IsDisplayableManagerRegistered(name):
-            factory.RegisterDisplayableManager(name)
-    return factory
-
-
-def _window(size: tuple[int, int]) -> tuple[Any, Any, Any]:
-    window = vtk.vtkRenderWindow()
-    window.SetOffScreenRendering(True)
-    window.SetMultiSamples(0)
-    window.SetSize(*size)
-    renderer = vtk.vtkRenderer()
-    window.AddRenderer(renderer)
-    interactor = vtk.vtkGenericRenderWindowInteractor()
-    interactor.SetRenderWindow(window)
-    interactor.Initialize()
-    return window, renderer, interactor
-
-
-def _pixels(window: Any) -> np.ndarray:
-    window.Render()
-    grabber = vtk.vtkWindowToImageFilter()
-    grabber.SetInput(window)
-    grabber.ReadFrontBufferOff()
-    grabber.Update()
-    image = grabber.GetOutput()
-    columns, rows, _ = image.GetDimensions()
-    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, -1)[::-1, :, :3].copy()
+        return super().pixels()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
@@ -15,11 +16,12 @@ from ..volume import Volume
 from .display import show_cube, show_vessels
 from .nodes import DetectionNodes
 from .offscreen import SliceView, Stage, View3D, quiet_vtk
-from .points import axial_slice, position_lps, position_ras
+from .points import axial_slice, control_point, position_lps, position_ras
 from .regions import add_detection
 from .volumes import add_volume, write_bundle
 
 _HEIGHT_3D_MM, _HEIGHT_SLICE_MM = 105.0, 70.0
+_TILE = 420  # pixels
 FRONT = "RLHF"  # letters at left, right, top, bottom of a view from in front
 _ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
 _PLACES = ((0.015, 0.5, 0, 1), (0.985, 0.5, 2, 1), (0.5, 0.985, 1, 2), (0.5, 0.015, 1, 0))  # x, y, justifications
@@ -33,7 +35,7 @@ def save_scene(volume: Volume, detection: Detection, directory: Path) -> list[Pa
     """
     names = ("scene.mrb", "scene-3d.png", "scene-slices.png")
     with quiet_vtk(), staged_folder(directory) as folder:
-        stage = Stage.new()
+        stage = Stage()
         volume_node = add_volume(stage.scene, volume)
         nodes = add_detection(volume_node, detection)
         show_vessels(volume_node, stage.volume_rendering)
@@ -43,10 +45,10 @@ def save_scene(volume: Volume, detection: Detection, directory: Path) -> list[Pa
     return [Path(directory) / name for name in names]
 
 
-def picture_3d(nodes: DetectionNodes, stage: Stage, path: Path, size: tuple[int, int] = (900, 800)) -> Path:
+def picture_3d(nodes: DetectionNodes, stage: Stage, path: Path) -> Path:
     """Write what is visible in 3-D around the points as a PNG and return its path."""
-    view = View3D(stage, size, "Picture")
-    view.set_parallel()  # so that a scale bar is true
+    view = View3D(stage, (900, 800), "Picture")
+    view.node.SetRenderMode(view.node.Orthographic)  # so that a scale bar is true
     show_cube(stage.scene)
     write_letters(view, FRONT)
     centres = placed_points(nodes)
@@ -55,13 +57,13 @@ def picture_3d(nodes: DetectionNodes, stage: Stage, path: Path, size: tuple[int,
     return write_png(view.pixels(), path)
 
 
-def picture_slices(nodes: DetectionNodes, stage: Stage, path: Path, tile: int = 420) -> Path:
+def picture_slices(nodes: DetectionNodes, stage: Stage, path: Path) -> Path:
     """Write a PNG with axial, coronal and sagittal slices, one row per placed point, or the volume's middle."""
     rows: list[np.ndarray] = []
     for title, centre in _places(nodes) or [("axial, middle", _volume_centre(nodes.volume))]:
         tiles: list[np.ndarray] = []
         for orientation in _ORIENTATIONS:
-            view = SliceView(stage, (tile, tile), f"Picture{len(rows)}{orientation}", orientation)
+            view = SliceView(stage, (_TILE, _TILE), f"Picture{len(rows)}{orientation}", orientation)
             view.show(nodes.volume)
             view.look_at(centre, _HEIGHT_SLICE_MM)
             draw_scale_bar(view, 10.0, _HEIGHT_SLICE_MM)
@@ -75,10 +77,10 @@ def _places(nodes: DetectionNodes) -> list[tuple[str, np.ndarray]]:
     """Of each placed landmark what its row is called, and where it is (RAS, world)."""
     places = []
     for index, landmark in enumerate(nodes.detection.landmarks):
-        local, world = position_ras(nodes, index), [0.0] * 3
+        local = position_ras(nodes, index)
         if local is None:
             continue
-        nodes.points.TransformPointToWorld(list(local), world)
+        world = nodes.points.GetNthControlPointPositionWorld(control_point(nodes, index))
         number, count = axial_slice(nodes, position_lps(nodes, index)) or (0, 0)
         title = f"{landmark.label}\naxial, slice {number} of {count}\nS {local[2]:.1f} mm".replace("-", "−")
         places.append((title, np.array(world)))
@@ -87,15 +89,14 @@ def _places(nodes: DetectionNodes) -> list[tuple[str, np.ndarray]]:
 
 def slice_letters(slice_node: Any) -> str:
     """Where the left, right, top and bottom of a slice view lead in the patient: nearest of R L A P H F."""
-    matrix = slice_node.GetSliceToRAS()
-    letters = []
-    for column in (0, 1):
-        direction = np.array([matrix.GetElement(row, column) for row in range(3)])
+    directions = slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())[:3, :2].T
+    ends = []
+    for direction in directions:
         axis = int(np.argmax(np.abs(direction)))
         pair = ("LR", "PA", "FH")[axis]
-        towards, away = (pair[1], pair[0]) if direction[axis] > 0 else (pair[0], pair[1])
-        letters += [away, towards] if column == 0 else [towards, away]
-    return "".join(letters)
+        ends.append(pair if direction[axis] > 0 else pair[::-1])
+    across, along = ends
+    return across + along[::-1]
 
 
 def write_letters(view: View3D | SliceView, letters: str, title: str = "") -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import slicer
 
 from ..geometry import Geometry
+from ..landmarks import Point
 from .nodes import DetectionNodes
 from .volumes import affine_of, to_ras
 
@@ -22,14 +23,6 @@ FRAME_ATTRIBUTE = "CarotidLandmark.Frame"  # affine of the image when the detect
 PLACED_ATTRIBUTE = "CarotidLandmark.Placed"  # affine of the volume for which points and ellipsoids are placed
 POINTS_ATTRIBUTE = "CarotidLandmark.ControlPoints"  # landmark name -> control point ID
 PARENT_ROLE = "CarotidLandmark.Parent"  # the transform that we have put the points under
-
-Point = tuple[float, float, float]
-
-
-def bind(nodes: DetectionNodes, names: list[str]) -> None:
-    """Say that the control points, in their present order, are the landmarks ``names``."""
-    ids = {name: nodes.points.GetNthControlPointID(index) for index, name in enumerate(names)}
-    nodes.points.SetAttribute(POINTS_ATTRIBUTE, json.dumps(ids))
 
 
 def control_point(nodes: DetectionNodes, index: int) -> int:
@@ -42,27 +35,26 @@ def control_point(nodes: DetectionNodes, index: int) -> int:
 
 
 def renew_points(nodes: DetectionNodes) -> None:
-    """Add a control point, not placed, for each landmark whose own was deleted."""
-    detection, points = nodes.detection, nodes.points
-    gone = [index for index in range(len(detection.landmarks)) if control_point(nodes, index) < 0]
-    if not gone:
+    """Add a control point, not placed, for each landmark that has none."""
+    points, ids = nodes.points, {}
+    landmarks = nodes.detection.landmarks
+    if all(control_point(nodes, index) >= 0 for index in range(len(landmarks))):
         return
-    ids = json.loads(points.GetAttribute(POINTS_ATTRIBUTE) or "{}")
     points.SetFixedNumberOfControlPoints(False)
-    for index in gone:
-        place = points.AddControlPoint((0.0, 0.0, 0.0), detection.landmarks[index].name)
-        points.UnsetNthControlPointPosition(place)
-        ids[detection.landmarks[index].name] = points.GetNthControlPointID(place)
+    for index, landmark in enumerate(landmarks):
+        place = control_point(nodes, index)
+        if place < 0:
+            place = points.AddControlPoint((0.0, 0.0, 0.0), landmark.name)
+            points.UnsetNthControlPointPosition(place)
+        ids[landmark.name] = points.GetNthControlPointID(place)
     points.SetAttribute(POINTS_ATTRIBUTE, json.dumps(ids))
     points.SetFixedNumberOfControlPoints(True)
 
 
 def set_position(nodes: DetectionNodes, index: int, position_lps_mm: Any) -> None:
     """Place landmark number ``index`` at LPS millimetres in the frame of the detection, or make it missing (None)."""
+    renew_points(nodes)
     place = control_point(nodes, index)
-    if place < 0:
-        renew_points(nodes)
-        place = control_point(nodes, index)
     if position_lps_mm is None:
         nodes.points.SetNthControlPointPositionMissing(place)
     else:
@@ -77,10 +69,7 @@ def unset_position(nodes: DetectionNodes, index: int) -> None:
 def position_lps(nodes: DetectionNodes, index: int) -> Point | None:
     """Where landmark number ``index`` is, LPS millimetres in the frame of the detection; None when it is not placed."""
     local = position_ras(nodes, index)
-    if local is None:
-        return None
-    shift = displacement(nodes)
-    return _point(to_ras(local) if shift is None else apply(np.linalg.inv(shift), to_ras(local)))
+    return None if local is None else _in_frame(nodes, local)
 
 
 def position_ras(nodes: DetectionNodes, index: int) -> np.ndarray | None:
@@ -112,8 +101,7 @@ def lps_from_world(nodes: DetectionNodes, world_ras: Any) -> Point:
     """A point of the views (RAS, world) as LPS millimetres in the frame of the detection."""
     local = [0.0, 0.0, 0.0]
     nodes.points.TransformPointFromWorld(list(world_ras), local)
-    shift = displacement(nodes)
-    return _point(to_ras(local) if shift is None else apply(np.linalg.inv(shift), to_ras(local)))
+    return _in_frame(nodes, local)
 
 
 def frame_of(nodes: DetectionNodes) -> np.ndarray:
@@ -128,11 +116,11 @@ def set_frame(nodes: DetectionNodes, affine_lps: np.ndarray) -> None:
     nodes.points.SetAttribute(PLACED_ATTRIBUTE, json.dumps(affine_of(nodes.volume).tolist()))
 
 
-def displacement(nodes: DetectionNodes) -> np.ndarray | None:
-    """How far the volume has been moved since the detection, as the points know it: LPS, [4, 4]; None: not at all."""
+def displacement(nodes: DetectionNodes) -> np.ndarray:
+    """How far the volume has been moved since the detection, as the points know it: LPS, [4, 4]."""
     frame, placed = _read(nodes, FRAME_ATTRIBUTE), _read(nodes, PLACED_ATTRIBUTE)
     if frame is None or placed is None or np.array_equal(frame, placed):
-        return None
+        return np.eye(4)
     return placed @ np.linalg.inv(frame)
 
 
@@ -144,9 +132,9 @@ def follow_geometry(nodes: DetectionNodes) -> bool:
         return False
     if np.array_equal(now, placed):
         return False
-    places = {index: position_lps(nodes, index) for index in range(len(nodes.detection.landmarks))}
+    places = [position_lps(nodes, index) for index in range(len(nodes.detection.landmarks))]
     nodes.points.SetAttribute(PLACED_ATTRIBUTE, json.dumps(now.tolist()))
-    for index, position in places.items():
+    for index, position in enumerate(places):
         if position is not None:
             set_position(nodes, index, position)
     return True
@@ -158,30 +146,29 @@ def follow_transform(nodes: DetectionNodes) -> None:
     Where the volume went there, the points go with it. Where the user took the points out of it (hardened it on them),
     they stay where they are seen.
     """
-    points, parent = nodes.points, nodes.volume.GetParentTransformNode()
-    if points.GetParentTransformNode() is parent:
-        pass
-    elif points.GetParentTransformNode() is points.GetNodeReference(PARENT_ROLE):
-        points.SetAndObserveTransformNodeID(nodes.volume.GetTransformNodeID())
-    else:
+    points, transform = nodes.points, nodes.volume.GetTransformNodeID()
+    present = points.GetParentTransformNode()
+    if present is not nodes.volume.GetParentTransformNode():
+        taken_out = present is not points.GetNodeReference(PARENT_ROLE)
         seen = [list(points.GetNthControlPointPositionWorld(n)) for n in range(points.GetNumberOfControlPoints())]
-        points.SetAndObserveTransformNodeID(nodes.volume.GetTransformNodeID())
-        for place, world in enumerate(seen):
+        points.SetAndObserveTransformNodeID(transform)
+        for place, world in enumerate(seen if taken_out else ()):
             if points.GetNthControlPointPositionStatus(place) == points.PositionDefined:
                 points.SetNthControlPointPositionWorld(place, world)
-    points.SetNodeReferenceID(PARENT_ROLE, nodes.volume.GetTransformNodeID())
+    points.SetNodeReferenceID(PARENT_ROLE, transform)
 
 
-def apply(matrix: np.ndarray | None, point: Any) -> np.ndarray:
-    """A point [3] through a matrix [4, 4]; None is the identity."""
-    return np.asarray(point, dtype=float) if matrix is None else (matrix @ np.append(point, 1.0))[:3]
+def apply(matrix: np.ndarray, point: Any) -> np.ndarray:
+    """A point [3] through a matrix [4, 4]."""
+    return (matrix @ np.append(point, 1.0))[:3]
+
+
+def _in_frame(nodes: DetectionNodes, local_ras: Any) -> Point:
+    """Where it is drawn to where it is in the frame of the detection."""
+    x, y, z = apply(np.linalg.inv(displacement(nodes)), to_ras(local_ras)).tolist()
+    return x, y, z
 
 
 def _read(nodes: DetectionNodes, attribute: str) -> np.ndarray | None:
     text = nodes.points.GetAttribute(attribute)
     return np.array(json.loads(text)) if text else None
-
-
-def _point(values: Any) -> Point:
-    x, y, z = (float(value) for value in values)
-    return x, y, z

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import slicer
 import vtk
 
 from ..detection import ConfidenceRegion, Detection, LandmarkResult
-from ..landmarks import CAROTID_BIFURCATIONS, PALETTE, rgb, side
+from ..landmarks import CAROTID_BIFURCATIONS, rgb, side
 from .nodes import (
     DETECTION_ATTRIBUTE,
     ELLIPSOID_ROLE,
@@ -18,34 +19,21 @@ from .nodes import (
     DetectionNodes,
     file_in_folder,
 )
-from .points import axial_slice, bind, displacement, follow_geometry, follow_transform, set_frame, set_position
-from .volumes import LPS_RAS, affine_of, matrix_of, to_ras
+from .points import axial_slice, displacement, follow_geometry, follow_transform, set_frame, set_position
+from .volumes import LPS_RAS, affine_of, to_ras
 
 LABELS = {spec.name: spec.label for spec in CAROTID_BIFURCATIONS}
-COLOURS = tuple(rgb(n) for n in range(len(PALETTE)))
 
 # Of a point: the model's word, and what somebody has looked at. Neither is a colour of `PALETTE`, nor of a scan.
 PREDICTED_COLOUR, REVIEWED_COLOUR = (1.0, 0.95, 0.35), (0.35, 1.0, 0.55)
 
 TABLE_COLUMNS = (
-    "name",
-    "status",
-    "presence",
-    "R [mm]",
-    "A [mm]",
-    "S [mm]",
-    "axial slice",
-    "± R [mm]",
-    "± A [mm]",
-    "± S [mm]",
-    "level",
-    "volume [mm³]",
-)
+    "name", "status", "presence", "R [mm]", "A [mm]", "S [mm]", "axial slice",
+    "± R [mm]", "± A [mm]", "± S [mm]", "level", "volume [mm³]",
+)  # fmt: skip
 
 
-def add_detection(
-    volume_node: Any, detection: Detection, opacity: float = 0.5, frame_lps: np.ndarray | None = None
-) -> DetectionNodes:
+def add_detection(volume_node: Any, detection: Detection, frame_lps: np.ndarray | None = None) -> DetectionNodes:
     """Put ``detection`` into the volume's scene: points, one ellipsoid model per landmark, a table, in one folder.
 
     The list of points is fixed: they can be moved, or be missing, but not added or deleted. ``frame_lps`` is the
@@ -56,22 +44,20 @@ def add_detection(
     points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", scene.GenerateUniqueName(title))
     points.CreateDefaultDisplayNodes()
     show_as_crosses(points.GetDisplayNode())
-    marks = marks_of(detection)
-    ellipsoids = {}
-    for index, landmark in enumerate(detection.landmarks):
-        points.AddControlPoint((0.0, 0.0, 0.0), marks[landmark.name])
-        points.SetNthControlPointDescription(index, _description(landmark))
-        ellipsoids[landmark.name] = _add_ellipsoid(scene, points, landmark, COLOURS[index % len(COLOURS)])
-        ellipsoids[landmark.name].GetDisplayNode().SetOpacity(opacity)
-    points.SetFixedNumberOfControlPoints(True)
+    ellipsoids = {
+        landmark.name: _add_ellipsoid(scene, points, landmark, rgb(index))
+        for index, landmark in enumerate(detection.landmarks)
+    }
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{title} table"))
     points.SetNodeReferenceID(VOLUME_ROLE, volume_node.GetID())
     points.SetNodeReferenceID(TABLE_ROLE, table.GetID())
-    nodes = DetectionNodes(volume_node, points, ellipsoids, table)
-    bind(nodes, [landmark.name for landmark in detection.landmarks])
+    nodes, marks = DetectionNodes(volume_node, points, ellipsoids, table), marks_of(detection)
     set_frame(nodes, affine_of(volume_node) if frame_lps is None else frame_lps)
     show_detection(nodes, detection)
-    place_predictions(nodes, detection)
+    for index, landmark in enumerate(detection.landmarks):
+        set_position(nodes, index, landmark.position_lps_mm)
+        points.SetNthControlPointLabel(index, marks[landmark.name])
+        points.SetNthControlPointDescription(index, _description(landmark))
     follow_volume(nodes)
     file_in_folder(nodes, title)
     return nodes
@@ -97,17 +83,13 @@ def show_as_crosses(display: Any) -> None:
     display.SetOccludedOpacity(0.6)
 
 
-def place_predictions(nodes: DetectionNodes, detection: Detection, names: Any = None) -> None:
-    """Move the points (those in ``names``, or all) to where ``detection`` has them; missing ones become missing."""
-    for index, landmark in enumerate(detection.landmarks):
-        if names is None or landmark.name in names:
-            set_position(nodes, index, landmark.position_lps_mm)
-
-
 def show_detection(nodes: DetectionNodes, detection: Detection) -> None:
     """Redraw ellipsoids and table for ``detection`` (the same one at another confidence level); points stay put."""
     nodes.points.SetAttribute(DETECTION_ATTRIBUTE, detection.to_json())
     draw_regions(nodes)
+    for landmark in detection.landmarks:
+        if landmark.name in nodes.ellipsoids:
+            nodes.ellipsoids[landmark.name].GetDisplayNode().SetVisibility(landmark.confidence is not None)
     if nodes.table is not None:
         _fill_table(nodes, detection)
 
@@ -116,19 +98,14 @@ def draw_regions(nodes: DetectionNodes) -> None:
     """Draw each confidence region where the volume is now."""
     shift = displacement(nodes)
     for landmark in nodes.detection.landmarks:
-        model = nodes.ellipsoids.get(landmark.name)
-        if model is not None:
-            model.SetAndObservePolyData(_ellipsoid(landmark, shift))
-            model.GetDisplayNode().SetVisibility(landmark.confidence is not None)
+        if landmark.name in nodes.ellipsoids:
+            nodes.ellipsoids[landmark.name].SetAndObservePolyData(_ellipsoid(landmark, shift))
 
 
 def follow_volume(nodes: DetectionNodes) -> None:
     """Take points and ellipsoids along wherever the volume has gone: to another transform, or in its own geometry."""
     if follow_geometry(nodes):
-        shown = {name: model.GetDisplayNode().GetVisibility() for name, model in nodes.ellipsoids.items()}
         draw_regions(nodes)
-        for name, visible in shown.items():
-            nodes.ellipsoids[name].GetDisplayNode().SetVisibility(visible)
     follow_transform(nodes)
     for model in nodes.ellipsoids.values():
         if model.GetTransformNodeID() != nodes.volume.GetTransformNodeID():
@@ -138,10 +115,10 @@ def follow_volume(nodes: DetectionNodes) -> None:
 def _description(landmark: LandmarkResult) -> str:
     if landmark.status == "missing":
         return f"missing, presence {landmark.presence:.0%}"
-    region = landmark.confidence
-    reach = "" if region is None else ", ± {:.1f} {:.1f} {:.1f} mm (R A S)".format(*region.reach_mm)
-    level = "" if region is None else f" at {region.level:.0%}"
-    return f"predicted, presence {landmark.presence:.0%}{reach}{level}"
+    region, words = landmark.confidence, f"predicted, presence {landmark.presence:.0%}"
+    if region is not None:
+        words += ", ± {:.1f} {:.1f} {:.1f} mm (R A S)".format(*region.reach_mm) + f" at {region.level:.0%}"
+    return words
 
 
 def _add_ellipsoid(scene: Any, points: Any, landmark: LandmarkResult, colour: tuple[float, ...]) -> Any:
@@ -152,6 +129,7 @@ def _add_ellipsoid(scene: Any, points: Any, landmark: LandmarkResult, colour: tu
     model.CreateDefaultDisplayNodes()
     display = model.GetDisplayNode()
     display.SetColor(*colour)
+    display.SetOpacity(0.5)
     display.SetVisibility2D(True)
     display.SetSliceIntersectionThickness(1)  # a region of 1 mm stays a ring, also in a view of the whole neck
     display.SetBackfaceCulling(False)
@@ -160,7 +138,7 @@ def _add_ellipsoid(scene: Any, points: Any, landmark: LandmarkResult, colour: tu
     return model
 
 
-def _ellipsoid(landmark: LandmarkResult, shift: np.ndarray | None) -> Any:
+def _ellipsoid(landmark: LandmarkResult, shift: np.ndarray) -> Any:
     """The confidence region's surface in RAS, ``shift`` (LPS) from where it was; empty for a missing landmark."""
     if landmark.confidence is None or landmark.position_lps_mm is None:
         return vtk.vtkPolyData()
@@ -170,7 +148,7 @@ def _ellipsoid(landmark: LandmarkResult, shift: np.ndarray | None) -> Any:
     sphere.SetPhiResolution(48)
     transform = vtk.vtkTransform()
     matrix = ellipsoid_matrix(landmark.confidence, landmark.position_lps_mm)
-    transform.SetMatrix(matrix_of(matrix if shift is None else LPS_RAS @ shift @ LPS_RAS @ matrix))
+    transform.SetMatrix(slicer.util.vtkMatrixFromArray(LPS_RAS @ shift @ LPS_RAS @ matrix))
     surface = vtk.vtkTransformPolyDataFilter()
     surface.SetTransform(transform)
     surface.SetInputConnection(sphere.GetOutputPort())
@@ -180,9 +158,7 @@ def _ellipsoid(landmark: LandmarkResult, shift: np.ndarray | None) -> Any:
 
 def ellipsoid_matrix(region: ConfidenceRegion, centre_lps_mm: Any) -> np.ndarray:
     """The 4 x 4 matrix that takes the unit ball to ``region`` around ``centre_lps_mm``, in RAS, never mirrored."""
-    columns = np.array(
-        [to_ras(axis) * length for axis, length in zip(region.axes_lps, region.semi_axes_mm, strict=True)]
-    ).T
+    columns = to_ras(region.axes_lps).T * region.semi_axes_mm
     if np.linalg.det(columns) < 0:
         columns[:, 2] *= -1  # the ball does not care, but a mirrored surface would be lit from inside
     matrix = np.eye(4)

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from ..detection import Detection
+from ..landmarks import Point, apart_mm
 from .nodes import DetectionNodes
 from .points import (
-    Point,
     apply,
     control_point,
     displacement,
@@ -29,12 +29,11 @@ from .points import (
     set_position,
     unset_position,
 )
-from .regions import marks_of, place_predictions, show_detection
+from .regions import marks_of, show_detection
 from .volumes import affine_of
 
 REVIEW_ATTRIBUTE = "CarotidLandmark.Review"
 HISTORY_ATTRIBUTE = "CarotidLandmark.History"
-STATUSES = ("predicted", "corrected", "accepted", "missing")
 # A drag that ends where it began is not a correction.
 LEAST_MOVE_MM = 0.01
 LONGEST_HISTORY = 100
@@ -94,20 +93,17 @@ def settle(nodes: DetectionNodes) -> list[int]:
     numbers of the landmarks whose points were moved.
     """
     renew_points(nodes)
-    review, now = review_of(nodes), _places(nodes)
-    moved = [
-        index
-        for index, name in enumerate(names_of(nodes))
-        if _apart_mm(now[name], review.places.get(name)) > LEAST_MOVE_MM
-    ]
+    review, names, now = review_of(nodes), names_of(nodes), _places(nodes)
+    moved = [n for n, name in enumerate(names) if apart_mm(now[name], review.places.get(name)) > LEAST_MOVE_MM]
     if moved:
         _push(nodes, review)
-        names = names_of(nodes)
         status = {names[index]: _status_of_place(nodes, index) for index in moved}
-        review = replace(review, status={**review.status, **status}, places=now)
-        write_review(nodes, review)
-    elif any(mark != label for mark, label in _labels(nodes)):
-        write_review(nodes, review)  # somebody has renamed a point
+        write_review(nodes, replace(review, status={**review.status, **status}, places=now))
+    else:
+        marks, points = marks_of(nodes.detection), nodes.points
+        shown = [points.GetNthControlPointLabel(control_point(nodes, index)) for index in range(len(names))]
+        if shown != [marks[name] for name in names]:
+            write_review(nodes, review)  # somebody has renamed a point
     return moved
 
 
@@ -115,14 +111,6 @@ def _status_of_place(nodes: DetectionNodes, index: int) -> str:
     if position_lps(nodes, index) is not None:
         return "corrected"
     return "predicted" if is_unset(nodes, index) else "missing"
-
-
-def _labels(nodes: DetectionNodes) -> list[tuple[str, str]]:
-    marks, names = marks_of(nodes.detection), names_of(nodes)
-    return [
-        (marks[name], nodes.points.GetNthControlPointLabel(control_point(nodes, index)))
-        for index, name in enumerate(names)
-    ]
 
 
 def remember(nodes: DetectionNodes) -> None:
@@ -169,11 +157,6 @@ def _push(nodes: DetectionNodes, review: Review) -> None:
         nodes.points.SetAttribute(HISTORY_ATTRIBUTE, json.dumps([*history, state][-LONGEST_HISTORY:]))
 
 
-def forget_history(nodes: DetectionNodes) -> None:
-    """What was before can not be undone any more."""
-    nodes.points.SetAttribute(HISTORY_ATTRIBUTE, "[]")
-
-
 def _places(nodes: DetectionNodes) -> dict[str, Point | None]:
     return {name: position_lps(nodes, index) for index, name in enumerate(names_of(nodes))}
 
@@ -191,7 +174,7 @@ def names_of(nodes: DetectionNodes) -> list[str]:
 def moved_mm(nodes: DetectionNodes, index: int) -> float | None:
     """Distance of point ``index`` from its prediction; None without a point or without a predicted position."""
     now, predicted = position_lps(nodes, index), nodes.detection.landmarks[index].position_lps_mm
-    return None if now is None or predicted is None else float(np.linalg.norm(np.subtract(now, predicted)))
+    return None if now is None or predicted is None else math.dist(now, predicted)
 
 
 def set_status(nodes: DetectionNodes, index: int, status: str) -> None:
@@ -224,7 +207,7 @@ def bring_back(nodes: DetectionNodes, index: int, otherwise_lps: Any) -> None:
 def reset(nodes: DetectionNodes, index: int) -> None:
     """Back to what the detector said, reviewed by nobody. Can be undone."""
     remember(nodes)
-    place_predictions(nodes, nodes.detection, (names_of(nodes)[index],))
+    set_position(nodes, index, nodes.detection.landmarks[index].position_lps_mm)
     set_status(nodes, index, "predicted")
 
 
@@ -237,23 +220,14 @@ def replace_detection(
     ``frame_lps``: see `add_detection`.
     """
     settle(nodes)
-    kept, review, old = set(keep), review_of(nodes), displacement(nodes)
+    review, old = review_of(nodes), displacement(nodes)
     set_frame(nodes, affine_of(nodes.volume) if frame_lps is None else frame_lps)
-    new = displacement(nodes)
-    back = np.eye(4) if new is None else np.linalg.inv(new)
-    places = {
-        name: None if place is None else apply(back, apply(old, place))
-        for name, place in review.places.items()
-        if name in kept
-    }
+    to_new = np.linalg.inv(displacement(nodes)) @ old
+    places = {name: None if place is None else apply(to_new, place) for name, place in review.places.items()}
+    kept: dict[str, tuple[str, Any]] = {name: (review.status[name], places[name]) for name in keep}
     show_detection(nodes, detection)
-    place_predictions(nodes, detection, [name for name in review.status if name not in kept])
-    for index, name in enumerate(names_of(nodes)):  # another model may list the landmarks in another order
-        if name in places:
-            set_position(nodes, index, places[name])
-    status = {name: status if name in kept else "predicted" for name, status in review.status.items()}
-    _say(nodes, replace(review, status=status))
-    forget_history(nodes)
+    restore_landmarks(nodes, kept, review.annotator, review.comment, review.ask_colleague)
+    nodes.points.SetAttribute(HISTORY_ATTRIBUTE, "[]")
 
 
 def reviewed_landmarks(nodes: DetectionNodes) -> dict[str, tuple[str, Point | None]]:
@@ -279,10 +253,9 @@ def restore_landmarks(
 ) -> None:
     """Bring back what `reviewed_landmarks` gave; landmarks that are not in it become predictions again."""
     review = review_of(nodes)
-    place_predictions(nodes, nodes.detection, [name for name in review.status if name not in landmarks])
-    for index, name in enumerate(names_of(nodes)):
-        if name in landmarks:
-            set_position(nodes, index, landmarks[name][1])
+    for index, landmark in enumerate(nodes.detection.landmarks):
+        predicted = ("predicted", landmark.position_lps_mm)
+        set_position(nodes, index, landmarks.get(landmark.name, predicted)[1])
     status = {name: landmarks[name][0] if name in landmarks else "predicted" for name in review.status}
     remarks = replace(review, annotator=annotator, comment=comment, ask_colleague=ask_colleague)
     _say(nodes, replace(remarks, status=status))
@@ -293,11 +266,5 @@ def same_landmarks(
 ) -> bool:
     """Whether two results of `reviewed_landmarks` say the same; a scene's files round the places a little."""
     return some.keys() == others.keys() and all(
-        some[name][0] == others[name][0] and _apart_mm(some[name][1], others[name][1]) <= LEAST_MOVE_MM for name in some
+        some[name][0] == others[name][0] and apart_mm(some[name][1], others[name][1]) <= LEAST_MOVE_MM for name in some
     )
-
-
-def _apart_mm(here: Point | None, there: Point | None) -> float:
-    if here is None or there is None:
-        return 0.0 if here is there else math.inf
-    return math.dist(here, there)

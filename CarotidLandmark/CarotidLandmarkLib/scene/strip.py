@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from .nodes import DetectionNodes
-from .points import position_ras
+from .points import control_point, position_ras
+from .volumes import nodes_of_class
 
 OFFSETS_MM = (-3, -2, -1, 0, 1, 2, 3)  # towards the feet first: the definition goes up
 FIELD_MM = 40.0  # height of each view
@@ -17,17 +18,6 @@ LAYOUT = 52803  # any number that no other layout has
 BEFORE_ATTRIBUTE = "CarotidLandmark.LayoutBefore"
 VIEW_GROUP = 28  # linked views and the crosshair leave the strip alone
 
-_SLICE = (
-    '<item><view class="vtkMRMLSliceNode" singletontag="{tag}">'
-    '<property name="orientation" action="default">{orientation}</property>'
-    '<property name="viewlabel" action="default">{label}</property>'
-    '<property name="viewcolor" action="default">{colour}</property>'
-    '<property name="viewgroup" action="default">{group}</property></view></item>'
-)
-_THREE_D = (
-    '<item><view class="vtkMRMLViewNode" singletontag="1">'
-    '<property name="viewlabel" action="default">1</property></view></item>'
-)
 _USUAL = (("Red", "Axial", "#F34A33"), ("Green", "Coronal", "#6EB04B"), ("Yellow", "Sagittal", "#EDD54C"))
 
 
@@ -68,11 +58,10 @@ def strip_shown(scene: Any) -> bool:
 
 def follow_strip(nodes: DetectionNodes, index: int) -> bool:
     """Put the strip's slices about landmark number ``index``, where it is now. False: no strip, or no point."""
-    scene, place = nodes.volume.GetScene(), position_ras(nodes, index)
-    if place is None or not strip_shown(scene):
+    scene = nodes.volume.GetScene()
+    if position_ras(nodes, index) is None or not strip_shown(scene):
         return False
-    world = [0.0] * 3
-    nodes.points.TransformPointToWorld(list(place), world)
+    x, y, z = nodes.points.GetNthControlPointPositionWorld(control_point(nodes, index))
     for offset in OFFSETS_MM:
         view = scene.GetNodeByID(f"vtkMRMLSliceNode{view_name(offset)}")
         if view is None:
@@ -81,7 +70,7 @@ def follow_strip(nodes: DetectionNodes, index: int) -> bool:
         width, height, _ = view.GetDimensions()
         view.SetOrientation("Axial")
         view.SetFieldOfView(FIELD_MM * width / max(height, 1), FIELD_MM, view.GetFieldOfView()[2])
-        view.JumpSliceByCentering(world[0], world[1], world[2] + offset)
+        view.JumpSliceByCentering(x, y, z + offset)
     return True
 
 
@@ -96,8 +85,7 @@ def view_label(offset_mm: int) -> str:
 
 
 def _show_volume(scene: Any, view: Any, volume_node: Any) -> None:
-    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-        composite = scene.GetNthNodeByClass(number, "vtkMRMLSliceCompositeNode")
+    for composite in nodes_of_class(scene, "vtkMRMLSliceCompositeNode"):
         if composite.GetLayoutName() == view.GetLayoutName():
             composite.SetLinkedControl(False)
             composite.SetBackgroundVolumeID(volume_node.GetID())
@@ -108,19 +96,22 @@ def _layout(scene: Any) -> Any:
 
 
 def _description() -> str:
-    strip = "".join(
-        _SLICE.format(
-            tag=view_name(offset), orientation="Axial", label=view_label(offset), colour="#F34A33", group=VIEW_GROUP
-        )
-        for offset in OFFSETS_MM
-    )
-    usual = "".join(
-        _SLICE.format(tag=tag, orientation=orientation, label=tag[0], colour=colour, group=0)
-        for tag, orientation, colour in _USUAL
-    )
-    rows = ((400, strip), (600, usual + _THREE_D))
+    strip = [_slice(view_name(offset), "Axial", view_label(offset), "#F34A33", VIEW_GROUP) for offset in OFFSETS_MM]
+    usual = [_slice(tag, orientation, tag[0], colour, 0) for tag, orientation, colour in _USUAL]
+    usual.append(_view("vtkMRMLViewNode", "1", viewlabel="1"))
     items = "".join(
-        f'<item splitSize="{size}"><layout type="horizontal" split="true">{views}</layout></item>'
-        for size, views in rows
+        f'<item splitSize="{size}"><layout type="horizontal" split="true">{"".join(views)}</layout></item>'
+        for size, views in ((400, strip), (600, usual))
     )
     return f'<layout type="vertical" split="true">{items}</layout>'
+
+
+def _slice(tag: str, orientation: str, label: str, colour: str, group: int) -> str:
+    return _view(
+        "vtkMRMLSliceNode", tag, orientation=orientation, viewlabel=label, viewcolor=colour, viewgroup=str(group)
+    )
+
+
+def _view(kind: str, tag: str, **properties: str) -> str:
+    words = "".join(f'<property name="{name}" action="default">{word}</property>' for name, word in properties.items())
+    return f'<item><view class="{kind}" singletontag="{tag}">{words}</view></item>'

@@ -71,7 +71,7 @@ def add_volume(scene: Any, volume: Volume) -> Any:
     image.SetDimensions(*volume.array.shape[::-1])
     image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(volume.array).ravel()))
     node.SetAndObserveImageData(image)
-    node.SetIJKToRASMatrix(matrix_of(LPS_RAS @ volume.affine_lps))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(LPS_RAS @ volume.affine_lps))
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     set_window(node.GetDisplayNode(), CTA)
@@ -82,7 +82,12 @@ def affine_of(volume_node: Any) -> np.ndarray:
     """Where the volume's voxels are now: (i, j, k, 1) to LPS millimetres of its own frame, [4, 4]."""
     matrix = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
-    return LPS_RAS @ array_of(matrix)
+    return LPS_RAS @ slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def nodes_of_class(scene: Any, name: str) -> list[Any]:
+    """In the scene's order. ``slicer.util.getNodesByClass`` knows one scene only."""
+    return [scene.GetNthNodeByClass(number, name) for number in range(scene.GetNumberOfNodesByClass(name))]
 
 
 def remove_with_displays(node: Any) -> None:
@@ -107,13 +112,3 @@ def write_bundle(scene: Any, path: Path) -> None:
     messages = slicer.vtkMRMLMessageCollection()
     if not scene.WriteToMRB(str(path), None, messages):
         raise OSError(f"The scene could not be saved to {path.name}: {messages.GetAllMessagesAsString()}")
-
-
-def matrix_of(array: np.ndarray) -> Any:
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(np.asarray(array, dtype=float).ravel())
-    return matrix
-
-
-def array_of(matrix: Any) -> np.ndarray:
-    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])

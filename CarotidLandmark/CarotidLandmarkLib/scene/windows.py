@@ -32,20 +32,15 @@ def next_window(volume_node: Any) -> str:
     if volume_node.GetDisplayNode() is None:
         volume_node.CreateDefaultDisplayNodes()
     display = volume_node.GetDisplayNode()
-    width, level = display.GetWindow(), display.GetLevel()
-    present = [not display.GetAutoWindowLevel() and (width, level) == preset[1:] for preset in PRESETS]
-    if True not in present:
-        own = None if display.GetAutoWindowLevel() else [width, level]
+    own = None if display.GetAutoWindowLevel() else [display.GetWindow(), display.GetLevel()]
+    place = next((number for number, preset in enumerate(PRESETS, 1) if own == list(preset[1:])), 0)
+    if place == 0:
         volume_node.SetAttribute(OWN_ATTRIBUTE, json.dumps(own))
-    place = present.index(True) + 1 if True in present else 0
-    if place < len(PRESETS):
-        set_window(display, PRESETS[place])
-        return str(PRESETS[place])
     own = json.loads(volume_node.GetAttribute(OWN_ATTRIBUTE) or "null")
-    if own is None:
+    if place == len(PRESETS) and own is None:
         display.AutoWindowLevelOn()
         return str(Window("automatic", display.GetWindow(), display.GetLevel()))
-    window = Window("the scan's own", *own)
+    window = PRESETS[place] if place < len(PRESETS) else Window("the scan's own", *own)
     set_window(display, window)
     return str(window)
 

@@ -40,7 +40,7 @@ class Application:
         self.testing = True
         self.answers: list[Any] = []
         self.asked: list[str] = []
-        self.stage = Stage.new()
+        self.stage = Stage()
         slicer.mrmlScene = self.stage.scene
         self._layout_manager: Any = None
         self._window: QWidget | None = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,16 +17,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ... import scene
-from ...dataset import (
-    Annotation,
-    Case,
-    Dataset,
-    DatasetError,
-    UnreadableError,
-    case_of,
-    patient_group,
-    verify_image,
-)
+from ...dataset import Annotation, Case, Dataset, DatasetError, UnreadableError, case_of, patient_group, verify_image
 from ...detection import Detection
 from ...scene import DetectionNodes, moved_mm, names_of, restore_landmarks
 from ...scene import display as scene_display
@@ -37,18 +27,6 @@ from .drafts import Drafts, Work
 from .outcome import NO_MODEL, SAME_FRAME_MM, ImageCheck, outcome_of, sides_fit, unseen
 
 CASE_ATTRIBUTE = "CarotidLandmark.Case"  # of a case's points: id and sha256, so that no case of another dataset fits
-
-
-@dataclass
-class _Followed:
-    """The points whose changes go to a draft of ``annotator``, and what is on the disk about them."""
-
-    points: Any
-    annotator: str
-    annotation: Annotation | None  # as it was read
-    drafts: Drafts
-    stored: Work
-    kept: Work | None = None  # None: not compared yet
 
 
 class CaseInScene:
@@ -64,7 +42,7 @@ class CaseInScene:
         self._show, self._shown = show, shown
         self.opening = False  # the event loop turns while a case is opened: nothing else may be done then
         self._asking = False
-        self._followed: list[_Followed] = []
+        self._followed: list[Drafts] = []
         self._known: dict[str, Case] = {}  # by attribute: read once, there also when the folder is out of reach
         self._volumes: list[Any] = []  # that `open` has added, whatever became of their points
         self._image = ImageCheck()
@@ -72,8 +50,13 @@ class CaseInScene:
     def find(self) -> tuple[Case, DetectionNodes] | None:
         """The case of the dataset that is in the scene: of several, the one whose volume is the input."""
         cases = self._cases()
-        shown = [each for each in cases if each[1].volume is self._shown()]
-        return next(iter([*shown, *cases]), None)
+        return next((each for each in cases if each[1].volume is self._shown()), cases[0] if cases else None)
+
+    @property
+    def case_id(self) -> str:
+        """Of the case that `find` finds, or ""."""
+        found = self.find()
+        return found[0].id if found is not None else ""
 
     def open(self, case: Case, choose: Callable[[Any], None]) -> str:
         """Show a case in place of the one in the scene; ``choose`` makes its volume the input.
@@ -143,7 +126,7 @@ class CaseInScene:
             comment,
             ask_colleague,
         )
-        followed.stored, followed.kept = outcome, None
+        followed.kept = None
         with suppress(OSError, DatasetError):  # it is saved; a draft that says the same asks nothing later
             self.keep()
         return True
@@ -179,12 +162,10 @@ class CaseInScene:
         Nor is a copy of its points, which belongs to the same volume.
         """
         cases: dict[str, tuple[Case, DetectionNodes]] = {}
-        volumes: list[Any] = []
+        volumes = set()
         for nodes in scene.find_detections(slicer.mrmlScene):
-            if any(nodes.volume is volume for volume in volumes):
-                continue
-            volumes.append(nodes.volume)
-            case = self._case(nodes.points.GetAttribute(CASE_ATTRIBUTE))
+            case = self._case(nodes.points.GetAttribute(CASE_ATTRIBUTE)) if nodes.volume not in volumes else None
+            volumes.add(nodes.volume)
             if case is not None and (case.id not in cases or nodes.volume is self._shown()):
                 cases[case.id] = case, nodes
         return list(cases.values())
@@ -203,10 +184,10 @@ class CaseInScene:
             self._known[text] = case
         return self._known[text]
 
-    def _of(self, nodes: DetectionNodes) -> _Followed | None:
+    def _of(self, nodes: DetectionNodes) -> Drafts | None:
         self._followed = [each for each in self._followed if each.points.GetScene() is not None]
-        mine = [each for each in self._followed if each.points is nodes.points and each.annotator == self.annotator]
-        return mine[0] if mine else None
+        mine = (each for each in self._followed if each.points is nodes.points and each.annotator == self.annotator)
+        return next(mine, None)
 
     def _keep(self, case: Case, nodes: DetectionNodes) -> str:
         work, words = Work.shown(nodes), ""
@@ -222,39 +203,25 @@ class CaseInScene:
             work = Work.shown(nodes)
         if work != followed.kept:
             if not work.same_as(followed.stored):
-                words = " ".join(filter(None, [words, followed.drafts.keep(work)]))
+                words = " ".join(filter(None, [words, followed.keep(work)]))
             elif case.folder.is_dir():
-                followed.drafts.remove()
+                followed.remove()
             followed.kept = work
         return words
 
     def _open(self, case: Case, choose: Callable[[Any], None]) -> str:
         assert self.dataset is not None
-        words, prediction = [], None
+        words: list[str] = []
         try:
             with slicer.util.WaitCursor():
                 verify_image(case)
                 volume = case.read_volume()
+            prediction = self._prediction(case, words)
+            annotation, damage = self._read_stored(case)  # what was saved must be seen before it is replaced
         except (DatasetError, VolumeError) as error:
             message = _("Case {case} can not be opened: {reason}").format(case=case.id, reason=error)
             raise DatasetError(message) from error
-        try:
-            prediction = case.prediction()
-            if prediction is not None:
-                self.dataset.check_landmarks({landmark.name for landmark in prediction.landmarks})
-            else:
-                words.append(_("No model has looked at this case: press Detect, or place the points by hand."))
-        except DatasetError as error:
-            words.append(str(error))
-            prediction = None
-        stored = Work()
-        try:
-            stored = Work.saved(self._read_stored(case))
-        except UnreadableError as error:  # what was saved must be seen before it is replaced
-            message = _("Case {case} can not be opened: {reason}").format(case=case.id, reason=error)
-            raise DatasetError(message) from error
-        except DatasetError as error:
-            words.append(str(error))
+        stored = Work.saved(annotation)
         before = self._old_volumes()
         node = scene.add_volume(slicer.mrmlScene, volume)
         self._volumes.append(node)
@@ -266,7 +233,20 @@ class CaseInScene:
         self._image.trust(case, nodes)
         choose(node)
         self._hand_over(before, node)
-        return " ".join(words)
+        return " ".join(filter(None, [*words, damage]))
+
+    def _prediction(self, case: Case, words: list[str]) -> Detection | None:
+        assert self.dataset is not None
+        try:
+            prediction = case.prediction()
+            if prediction is None:
+                words.append(_("No model has looked at this case: press Detect, or place the points by hand."))
+            else:
+                self.dataset.check_landmarks({landmark.name for landmark in prediction.landmarks})
+            return prediction
+        except DatasetError as error:
+            words.append(str(error))
+            return None
 
     def _old_volumes(self) -> list[Any]:
         """What `open` has added, and cases that came with a scene; a copy that the user has made is the user's."""
@@ -285,21 +265,21 @@ class CaseInScene:
         if vessels:
             scene_display.show_vessels(node, rendering)
 
-    def _read_stored(self, case: Case) -> Annotation | None:
-        """What this annotator has saved about the case. Raises DatasetError when that is damaged."""
-        return case.annotation(self.annotator) if case.has_annotation(self.annotator) else None
+    def _read_stored(self, case: Case) -> tuple[Annotation | None, str]:
+        """What this annotator has saved about the case, and a sentence if it is damaged. Raises UnreadableError."""
+        try:
+            return case.annotation(self.annotator) if case.has_annotation(self.annotator) else None, ""
+        except UnreadableError:
+            raise
+        except DatasetError as error:
+            return None, str(error)
 
-    def _may_replace(self, case: Case, followed: _Followed) -> bool:
-        """Whether the annotation on the disk is the one that was read here; asks when it is not.
+    def _may_replace(self, case: Case, followed: Drafts) -> bool:
+        """Whether the annotation on the disk is the one that was read here, or a damaged one; asks when it is not.
 
         Raises UnreadableError when nobody can say.
         """
-        try:
-            there = self._read_stored(case)
-        except UnreadableError:
-            raise
-        except DatasetError:  # damaged: to be annotated again
-            return True
+        there, _damage = self._read_stored(case)
         if there is None or there == followed.annotation:
             return True
         question = _(
@@ -307,24 +287,24 @@ class CaseInScene:
             "With No both stay, yours as a draft."
         )
         words = question.format(case=case.id, name=self.annotator, time=_local(there.time))
-        return ask(words, qt.QMessageBox.Yes | qt.QMessageBox.No, default=qt.QMessageBox.No) is True
+        return ask(words, default=qt.QMessageBox.No) is True
 
-    def _follow(self, case: Case, nodes: DetectionNodes) -> _Followed:
+    def _follow(self, case: Case, nodes: DetectionNodes) -> Drafts:
         annotation = None
         with suppress(DatasetError, OSError):  # `open` has said it
-            annotation = self._read_stored(case)
-        return _Followed(nodes.points, self.annotator, annotation, Drafts(case, self.annotator), Work.saved(annotation))
+            annotation, _damage = self._read_stored(case)
+        return Drafts(case, self.annotator, nodes.points, annotation)
 
-    def _offer(self, case: Case, nodes: DetectionNodes, followed: _Followed) -> str:
+    def _offer(self, case: Case, nodes: DetectionNodes, followed: Drafts) -> str:
         """Begin to follow, and ask whether to go on with an older draft. Returns a sentence for the user, or ""."""
-        draft, words = followed.drafts.latest()
+        draft, words = followed.latest()
         self._followed.append(followed)
         if draft is not None and not Work.kept(draft).same_as(Work.shown(nodes)):
             question = _("Work on case {case} of {time} was not saved. Go on with it? No discards it.")
             asked = question.format(case=case.id, time=_local(draft.time))
             self._asking = True  # the event loop turns: what is shown now must not take the draft's place
             try:
-                wanted = ask(asked, qt.QMessageBox.Yes | qt.QMessageBox.No, escape=qt.QMessageBox.Yes)
+                wanted = ask(asked, escape=qt.QMessageBox.Yes)
             finally:
                 self._asking = False
             if wanted:

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from slicer.i18n import tr as _
 
-from ...dataset import (
-    Annotation,
-    Case,
-    DatasetError,
-    Draft,
-    Reviewed,
-    UnreadableError,
-    read_draft,
-    remove_draft,
-    set_draft_aside,
-    write_draft,
-)
+from ... import dataset
+from ...dataset import Annotation, Case, DatasetError, Draft, Reviewed, UnreadableError
 from ...files import user_directory
 from ...scene import DetectionNodes, review_of, reviewed_landmarks, same_landmarks
 
@@ -42,7 +32,7 @@ class Work(NamedTuple):
         """What an annotation has of it."""
         if annotation is None:
             return cls()
-        marks = {name: (annotation.status[name], annotation.points[name]) for name in annotation.points}
+        marks = {name: (mark.status, mark.position_lps_mm) for name, mark in annotation.landmarks.items()}
         return cls(marks, annotation.comment, annotation.ask_colleague)
 
     @classmethod
@@ -56,11 +46,19 @@ class Work(NamedTuple):
 
 
 class Drafts:
-    """The draft of one case by one annotator: beside the case, or in the user's own folder when that fails."""
+    """The draft of one case by one annotator: beside the case, or in the user's own folder when that fails.
 
-    def __init__(self, case: Case, annotator: str) -> None:
-        self._case, self._annotator = case, annotator
+    And what is on the disk about ``points``, whose changes go to it: ``annotation``, as it was read.
+    """
+
+    def __init__(self, case: Case, annotator: str, points: Any = None, annotation: Annotation | None = None) -> None:
+        self._case, self.annotator, self.points, self.annotation = case, annotator, points, annotation
+        self.kept: Work | None = None  # None: not compared yet
         self._known: Draft | None = None  # beside the case, as last read or written here
+
+    @property
+    def stored(self) -> Work:
+        return Work.saved(self.annotation)
 
     def latest(self) -> tuple[Draft | None, str]:
         """The newer of the two, or None, and a sentence for the user, or "": a damaged one is put aside.
@@ -70,16 +68,15 @@ class Drafts:
         drafts, words = [], []
         for place in (self._case, self._elsewhere()):
             try:
-                drafts.append(read_draft(place, self._annotator))
+                drafts.append(dataset.read_draft(place, self.annotator))
             except UnreadableError:
                 raise
             except DatasetError:
-                words.append(set_draft_aside(place, self._annotator))
+                words.append(dataset.set_draft_aside(place, self.annotator))
                 drafts.append(None)
         self._known = drafts[0]
-        return max((each for each in drafts if each is not None), key=lambda each: each.time, default=None), " ".join(
-            words
-        )
+        newest = max(filter(None, drafts), key=lambda each: each.time, default=None)
+        return newest, " ".join(words)
 
     def keep(self, work: Work) -> str:
         """Write it. Returns "" or a sentence that says why it is not beside the case.
@@ -91,36 +88,34 @@ class Drafts:
                 raise FileNotFoundError(2, _("the folder of the case is not there"))
             if self._is_of_another():
                 reason = _("A draft of case {case} by {name} was written elsewhere meanwhile.")
-                raise DatasetError(reason.format(case=self._case.id, name=self._annotator))
-            write_draft(self._case, self._annotator, *work)
-            self._known = read_draft(self._case, self._annotator)
+                raise DatasetError(reason.format(case=self._case.id, name=self.annotator))
+            dataset.write_draft(self._case, self.annotator, *work)
+            self._known = dataset.read_draft(self._case, self.annotator)
         except (OSError, DatasetError) as error:
             self.keep_elsewhere(work)
-            if isinstance(error, DatasetError):
-                reason = str(error)
-            else:
+            reason = str(error)
+            if isinstance(error, OSError):
                 reason = _("The dataset can not be read or written ({reason}).").format(reason=error.strerror or error)
-            return _("{reason} Your work on case {case} is kept on this computer meanwhile.").format(
-                reason=reason, case=self._case.id
-            )
+            words = _("{reason} Your work on case {case} is kept on this computer meanwhile.")
+            return words.format(reason=reason, case=self._case.id)
         with suppress(OSError):
-            remove_draft(self._elsewhere(), self._annotator)
+            dataset.remove_draft(self._elsewhere(), self.annotator)
         return ""
 
     def keep_elsewhere(self, work: Work) -> None:
         """Write it into the user's own folder. Raises DatasetError (bad name), OSError."""
-        write_draft(self._elsewhere(make=True), self._annotator, *work)
+        dataset.write_draft(self._elsewhere(make=True), self.annotator, *work)
 
     def remove(self) -> None:
         """Forget both, but what another Slicer keeps beside the case. Raises DatasetError (bad name), OSError."""
-        remove_draft(self._elsewhere(), self._annotator)
+        dataset.remove_draft(self._elsewhere(), self.annotator)
         if not self._is_of_another():
-            remove_draft(self._case, self._annotator)
+            dataset.remove_draft(self._case, self.annotator)
             self._known = None
 
     def _is_of_another(self) -> bool:
         """Whether what lies beside the case was written by somebody else since it was last looked at here."""
-        there = read_draft(self._case, self._annotator)
+        there = dataset.read_draft(self._case, self.annotator)
         return there is not None and there != self._known
 
     def _elsewhere(self, make: bool = False) -> Case:

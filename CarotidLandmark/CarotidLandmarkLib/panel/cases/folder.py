@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import qt
 from slicer.i18n import tr as _
 
 from ... import scene
@@ -26,11 +25,8 @@ def open_dataset(path: Path, models: Models) -> Dataset:
     """The dataset in a folder. Raises DatasetError, also for landmarks that neither the module nor a model knows."""
     dataset = Dataset.open(path)
     if set(dataset.landmarks) not in [set(scene.LABELS), *map(set, models.values())]:
-        raise DatasetError(
-            _("{folder} is about {landmarks}, which no model here finds; choose another dataset.").format(
-                folder=dataset.path.name, landmarks=", ".join(dataset.landmarks)
-            )
-        )
+        words = _("{folder} is about {landmarks}, which no model here finds; choose another dataset.")
+        raise DatasetError(words.format(folder=dataset.path.name, landmarks=", ".join(dataset.landmarks)))
     return dataset
 
 
@@ -42,6 +38,6 @@ def open_or_create(path: Path, models: Models, model: str) -> Dataset | None:
     if not path.is_dir() or any(path.iterdir()):
         return open_dataset(path, models)
     question = _("{folder} is empty. Make it a new dataset?").format(folder=path.name)
-    if not ask(question, qt.QMessageBox.Yes | qt.QMessageBox.No):
+    if not ask(question):
         return None
     return Dataset.create(path, models.get(model, tuple(scene.LABELS)))

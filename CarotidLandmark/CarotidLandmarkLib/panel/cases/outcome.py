@@ -7,7 +7,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ... import scene
-from ...dataset import AnnotationStatus, Case, DatasetError, Point
+from ...dataset import AnnotationStatus, Case, DatasetError, Point, voxels_sha256
 from ...detection import Detection, LandmarkResult, ModelInfo, Quality
 from ...landmarks import pairs
 from ...scene import LEAST_MOVE_MM, DetectionNodes, moved_mm, names_of, review_of, reviewed_landmarks
@@ -44,17 +44,20 @@ class ImageCheck:
     def check(self, case: Case, nodes: DetectionNodes) -> None:
         """Raises DatasetError when size, geometry or voxels are those of another image."""
         image = nodes.volume.GetImageData()
-        size = image.GetDimensions() if image is not None else ()
-        if tuple(size) != tuple(case.size) or not np.allclose(
-            scene.frame_of(nodes), case.affine_lps, atol=SAME_FRAME_MM
+        words = ""
+        if (
+            image is None
+            or image.GetDimensions() != case.size
+            or not np.allclose(scene.frame_of(nodes), case.affine_lps, atol=SAME_FRAME_MM)
         ):
             words = _("The scan of case {case} was cropped, resampled, or detected again after it was moved.")
-            raise DatasetError(" ".join([words.format(case=case.id), _("Open the case again (Next, Previous).")]))
-        if self._seen.get(case.id) != _voxel_time(nodes):
-            if not case.has_voxels(scene.voxels_from_node(nodes.volume)[0]):
+        elif self._seen.get(case.id) != _voxel_time(nodes):
+            if case.voxels_digest() != voxels_sha256(scene.voxels_from_node(nodes.volume)[0]):
                 words = _("The scan of case {case} was changed: its voxels are not those of the dataset's image.")
-                raise DatasetError(" ".join([words.format(case=case.id), _("Open the case again (Next, Previous).")]))
-            self._seen[case.id] = _voxel_time(nodes)
+            else:
+                self._seen[case.id] = _voxel_time(nodes)
+        if words:
+            raise DatasetError(" ".join([words.format(case=case.id), _("Open the case again (Next, Previous).")]))
 
 
 def _voxel_time(nodes: DetectionNodes) -> int:
@@ -94,6 +97,6 @@ def sides_fit(nodes: DetectionNodes, points: dict[str, Point | None]) -> bool:
         if left is not None and right is not None and left[0] < right[0]:
             question = _("{left} is on the patient's right of {right}. Save them so?")
             words = question.format(left=labels[pair.left], right=labels[pair.right])
-            if not ask(words, qt.QMessageBox.Yes | qt.QMessageBox.No, default=qt.QMessageBox.No):
+            if not ask(words, default=qt.QMessageBox.No):
                 return False
     return True

@@ -21,7 +21,7 @@ class ReviewQueue:
     def __init__(self) -> None:
         self.case_ids: list[str] = []
         self.reviewed: set[str] = set()  # by the annotator
-        self.asking: dict[str, list[str]] = {}  # who asks a colleague, where anybody does
+        self.asking: dict[str, list[str]] = {}  # who asks a colleague
         self.place = -1  # -1: before the first case
         self.only_unreviewed = self.only_asked = False
         self._annotator = ""
@@ -38,13 +38,11 @@ class ReviewQueue:
 
     def read(self, case: Case) -> None:
         """Look again at who has annotated a case, and who asks about it."""
-        names, asking = case.annotators(), case.asking()
+        names = case.annotators()
         self.reviewed.discard(case.id)
         if self._annotator in names if self._annotator else names:
             self.reviewed.add(case.id)
-        self.asking.pop(case.id, None)
-        if asking:
-            self.asking[case.id] = asking
+        self.asking[case.id] = case.asking()
 
     def words(self, folder: str, shown: str) -> str:
         """Where the annotator is: ``folder`` is the dataset's name, ``shown`` the case shown or ""."""
@@ -55,59 +53,54 @@ class ReviewQueue:
 
     def lists(self, case_id: str) -> bool:
         """Whether a case is among those that are asked for."""
-        return not (
-            (self.only_unreviewed and case_id in self.reviewed) or (self.only_asked and case_id not in self.asking)
+        left_out = (self.only_unreviewed and case_id in self.reviewed) or (
+            self.only_asked and not self.asking.get(case_id)
         )
+        return not left_out
 
     def step(self, step: int, shown: str) -> int | None:
         """The place ``step`` further, round and round, but not that of the case shown; None when it is alone."""
-        start = max(self.place, 0 if step < 0 else -1)
-        ahead = [start + n * step for n in range(1, len(self.case_ids) + 1)]
-        return self._next(ahead, lambda case_id: case_id != shown)
+        return self._next(max(self.place, 0 if step < 0 else -1), step, lambda case_id: case_id != shown)
 
     def next_unreviewed(self) -> int | None:
         """The next place whose case is listed and not reviewed yet, None when there is none."""
-        ahead = [self.place + n for n in range(1, len(self.case_ids) + 1)]
-        return self._next(ahead, lambda case_id: case_id not in self.reviewed)
+        return self._next(self.place, 1, lambda case_id: case_id not in self.reviewed)
 
-    def _next(self, places: list[int], wanted: Callable[[str], bool]) -> int | None:
-        round_and_round = [place % len(self.case_ids) for place in places]
-        cases = ((place, self.case_ids[place]) for place in round_and_round)
-        return next((place for place, case_id in cases if self.lists(case_id) and wanted(case_id)), None)
+    def _next(self, start: int, step: int, wanted: Callable[[str], bool]) -> int | None:
+        places = [(start + n * step) % len(self.case_ids) for n in range(1, len(self.case_ids) + 1)]
+        listed = ((place, self.case_ids[place]) for place in places)
+        return next((place for place, case_id in listed if self.lists(case_id) and wanted(case_id)), None)
 
 
 class CaseList:
-    """Shows what a queue lists in a ``QListWidget``; ``chosen(case_id)`` after a click."""
+    """Shows what a queue lists in the ``QListWidget`` of ``ui``; ``chosen(case_id)`` after a click."""
 
-    def __init__(
-        self, widget: Any, only_unreviewed: Any, only_asked: Any, queue: ReviewQueue, chosen: Callable[[str], None]
-    ) -> None:
-        self._widget, self._queue, self._shown = widget, queue, ""
+    def __init__(self, ui: Any, queue: ReviewQueue, chosen: Callable[[str], None]) -> None:
+        self._ui, self._queue, self._shown = ui, queue, ""
         self._listed: list[tuple[str, str]] = []  # ids and words of the rows
-        self._only_unreviewed, self._only_asked = only_unreviewed, only_asked
-        widget.itemClicked.connect(lambda item: chosen(item.data(qt.Qt.UserRole)))
-        for box in (only_unreviewed, only_asked):
+        ui.caseList.itemClicked.connect(lambda item: chosen(item.data(qt.Qt.UserRole)))
+        for box in (ui.onlyUnreviewedCheckBox, ui.onlyAskedCheckBox):
             box.clicked.connect(lambda *_checked: self._choose())
 
     def show(self, shown: str) -> None:
         """List the queue; the case ``shown`` is the current row, whatever is listed."""
-        self._shown, queue = shown, self._queue
-        listed = [
-            (case_id, self._words(case_id)) for case_id in queue.case_ids if queue.lists(case_id) or case_id == shown
-        ]
+        self._shown, widget = shown, self._ui.caseList
+        case_ids = [each for each in self._queue.case_ids if self._queue.lists(each) or each == shown]
+        listed = [(case_id, self._words(case_id)) for case_id in case_ids]
         if listed != self._listed:
             self._listed = listed
-            self._widget.clear()
+            widget.clear()
             for case_id, words in listed:
                 item = qt.QListWidgetItem(words)
                 item.setData(qt.Qt.UserRole, case_id)
-                self._widget.addItem(item)
-        row = next((row for row, (case_id, _words) in enumerate(listed) if case_id == shown), -1)
-        if row != self._widget.currentRow:
-            self._widget.setCurrentRow(row)
+                widget.addItem(item)
+        row = case_ids.index(shown) if shown in case_ids else -1
+        if row != widget.currentRow:
+            widget.setCurrentRow(row)
 
     def _choose(self) -> None:
-        self._queue.only_unreviewed, self._queue.only_asked = self._only_unreviewed.checked, self._only_asked.checked
+        self._queue.only_unreviewed = self._ui.onlyUnreviewedCheckBox.checked
+        self._queue.only_asked = self._ui.onlyAskedCheckBox.checked
         self.show(self._shown)
 
     def _words(self, case_id: str) -> str:
