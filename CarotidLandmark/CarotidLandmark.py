@@ -13,7 +13,7 @@ from CarotidLandmarkLib.panel.follower import Observations
 from CarotidLandmarkLib.panel.install import ensure_dependencies
 from CarotidLandmarkLib.panel.logic import CarotidLandmarkLogic, bundle_title
 from CarotidLandmarkLib.panel.results import ResultsTable, advice_html, progress_words
-from CarotidLandmarkLib.panel.review import ReviewPanel, keep_reviewed
+from CarotidLandmarkLib.panel.review import ReviewPanel, ask_to_keep_reviewed
 from CarotidLandmarkLib.panel.selftests import CarotidLandmarkTest  # noqa: F401 - Slicer looks for it here
 from CarotidLandmarkLib.panel.words import rendering_logic
 from CarotidLandmarkLib.scene import display as scene_display
@@ -194,7 +194,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         if self.nodes is not None:
             scene_display.set_opacity(self.nodes, parameters.opacity)
             self.say(self.logic.setLevel(self.nodes, parameters.level))
-        self.dataset.follow_parameters()
+        self.dataset.open_named_dataset()
         self.refresh()
 
     def watch(self, nodes):
@@ -259,8 +259,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
             return
         volume = self.parameters.inputVolume
         try:
-            self.dataset.check_model(self.parameters.model)
-            keep = keep_reviewed(scene.find_detection(volume))
+            self.dataset.check_can_detect(self.parameters.model)
+            keep = ask_to_keep_reviewed(scene.find_detection(volume))
             ensure_dependencies()
             self.logic.start(volume, self.settings(), keep, self.onProgress, self.onDetectionEnds)
         except DetectionCancelled:

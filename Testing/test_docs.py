@@ -54,6 +54,27 @@ def test_a_link_leads_to_a_file_and_a_heading_that_are_there(page):
     assert broken == []
 
 
+PLACES = (
+    "CarotidLandmark/CarotidLandmarkLib",
+    "Training/carotid_training",
+    "CarotidLandmark",
+    "Testing",
+    "benchmarks",
+    "",
+)
+
+
+def test_a_word_of_the_code_stands_in_the_file_that_a_page_names_for_it():
+    wrong, count = [], 0
+    for page in PAGES:
+        for name, word in re.findall(r"`([\w/]+\.py)` \(`(\w+)", page.read_text(encoding="utf-8")):
+            files = [ROOT / place / name for place in PLACES if (ROOT / place / name).is_file()]
+            count += 1
+            if not any(re.search(rf"\b{word}\b", file.read_text(encoding="utf-8")) for file in files):
+                wrong.append(f"{page.name}: {name} ({word})")
+    assert wrong == [] and count > 2
+
+
 def test_a_link_that_leads_nowhere_would_be_seen(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(

@@ -18,7 +18,7 @@ FARTHEST_MM = 1e5
 SIDES = ("left", "right")
 # Legible on white paper, on black and on a grey scan, and no red of rendered vessels; one for each landmark, in their
 # order, round and round.
-PALETTE = ("#f59f00", "#339af0", "#ae3ec9", "#37b24d", "#f03e3e", "#1098ad")
+PALETTE = ("#f59f00", "#339af0", "#ae3ec9", "#37b24d", "#f783ac", "#1098ad")
 # Between the two of a pair, by what is left of their names without the side. In 52 published scans (Ma et al., ISBI
 # 2020) the bifurcations are 59 +- 10 mm apart, 38 to 89; 30 and 100 leave room for who is not among 52.
 USUAL_DISTANCE_MM = {"carotid_bifurcation": (30.0, 100.0)}
@@ -37,7 +37,7 @@ CAROTID_BIFURCATIONS = (
     LandmarkSpec("left_carotid_bifurcation", "L bifurcation", "right_carotid_bifurcation"),
     LandmarkSpec("right_carotid_bifurcation", "R bifurcation", "left_carotid_bifurcation"),
 )
-_LABELS = {spec.name: spec.label for spec in CAROTID_BIFURCATIONS}  # of results from before they had labels
+LABELS = {spec.name: spec.label for spec in CAROTID_BIFURCATIONS}
 
 
 class Pair(NamedTuple):
@@ -74,8 +74,8 @@ def title(name: str) -> str:
 
 def label(name: str) -> str:
     """What is shown for a landmark of which only the name is known: ``L vertebral origin``, ``Nasion``."""
-    if name in _LABELS:
-        return _LABELS[name]
+    if name in LABELS:
+        return LABELS[name]
     return f"{side(name)[0].upper()} {kind(name).replace('_', ' ')}" if side(name) and kind(name) else title(name)
 
 

@@ -55,6 +55,12 @@ def test_a_model_s_pairs_follow_its_mirrors_left_first():
     assert landmarks.mirror_pairs(specs) == [Pair("left_a", "right_a")]
 
 
+@pytest.mark.parametrize("number", range(len(landmarks.PALETTE)))
+def test_no_colour_is_the_red_of_rendered_vessels(number):
+    red, green, blue = landmarks.rgb(number)
+    assert not (green < 0.6 * red and blue < 0.6 * red)
+
+
 def test_the_usual_distance_is_known_of_bifurcations_and_of_nothing_else():
     low, high = Pair("left_carotid_bifurcation", "right_carotid_bifurcation").usual_distance_mm
     assert low < 38 and high > 89  # the smallest and the largest of 52 published scans

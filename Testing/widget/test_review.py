@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.panel.review import keep_reviewed
+from CarotidLandmarkLib.panel.review import ask_to_keep_reviewed
 from CarotidLandmarkLib.scene.review import review_of
 from panel_steps import cells, drag, pixel_of, press, show
 from PySide6.QtCore import QPoint, Qt
@@ -183,7 +183,7 @@ def test_a_second_detection_asks_before_it_touches_a_reviewed_point(widget, node
     scene.set_position(nodes, 0, (20.0, -8.0, 4.0))
     widget.ui.acceptButton.click()
     application.answers = [getattr(qt.QMessageBox, answer)]
-    keep = keep_reviewed(nodes)
+    keep = ask_to_keep_reviewed(nodes)
     assert keep is kept
     assert "L bifurcation (accepted)" in application.asked[0]
     widget.logic.show(nodes.volume, make_detection(left=(30.0, -12.0, 7.0), right=(-30.0, -12.0, 7.0)), keep)
@@ -214,6 +214,6 @@ def test_cancelling_that_question_detects_nothing(widget, nodes, application):
 
 
 def test_without_reviewed_points_nothing_is_asked(widget, nodes, application):
-    assert keep_reviewed(nodes)
-    assert keep_reviewed(None)
+    assert ask_to_keep_reviewed(nodes)
+    assert ask_to_keep_reviewed(None)
     assert application.asked == []

@@ -24,8 +24,8 @@ from .cases import (
     ReviewQueue,
     check_detectable,
     landmarks_of,
-    open_dataset,
     open_or_create,
+    without_model,
 )
 from .detect_all import DetectAll
 from .words import YES_NO, ask
@@ -100,7 +100,7 @@ class DatasetPanel:
         self._module.parameters.datasetFolder = folder
         self.ui.datasetSection.collapsed = False
         self._module.refresh()
-        problems = dataset.problems()
+        problems = [*without_model(dataset, self._models()), *dataset.problems()]
         if not self._queue.case_ids:
             self.say(" ".join([_no_cases(), *problems]))
         else:
@@ -156,7 +156,7 @@ class DatasetPanel:
         else:
             self._open_case(self._queue.case_ids.index(case_id))
 
-    def follow_parameters(self) -> None:
+    def open_named_dataset(self) -> None:
         """Open what the scene's parameters name when that has changed: a saved scene knows its dataset."""
         parameters = self._module.parameters
         order = next((order for order in ORDERS if order == parameters.order), ORDERS[0])
@@ -164,7 +164,7 @@ class DatasetPanel:
         if parameters.datasetFolder != self._folder:
             self._use(None, parameters.datasetFolder)
             if self._folder:
-                self._attempt(lambda: self._use(open_dataset(Path(self._folder), self._models()), self._folder))
+                self._attempt(lambda: self._use(Dataset.open(Path(self._folder)), self._folder))
         elif changed and self.is_open:
             self._attempt(self._make_queue)
         self.ui.orderComboBox.setCurrentIndex(ORDERS.index(order))
@@ -200,7 +200,7 @@ class DatasetPanel:
             case_id = self._shown.case_id
             self._attempt(lambda: self._opened().save_prediction(case_id, nodes.detection))
 
-    def check_model(self, title: str) -> None:
+    def check_can_detect(self, title: str) -> None:
         """Raises DatasetError while Detect all runs, or when a detection would not be one of the case shown.
 
         That is so when the model finds other landmarks, and when the image is not where the dataset has it.

@@ -20,7 +20,7 @@ from ..uncertainty import confidence_region
 from .words import timer
 
 VERDICT_COLOURS = {"ok": "#2e7d32", "review": "#b26a00", "reject": "#b3261e"}
-REVIEWED_COLOUR = "#1a5fb4"  # somebody's word, not the model's
+REVIEWED_ROW_COLOUR = "#1a5fb4"  # somebody's word, not the model's
 NOT_FOUND_COLOUR = "#5f6368"
 STATUS_COLUMN, LEAST_MOVE_SHOWN_MM = 1, 0.05
 LEAST_PX, LARGEST_PX, FRAME_PX = 100, 260, 4
@@ -175,7 +175,7 @@ class ResultsTable:
             _("not placed") if scene.is_unset(nodes, row) else where,
         ]
         predicted = VERDICT_COLOURS[verdict] if found or verdict != "ok" else NOT_FOUND_COLOUR
-        colour = predicted if review.status[landmark.name] == "predicted" else REVIEWED_COLOUR
+        colour = predicted if review.status[landmark.name] == "predicted" else REVIEWED_ROW_COLOUR
         for column, text in enumerate(cells):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(" ".join(details))

@@ -22,7 +22,7 @@ from .words import YES_NO, ask
 FILES = "Points (*.mrk.json *.fcsv *.csv *.tsv *.json);;All files (*)"
 
 
-def keep_reviewed(nodes: DetectionNodes | None) -> bool:
+def ask_to_keep_reviewed(nodes: DetectionNodes | None) -> bool:
     """Whether points that somebody has reviewed stay in a new detection; asks when there are any.
 
     Raises DetectionCancelled when the user would rather not detect.

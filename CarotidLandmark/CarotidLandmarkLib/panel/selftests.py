@@ -17,6 +17,7 @@ from .. import scene
 from ..bundle import resources_directory
 from ..dataset import Dataset, read_draft
 from ..job import DetectionFailed
+from ..landmarks import LABELS
 from ..markups import read_markups
 from ..volume import read_volume
 from .cases import CaseInScene
@@ -76,7 +77,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
 
     def test_detect_finds_both_bifurcations_of_the_bundled_scan(self):
         _volumeNode, nodes = self.showDetection()
-        truth = read_markups(self.samplePath().with_suffix(".truth.mrk.json"), scene.LABELS)
+        truth = read_markups(self.samplePath().with_suffix(".truth.mrk.json"), LABELS)
         for landmark in nodes.detection.landmarks:
             self.assertEqual(landmark.status, "detected")
             self.assertNear(landmark.position_lps_mm, truth[landmark.name], 5.0)
@@ -139,7 +140,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
 
     def test_work_on_a_case_of_a_dataset_is_a_draft_until_it_is_saved(self):
         with tempfile.TemporaryDirectory() as folder:
-            dataset = Dataset.create(Path(folder) / "necks", tuple(scene.LABELS))
+            dataset = Dataset.create(Path(folder) / "necks", tuple(LABELS))
             case = dataset.case(dataset.add_case(self.samplePath()))
             shown = CaseInScene(self.logic.show, lambda: None)
             shown.dataset, shown.annotator = dataset, "reader-1"

@@ -3,7 +3,7 @@
 from .nodes import DetectionNodes, find_detection, find_detections, remove_detection, remove_volume
 from .pictures import save_scene
 from .points import axial_slice, frame_of, is_unset, lps_from_world, position_lps, position_ras, set_position
-from .regions import LABELS, TABLE_COLUMNS, add_detection, follow_volume, show_detection
+from .regions import TABLE_COLUMNS, add_detection, follow_volume, show_detection
 from .review import (
     LEAST_MOVE_MM,
     Review,

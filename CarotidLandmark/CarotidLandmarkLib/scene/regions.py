@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from ..detection import ConfidenceRegion, Detection, LandmarkResult
-from ..landmarks import CAROTID_BIFURCATIONS, rgb, side
+from ..landmarks import rgb, side
 from .nodes import (
     DETECTION_ATTRIBUTE,
     ELLIPSOID_ROLE,
@@ -21,8 +21,6 @@ from .nodes import (
 )
 from .points import axial_slice, displacement, follow_geometry, follow_transform, set_frame, set_position
 from .volumes import LPS_RAS, affine_of, to_ras
-
-LABELS = {spec.name: spec.label for spec in CAROTID_BIFURCATIONS}
 
 # Of a point: the model's word, and what somebody has looked at. Neither is a colour of `PALETTE`, nor of a scan.
 PREDICTED_COLOUR, REVIEWED_COLOUR = (1.0, 0.95, 0.35), (0.35, 1.0, 0.55)

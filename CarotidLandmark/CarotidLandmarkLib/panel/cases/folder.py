@@ -7,9 +7,9 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from ... import scene
 from ...bundle import Bundle
-from ...dataset import Dataset, DatasetError
+from ...dataset import Dataset
+from ...landmarks import LABELS
 from ..logic import bundle_title
 from ..words import ask
 
@@ -21,23 +21,22 @@ def landmarks_of(bundles: Iterable[Bundle]) -> Models:
     return {bundle_title(bundle): tuple(landmark.name for landmark in bundle.metadata.landmarks) for bundle in bundles}
 
 
-def open_dataset(path: Path, models: Models) -> Dataset:
-    """The dataset in a folder. Raises DatasetError, also for landmarks that neither the module nor a model knows."""
-    dataset = Dataset.open(path)
-    if set(dataset.landmarks) not in [set(scene.LABELS), *map(set, models.values())]:
-        words = _("{folder} is about {landmarks}, which no model here finds; choose another dataset.")
-        raise DatasetError(words.format(folder=dataset.path.name, landmarks=", ".join(dataset.landmarks)))
-    return dataset
+def without_model(dataset: Dataset, models: Models) -> list[str]:
+    """A sentence for the user where no model here finds what the dataset is about, else none."""
+    if set(dataset.landmarks) in map(set, models.values()):
+        return []
+    words = _("No model here finds {landmarks}: place the points by hand, until one has learnt them.")
+    return [words.format(landmarks=", ".join(dataset.landmarks))]
 
 
 def open_or_create(path: Path, models: Models, model: str) -> Dataset | None:
-    """The same; an empty folder becomes a dataset of what ``model`` finds after a question. None when it shall not.
+    """The dataset in a folder; an empty one becomes a dataset of what ``model`` finds after a question.
 
-    Raises DatasetError, OSError.
+    None when it shall not. Raises DatasetError, OSError.
     """
     if not path.is_dir() or any(path.iterdir()):
-        return open_dataset(path, models)
+        return Dataset.open(path)
     question = _("{folder} is empty. Make it a new dataset?").format(folder=path.name)
     if not ask(question):
         return None
-    return Dataset.create(path, models.get(model, tuple(scene.LABELS)))
+    return Dataset.create(path, models.get(model, tuple(LABELS)))
