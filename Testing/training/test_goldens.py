@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from carotid_training import seeds
 from carotid_training.batches.stream import NeckStream
 from carotid_training.necks.neck import Grid

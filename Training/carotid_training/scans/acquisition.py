@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import seeds
+from ..necks.dice import Dice
 from ..necks.neck import Neck
 from . import imaging
 
@@ -69,17 +70,14 @@ class Acquisition:
 
     @classmethod
     def draw(cls, generator: torch.Generator) -> Acquisition:
-        u, n = uniform(generator), normal(generator)
-
-        def chance(probability: float) -> bool:
-            return u(0, 1) < probability
-
+        dice = scan_dice(generator)
+        u, n, chance = dice.uniform, dice.normal, dice.chance
         pixel = n(0, 1)
         pixel = min(0.80, max(0.38, 0.49 * math.exp(pixel * (0.20 if pixel > 0 else 0.12))))
-        slice_mm = _pick(generator, list(SLICES_MM), list(SLICES_MM.values()))
-        thickness = slice_mm * _pick(generator, [1.0, u(1.2, 2.0), u(0.5, 0.9)], [50, 35, 15])
+        slice_mm = dice.one_of(SLICES_MM)
+        thickness = slice_mm * dice.one_of({1.0: 50, u(1.2, 2.0): 35, u(0.5, 0.9): 15})
         sharp = u(0, 1)
-        steps = int(_pick(generator, [0, 1, 3], [85, 10, 5]))
+        steps = dice.one_of({0: 85, 1: 10, 3: 5})
         ghosts = chance(0.12)
         return cls(
             matrix=512,
@@ -217,16 +215,6 @@ def transform(affine: Tensor, points: Tensor) -> Tensor:
     return points @ affine[:3, :3].T + affine[:3, 3]
 
 
-def uniform(generator: torch.Generator) -> Callable[[float, float], float]:
-    """Numbers between two bounds."""
-    return lambda low, high: low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
-
-
-def normal(generator: torch.Generator) -> Callable[[float, float], float]:
-    """Normal numbers of a mean and sd, within 2.5 sd."""
-    return lambda mean, sd: mean + sd * max(-2.5, min(2.5, float(torch.randn((), generator=generator))))
-
-
-def _pick(generator: torch.Generator, values: Sequence[float], weights: Sequence[float]) -> float:
-    index = torch.multinomial(torch.tensor(weights, dtype=torch.float64), 1, generator=generator)
-    return values[int(index)]
+def scan_dice(generator: torch.Generator) -> Dice:
+    """Dice whose normal numbers stay within 2.5 sd."""
+    return Dice(generator, normal=torch.float32, most_sd=2.5)

@@ -16,10 +16,8 @@ from .scanner import Region, Scanner, Truth
 from .shifts import shifted
 
 # Length of a scan along the body, mm: neck block, neck, arch to vertex; and how often.
-LENGTHS_MM = ((120.0, 180.0), (180.0, 300.0), (300.0, 500.0))
-LENGTH_SHARES = (0.25, 0.45, 0.30)
-REGIONS: tuple[Region, ...] = ("carotids", "chest", "head", "empty")
-REGION_SHARES = (0.94, 0.025, 0.025, 0.01)
+LENGTH_SHARES = {(120.0, 180.0): 0.25, (180.0, 300.0): 0.45, (300.0, 500.0): 0.30}
+REGION_SHARES: dict[Region, float] = {"carotids": 0.94, "chest": 0.025, "head": 0.025, "empty": 0.01}
 SIDES = ("left", "right")
 
 
@@ -50,9 +48,9 @@ class Sample:
         ``shift``: one of `shifts.SHIFTS`, for a scan beyond what training draws. Raises ValueError where it is none.
         """
         generator = seeds.generator(seed, "scan")
-        names = list(weights)
-        style = names[_one_of([weights[name] for name in names], generator)]
-        region = REGIONS[_one_of(REGION_SHARES, generator)]
+        dice = acquisition.scan_dice(generator)
+        style = dice.one_of(weights)
+        region = dice.one_of(REGION_SHARES)
         if region == "empty" and not randomised:
             region = "carotids"
         neck = styles.draw(style, seed, randomised)
@@ -93,8 +91,4 @@ class Sample:
 
 def draw_length(generator: torch.Generator) -> tuple[float, float]:
     """The range of lengths of a kind of scan, mm."""
-    return LENGTHS_MM[_one_of(LENGTH_SHARES, generator)]
-
-
-def _one_of(shares, generator: torch.Generator) -> int:
-    return int(torch.multinomial(torch.tensor(shares, dtype=torch.float64), 1, generator=generator))
+    return acquisition.scan_dice(generator).one_of(LENGTH_SHARES)

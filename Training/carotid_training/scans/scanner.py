@@ -76,7 +76,8 @@ class Scanner:
 
         Everything is drawn from ``generator`` (CPU).
         """
-        uniform, normal = acquisition.uniform(generator), acquisition.normal(generator)
+        dice = acquisition.scan_dice(generator)
+        uniform, normal = dice.uniform, dice.normal
         settings = Acquisition.draw(generator)
         up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
         middle = float(neck.bifurcations(up)[:, 2].mean())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ..dice import Dice
 from .body import Outline
-from .fields import Dice, Lattice, Waves, any_of, both, bowl, interp, melt
+from .fields import Lattice, Waves, any_of, both, bowl, interp, melt
 from .frame import NOMINAL, Frame
 
 # Per level, C1 to T9 (mm): body half width and depth, spinous process beyond the canal, its droop, transverse reach.
@@ -27,16 +28,13 @@ def carve_spine(dice: Dice, frame: Frame, disc_hu: float, canal_hu: float, wild:
     Channels: bone, column (discs, canal and joints: positive where they replace soft tissue), column HU.
     """
     low, high = (-40.5, -21.0, float(frame.level_z[-1]) - 12), (40.5, 57.0, float(frame.level_z[0]) + 14)
-
-    def carve(u: Tensor, v: Tensor, z: Tensor) -> tuple[Tensor, ...]:
-        return _spine(dice, frame, disc_hu, canal_hu, wild, u, v, z)
-
+    carve = partial(_spine, dice, frame, disc_hu, canal_hu, wild)
     return Lattice.carved(dice, low, high, (1.5, 1.5, 2.0), carve).closed(0, 1)
 
 
 def _spine(
     dice: Dice, frame: Frame, disc_hu: float, canal_hu: float, wild: bool, u: Tensor, v: Tensor, z: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """The spine lattice's channels at these nodes."""
     rough = Waves.draw(dice, 8, 7, 30).at(u, v, z)
     bend = Waves.draw(dice, 5, 25, 90)
@@ -119,31 +117,20 @@ def _spine(
     return bone, column, hu
 
 
-@dataclass(frozen=True)
 class Mouth:
     """Jaws and teeth: what one head has."""
 
-    teeth: bool
-    open_mm: float
-    sinuses: float
-    pneumatised: float
-    face_y: float  # front of the upper jaw, from the spine at C1 (unscaled mm), and its curve and height
-    arch_mm: float
-    bite: float
-
-    @classmethod
-    def draw(cls, dice: Dice, frame: Frame, outline: Outline) -> Mouth:
+    def __init__(self, dice: Dice, frame: Frame, outline: Outline):
         """Some toothless, some open-mouthed; the face lies under the outline's skin."""
         lips = interp(torch.tensor([50.0]), outline.nominal, outline.centre - outline.front)
-        return cls(
-            face_y=(float(lips) - frame.top_y) / frame.size + dice.uniform(9, 13),
-            arch_mm=dice.uniform(330, 560),
-            bite=37 + dice.normal(0, 2.0),
-            teeth=dice.chance(0.85),
-            open_mm=dice.uniform(0, 14) if dice.chance(0.3) else dice.uniform(0, 3),
-            sinuses=dice.uniform(0.6, 1.15) if dice.chance(0.9) else dice.uniform(0.0, 0.6),
-            pneumatised=dice.uniform(-0.5, 1.5),
-        )
+        # front of the upper jaw, from the spine at C1 (unscaled mm), and its curve and height
+        self.face_y = (float(lips) - frame.top_y) / frame.size + dice.uniform(9, 13)
+        self.arch_mm = dice.uniform(330, 560)
+        self.bite = 37 + dice.normal(0, 2.0)
+        self.teeth = dice.chance(0.85)
+        self.open_mm = dice.uniform(0, 14) if dice.chance(0.3) else dice.uniform(0, 3)
+        self.sinuses = dice.uniform(0.6, 1.15) if dice.chance(0.9) else dice.uniform(0.0, 0.6)
+        self.pneumatised = dice.uniform(-0.5, 1.5)
 
     def metal(self, dice: Dice, frame: Frame) -> Tensor:
         """Crowns and fillings: centre and radius, [n, 4]; most mouths have none."""
@@ -169,16 +156,13 @@ def carve_head(dice: Dice, frame: Frame, outline: Outline, mouth: Mouth) -> Latt
     """
     size = frame.size
     low, high = (-88.0 * size, -118.0 * size, -72.0 * size), (88.0 * size, 104.0 * size, 128.0 * size)
-
-    def carve(u: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-        return _head(dice, frame, outline, mouth, u, v, w)
-
+    carve = partial(_head, dice, frame, outline, mouth)
     return Lattice.carved(dice, low, high, (2.7, 2.7, 2.7), carve).closed(0, 1, 2, 3)
 
 
 def _head(
     dice: Dice, frame: Frame, outline: Outline, mouth: Mouth, u: Tensor, v: Tensor, w: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """The head lattice's channels at these nodes."""
     size = frame.size
     rough = Waves.draw(dice, 8, 9, 40).at(u, v, w)

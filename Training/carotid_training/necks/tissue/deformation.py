@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dice import Dice
 from ..neck import Grid
 from .background import Background, pooling
 
@@ -82,9 +83,7 @@ class Deformation:
     def draw(cls, generator: torch.Generator, strength: float) -> Deformation:
         """Size, proportions, rotation, shear, a mirrored half, and bending; ``strength`` 1 stays a plausible neck."""
 
-        def uniform(low: float, high: float, *shape: int) -> Tensor:
-            return torch.rand(shape, generator=generator) * (high - low) + low
-
+        uniform = Dice(generator).uniforms
         size = torch.exp((uniform(-0.12, 0.12) + uniform(-0.07, 0.07, 3)) * strength)
         angle = uniform(-0.10, 0.10, 3) * strength
         zero = torch.zeros(())

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dice import Points
 from ..vessels.layout import LEVELS as LAYOUT_LEVELS
 from ..vessels.layout import Layout
-from ..vessels.paths import Points, Tube
+from ..vessels.paths import Tube
 from .background import LEVELS, Background
 from .deformation import Deformation
 

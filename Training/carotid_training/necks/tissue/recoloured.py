@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dice import Dice
 from ..solids.render import Cones, Ellipsoids, Part
 from ..vessels.tree import VesselTree
 from .background import AIR, BONE, FAT, SOFT, Background
@@ -51,9 +52,7 @@ def enhanced_tree(generator: torch.Generator) -> VesselTree:
 def _decoys(tree: VesselTree, generator: torch.Generator) -> Decoys:
     """Tubes and blobs as bright as vessels, beside the arteries but never touching them."""
 
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator) * (high - low) + low
-
+    uniform = Dice(generator).uniforms
     cones = Cones.empty()
     parts: list[Part] = []
     for _ in range(int(torch.randint(0, 9, (), generator=generator))):
@@ -81,8 +80,7 @@ class Colouring:
     """Random HU for the sub-regions of a background's classes; soft ones keep away from the HU in ``lumens``."""
 
     def __init__(self, background: Background, generator: torch.Generator, lumens: Sequence[float]):
-        def uniform(low: float, high: float, *shape: int) -> Tensor:
-            return torch.rand(shape, generator=generator) * (high - low) + low
+        uniform = Dice(generator).uniforms
 
         def chance(share: float) -> bool:
             return bool(uniform(0, 1) < share)

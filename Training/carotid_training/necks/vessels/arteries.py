@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from ..dice import Dice, Points
 from .layout import Layout
-from .paths import Dice, Place, Points, Tube, arc_length, curve, with_loop
+from .paths import Place, Tube, arc_length, curve, with_loop
 
 SIDES = {"left": 1, "right": -1}
 _ROUND_MM = 5.0  # how far below and above the flow divider the angle of a fork is taken

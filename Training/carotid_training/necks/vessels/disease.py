@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..dice import Dice, Points
 from .arteries import SIDES, Carotid
 from .layout import Layout
-from .paths import Dice, Points, Tube, arc_length, curve, frames
+from .paths import Tube, arc_length, curve, frames
 from .split import split_point
 
 LEAST_LUMEN_MM = 0.35  # a string sign is still a lumen

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .paths import Dice, Points, curve
+from ..dice import Dice, Points
+from .paths import curve
 
 LEVELS = ("T4", "T3", "T2", "T1", "C7", "C6", "C5", "C4", "C3", "C2", "C1")
 _HEIGHTS = np.array([-135.0, -113.5, -92.5, -72.0, -53.0, -35.0, -17.5, 0.0, 17.5, 36.0, 53.0])  # adult mean, mm

@@ -4,59 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-Points = NDArray[np.floating[Any]]
+from ..dice import Points
+
 Place = tuple[float, float, float]
-
-
-class Dice:
-    """Random numbers for drawing anatomy, all from one torch generator on the CPU."""
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
-
-    def uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=self._generator, dtype=torch.float64))
-
-    def normal(self, mean: float, sd: float, low: float = -np.inf, high: float = np.inf) -> float:
-        """A normal number, clipped to [low, high]."""
-        value = mean + sd * float(torch.randn((), generator=self._generator, dtype=torch.float64))
-        return min(max(value, low), high)
-
-    def chance(self, probability: float) -> bool:
-        return self.uniform(0.0, 1.0) < probability
-
-    def pick(self, **weights: float) -> str:
-        """One of the names, with probability proportional to its weight."""
-        mark = self.uniform(0.0, sum(weights.values()))
-        for name, weight in weights.items():
-            mark -= weight
-            if mark < 0:
-                return name
-        return name
-
-    def direction(self) -> Points:
-        """A unit vector, uniform on the sphere."""
-        vector = np.array([self.normal(0, 1) for _ in range(3)])
-        return vector / max(np.linalg.norm(vector), 1e-9)
-
-    def waves(self, amplitude: float, shortest: float, longest: float) -> Callable[[Points], Points]:
-        """A smooth random function of one coordinate in mm, about ``amplitude`` (rms) high: three sine waves."""
-        terms = [(self.normal(0, 1), self.uniform(shortest, longest), self.uniform(0, 2 * np.pi)) for _ in range(3)]
-
-        def wave(t: Points) -> Points:
-            total = np.zeros_like(t, dtype=np.float64)
-            for a, length, p in terms:
-                total = total + a * np.sin(2 * np.pi * t / length + p)
-            return amplitude * total * 0.8
-
-        return wave
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..dice import Points
 from ..solids.shapes import ConeKernel, Cones
-from .paths import Points, Tube
+from .paths import Tube
 
 _REACH = 60.0  # mm above the junction within which the lumens must part
 _STEP = 0.5

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..dice import Dice, Points
 from ..neck import Grid
 from ..solids.render import Cones, Ellipsoids, Part, paint, signed_distance
 from .arteries import SIDES, Carotid, carotid_branches, draw_carotid, great_vessels, vertebral_arteries
 from .disease import treat
 from .layout import Layout
-from .paths import Dice, Points, Tube, resampled
+from .paths import Tube, resampled
 from .split import split_point
 from .veins import draw_veins
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..dice import Dice, Points
 from .arteries import SIDES, Carotid
 from .layout import Layout
-from .paths import Dice, Place, Points, Tube, curve
+from .paths import Place, Tube, curve
 
 
 def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_hu: float, wild: float) -> list[Tube]:
