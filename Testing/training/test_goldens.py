@@ -89,7 +89,7 @@ def batch(number: int) -> dict[str, Any]:
 
 
 GOLDENS = {
-    "sculpted": (lambda seed: neck(sculpted.draw, seed), NECK_SEEDS),
+    "sculpted": (lambda seed: neck(sculpted.SculptedNeck, seed), NECK_SEEDS),
     "painted": (lambda seed: neck(lambda s: painted.draw(s, [background()]), seed), NECK_SEEDS),
     "recoloured": (lambda seed: neck(lambda s: recoloured.draw(s, [background()]), seed), NECK_SEEDS),
     "sample": (sample, (0, 1)),

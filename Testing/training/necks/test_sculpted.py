@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 UP = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 PLAUSIBLE, RANDOMISED = 2, 3
-neck_of = functools.cache(sculpted.draw)
+neck_of = functools.cache(sculpted.SculptedNeck)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def _hu_at(seed: int, points, radius_mm: float = 0.0) -> torch.Tensor:
 def test_a_seed_gives_the_same_voxels_whenever_it_is_drawn(seed):
     grid = Grid.aligned([0, 0, -20], 5.0, (40, 30, 30))
     torch.manual_seed(99)
-    again = sculpted.draw(seed)
+    again = sculpted.SculptedNeck(seed)
     assert torch.equal(_picture(seed, grid), again.render([grid])[0])
     assert torch.equal(neck_of(seed).bifurcations(UP), again.bifurcations(UP))
 

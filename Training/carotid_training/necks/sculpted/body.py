@@ -90,6 +90,7 @@ class Outline:
     def __init__(self, dice: Dice, frame: Frame, habitus: Habitus, vessels: Tensor, wild: bool):
         """From the tables above, stretched by the habitus, but never so tight that the spine, the larynx or one of the
         ``vessels`` [n, 5] (LPS, radius, least depth under the skin) leaves the body."""
+        self.frame, self.habitus, self.nominal = frame, habitus, frame.nominal
         nominal = frame.nominal
         lowered = nominal - habitus.shoulder_mm * interp(nominal, (-140, -100, -60, -20), (0.4, 1, 1, 0))
         rows = [interp(lowered, OUTLINE_Z, row) for row in (HALF_WIDTH, FRONT, BACK, SQUARE)]
@@ -112,7 +113,7 @@ class Outline:
         )
         rows[0] = rows[0].clamp_min(40 * scale + habitus.fat_mm)
         self.half_width, self.front, self.back, self.square = (smooth(row, 4) for row in rows)
-        self.centre, self.nominal = axis, nominal
+        self.centre = axis
         self.nose_mm = dice.uniform(10, 28)
         self.chin_mm = dice.normal(0, 4.0)
         self.apple_mm = dice.uniform(0, 6)
@@ -120,14 +121,14 @@ class Outline:
         self.waves = Waves.draw(dice, 12, 60, 260)
         self.wave_mm = dice.uniform(1.0, 3.5) * (2 if wild else 1)
         self.skew = dice.normal(0, 0.05 if wild else 0.025)
-        self.chart = self._tabulated(vessels, frame)  # [3, z, angle]: what `at` returns
+        self.chart = self._tabulated(vessels)  # [3, z, angle]: what `at` returns
 
-    def _tabulated(self, vessels: Tensor, frame: Frame) -> Tensor:
+    def _tabulated(self, vessels: Tensor) -> Tensor:
         """Skin radius, its slope's secant, and the radius of the head without nose, ears and orbits."""
         step = math.radians(2)
         angle = torch.arange(-92, 93)[None, :] * step
         plain, radius = self._radius(angle)
-        row = ((vessels[:, 2] - Z_LOW) / Z_STEP).round().long().clamp(0, len(frame.z) - 1)
+        row = ((vessels[:, 2] - Z_LOW) / Z_STEP).round().long().clamp(0, len(self.centre) - 1)
         x, y = vessels[:, 0], vessels[:, 1] - self.centre[row]
         column = (torch.atan2(x, -y) / step).round().long() + 92
         least = (x * x + y * y).sqrt() + vessels[:, 3] + vessels[:, 4]
@@ -178,29 +179,22 @@ class Outline:
         return radius, radius + relief
 
 
-def carve_body(dice: Dice, frame: Frame, outline: Outline, habitus: Habitus, hu: Tensor, arteries: Tensor) -> Lattice:
+def carve_body(dice: Dice, outline: Outline, hu: Tensor, arteries: Tensor) -> Lattice:
     """The body lattice over (x / half width, (y - middle) / half depth, z), see `Outline.box`.
 
     Channels: skin (depth below the skin), lean (positive in muscle, gland, mucosa; negative in fat), two parities
     (their zeros are the septa between cells; see `_cells`), lean HU, air (lungs), bone (ribs, clavicles, shoulder
     blades). ``hu`` [7] gives the mean HU of each kind of cell.
     """
-    low, high = (-1.0, -1.0, float(frame.z[0])), (1.0, 1.0, float(frame.z[-1]))
-    return Lattice.carved(dice, low, high, STEP, partial(_body, dice, frame, outline, habitus, hu, arteries))
+    low, high = (-1.0, -1.0, float(outline.frame.z[0])), (1.0, 1.0, float(outline.frame.z[-1]))
+    return Lattice.carved(dice, low, high, STEP, partial(_body, dice, outline, hu, arteries))
 
 
 def _body(
-    dice: Dice,
-    frame: Frame,
-    outline: Outline,
-    habitus: Habitus,
-    hu: Tensor,
-    arteries: Tensor,
-    u: Tensor,
-    v: Tensor,
-    z: Tensor,
+    dice: Dice, outline: Outline, hu: Tensor, arteries: Tensor, u: Tensor, v: Tensor, z: Tensor
 ) -> tuple[Tensor, ...]:
     """The body lattice's channels at these nodes."""
+    frame, habitus = outline.frame, outline.habitus
     half_x, half_y, middle, axis = (interp(z, frame.z, row) for row in (*outline.box(), outline.centre))
     x, y = torch.broadcast_tensors(u * half_x, v * half_y + middle - axis)
     radial = (x * x + y * y).sqrt().clamp_min(0.1)
@@ -215,7 +209,7 @@ def _body(
     wy = y + habitus.warp_mm * (bend[1].at(x, y, z) + 0.4 * curl[1].at(x, y, z))
     fold = (wx * wx + 4).sqrt() - 2  # one side's cells serve both, differently warped
     steps = (STEP[1] * half_y, STEP[0] * half_x)
-    lean, apart, first, second, value = _cells(dice, fold, wy, z, outline, frame, habitus, hu, steps)
+    lean, apart, first, second, value = _cells(dice, fold, wy, z, outline, hu, steps)
     behind = y > interp(z, frame.z, frame.spine_y) - axis
     apart = torch.where(behind, torch.minimum(apart, wx.abs()), apart)  # the nuchal ligament parts the sides
     first = torch.where(behind & (wx < 0), -first, first) * apart
@@ -236,35 +230,25 @@ def _body(
     thick = thick.clamp_min(1.0) * interp(nominal, (60, 90), (1.0, 0.45)) + 1.0
     platysma = 1.2 - (skin - 0.6 * thick).abs() - 3 * (nominal < -100) - 3 * (nominal > 40) - 6 * (angle.abs() > 2.0)
     lean = any_of(both(lean, skin - thick), platysma)
-    profiles = (frame.spine_y - outline.centre, outline.half_width, outline.front)
-    air, bone = _thorax(dice, x, y, nominal, skin, *(interp(z, frame.z, r) for r in profiles))
+    air, bone = _thorax(dice, outline, x, y, z, nominal, skin)
     air = _spared(air, x, y + axis, z, arteries)
     lean = any_of(lean, both(air + 14, skin - thick, 3 - air.abs()))
     return skin, lean, first, second, value, air, bone
 
 
 def _cells(
-    dice: Dice,
-    x: Tensor,
-    y: Tensor,
-    height: Tensor,
-    outline: Outline,
-    frame: Frame,
-    habitus: Habitus,
-    hu: Tensor,
-    steps: tuple[Tensor, Tensor],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    dice: Dice, x: Tensor, y: Tensor, height: Tensor, outline: Outline, hu: Tensor, steps: tuple[Tensor, Tensor]
+) -> tuple[Tensor, ...]:
     """Power diagram of the cells: depth in a lean kind of cell, distance to the border with the next, two signs, HU.
 
     Every cell has two random signs. A distance with a sign that changes across a border is smooth there, so that a
     septum keeps its edge when it is interpolated; three borders of four have at least one such sign.
     """
+    frame, habitus = outline.frame, outline.habitus
     nominal = interp(height, frame.z, frame.nominal)
-    shape = x.shape
-    far = 1e6
-    nearest_lean, nearest_fat, second = (torch.full(shape, far) for _ in range(3))
-    value = torch.full(shape, float(hu[MUSCLE]))
-    signs = (torch.ones(shape), torch.ones(shape))
+    nearest_lean, nearest_fat, second = (torch.full(x.shape, 1e6) for _ in range(3))
+    value = torch.full(x.shape, float(hu[MUSCLE]))
+    signs = (torch.ones(x.shape), torch.ones(x.shape))
     cells = [cell for cell in CELLS if cell[0] not in habitus.missing]
     for _ in range(habitus.extra_cells):
         level, tall = dice.uniform(-110, 70), dice.uniform(15, 60)
@@ -329,9 +313,11 @@ def _spared(air: Tensor, x: Tensor, y: Tensor, z: Tensor, arteries: Tensor) -> T
 
 
 def _thorax(
-    dice: Dice, x: Tensor, y: Tensor, nominal: Tensor, skin: Tensor, spine: Tensor, half_width: Tensor, front: Tensor
+    dice: Dice, outline: Outline, x: Tensor, y: Tensor, z: Tensor, nominal: Tensor, skin: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Lungs (air field) and the bones of the shoulders (bone field); y is measured from the axis."""
+    profiles = (outline.frame.spine_y - outline.centre, outline.half_width, outline.front)
+    spine, half_width, front = (interp(z, outline.frame.z, profile) for profile in profiles)
     apex = -82 + dice.normal(0, 7.0)
     grown = ((apex - nominal) / 75).clamp(0, 1) ** 0.75
     lungs = bowl(x.abs() - 30 - 32 * grown, y - spine + 8 + 12 * grown, 6 + 46 * grown, 8 + 60 * grown, 0.2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from ..vessels.layout import Layout
 from .fields import heights, interp, smooth
@@ -40,8 +39,3 @@ class Frame:
         behind = middle[:, 1] - interp(middle[:, 2], z, self.spine_y)
         # [6, 3]: height, mean distance to the side and behind the body's middle, ascending
         self.foramina = torch.stack([middle[:, 2], half, behind], 1)
-
-    def foramen(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """How far to the side and behind the vertebral body's middle the foramina lie at heights ``z``, mm."""
-        aside, behind = (interp(z, self.foramina[:, 0], self.foramina[:, column]) for column in (1, 2))
-        return aside, behind

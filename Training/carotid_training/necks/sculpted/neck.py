@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,6 @@ from .frame import Frame
 from .paint import Palette, colour, surround
 from .things import Distractors, Things
 
-LOWER_MM, UPPER_MM = -230.0, 170.0
 RANDOMISED_SHARE = 1 / 3
 CPU_BLOCK = 1 << 15  # voxels at a time: what a core's cache holds
 GPU_BLOCK = 1 << 23
@@ -68,23 +67,45 @@ class Carving:
         return torch.stack([*soft, any_of(bone, skull, girdle), *column, any_of(air, hollow), *inside, *throat])
 
 
-@dataclass(frozen=True, eq=False)
 class SculptedNeck:
     """A digital neck of the sculpted style; see `Neck` for what the attributes mean."""
 
-    seed: int
-    tree: VesselTree
-    palette: Palette
-    carving: Carving
-    things: Things
-    facts: dict[str, float | str | bool]
-    metal: Tensor
-    dense: Tensor
-    present: Tensor
-    style: str = "sculpted"
-    lower_mm: float = LOWER_MM
-    upper_mm: float = UPPER_MM
-    _moved: dict[torch.device, Carving] = field(default_factory=dict)
+    style = "sculpted"
+    lower_mm, upper_mm = -230.0, 170.0
+
+    def __init__(self, seed: int, randomised: bool = True):
+        """``randomised``: a third of the seeds give a neck wilder than any patient (``facts["randomised"]``)."""
+        self.seed = seed
+        dice = Dice(torch.Generator().manual_seed(seed), torch.float32, torch.float32, most_sd=2.5)
+        wild = dice.chance(RANDOMISED_SHARE) and randomised
+        self.tree = tree = VesselTree.draw(dice.generator, dice.uniform(0.2, 1.0) if wild else 0.0, randomised)
+        self.present = tree.present
+        arteries, veins = (torch.from_numpy(tree.spheres(role)).float() for role in ("lumen", "vein"))
+        lumen = float(tree.facts["arterial_hu"])
+        frame = Frame(tree.layout, dice.uniform(0.8, 1.15))
+        habitus = Habitus(dice, wild)
+        depths = [F.pad(rows, (0, 1), value=depth) for rows, depth in ((arteries, 5.0), (veins, 2.0))]
+        outline = Outline(dice, frame, habitus, torch.cat(depths), wild)
+        self.palette = palette = Palette(dice, lumen, habitus.septum_mm, wild)
+        mouth = Mouth(dice, outline)
+        spine = (frame.nominal, frame.spine_x, frame.spine_y, frame.slope)
+        self.carving = Carving(
+            body=carve_body(dice, outline, palette.cells, torch.cat([arteries, veins])),
+            spine=carve_spine(dice, frame, palette.disc, palette.canal, wild),
+            head=carve_head(dice, outline, mouth),
+            airway=carve_airway(dice, frame, wild),
+            warp=_warp(dice, frame, arteries[:, :3], dice.uniform(1.0, 4.0) * (2 if wild else 1)),
+            curves=torch.stack([*outline.box(), *spine, frame.airway_x, frame.airway_y]),
+            top=torch.tensor([frame.top_x, frame.top_y, float(frame.level_z[0])]),
+        )
+        teeth = mouth.metal(dice)
+        splits = tree.bifurcations(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+        distractors = Distractors(dice, lumen, splits) if wild else None
+        self.things = Things(dice, outline, teeth, distractors)
+        self.facts = {**tree.facts, "randomised": wild, "fat_mm": habitus.fat_mm, "size": frame.size}
+        self.metal = torch.cat([tree.metal.float(), teeth])
+        self.dense = torch.cat([tree.dense.float(), self.things.shoulders])
+        self._moved: dict[torch.device, Carving] = {}
 
     def bifurcations(self, up: Tensor) -> Tensor:
         """See `Neck.bifurcations`."""
@@ -116,39 +137,6 @@ class SculptedNeck:
         picture[block.place] = block.pool(values)
 
 
-def draw(seed: int, randomised: bool = True) -> SculptedNeck:
-    """The sculpted neck of this seed; ``randomised``: a third of the seeds give one that is wilder than any patient
-    (``facts["randomised"]``)."""
-    dice = Dice(torch.Generator().manual_seed(seed), torch.float32, torch.float32, most_sd=2.5)
-    wild = dice.chance(RANDOMISED_SHARE) and randomised
-    tree = VesselTree.draw(dice.generator, dice.uniform(0.2, 1.0) if wild else 0.0, randomised)
-    arteries, veins = (torch.as_tensor(rows, dtype=torch.float32) for rows in (tree.arteries, tree.veins))
-    lumen = float(tree.facts["arterial_hu"])
-    frame = Frame(tree.layout, dice.uniform(0.8, 1.15))
-    habitus = Habitus(dice, wild)
-    depths = [F.pad(rows, (0, 1), value=depth) for rows, depth in ((arteries, 5.0), (veins, 2.0))]
-    outline = Outline(dice, frame, habitus, torch.cat(depths), wild)
-    palette = Palette(dice, lumen, habitus.septum_mm, wild)
-    mouth = Mouth(dice, frame, outline)
-    spine = (frame.nominal, frame.spine_x, frame.spine_y, frame.slope)
-    carving = Carving(
-        body=carve_body(dice, frame, outline, habitus, palette.cells, torch.cat([arteries, veins])),
-        spine=carve_spine(dice, frame, palette.disc, palette.canal, wild),
-        head=carve_head(dice, frame, outline, mouth),
-        airway=carve_airway(dice, frame, wild),
-        warp=_warp(dice, frame, arteries[:, :3], dice.uniform(1.0, 4.0) * (2 if wild else 1)),
-        curves=torch.stack([*outline.box(), *spine, frame.airway_x, frame.airway_y]),
-        top=torch.tensor([frame.top_x, frame.top_y, float(frame.level_z[0])]),
-    )
-    teeth = mouth.metal(dice, frame)
-    splits = tree.bifurcations(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
-    distractors = Distractors(dice, lumen, splits) if wild else None
-    things = Things(dice, frame, outline, teeth, distractors)
-    facts = {**tree.facts, "randomised": wild, "fat_mm": habitus.fat_mm, "size": frame.size}
-    metal, dense = torch.cat([tree.metal.float(), teeth]), torch.cat([tree.dense.float(), things.shoulders])
-    return SculptedNeck(seed, tree, palette, carving, things, facts, metal, dense, tree.present)
-
-
 def _warp(dice: Dice, frame: Frame, arteries: Tensor, strength_mm: float) -> Lattice:
     """A smooth random displacement (mm) that dies out around arteries and spine, where the vessel tree rules."""
     step = (14.0, 14.0, 14.0)
@@ -163,8 +151,7 @@ def _warp(dice: Dice, frame: Frame, arteries: Tensor, strength_mm: float) -> Lat
     sx, sy = frame.spine_x[at][:, None, None], frame.spine_y[at][:, None, None]
     near = ((x - sx) ** 2 + (y - sy - 8) ** 2).sqrt() / 34
     free = 1 - 0.9 * torch.exp(-(near**4))
-    if len(arteries):
-        nodes = torch.stack(torch.broadcast_tensors(x, y, z), -1).reshape(-1, 3)
-        distance = torch.cdist(nodes, arteries[:: max(1, len(arteries) // 150)]).amin(1).reshape(size)
-        free = free * (1 - 0.8 * torch.exp(-((distance / 14) ** 2)))
+    nodes = torch.stack(torch.broadcast_tensors(x, y, z), -1).reshape(-1, 3)
+    distance = torch.cdist(nodes, arteries[:: max(1, len(arteries) // 150)]).amin(1).reshape(size)
+    free = free * (1 - 0.8 * torch.exp(-((distance / 14) ** 2)))
     return Lattice(field * free, low, step)

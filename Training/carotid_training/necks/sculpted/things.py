@@ -9,7 +9,6 @@ from ..dice import Dice
 from ..neck import Grid
 from .body import Outline
 from .fields import Waves, cover, interp
-from .frame import Frame
 
 METAL_HU = 9000.0
 
@@ -43,10 +42,11 @@ class Distractors:
 class Things:
     """The table, the pad on it, metal and distractors of one neck."""
 
-    def __init__(self, dice: Dice, frame: Frame, outline: Outline, metal: Tensor, distractors: Distractors | None):
+    def __init__(self, dice: Dice, outline: Outline, metal: Tensor, distractors: Distractors | None):
         """Lying on a table, usually on a pad. ``metal``: [n, 4]."""
-        shoulder = interp(torch.tensor([-118.0]), outline.nominal, frame.z)
-        x, y = (interp(shoulder, frame.z, row) for row in (outline.half_width * 0.82, outline.centre))
+        z = outline.frame.z
+        shoulder = interp(torch.tensor([-118.0]), outline.nominal, z)
+        x, y = (interp(shoulder, z, row) for row in (outline.half_width * 0.82, outline.centre))
         place = torch.stack([x, y, shoulder, torch.full_like(x, 30.0)], 1)
         # [2, 4]: centre and radius of the shoulders' bone
         self.shoulders = torch.cat([place, place * torch.tensor([-1.0, 1, 1, 1])])
@@ -57,7 +57,11 @@ class Things:
         self.thick_mm = dice.uniform(25, 70)
         self.half_width_mm = dice.uniform(190, 280)
         self.pad_hu = dice.uniform(-990, -880) if dice.chance(0.7) else -1000.0
-        self.arms = _arms(dice, outline) if dice.chance(0.1) else None
+        self.arms: tuple[float, ...] | None = None  # distance to the side, y, radius (mm), lean share of the radius
+        if dice.chance(0.1):  # raised beside the head
+            radius = dice.uniform(35, 55)
+            aside = float(outline.half_width[outline.nominal > 0].max()) + radius + dice.uniform(4, 40)
+            self.arms = (aside, float(outline.centre.mean()) + dice.uniform(-10, 40), radius, dice.uniform(0.6, 0.9))
         self.metal, self.distractors = metal, distractors
 
     def inside(self, hu: Tensor, grid: Grid, x: Tensor, y: Tensor, z: Tensor, edge: float) -> Tensor:
@@ -88,15 +92,3 @@ class Things:
             distance = ((x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2).sqrt_()
             hu = torch.lerp(hu, torch.full_like(hu[:1], METAL_HU), cover(radius - distance, voxel_mm))
         return hu
-
-
-def _arms(dice: Dice, outline: Outline) -> tuple[float, float, float, float]:
-    """Arms raised beside the head: distance to the side, y, radius (mm), and the lean share of the radius."""
-    radius = dice.uniform(35, 55)
-    clear = float(outline.half_width[outline.nominal > 0].max()) + radius
-    return (
-        clear + dice.uniform(4, 40),
-        float(outline.centre.mean()) + dice.uniform(-10, 40),
-        radius,
-        dice.uniform(0.6, 0.9),
-    )

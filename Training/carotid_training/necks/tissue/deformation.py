@@ -24,6 +24,13 @@ _SMOOTH_STEP_MM = 2.0  # smooth fields are evaluated this densely and interpolat
 _SLAB_VOXELS = 3_000_000
 
 
+def spline_weights(at: Tensor, count: int) -> Tensor:
+    """Weights [n, count] of the controls 0, 1, ... of a uniform cubic B-spline at places ``at`` [n]."""
+    distance = (at[:, None] - torch.arange(count)).abs()
+    near, far = 2 / 3 - distance**2 + distance**3 / 2, (2 - distance).clamp(min=0) ** 3 / 6
+    return torch.where(distance < 1, near, far)
+
+
 @dataclass(frozen=True, eq=False)
 class Lattice:
     """A smooth field on evenly spaced nodes along the LPS axes: ``values`` [1, channels, k, j, i], trilinear between.
@@ -42,9 +49,7 @@ class Lattice:
         for axis, count in zip((2, 1, 0), control.shape[1:], strict=True):
             length = _HIGH[axis] - _LOW[axis]
             at = torch.linspace(0, 1, round(length / _NODE_MM) + 1) * (count - 3) + 1
-            distance = (at[:, None] - torch.arange(count)).abs()
-            near, far = 2 / 3 - distance**2 + distance**3 / 2, (2 - distance).clamp(min=0) ** 3 / 6
-            weights.append(torch.where(distance < 1, near, far))
+            weights.append(spline_weights(at, count))
         return cls(torch.einsum("ckji,zk,yj,xi->czyx", control, *weights)[None])
 
     @classmethod
@@ -144,17 +149,13 @@ class DeformedTissue:
         finest = float(spacing.min())
         parts = [max(1, round(float(s) / max(finest, 1.0))) for s in spacing.flip(0)]  # thick voxels are averaged
         slab = max(1, _SLAB_VOXELS // (math.prod(grid.shape[1:]) * math.prod(parts)))
-        pieces = []
+        pieces: list[list[Tensor]] = []
         for start in range(0, grid.shape[0], slab):
             count = min(slab, grid.shape[0] - start)
             fine = _subdivided(grid, start, count, parts)
-            hu, extra = self._sample(fine, finest, device, field)
-            if max(parts) > 1:
-                hu, extra = (F.avg_pool3d(v[None, None], parts)[0, 0] for v in (hu, extra))
-            pieces.append((hu, extra))
-        if len(pieces) == 1:
-            return pieces[0]
-        return torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])
+            pieces.append([F.avg_pool3d(own[None], parts)[0] for own in self._sample(fine, finest, device, field)])
+        hu, extra = (torch.cat(own) for own in zip(*pieces, strict=True))
+        return hu, extra
 
     def _sample(self, grid: Grid, finest: float, device, field: Lattice) -> tuple[Tensor, Tensor]:
         sparse = _thinned(grid)

@@ -31,7 +31,7 @@ def draw(seed: int, backgrounds: Sequence[Background], randomised: bool = True) 
     toning = Toning(background, generator)
     tissue = DeformedTissue(background, deformation, toning)
     tree = VesselTree.draw(generator, 0.0, randomised)
-    return TissueNeck.build(seed, "painted", tissue, tree, generator, metal=toning.keeps_metal)
+    return TissueNeck(seed, "painted", tissue, tree, generator, metal=toning.keeps_metal)
 
 
 class Toning:

@@ -30,7 +30,11 @@ class Carotid:
     external: Tube
     towards_internal: Points
     apex_mm: float
-    shift: Callable[[Points], Points]  # the side's tortuosity: moves points [n, 3]
+
+    @property
+    def lumens(self) -> tuple[Tube, Tube, Tube]:
+        """Common, internal and external."""
+        return self.common, self.internal, self.external
 
 
 def draw_carotid(
@@ -132,7 +136,6 @@ def draw_carotid(
         Tube(f"{side}_external_carotid", "lumen", external, r_outside, hu),
         towards,
         apex,
-        shift,
     )
 
 

@@ -40,6 +40,11 @@ def arc_length(points: Points) -> Points:
     return np.concatenate([[0.0], np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()])
 
 
+def interpolated(at: Points, knots: Points, values: Points) -> Points:
+    """The columns of ``values`` [n, m], given at ascending ``knots`` [n], linearly interpolated: [k, m]."""
+    return np.stack([np.interp(at, knots, column) for column in values.T], axis=1)
+
+
 def curve(points: Sequence[Sequence[float] | Points] | Points, step: float) -> Points:
     """A smooth curve through the points (cubic spline on chord length), resampled about every ``step`` mm."""
     through = np.asarray(points, dtype=np.float64)
@@ -51,14 +56,14 @@ def curve(points: Sequence[Sequence[float] | Points] | Points, step: float) -> P
     fine = spline(np.linspace(0, knots[-1], 40 * len(through)))
     arc = arc_length(fine)
     even = np.linspace(0, arc[-1], max(3, round(arc[-1] / step) + 1))
-    return np.stack([np.interp(even, arc, fine[:, axis]) for axis in range(3)], axis=1)
+    return interpolated(even, arc, fine)
 
 
 def resampled(points: Points, radii: Points, step: float) -> tuple[Points, Points]:
     """The same tube with a point about every ``step`` mm."""
     arc = arc_length(points)
     even = np.linspace(0, arc[-1], max(2, round(arc[-1] / step) + 1))
-    return np.stack([np.interp(even, arc, points[:, a]) for a in range(3)], axis=1), np.interp(even, arc, radii)
+    return interpolated(even, arc, points), np.interp(even, arc, radii)
 
 
 def frames(points: Points) -> tuple[Points, Points, Points]:
