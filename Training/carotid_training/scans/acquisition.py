@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -107,19 +108,11 @@ class Acquisition:
             flips=tuple(axis for axis in range(3) if chance(0.5)),
         )
 
-    @property
-    def moves(self) -> bool:
-        return bool(self.step_at) or self.ghost_share > 0
-
     def displacement(self, z_mm: float, half_mm: Tensor) -> Tensor:
         """How far the patient has moved, in the axial plane, when the table is at gantry z: [2] float64 (x, y)."""
         height = z_mm / float(half_mm)
         moved = [step for at, step in zip(self.step_at, self.step_mm, strict=True) if height > at]
         return torch.tensor(moved, dtype=torch.float64).sum(dim=0) if moved else torch.zeros(2, dtype=torch.float64)
-
-    def ghost(self, z_mm: Tensor, half_mm: Tensor) -> Tensor:
-        """The share of the ghost image at gantry z: swallowing blurs a few centimetres."""
-        return self.ghost_share * torch.exp(-0.5 * ((z_mm - self.ghost_at * half_mm) / 12) ** 2)
 
     def recolour(self, x: Tensor) -> Tensor:
         """HU under this kV and calibration: gain on soft tissue and fat, another above enhanced tissue. In place."""
@@ -133,45 +126,22 @@ class Acquisition:
         generator = seeds.generator(seed, "streaks")
         out: list[Streak] = []
         for objects, amplitude in ((neck.metal, self.metal_hu), (neck.dense, self.dense_hu)):
-            if not len(objects):
-                continue
             largest = objects[objects[:, 3].argsort(descending=True)[:SEVERAL]].double().cpu()
             centres = transform(to_gantry, largest[:, :3]).tolist()
             radii = [max(1.0, float(r)) for r in largest[:, 3]]
             strengths = [amplitude * min(1.0, radius / FILLING_MM) for radius in radii]
             for (x, y, z), radius, strength in zip(centres, radii, strengths, strict=True):
-                rays = _Rays(x, y, radius, imaging.angular_profile(generator))
+                profile = imaging.angular_profile(generator)
+                rays = partial(imaging.rays, middle=(x, y), profile=profile, radius_mm=radius)
                 out.append(Streak(z, 0.6 * radius + 1, strength, rays))
             for a in range(len(radii)):
                 for b in range(a):
-                    height = min(radii[a], radii[b]) + 2
-                    if abs(centres[a][2] - centres[b][2]) < height:
-                        band = _Band(centres[a][:2], centres[b][:2], min(radii[a], radii[b]))
-                        out.append(
-                            Streak((centres[a][2] + centres[b][2]) / 2, height, -min(strengths[a], strengths[b]), band)
-                        )
+                    width, ends = min(radii[a], radii[b]), (centres[a], centres[b])
+                    if abs(ends[0][2] - ends[1][2]) < width + 2:
+                        band = partial(imaging.dark_band, ends=ends, width_mm=width)
+                        middle, strength = (ends[0][2] + ends[1][2]) / 2, min(strengths[a], strengths[b])
+                        out.append(Streak(middle, width + 2, -strength, band))
         return out
-
-
-@dataclass(frozen=True)
-class _Rays:
-    x_mm: float
-    y_mm: float
-    radius_mm: float
-    profile: Tensor
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        return imaging.rays(x - self.x_mm, y - self.y_mm, self.profile, self.radius_mm)
-
-
-@dataclass(frozen=True)
-class _Band:
-    from_xy: Sequence[float]
-    to_xy: Sequence[float]
-    width_mm: float
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        return imaging.dark_band(x, y, self.from_xy, self.to_xy, self.width_mm)
 
 
 def reorient(

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 
 from .. import seeds
-from ..necks.neck import Neck
+from ..necks.neck import Facts, Neck
 from ..necks.styles import Styles
 from . import acquisition
 from .scanner import Region, Scanner, Truth
-from .shifts import shifted
+from .shifts import SHIFTS, check_shift
 
 # Length of a scan along the body, mm: neck block, neck, arch to vertex; and how often.
 LENGTH_SHARES = {(120.0, 180.0): 0.25, (180.0, 300.0): 0.45, (300.0, 500.0): 0.30}
@@ -56,14 +56,15 @@ class Sample:
         neck = styles.draw(style, seed, randomised)
         scanner = Scanner.draw(generator, neck, length_mm or draw_length(generator), region)
         if shift is not None:
-            scanner = shifted(scanner, shift)
+            check_shift(shift)
+            scanner = SHIFTS[shift](scanner)
         return cls(seed, neck, scanner, scanner.truth(neck), generator)
 
-    def facts(self) -> dict[str, float | str | bool]:
+    def facts(self) -> Facts:
         """What the cohort tables report: the scan, the landmarks in it, and the neck's own facts."""
         p, truth = self.scanner.acquisition, self.truth
         scale = float(self.scanner.gantry_to_lps[:3, 0].norm())  # below 1 for a shift to smaller patients
-        facts: dict[str, float | str | bool] = {
+        facts: Facts = {
             "seed": self.seed,
             "style": self.neck.style,
             "region": self.scanner.region,
