@@ -67,22 +67,14 @@ class Neck(Protocol):
     level, stenosis, plaque, ...
     """
 
-    @property
-    def seed(self) -> int: ...
-    @property
-    def style(self) -> str: ...
-    @property
-    def present(self) -> Tensor: ...
-    @property
-    def lower_mm(self) -> float: ...
-    @property
-    def upper_mm(self) -> float: ...
-    @property
-    def metal(self) -> Tensor: ...
-    @property
-    def dense(self) -> Tensor: ...
-    @property
-    def facts(self) -> Facts: ...
+    seed: int
+    style: str
+    present: Tensor
+    lower_mm: float
+    upper_mm: float
+    metal: Tensor
+    dense: Tensor
+    facts: Facts
 
     def bifurcations(self, up: Tensor) -> Tensor:
         """Left and right bifurcation, [2, 3] float64 LPS, for axial levels stacked along ``up`` [3], unit, neck frame.
