@@ -18,12 +18,13 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from carotid_training.necks.dice import Points
 from carotid_training.necks.sculpted.body import MUSCLE, THYROID
 from carotid_training.necks.sculpted.neck import SculptedNeck
 from carotid_training.necks.styles import Styles
 from carotid_training.necks.vessels.arteries import Carotid
 from carotid_training.necks.vessels.layout import LEVELS
-from carotid_training.necks.vessels.paths import Points, Tube
+from carotid_training.necks.vessels.paths import Tube
 from carotid_training.necks.vessels.tree import VesselTree
 from carotid_training.seeds import GENERATOR, neck_seed
 from tables import RESULTS, Output, Row, write_table

@@ -22,7 +22,7 @@ from carotid_training import seeds
 from carotid_training.cohorts.synthesize import ANNOTATOR, LANDMARKS
 from carotid_training.necks.styles import Styles
 from carotid_training.necks.tissue.background import LEVELS, Background
-from carotid_training.necks.tissue.patients import background_paths, scan_name
+from carotid_training.necks.tissue.backgrounds import background_paths, scan_name
 from carotid_training.scans.sample import Sample
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.volume import Volume

@@ -12,7 +12,7 @@ import pytest
 import shifted_scans
 import tables
 import torch
-from carotid_training.necks.tissue.patients import UNSEEN_PATIENTS
+from carotid_training.necks.tissue.backgrounds import UNSEEN_PATIENTS
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume

@@ -1,7 +1,7 @@
 """Rendered batches on disk: the same as rendered anew, found by the next run, and never mixed up."""
 
 import torch
-from carotid_training.batches.rendered import RenderedBatches
+from carotid_training.batches.pool import RenderedBatches
 from carotid_training.batches.stream import NeckStream
 from carotid_training.necks.styles import Styles
 

@@ -13,7 +13,7 @@ import torch
 from carotid_training import seeds
 from carotid_training.cli import main
 from carotid_training.cohorts import statistics, synthesize
-from carotid_training.necks.sculpted import neck as sculpted
+from carotid_training.necks.sculpted.neck import SculptedNeck
 from carotid_training.necks.styles import Styles
 from carotid_training.scans import acquisition
 from carotid_training.scans.sample import Sample
@@ -232,7 +232,7 @@ def test_a_cohort_is_of_patients_unless_randomised_necks_are_asked_for():
         assert alone["in_plane_mm"] == mixed["in_plane_mm"]
         keys = ("neck_fat_mm", "neck_arterial_hu", "neck_left_disease", "neck_right_disease")
         assert mixed["neck_wild"] or all(alone[key] == mixed[key] for key in keys)
-    assert sculpted.draw(3).facts["randomised"] and not sculpted.draw(3, randomised=False).facts["randomised"]
+    assert SculptedNeck(3).facts["randomised"] and not SculptedNeck(3, randomised=False).facts["randomised"]
 
 
 def test_a_cohort_of_patients_has_no_phantoms_and_no_style_that_is_randomised_by_nature(tmp_path):

@@ -57,6 +57,13 @@ def is_plain(neck, side: int) -> bool:
     return bool(neck.present[side]) and neck.facts[f"{name}_disease"] == "healthy" and tubes[0].hu > 150
 
 
+def hu_at(background, points):
+    """HU at points [n, 3], trilinear; air outside the scan."""
+    flat = background.normalised(points)[None, None, None]
+    above_air = torch.nn.functional.grid_sample(background.on("cpu", "hu") + 1000, flat, align_corners=False)
+    return above_air.flatten() - 1000
+
+
 def class_at(background, points):
     """Tissue class (int64) of the nearest voxel at points [..., 3]; OUTSIDE beside the scan."""
     flat = background.normalised(points).reshape(1, -1, 1, 1, 3)

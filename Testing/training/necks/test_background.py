@@ -9,7 +9,7 @@ import torch
 from carotid_training.necks.tissue.background import BONE, FAT, OUTSIDE, SOFT, Background
 from CarotidLandmarkLib.volume import Volume, VolumeError
 
-from .drawn_ct import LEVEL_MM, class_at, synthetic_ct
+from .drawn_ct import LEVEL_MM, class_at, hu_at, synthetic_ct
 
 
 def test_spine_canal_foramina_airway_and_metal_of_a_drawn_neck_are_found(background):
@@ -57,7 +57,7 @@ def test_any_orientation_of_the_scan_gives_the_same_background(background):
     assert np.abs(offset).max() < 1.6
     assert np.abs(turned.levels - background.levels)[1:].max() < 1.6
     points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 80 - 40
-    assert torch.allclose(turned.sample(points + torch.from_numpy(offset)), background.sample(points), atol=1.5)
+    assert torch.allclose(hu_at(turned, points + torch.from_numpy(offset)), hu_at(background, points), atol=1.5)
 
 
 def test_what_is_no_head_and_neck_ct_is_refused_with_one_sentence():

@@ -15,8 +15,7 @@ from carotid_training.necks.styles import Styles
 from carotid_training.necks.tissue import backgrounds as many
 from carotid_training.necks.tissue import painted, recoloured
 from carotid_training.necks.tissue.background import Background
-from carotid_training.necks.tissue.backgrounds import Backgrounds
-from carotid_training.necks.tissue.patients import UNSEEN_PATIENTS, background_paths, patients, scan_name
+from carotid_training.necks.tissue.backgrounds import UNSEEN_PATIENTS, Backgrounds, background_paths, scan_name
 from carotid_training.necks.tissue.preparation import prepare_folder
 from CarotidLandmarkLib.volume import Volume, VolumeError, write_volume
 from hypothesis import example, given, settings
@@ -184,7 +183,7 @@ def test_backgrounds_are_read_when_drawn_and_few_stay_in_memory(prepared, coarse
     load = Background.load.__func__
     monkeypatch.setattr(Background, "load", classmethod(lambda cls, path: (read.append(path.name), load(cls, path))[1]))
     monkeypatch.setattr(many, "_KEPT_VOXELS", 2 * coarse.hu.size)
-    held = Backgrounds(patients(prepared, unseen=False))
+    held = Backgrounds(background_paths([prepared]))
     held.open()
     assert read == []
     for number in (0, 0, 1, 0, 2, 0, 1):
@@ -195,7 +194,7 @@ def test_backgrounds_are_read_when_drawn_and_few_stay_in_memory(prepared, coarse
 
 
 def test_a_neck_follows_from_its_seed_and_the_names_of_the_backgrounds(prepared, tmp_path):
-    files = patients(prepared, unseen=False)
+    files = background_paths([prepared])
     grid = Grid.aligned(torch.tensor([20.0, -10, 0]), 3.0, (16, 16, 16))
     first = Styles(files).draw("painted", 5, False).render([grid])[0]
     assert torch.equal(Styles(files[::-1]).draw("painted", 5, False).render([grid])[0], first)
@@ -221,7 +220,12 @@ def test_kept_patients_are_the_first_by_hash_of_those_that_can_be_used():
         pytest.skip("set CAROTID_PATIENTS to the folder of open-kbp's CTs or of its prepared backgrounds to run this")
     from hashlib import sha256
 
-    names = [path for unseen in (False, True) for path in map(scan_name, patients(folder, unseen)) if path[:3] == "pt_"]
+    names = [
+        path
+        for unseen in (False, True)
+        for path in map(scan_name, background_paths([folder], unseen))
+        if path[:3] == "pt_"
+    ]
     names = sorted(
         set(names) - {f"pt_{number}" for number in UNUSABLE}, key=lambda name: sha256(name.encode()).digest()
     )

@@ -35,11 +35,12 @@ def test_a_deformation_can_be_undone_and_never_folds(seed, strength):
 
 def test_a_mirrored_background_exchanges_left_and_right(background):
     seen = set()
+    layout = VesselTree.draw(torch.Generator().manual_seed(0)).layout
     for seed in range(12):
         deformation = Deformation.draw(torch.Generator().manual_seed(seed), 1.0)
         tooth = deformation.inverse(torch.from_numpy(background.metal[0, :3]))  # on the scan's left
         assert (tooth[0] < 0) == deformation.mirrored
-        target = placement._Target(background, deformation)
+        target = placement._Fit(layout, background, deformation)
         assert (target.foramina[0][:, 0].mean() - target.foramina[1][:, 0].mean()) > 15
         seen.add(deformation.mirrored)
     assert seen == {True, False}
@@ -127,7 +128,7 @@ def test_vertebral_arteries_pass_near_their_foramina(background):
     misses = []
     for seed in range(4):
         neck = painted.draw(seed, [background])
-        target = placement._Target(background, neck.tissue.deformation).foramina
+        target = placement._Fit(neck.tree.layout, background, neck.tissue.deformation).foramina
         for side, name in enumerate(("left_vertebral", "right_vertebral")):
             tube = next(t for t in neck.tree.tubes if t.name == name)
             for hole in target[side][10:45:5]:

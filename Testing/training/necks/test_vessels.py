@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from carotid_training.necks.neck import Grid
-from carotid_training.necks.solids.render import Cones, Ellipsoids, Part, paint
+from carotid_training.necks.solids.render import paint
+from carotid_training.necks.solids.shapes import Cones
 from carotid_training.necks.vessels.tree import VesselTree
 from carotid_training.seeds import GENERATOR
 from scipy import ndimage
@@ -36,12 +37,8 @@ def segmented_split(carotid, truth, up=UP):
     affine[:3, :3] = axes * SPACING
     affine[:3, 3] = truth - affine[:3, :3] @ torch.tensor([34.5, 34.5, 60.0]).double()
     tubes = (carotid.common, carotid.internal, carotid.external)
-    cones = Cones.empty().concat(
-        *(Cones.chain(torch.from_numpy(t.points), torch.from_numpy(t.radii), 0) for t in tubes)
-    )
-    lumen = paint([torch.zeros(shape)], [Grid(affine, shape)], cones, Ellipsoids.empty(), [Part("lumen", 1.0)])[
-        0
-    ].numpy()
+    cones = [Cones.chain(torch.from_numpy(t.points), torch.from_numpy(t.radii), 0) for t in tubes]
+    lumen = paint([torch.zeros(shape)], [Grid(affine, shape)], cones, [1.0])[0].numpy()
     levels = [ndimage.label(ndimage.zoom(level, fine, order=1) > 0.5)[0] for level in lumen]
     scale = (shape[1] - 1) / (levels[0].shape[0] - 1)
     below = levels[0] > 0
@@ -170,11 +167,11 @@ def test_a_lumen_is_as_bright_as_the_contrast_and_the_distance_is_negative_there
 def test_a_warped_tree_is_a_moved_tree_with_its_truth():
     """A shift moves the truth by the shift; a smooth bend keeps it in agreement with a segmentation."""
     one = tree(11)
-    shift = torch.tensor([3.0, -4.0, 7.0], dtype=torch.float64)
+    shift = np.array([3.0, -4.0, 7.0])
     moved = one.warp(lambda p: p + shift)
-    assert torch.allclose(moved.bifurcations(UP), one.bifurcations(UP) + shift, atol=0.02)
-    assert np.allclose(moved.layout.foramina, one.layout.foramina + shift.numpy())
-    bent = one.warp(lambda p: p + 4 * torch.sin(p.flip(1) / 40))
+    assert torch.allclose(moved.bifurcations(UP), one.bifurcations(UP) + torch.from_numpy(shift), atol=0.02)
+    assert np.allclose(moved.layout.foramina, one.layout.foramina + shift)
+    bent = one.warp(lambda p: p + 4 * np.sin(p[:, ::-1] / 40))
     for carotid, truth in zip(bent.carotids, bent.bifurcations(UP), strict=True):
         assert np.linalg.norm(segmented_split(carotid, truth) - truth.numpy()) < 4 * SPACING
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from ..scans.scanner import AIR_HU
@@ -28,6 +29,9 @@ class SampleBatch:
     box_origins_lps: dict[float, Tensor]
     landmarks_lps: Tensor
     present: Tensor
+
+    def to(self, device: torch.device) -> SampleBatch:
+        return SampleBatch(**move_data_to_device(vars(self), device))
 
 
 def joined(batches: Sequence[SampleBatch], index: int) -> SampleBatch:

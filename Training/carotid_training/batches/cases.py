@@ -17,7 +17,7 @@ from CarotidLandmarkLib.volume import Volume, read_volume
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from ..scans.acquisition import uniform
+from ..scans.acquisition import scan_dice
 from .batch import SampleBatch, joined
 from .stream import ABSENT_JITTER_MM, COARSE_MM, COARSE_MULTIPLE, JITTER_VOXELS, turns
 
@@ -76,7 +76,7 @@ class CaseBatches(IterableDataset):
         present = ~truth.isnan().any(dim=1)
         middle = torch.as_tensor(np.asarray(pyramid.volume.centre_lps))
         places = torch.where(present[:, None], truth, middle)
-        u = uniform(torch.Generator().manual_seed(self.seed * 1_000_003 + number))
+        u = scan_dice(torch.Generator().manual_seed(self.seed * 1_000_003 + number)).uniform
         boxes, origins = {}, {}
         for scale, size in self.box_sizes.items():
             reach = torch.where(present, JITTER_VOXELS * scale, ABSENT_JITTER_MM)[:, None]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from ..necks.styles import Styles
 from .cases import CaseBatches
 from .pool import POOL, POOL_START, Pool
 from .stream import NeckStream, box_sizes_of
-from .unseen import UnseenCases, UnseenNecks, UnseenScan
+from .unseen import UnseenCases, UnseenNecks
 
 
 class NecksData(pl.LightningDataModule):
@@ -88,23 +87,18 @@ class NecksData(pl.LightningDataModule):
             rank, world = trainer.global_rank, trainer.world_size
             turn = trainer.global_step * trainer.accumulate_grad_batches
         every: dict[str, Any] = {"start": turn * world, "rank": rank, "world_size": world}
-        neck: dict[str, Any] = {
-            "base_seed": self.seed,
-            "styles": self.styles,
-            "weights": self.weights,
-            "device": self.render_device,
-        }
+
+        def necks(per_step: int, base_seed: int, box_sizes: Mapping[float, int]) -> DataLoader:
+            how = {"styles": self.styles, "weights": self.weights, "device": self.render_device, **every}
+            return self._loader(Pool(NeckStream(1, base_seed, box_sizes=box_sizes, **how), per_step, **self.reuse))
+
         loaders: dict[str, DataLoader] = {}
         if self.necks_per_step:
             depth = None if self.neck_depth is None else self.neck_depth - 1
-            boxes = dict(list(self.box_sizes.items())[:depth])
-            necks = NeckStream(1, **neck, **every, box_sizes=boxes)
-            loaders["necks"] = self._loader(Pool(necks, self.necks_per_step, **self.reuse))
+            loaders["necks"] = necks(self.necks_per_step, self.seed, dict(list(self.box_sizes.items())[:depth]))
         if self.coarse_per_step:
             # Other necks than the full stream's: the seed space of the base seed after this one.
-            coarse = {**neck, "base_seed": (self.seed + 1) % 256}
-            necks = NeckStream(1, **coarse, **every)
-            loaders["coarse"] = self._loader(Pool(necks, self.coarse_per_step, **self.reuse))
+            loaders["coarse"] = necks(self.coarse_per_step, (self.seed + 1) % 256, {})
         if self.cases_per_step:
             loaders["cases"] = self._loader(self._cases("train", **every))
         return loaders
@@ -117,21 +111,6 @@ class NecksData(pl.LightningDataModule):
                 styles = list(self.weights)
                 self.unseen = UnseenNecks(self.validation_necks, self.seed, self.styles, styles, self.render_device)
         return DataLoader(self.unseen, batch_size=None)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        if isinstance(batch, dict):
-            return {source: self.transfer_batch_to_device(b, device, dataloader_idx) for source, b in batch.items()}
-        if isinstance(batch, UnseenScan):
-            return batch.to(device)
-        return replace(
-            batch,
-            **{
-                name: getattr(batch, name).to(device, non_blocking=True)
-                for name in ("coarse", "coarse_origin_lps", "landmarks_lps", "present")
-            },
-            boxes={scale: box.to(device, non_blocking=True) for scale, box in batch.boxes.items()},
-            box_origins_lps={scale: o.to(device, non_blocking=True) for scale, o in batch.box_origins_lps.items()},
-        )
 
     def dataset_hash(self) -> str | None:
         """Which data a run was trained on: see `dataset_sha256`."""

@@ -1,23 +1,30 @@
-"""Rendered necks used several times, far apart."""
+"""Rendered necks used several times, far apart; kept in memory, or on disk, where the next run finds them."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from random import Random
 
+import torch
+from CarotidLandmarkLib.files import atomic_path
 from torch.utils.data import IterableDataset, get_worker_info
 
 from .batch import SampleBatch, joined
-from .rendered import RenderedBatches
 from .stream import NeckStream
 
 # Rendered necks that a worker keeps for another turn: 4 MB each with boxes, so 3 GB where memory holds them.
 POOL = 768
 # It starts with so many, rendered when they are first drawn: the first steps see necks as various as the last.
 POOL_START = 63
+
+# What a batch depends on beside the necks themselves.
+SOURCES = ("seeds.py", "necks/**/*.py", "scans/*.py", "batches/batch.py", "batches/stream.py")
+# How a stream is gone through, which changes no batch.
+TRAVERSAL = ("styles", "device", "start", "rank", "world_size")
 
 
 class Pool(IterableDataset):
@@ -69,3 +76,36 @@ def pool_number(turn: int, times: int, size: int, first: int) -> int:
     if turn % times == 0:
         return newest
     return newest - Random(turn).randrange(min(newest + 1, size))
+
+
+class RenderedBatches:
+    """The batches of a stream, each rendered once and then read from ``folder``/KEY/NUMBER.pt.
+
+    KEY is a hash of what the batches depend on: the stream's options, the background CTs and the generator's code.
+    Several processes may share a folder: a file appears whole or not at all, and who needs a batch first renders it.
+    Nothing is ever deleted: a batch of one neck takes 9 MB with its boxes, of four coarse views 6 MB.
+    """
+
+    def __init__(self, stream: NeckStream, folder: Path):
+        """Raises OSError where the folder can not be made."""
+        self.stream, self.folder = stream, folder / _key(stream)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def batch(self, index: int) -> SampleBatch:
+        """Batch number ``index`` of the stream, on the stream's device. Raises OSError."""
+        path = self.folder / f"{index:08d}.pt"
+        if not path.exists():
+            with atomic_path(path) as temporary:
+                torch.save(vars(self.stream.batch(index)), temporary)
+        return SampleBatch(**torch.load(path, map_location=self.stream.device, weights_only=True))
+
+
+def _key(stream: NeckStream) -> str:
+    own = {name: value for name, value in vars(stream).items() if name not in TRAVERSAL}
+    digest = hashlib.sha256(repr(sorted(own.items())).encode())
+    for background in stream.styles.fingerprint():
+        digest.update(background.encode())
+    package = Path(__file__).parents[1]
+    for source in sorted(path for pattern in SOURCES for path in package.glob(pattern)):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from .. import seeds
 from ..necks.neck import Grid
 from ..necks.styles import Styles
-from ..scans import acquisition
+from ..scans.acquisition import scan_dice
 from ..scans.sample import Sample, draw_length
 from .batch import SampleBatch
 
@@ -109,7 +109,7 @@ class NeckStream(IterableDataset):
 
     def _boxes(self, sample: Sample) -> list[Grid]:
         """Boxes around the left and right landmark at every fine scale; an absent one: around where it might be."""
-        uniform = acquisition.uniform(sample.generator)
+        uniform = scan_dice(sample.generator).uniform
         grids = []
         for scale, size in self.box_sizes.items():
             for side in range(2):

@@ -17,10 +17,10 @@ from rich.console import Console
 from torch import Tensor
 
 from .. import seeds
-from ..necks.neck import Grid
+from ..necks.neck import Facts, Grid
 from ..necks.styles import Styles
 from ..scans.sample import Sample
-from .synthesize import Facts, plan
+from .synthesize import plan
 
 AXIAL_MM, SLAB_MM, MIP_MM = (190.0, 190.0), (230.0, 230.0), (150.0, 150.0)
 # Grey values as a radiologist sets them for CTA: level, width.
@@ -94,16 +94,17 @@ def shares_table(rows: Sequence[Facts]) -> str:
     return "\n".join(lines) + "\n"
 
 
-# -------------------------------------------------------------------------------------------------------- contact sheet
-
-
 def contact_sheet(samples: Sequence[Sample], path: Path, real: Volume | None = None) -> None:
     """A picture with four views per neck: axial at a point, coronal and sagittal slabs through it, MIP from the front.
 
     The first place shows ``real``, a CT, for comparison. Two necks per row.
     """
     panels = [] if real is None else [("real CT", _views_of(real))]
-    panels += [(_title(sample), _views(sample)) for sample in samples]
+    for sample in samples:
+        p = sample.scanner.acquisition
+        title = f"{sample.neck.style}, seed {sample.seed}: {p.slice_mm:g} mm slices, noise {p.noise_hu:.0f} HU"
+        points = sample.scanner.nearest_inside(sample.truth.points_lps)
+        panels.append((title, _pictures(*sample.scanner.view(sample.neck, _grids(points[0], points.mean(dim=0))))))
     rows = -(-len(panels) // 2)
     figure = new_figure(24, 3.25 * rows, facecolor="black", layout=None)
     axes = figure.subplots(rows, 8, squeeze=False)
@@ -115,11 +116,6 @@ def contact_sheet(samples: Sequence[Sample], path: Path, real: Volume | None = N
         axes[n // 2, 4 * (n % 2)].set_title(title, color="white", fontsize=11, loc="left")
     figure.subplots_adjust(0.005, 0.005, 0.995, 0.97, 0.02, 0.09)
     figure.savefig(path, dpi=60, facecolor="black", pil_kwargs={"quality": 88})
-
-
-def _title(sample: Sample) -> str:
-    p = sample.scanner.acquisition
-    return f"{sample.neck.style}, seed {sample.seed}: {p.slice_mm:g} mm slices, noise {p.noise_hu:.0f} HU"
 
 
 def _grids(point: Tensor, middle: Tensor) -> list[Grid]:
@@ -148,11 +144,6 @@ def _pictures(axial: Tensor, coronal: Tensor, sagittal: Tensor, block: Tensor) -
         (sagittal.mean(dim=2).flip(0).numpy(), CTA_WINDOW),
         (block.amax(dim=1).flip(0).numpy(), MIP_WINDOW),
     ]
-
-
-def _views(sample: Sample) -> list[tuple[np.ndarray, tuple]]:
-    points = sample.scanner.nearest_inside(sample.truth.points_lps)
-    return _pictures(*sample.scanner.view(sample.neck, _grids(points[0], points.mean(dim=0))))
 
 
 def _views_of(volume: Volume) -> list[tuple[np.ndarray, tuple]]:

@@ -11,8 +11,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -24,6 +25,7 @@ from CarotidLandmarkLib.volume import Volume
 from CarotidLandmarkLib.work import progress
 
 from .. import seeds
+from ..necks.neck import Facts
 from ..necks.styles import Styles
 from ..pages import csv_table
 from ..records import read_record
@@ -34,8 +36,6 @@ LANDMARKS = tuple(spec.name for spec in CAROTID_BIFURCATIONS)
 ANNOTATOR = "truth"
 # The split of Ma et al. (ISBI 2020): 167 scans for training, 42 for validation, 54 for test.
 SPLIT_SHARES = {"train": 167, "validation": 42, "test": 54}
-
-Facts = dict[str, float | str | bool]
 
 
 @dataclass(frozen=True)
@@ -111,37 +111,38 @@ def synthesize(
     options = {"length_mm": length_mm and list(length_mm), "shift": shift}
     dataset = _open(output, recipe | {name: value for name, value in options.items() if value})
     rows: list[Facts] = []
-    for row in _results(todo, processes, (dataset.path, styles, weights, device, length_mm, randomised, shift)):
+    make = partial(
+        make_case,
+        folder=dataset.path,
+        styles=styles,
+        device=device,
+        drawn={"weights": weights, "length_mm": length_mm, "randomised": randomised, "shift": shift},
+    )
+    for row in _results(todo, processes, make):
         rows.append(row)
         on_case(len(rows), len(todo))
     write_text(output / "cohort.csv", table(rows))
     return dataset
 
 
-def make_case(
-    case: CaseToMake,
-    folder: Path,
-    styles: Styles,
-    weights: Mapping[str, float],
-    device: str,
-    length_mm: tuple[float, float] | None,
-    randomised: bool,
-    shift: str | None,
-) -> Facts:
-    """Render, store and annotate one case, unless that has been done; returns its row of the cohort's table."""
+def make_case(case: CaseToMake, folder: Path, styles: Styles, device: str, drawn: dict[str, Any]) -> Facts:
+    """Render, store and annotate one case, unless that has been done; returns its row of the cohort's table.
+
+    ``drawn``: how `Sample.draw` draws it.
+    """
     dataset = Dataset.open(folder)
-    sample = Sample.draw(case.seed, styles, weights, length_mm, randomised=randomised, shift=shift)
+    sample = Sample.draw(case.seed, styles, **drawn)
     if case.id not in dataset.case_ids():
         array, affine, _ = sample.scanner.acquire(sample.neck, device)
         dataset.add_case(Volume(array, affine, name=case.id), case_id=case.id, group=case.id, split=case.split)
     if ANNOTATOR not in dataset.case(case.id).annotators():
-        points = dict(zip(LANDMARKS, sample.truth.landmarks_lps.tolist(), strict=True))
-        present = dict(zip(LANDMARKS, sample.truth.present.tolist(), strict=True))
+        truth = zip(LANDMARKS, sample.truth.landmarks_lps.tolist(), sample.truth.present.tolist(), strict=True)
+        points = {name: tuple(point) if present else None for name, point, present in truth}
         dataset.save_annotation(
             case.id,
             ANNOTATOR,
-            points={name: tuple(point) if present[name] else None for name, point in points.items()},
-            status={name: "accepted" if present[name] else "missing" for name in LANDMARKS},
+            points,
+            status={name: "missing" if point is None else "accepted" for name, point in points.items()},
             comment=f"digital neck, style {sample.neck.style}, seed {case.seed}",
         )
     return {"case": case.id, "split": case.split, **sample.facts()}
@@ -168,16 +169,15 @@ def _open(output: Path, recipe: dict) -> Dataset:
     return dataset
 
 
-def _results(todo: Sequence[CaseToMake], processes: int, how: tuple) -> Iterator[Facts]:
-    """The rows of all cases, in order; ``how``: what `make_case` takes beside the case."""
+def _results(todo: Sequence[CaseToMake], processes: int, make: Callable[[CaseToMake], Facts]) -> Iterator[Facts]:
+    """The rows of all cases, in order."""
     if processes == 1:
-        for case in todo:
-            yield make_case(case, *how)
+        yield from map(make, todo)
         return
     threads = max(1, (os.cpu_count() or 1) // processes)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
-        futures = [pool.submit(make_case, case, *how) for case in todo]
+        futures = [pool.submit(make, case) for case in todo]
         try:
             for future in futures:
                 yield future.result()

@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+Facts = dict[str, float | str | bool]
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -27,7 +29,7 @@ class Grid:
         spacing = torch.as_tensor(spacing_mm, dtype=torch.float64).expand(3)
         affine = torch.eye(4, dtype=torch.float64)
         affine[:3, :3] = torch.diag(spacing)
-        last = torch.tensor([shape[2] - 1, shape[1] - 1, shape[0] - 1], dtype=torch.float64)
+        last = torch.tensor(shape[::-1], dtype=torch.float64) - 1
         affine[:3, 3] = torch.as_tensor(centre_lps, dtype=torch.float64) - spacing * last / 2
         return cls(affine, shape)
 
@@ -39,7 +41,7 @@ class Grid:
     @property
     def centre_lps(self) -> Tensor:
         """The middle of the grid: [3] float64, LPS."""
-        last = torch.tensor([self.shape[2] - 1, self.shape[1] - 1, self.shape[0] - 1], dtype=torch.float64)
+        last = torch.tensor(self.shape[::-1], dtype=torch.float64) - 1
         return self.affine[:3, :3] @ (last / 2) + self.affine[:3, 3]
 
     def points(self, device: torch.device | str = "cpu") -> Tensor:
@@ -47,12 +49,8 @@ class Grid:
         k, j, i = (torch.arange(n, dtype=torch.float32, device=device) for n in self.shape)
         matrix = self.affine[:3, :3].to(device=device, dtype=torch.float32)
         offset = self.affine[:3, 3].to(device=device, dtype=torch.float32)
-        return (
-            i[None, None, :, None] * matrix[:, 0]
-            + j[None, :, None, None] * matrix[:, 1]
-            + k[:, None, None, None] * matrix[:, 2]
-            + offset
-        )
+        row = i[None, None, :, None] * matrix[:, 0] + j[None, :, None, None] * matrix[:, 1]
+        return row + k[:, None, None, None] * matrix[:, 2] + offset
 
 
 class Neck(Protocol):
@@ -61,41 +59,22 @@ class Neck(Protocol):
     The neck's own frame is LPS millimetres (x to the patient's left, y to the back, z up), upright, with the middle of
     the C4 vertebral body near the origin. Head tilt, position on the table and orientation of the image are the
     scanner's business.
+
+    present: [2] bool, left and right: False where surgery left no bifurcation. lower_mm, upper_mm: the range of z that
+    is modelled; where nothing limits it, -230 or lower and 170 or higher. metal: dental metal, stents, clips, which
+    cause streaks, [n, 4]: centre (LPS), radius of a ball of as much metal. dense: [n, 4]: centre, radius of dense
+    contrast (subclavian or jugular vein) and of the shoulders' bone. facts: what the cohort tables report: bifurcation
+    level, stenosis, plaque, ...
     """
 
-    @property
-    def seed(self) -> int: ...
-    @property
-    def style(self) -> str: ...
-    @property
-    def present(self) -> Tensor:
-        """[2] bool, left and right: False where surgery left no bifurcation."""
-        ...
-
-    @property
-    def lower_mm(self) -> float:
-        """The neck is modelled from this z; -230 or lower."""
-        ...
-
-    @property
-    def upper_mm(self) -> float:
-        """The neck is modelled up to this z; 170 or higher."""
-        ...
-
-    @property
-    def metal(self) -> Tensor:
-        """Dental metal, stents, clips, which cause streaks. [n, 4]: centre (LPS), radius of a ball of as much metal."""
-        ...
-
-    @property
-    def dense(self) -> Tensor:
-        """[n, 4]: centre, radius of dense contrast (subclavian or jugular vein) and of the shoulders' bone."""
-        ...
-
-    @property
-    def facts(self) -> dict[str, float | str | bool]:
-        """What the cohort tables report: bifurcation level, stenosis, plaque, ..."""
-        ...
+    seed: int
+    style: str
+    present: Tensor
+    lower_mm: float
+    upper_mm: float
+    metal: Tensor
+    dense: Tensor
+    facts: Facts
 
     def bifurcations(self, up: Tensor) -> Tensor:
         """Left and right bifurcation, [2, 3] float64 LPS, for axial levels stacked along ``up`` [3], unit, neck frame.

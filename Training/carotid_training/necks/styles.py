@@ -12,10 +12,9 @@ from CarotidLandmarkLib.errors import UserError
 
 from .. import seeds
 from .neck import Neck
-from .sculpted import neck as sculpted
+from .sculpted.neck import SculptedNeck
 from .tissue import painted, recoloured
-from .tissue.backgrounds import Backgrounds
-from .tissue.patients import background_paths
+from .tissue.backgrounds import Backgrounds, background_paths
 
 BACKGROUND_VARIABLE = "CAROTID_BACKGROUND_CT"
 
@@ -33,7 +32,7 @@ class Style:
 
 
 STYLES = {
-    "sculpted": Style(lambda seed, _, randomised: sculpted.draw(seed, randomised), of_tissue=False),
+    "sculpted": Style(lambda seed, _, randomised: SculptedNeck(seed, randomised), of_tissue=False),
     "painted": Style(painted.draw, of_tissue=True),
     "recoloured": Style(lambda seed, tissue, _: recoloured.draw(seed, tissue), of_tissue=True, like_patients=False),
 }

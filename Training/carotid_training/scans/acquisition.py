@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .. import seeds
+from ..necks.dice import Dice
 from ..necks.neck import Neck
 from . import imaging
 
@@ -69,17 +71,14 @@ class Acquisition:
 
     @classmethod
     def draw(cls, generator: torch.Generator) -> Acquisition:
-        u, n = uniform(generator), normal(generator)
-
-        def chance(probability: float) -> bool:
-            return u(0, 1) < probability
-
+        dice = scan_dice(generator)
+        u, n, chance = dice.uniform, dice.normal, dice.chance
         pixel = n(0, 1)
         pixel = min(0.80, max(0.38, 0.49 * math.exp(pixel * (0.20 if pixel > 0 else 0.12))))
-        slice_mm = _pick(generator, list(SLICES_MM), list(SLICES_MM.values()))
-        thickness = slice_mm * _pick(generator, [1.0, u(1.2, 2.0), u(0.5, 0.9)], [50, 35, 15])
+        slice_mm = dice.one_of(SLICES_MM)
+        thickness = slice_mm * dice.one_of({1.0: 50, u(1.2, 2.0): 35, u(0.5, 0.9): 15})
         sharp = u(0, 1)
-        steps = int(_pick(generator, [0, 1, 3], [85, 10, 5]))
+        steps = dice.one_of({0: 85, 1: 10, 3: 5})
         ghosts = chance(0.12)
         return cls(
             matrix=512,
@@ -109,19 +108,11 @@ class Acquisition:
             flips=tuple(axis for axis in range(3) if chance(0.5)),
         )
 
-    @property
-    def moves(self) -> bool:
-        return bool(self.step_at) or self.ghost_share > 0
-
     def displacement(self, z_mm: float, half_mm: Tensor) -> Tensor:
         """How far the patient has moved, in the axial plane, when the table is at gantry z: [2] float64 (x, y)."""
         height = z_mm / float(half_mm)
         moved = [step for at, step in zip(self.step_at, self.step_mm, strict=True) if height > at]
         return torch.tensor(moved, dtype=torch.float64).sum(dim=0) if moved else torch.zeros(2, dtype=torch.float64)
-
-    def ghost(self, z_mm: Tensor, half_mm: Tensor) -> Tensor:
-        """The share of the ghost image at gantry z: swallowing blurs a few centimetres."""
-        return self.ghost_share * torch.exp(-0.5 * ((z_mm - self.ghost_at * half_mm) / 12) ** 2)
 
     def recolour(self, x: Tensor) -> Tensor:
         """HU under this kV and calibration: gain on soft tissue and fat, another above enhanced tissue. In place."""
@@ -135,45 +126,22 @@ class Acquisition:
         generator = seeds.generator(seed, "streaks")
         out: list[Streak] = []
         for objects, amplitude in ((neck.metal, self.metal_hu), (neck.dense, self.dense_hu)):
-            if not len(objects):
-                continue
             largest = objects[objects[:, 3].argsort(descending=True)[:SEVERAL]].double().cpu()
             centres = transform(to_gantry, largest[:, :3]).tolist()
             radii = [max(1.0, float(r)) for r in largest[:, 3]]
             strengths = [amplitude * min(1.0, radius / FILLING_MM) for radius in radii]
             for (x, y, z), radius, strength in zip(centres, radii, strengths, strict=True):
-                rays = _Rays(x, y, radius, imaging.angular_profile(generator))
+                profile = imaging.angular_profile(generator)
+                rays = partial(imaging.rays, middle=(x, y), profile=profile, radius_mm=radius)
                 out.append(Streak(z, 0.6 * radius + 1, strength, rays))
             for a in range(len(radii)):
                 for b in range(a):
-                    height = min(radii[a], radii[b]) + 2
-                    if abs(centres[a][2] - centres[b][2]) < height:
-                        band = _Band(centres[a][:2], centres[b][:2], min(radii[a], radii[b]))
-                        out.append(
-                            Streak((centres[a][2] + centres[b][2]) / 2, height, -min(strengths[a], strengths[b]), band)
-                        )
+                    width, ends = min(radii[a], radii[b]), (centres[a], centres[b])
+                    if abs(ends[0][2] - ends[1][2]) < width + 2:
+                        band = partial(imaging.dark_band, ends=ends, width_mm=width)
+                        middle, strength = (ends[0][2] + ends[1][2]) / 2, min(strengths[a], strengths[b])
+                        out.append(Streak(middle, width + 2, -strength, band))
         return out
-
-
-@dataclass(frozen=True)
-class _Rays:
-    x_mm: float
-    y_mm: float
-    radius_mm: float
-    profile: Tensor
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        return imaging.rays(x - self.x_mm, y - self.y_mm, self.profile, self.radius_mm)
-
-
-@dataclass(frozen=True)
-class _Band:
-    from_xy: Sequence[float]
-    to_xy: Sequence[float]
-    width_mm: float
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        return imaging.dark_band(x, y, self.from_xy, self.to_xy, self.width_mm)
 
 
 def reorient(
@@ -217,16 +185,6 @@ def transform(affine: Tensor, points: Tensor) -> Tensor:
     return points @ affine[:3, :3].T + affine[:3, 3]
 
 
-def uniform(generator: torch.Generator) -> Callable[[float, float], float]:
-    """Numbers between two bounds."""
-    return lambda low, high: low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
-
-
-def normal(generator: torch.Generator) -> Callable[[float, float], float]:
-    """Normal numbers of a mean and sd, within 2.5 sd."""
-    return lambda mean, sd: mean + sd * max(-2.5, min(2.5, float(torch.randn((), generator=generator))))
-
-
-def _pick(generator: torch.Generator, values: Sequence[float], weights: Sequence[float]) -> float:
-    index = torch.multinomial(torch.tensor(weights, dtype=torch.float64), 1, generator=generator)
-    return values[int(index)]
+def scan_dice(generator: torch.Generator) -> Dice:
+    """Dice whose normal numbers stay within 2.5 sd."""
+    return Dice(generator, normal=torch.float32, most_sd=2.5)

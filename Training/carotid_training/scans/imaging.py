@@ -146,18 +146,20 @@ def angular_profile(generator: torch.Generator, count: int = 1024) -> Tensor:
     return rays / rays.std()
 
 
-def rays(x: Tensor, y: Tensor, profile: Tensor, radius_mm: float) -> Tensor:
-    """Streaks around an object at x = y = 0: the profile at the angle, falling off with distance; no unit."""
+def rays(x: Tensor, y: Tensor, middle: tuple[float, float], profile: Tensor, radius_mm: float) -> Tensor:
+    """Streaks around an object at ``middle``: the profile at the angle, falling off with distance; no unit."""
+    x, y = x - middle[0], y - middle[1]
     index = (torch.atan2(y, x) + math.pi).mul_(len(profile) / (2 * math.pi)).long().remainder_(len(profile))
     distance = torch.sqrt(x * x + y * y)
     return profile.to(x.device)[index] / (1 + distance / (6 * radius_mm)) * (distance / radius_mm).clamp_(max=1)
 
 
-def dark_band(x: Tensor, y: Tensor, from_xy: Sequence[float], to_xy: Sequence[float], width_mm: float) -> Tensor:
-    """Beam hardening between two dense objects: 0 ... 1, largest on the line between them."""
-    dx, dy = to_xy[0] - from_xy[0], to_xy[1] - from_xy[1]
+def dark_band(x: Tensor, y: Tensor, ends: Sequence[Sequence[float]], width_mm: float) -> Tensor:
+    """Beam hardening between two dense objects, at ``ends``: 0 ... 1, largest on the line between them."""
+    dx, dy = ends[1][0] - ends[0][0], ends[1][1] - ends[0][1]
     length = max(math.hypot(dx, dy), 1e-3)
-    along = ((x - from_xy[0]) * dx + (y - from_xy[1]) * dy) / length**2
-    across = ((x - from_xy[0]) * dy - (y - from_xy[1]) * dx) / length
+    x, y = x - ends[0][0], y - ends[0][1]
+    along = (x * dx + y * dy) / length**2
+    across = (x * dy - y * dx) / length
     beyond = (along - 0.5).abs_().sub_(0.5).clamp_(min=0).mul_(length / (2 * width_mm))
     return torch.exp(-0.5 * (across / width_mm) ** 2 - beyond)

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 import torch
 
 from .. import seeds
-from ..necks.neck import Neck
+from ..necks.neck import Facts, Neck
 from ..necks.styles import Styles
 from . import acquisition
 from .scanner import Region, Scanner, Truth
-from .shifts import shifted
+from .shifts import SHIFTS, check_shift
 
 # Length of a scan along the body, mm: neck block, neck, arch to vertex; and how often.
-LENGTHS_MM = ((120.0, 180.0), (180.0, 300.0), (300.0, 500.0))
-LENGTH_SHARES = (0.25, 0.45, 0.30)
-REGIONS: tuple[Region, ...] = ("carotids", "chest", "head", "empty")
-REGION_SHARES = (0.94, 0.025, 0.025, 0.01)
+LENGTH_SHARES = {(120.0, 180.0): 0.25, (180.0, 300.0): 0.45, (300.0, 500.0): 0.30}
+REGION_SHARES: dict[Region, float] = {"carotids": 0.94, "chest": 0.025, "head": 0.025, "empty": 0.01}
 SIDES = ("left", "right")
 
 
@@ -50,22 +48,23 @@ class Sample:
         ``shift``: one of `shifts.SHIFTS`, for a scan beyond what training draws. Raises ValueError where it is none.
         """
         generator = seeds.generator(seed, "scan")
-        names = list(weights)
-        style = names[_one_of([weights[name] for name in names], generator)]
-        region = REGIONS[_one_of(REGION_SHARES, generator)]
+        dice = acquisition.scan_dice(generator)
+        style = dice.one_of(weights)
+        region = dice.one_of(REGION_SHARES)
         if region == "empty" and not randomised:
             region = "carotids"
         neck = styles.draw(style, seed, randomised)
         scanner = Scanner.draw(generator, neck, length_mm or draw_length(generator), region)
         if shift is not None:
-            scanner = shifted(scanner, shift)
+            check_shift(shift)
+            scanner = SHIFTS[shift](scanner)
         return cls(seed, neck, scanner, scanner.truth(neck), generator)
 
-    def facts(self) -> dict[str, float | str | bool]:
+    def facts(self) -> Facts:
         """What the cohort tables report: the scan, the landmarks in it, and the neck's own facts."""
         p, truth = self.scanner.acquisition, self.truth
         scale = float(self.scanner.gantry_to_lps[:3, 0].norm())  # below 1 for a shift to smaller patients
-        facts: dict[str, float | str | bool] = {
+        facts: Facts = {
             "seed": self.seed,
             "style": self.neck.style,
             "region": self.scanner.region,
@@ -93,8 +92,4 @@ class Sample:
 
 def draw_length(generator: torch.Generator) -> tuple[float, float]:
     """The range of lengths of a kind of scan, mm."""
-    return LENGTHS_MM[_one_of(LENGTH_SHARES, generator)]
-
-
-def _one_of(shares, generator: torch.Generator) -> int:
-    return int(torch.multinomial(torch.tensor(shares, dtype=torch.float64), 1, generator=generator))
+    return acquisition.scan_dice(generator).one_of(LENGTH_SHARES)

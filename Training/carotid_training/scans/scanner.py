@@ -20,7 +20,7 @@ from torch import Tensor
 from ..necks.neck import Grid, Neck
 from . import acquisition, imaging
 from .acquisition import Acquisition
-from .window import Window, average_slices, finer
+from .window import Window, average_slices, coordinates, finer
 
 AIR_HU = -1024.0
 HIGHEST_HU = 3071.0
@@ -76,7 +76,8 @@ class Scanner:
 
         Everything is drawn from ``generator`` (CPU).
         """
-        uniform, normal = acquisition.uniform(generator), acquisition.normal(generator)
+        dice = acquisition.scan_dice(generator)
+        uniform, normal = dice.uniform, dice.normal
         settings = Acquisition.draw(generator)
         up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
         middle = float(neck.bifurcations(up)[:, 2].mean())
@@ -122,6 +123,10 @@ class Scanner:
         return Grid(self.gantry_to_lps @ gantry.affine, gantry.shape)
 
     @cached_property
+    def _to_gantry(self) -> Tensor:
+        return torch.linalg.inv(self.gantry_to_lps)
+
+    @cached_property
     def _half_mm(self) -> Tensor:
         """Half the scan's size in the gantry frame: [3]."""
         p = self.acquisition
@@ -136,7 +141,7 @@ class Scanner:
     def nearest_inside(self, points_lps: Tensor, margin_mm: float = EDGE_MM) -> Tensor:
         """Points [n, 3] moved to the nearest place inside the scan."""
         half = (self._half_mm - margin_mm).clamp(min=0)
-        gantry = acquisition.transform(torch.linalg.inv(self.gantry_to_lps), points_lps)
+        gantry = acquisition.transform(self._to_gantry, points_lps)
         return acquisition.transform(self.gantry_to_lps, torch.maximum(torch.minimum(gantry, half), -half))
 
     def truth(self, neck: Neck) -> Truth:
@@ -146,36 +151,32 @@ class Scanner:
         exists = neck.present.clone()
         if self.mirrored:
             points, exists = points.flip(0), exists.flip(0)
-        gantry = acquisition.transform(torch.linalg.inv(self.gantry_to_lps), points)
+        gantry = acquisition.transform(self._to_gantry, points)
         gantry[:, :2] += torch.stack([self.acquisition.displacement(float(z), self._half_mm[2]) for z in gantry[:, 2]])
         points = acquisition.transform(self.gantry_to_lps, gantry)
         inside = (gantry.abs() <= self._half_mm - EDGE_MM).all(dim=1)
         inside &= gantry[:, :2].norm(dim=1) < self._half_mm[0]
         unenhanced = float(neck.facts.get("arterial_hu", HIGHEST_HU)) < LEAST_ARTERIAL_HU
-        reasons = []
+        reasons = ["unenhanced" if unenhanced else ""] * 2
         for side in range(2):
             if self.region == "empty" or not inside[side]:
-                reasons.append("outside")
+                reasons[side] = "outside"
             elif not exists[side]:
-                reasons.append("surgery")
-            else:
-                reasons.append("unenhanced" if unenhanced else "")
+                reasons[side] = "surgery"
         return Truth(points, torch.tensor([r == "" for r in reasons]), (reasons[0], reasons[1]))
-
-    # ------------------------------------------------------------------------------------------------ two ways out
 
     def acquire(self, neck: Neck, device: torch.device | str = "cpu") -> tuple[np.ndarray, np.ndarray, Truth]:
         """The whole scan, as stored: int16 [k, j, i], affine 4 x 4 (voxel index i, j, k -> LPS mm), and the truth."""
         p, n = self.acquisition, self.acquisition.matrix
         stored = np.empty((self.slices, n, n), dtype=np.int16)
-        lattice = torch.linalg.inv(self.gantry_to_lps) @ self.lattice.affine
+        lattice = self._to_gantry @ self.lattice.affine
         slab = max(1, round(4e6 / n**2))
         for first in range(0, self.slices, slab):
             count = min(slab, self.slices - first)
             window = self._crop(lattice, (p.slice_mm, p.pixel_mm, p.pixel_mm), (first, 0, 0), (count, n, n), 0.0)
             image = self._image(neck, [window], device)[0].clamp_(AIR_HU, HIGHEST_HU).round_()
             if p.padding_hu is not None:
-                x, y, _ = self._coordinates(window, image.device)
+                x, y, _ = coordinates(window.to_gantry, window.shape, image.device)
                 image = torch.where(x * x + y * y > self._half_mm[0] ** 2, p.padding_hu, image)
             stored[first : first + count] = image.cpu().numpy().astype(np.int16)
         array, affine = acquisition.reorient(stored, self.lattice.affine.numpy(), p.axes, p.flips)
@@ -190,33 +191,29 @@ class Scanner:
         images = self._image(neck, windows, device)
         return [self._onto(grid, w, image) for grid, w, image in zip(grids, windows, images, strict=True)]
 
-    # ------------------------------------------------------------------------------------------- windows of lattices
-
     def _window(self, grid: Grid) -> Window:
         """The lattice on which the scan is rendered for one grid: no finer than the scanner, no finer than the grid."""
         p = self.acquisition
         level = float(grid.spacing_mm[0])
-        to_gantry = torch.linalg.inv(self.gantry_to_lps) @ grid.affine
+        to_gantry = self._to_gantry @ grid.affine
         margin = self._margin(level)
         if max(p.pixel_mm, p.slice_mm) <= level * 1.001:
             k, j, i = grid.shape
             affine = to_gantry.clone()
             affine[:3, 3] -= to_gantry[:3, :3] @ torch.tensor([margin, margin, 0.0], dtype=torch.float64)
-            start_k, start_j, start_i = (round(float(to_gantry[axis, 3]) / level) for axis in (2, 1, 0))
-            start = (start_k, start_j, start_i)
+            start_i, start_j, start_k = (round(place / level) for place in to_gantry[:3, 3].tolist())
             target = (slice(None), slice(margin, margin + j), slice(margin, margin + i))
-            return Window(affine, start, (k, j + 2 * margin, i + 2 * margin), (level,) * 3, level, target)
+            shape = (k, j + 2 * margin, i + 2 * margin)
+            return Window(affine, (start_k, start_j, start_i), shape, (level,) * 3, level, target)
         step = torch.tensor([max(p.pixel_mm, level), max(p.pixel_mm, level), max(p.slice_mm, level)]).double()
-        lattice = torch.linalg.inv(self.gantry_to_lps) @ self.lattice.affine
+        lattice = self._to_gantry @ self.lattice.affine
         lattice[:3, :3] = torch.diag(step)
-        last = torch.tensor(grid.shape[::-1], dtype=torch.float64) - 1
-        corners = torch.cartesian_prod(*(torch.tensor([0.0, n]) for n in last.tolist())).double()
+        corners = torch.cartesian_prod(*(torch.tensor([0.0, n - 1.0]).double() for n in grid.shape[::-1]))
         index = (acquisition.transform(to_gantry, corners) - lattice[:3, 3]) / step
         low = (index.amin(dim=0) - 0.01).floor().long() - torch.tensor([margin, margin, 0])
         high = (index.amax(dim=0) + 0.01).ceil().long() + torch.tensor([margin, margin, 0])
-        shape = (high - low + 1).tolist()
-        sizes = (float(step[2]), float(step[1]), float(step[0]))
-        return self._crop(lattice, sizes, tuple(low.tolist()[::-1]), tuple(shape[::-1]), level)
+        sizes, start, shape = (tuple(row.tolist()[::-1]) for row in (step, low, high - low + 1))
+        return self._crop(lattice, sizes, start, shape, level)
 
     @staticmethod
     def _crop(lattice: Tensor, step: tuple, start: tuple, shape: tuple, level: float) -> Window:
@@ -237,29 +234,19 @@ class Scanner:
     def _edge(self, level: float) -> float:
         return self.acquisition.edge if level <= 1.0 else 0.0
 
-    def _coordinates(self, window: Window, device: torch.device) -> list[Tensor]:
-        """Gantry x, y, z of the window's voxels, float32, of shapes that broadcast to [k, j, i]."""
-        i, j, k = (torch.arange(n, dtype=torch.float32, device=device) for n in window.shape[::-1])
-        index = (i[None, None, :], j[None, :, None], k[:, None, None])
-        out = []
-        for row in window.to_gantry[:3].tolist():
-            parts = [index[a] * row[a] for a in range(3) if abs(row[a]) > 1e-9]
-            out.append(sum(parts[1:], parts[0]) + row[3])
-        return out
-
     def _onto(self, grid: Grid, window: Window, image: Tensor) -> Tensor:
         """The image of a window, resampled once (trilinear) onto a grid; air outside the scan."""
-        wanted = Window(torch.linalg.inv(self.gantry_to_lps) @ grid.affine, (0, 0, 0), grid.shape, (0.0, 0.0, 0.0), 0.0)
+        to_gantry = self._to_gantry @ grid.affine
         if window.target is not None:
             image = image[window.target]
         else:
-            to_window = torch.linalg.inv(window.to_gantry) @ wanted.to_gantry
+            to_window = torch.linalg.inv(window.to_gantry) @ to_gantry
             last = torch.tensor(window.shape[::-1], dtype=torch.float64) - 1
             to_unit = torch.diag(torch.cat([2 / last.clamp(min=1), torch.ones(1, dtype=torch.float64)])) @ to_window
             to_unit[:3, 3] -= 1
             points = Grid(to_unit, grid.shape).points(image.device)[None]
             image = F.grid_sample(image[None, None], points, padding_mode="border", align_corners=True)[0, 0]
-        x, y, z = self._coordinates(wanted, image.device)
+        x, y, z = coordinates(to_gantry, grid.shape, image.device)
         half = self._half_mm.tolist()
         outside = (x.abs() > half[0]) | (y.abs() > half[1]) | (z.abs() > half[2])
         image = torch.where(outside, AIR_HU, image)
@@ -267,8 +254,6 @@ class Scanner:
             corner = (x * x + y * y > half[0] ** 2) & ~outside
             image = torch.where(corner, self.acquisition.padding_hu, image)
         return image.clamp(AIR_HU, HIGHEST_HU)
-
-    # ---------------------------------------------------------------------------------------------- image formation
 
     def _image(self, neck: Neck, windows: Sequence[Window], device: torch.device | str) -> list[Tensor]:
         """The windows as the scanner shows them: float32 [k, j, i], HU."""
@@ -282,7 +267,7 @@ class Scanner:
         images = []
         for window, profile, x in zip(windows, profiles, rendered, strict=True):
             x = self.acquisition.recolour(average_slices(x, window.shape[0], *profile))
-            x = self._move(x, window)
+            x = self._moved(x, window)
             sigma = [self._sigma(step, window.level_mm) for step in window.step_mm[1:]]
             edge = self._edge(window.level_mm)
             x = imaging.kernel(x, sigma, 1 + edge, edge)
@@ -301,7 +286,7 @@ class Scanner:
 
     def _phantom(self, window: Window, device: torch.device) -> Tensor:
         """No patient: air, or a water cylinder for the daily quality check."""
-        x, y, _ = self._coordinates(window, device)
+        x, y, _ = coordinates(window.to_gantry, window.shape, device)
         radius = 100.0 if self.seed % 2 else 0.0
         edge = (radius - torch.sqrt(x * x + y * y)) / window.step_mm[2]
         return ((edge + 0.5).clamp(0, 1) * 1000 - 1000).expand(window.shape).contiguous()
@@ -312,16 +297,16 @@ class Scanner:
         middle = torch.tensor([(window.shape[2] - 1) / 2, (window.shape[1] - 1) / 2], dtype=torch.float64)
         return window.to_gantry[2, 3] + window.to_gantry[2, :2] @ middle + k * window.to_gantry[2, 2]
 
-    def _move(self, x: Tensor, window: Window) -> Tensor:
+    def _moved(self, x: Tensor, window: Window) -> Tensor:
         """Patient motion: steps between slices, and ghosts."""
-        if not self.acquisition.moves:
-            return x
-        z = self._slice_z(window)
-        shift = torch.stack([self.acquisition.displacement(float(v), self._half_mm[2]) for v in z])
+        p, z = self.acquisition, self._slice_z(window)
+        shift = torch.stack([p.displacement(float(v), self._half_mm[2]) for v in z])
         if float(shift.abs().max()) > 0.05:
             x = imaging.shift_slices(x, shift / torch.tensor([window.step_mm[2], window.step_mm[1]]))
-        weight = self.acquisition.ghost(z, self._half_mm[2]).to(x.device, torch.float32)[:, None, None]
-        by = round(self.acquisition.ghost_mm / window.step_mm[1])
+        # Swallowing blurs a few centimetres.
+        weight = p.ghost_share * torch.exp(-0.5 * ((z - p.ghost_at * self._half_mm[2]) / 12) ** 2)
+        weight = weight.to(x.device, torch.float32)[:, None, None]
+        by = round(p.ghost_mm / window.step_mm[1])
         if by and float(weight.max()) > 0.02:
             ghost = (torch.roll(x, by, dims=1) + torch.roll(x, -by, dims=1)) / 2
             x = torch.lerp(x, ghost, weight)
@@ -329,17 +314,16 @@ class Scanner:
 
     def _streak(self, x: Tensor, window: Window, neck: Neck) -> None:
         """Adds what dense objects do to their axial planes."""
-        if self.region != "empty":
-            to_gantry = torch.linalg.inv(self.gantry_to_lps) @ self.neck_to_lps
-            coordinates = self._coordinates(window, x.device)
-            for streak in self.acquisition.streaks(neck, to_gantry, self.seed):
-                k = torch.arange(window.shape[0])
-                if window.upright:
-                    k = k[(self._slice_z(window) - streak.z_mm).abs() < 3 * streak.height_mm]
-                if len(k):
-                    rows = slice(int(k[0]), int(k[-1]) + 1)
-                    part = [c[rows] if c.shape[0] > 1 else c for c in coordinates]
-                    x[rows] += streak(*part)
+        if self.region == "empty":
+            return
+        place = coordinates(window.to_gantry, window.shape, x.device)
+        for streak in self.acquisition.streaks(neck, self._to_gantry @ self.neck_to_lps, self.seed):
+            k = torch.arange(window.shape[0])
+            if window.upright:
+                k = k[(self._slice_z(window) - streak.z_mm).abs() < 3 * streak.height_mm]
+            if len(k):
+                rows = slice(int(k[0]), int(k[-1]) + 1)
+                x[rows] += streak(*(c[rows] if c.shape[0] > 1 else c for c in place))
 
     def _noise(self, window: Window, sigma: Sequence[float], device: torch.device) -> Tensor:
         """Quantum noise: correlated by the kernel, patchy after iterative reconstruction, larger at the shoulders."""
@@ -364,17 +348,12 @@ class Scanner:
         # Averaging over a voxel coarser than the grain of the noise makes it smaller.
         grain = (max(p.slice_mm, p.thickness_mm), *(max(p.pixel_mm, 2 * p.sigma_mm),) * 2)
         shrink = math.prod(min(1.0, g / s) for g, s in zip(grain, window.step_mm, strict=True)) ** 0.5
-        _, _, z = self._coordinates(window, device)
-        starved = torch.sigmoid((self._shoulder_z - z) / 16)
+        _, _, z = coordinates(window.to_gantry, window.shape, device)
+        shoulder = torch.tensor([[0.0, 0.0, p.shoulder_mm]], dtype=torch.float64)
+        shoulder = acquisition.transform(self._to_gantry @ self.neck_to_lps, shoulder)
+        starved = torch.sigmoid((float(shoulder[0, 2]) - z) / 16)
         if p.starvation > 0.05 and level <= 2.0:
             cell = [1, 1, max(1, round(20 / window.step_mm[2]))]
             lines = imaging.cell_noise(seed + 2, window.start, window.shape, cell, device)
             noise += lines * starved * p.starvation
         return noise.mul_(p.noise_hu * shrink * (1 + p.shoulder_noise * starved))
-
-    @cached_property
-    def _shoulder_z(self) -> float:
-        """Gantry z of the top of the shoulders."""
-        to_gantry = torch.linalg.inv(self.gantry_to_lps) @ self.neck_to_lps
-        shoulder = torch.tensor([[0.0, 0.0, self.acquisition.shoulder_mm]], dtype=torch.float64)
-        return float(acquisition.transform(to_gantry, shoulder)[0, 2])

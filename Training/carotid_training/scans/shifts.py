@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from CarotidLandmarkLib.errors import UserError
@@ -15,15 +16,11 @@ CHILD = 0.6
 ROLL_DEGREES = 45.0
 
 
-def _rescanned(**changed: float) -> Callable[[Scanner], Scanner]:
+def _rescanned(usual: Scanner, **changed: float) -> Scanner:
     """The same patient in the same place under another acquisition; the scan stays as long as it is."""
-
-    def rescanned(usual: Scanner) -> Scanner:
-        own = replace(usual.acquisition, **changed)  # type: ignore[arg-type]
-        slices = max(2, round(usual.slices * usual.acquisition.slice_mm / own.slice_mm))
-        return replace(usual, acquisition=own, slices=slices)
-
-    return rescanned
+    own = replace(usual.acquisition, **changed)  # type: ignore[arg-type]
+    slices = max(2, round(usual.slices * usual.acquisition.slice_mm / own.slice_mm))
+    return replace(usual, acquisition=own, slices=slices)
 
 
 def _child(usual: Scanner) -> Scanner:
@@ -42,9 +39,9 @@ def _rolled(usual: Scanner) -> Scanner:
 # Training draws slices up to 3 mm, noise up to 45 HU, enhancement down to 0.58 of the vessel's own, necks down to 0.67,
 # turns rarely over 30 degrees.
 SHIFTS: dict[str, Callable[[Scanner], Scanner]] = {
-    "thick-slices": _rescanned(slice_mm=5.0, thickness_mm=5.0),
-    "noise": _rescanned(noise_hu=80.0),
-    "weak-contrast": _rescanned(contrast_gain=0.4),
+    "thick-slices": partial(_rescanned, slice_mm=5.0, thickness_mm=5.0),
+    "noise": partial(_rescanned, noise_hu=80.0),
+    "weak-contrast": partial(_rescanned, contrast_gain=0.4),
     "child": _child,
     "rolled": _rolled,
 }
@@ -54,9 +51,3 @@ def check_shift(name: str) -> None:
     """Raises ValueError where there is no such shift."""
     if name not in SHIFTS:
         raise UserError(f"There is no shift {name!r}; use one of {', '.join(SHIFTS)}.")
-
-
-def shifted(scanner: Scanner, name: str) -> Scanner:
-    """The same patient, scanned with a shift. Raises ValueError."""
-    check_shift(name)
-    return SHIFTS[name](scanner)

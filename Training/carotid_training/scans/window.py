@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -26,6 +27,17 @@ class Window:
     def upright(self) -> bool:
         """Slices are axial planes of the gantry."""
         return bool(self.to_gantry[2, :2].abs().max() < 1e-9)
+
+
+def coordinates(affine: Tensor, shape: tuple[int, int, int], device: torch.device) -> list[Tensor]:
+    """x, y, z, float32 mm, of a lattice's voxels; of shapes that broadcast to [k, j, i]. ``affine``: index to mm."""
+    i, j, k = (torch.arange(n, dtype=torch.float32, device=device) for n in shape[::-1])
+    index = (i[None, None, :], j[None, :, None], k[:, None, None])
+    out = []
+    for row in affine[:3].tolist():
+        parts = [index[a] * row[a] for a in range(3) if abs(row[a]) > 1e-9]
+        out.append(sum(parts[1:], parts[0]) + row[3])
+    return out
 
 
 def finer(window: Window, count: int, half: list[float]) -> Window:

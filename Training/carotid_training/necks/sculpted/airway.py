@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from .fields import Dice, Lattice, Waves, any_of, both, bowl, interp, melt
+from ..dice import Dice
+from .fields import Lattice, Waves, any_of, both, bowl, interp, melt
 from .frame import Frame
 
 
@@ -15,16 +18,11 @@ def carve_airway(dice: Dice, frame: Frame, wild: bool) -> Lattice:
     Channels: air, cartilage (hyoid, thyroid, cricoid, rings), cartilage HU, mucosa (soft wall, gullet).
     """
 
-    def carve(u: Tensor, v: Tensor, z: Tensor) -> tuple[Tensor, ...]:
-        return _airway(dice, frame, wild, u, v, z)
-
     low, high = (-33.0, -39.0, -126.0), (33.0, 27.0, 76.0)
-    return Lattice.carved(dice, low, high, (1.5, 1.5, 1.9), carve).closed(0, 1, 3)
+    return Lattice.carved(dice, low, high, (1.5, 1.5, 1.9), partial(_airway, dice, frame, wild)).closed(0, 1, 3)
 
 
-def _airway(
-    dice: Dice, frame: Frame, wild: bool, u: Tensor, v: Tensor, z: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _airway(dice: Dice, frame: Frame, wild: bool, u: Tensor, v: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     """The airway lattice's channels at these nodes."""
     size = frame.size * dice.normal(1.0, 0.06)
     bend = [Waves.draw(dice, 6, 18, 60).at(u, v, z) for _ in range(2)]

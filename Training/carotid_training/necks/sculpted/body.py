@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fields import Z_HIGH, Z_LOW, Z_STEP, Dice, Lattice, Waves, any_of, both, bowl, interp, smooth
+from ..dice import Dice
+from .fields import Z_HIGH, Z_LOW, Z_STEP, Lattice, Waves, any_of, both, bowl, interp, smooth
 from .frame import Frame
 
 # Half-width, depth in front of and behind the axis, and squareness of the outline, by nominal height (C4 = 0, C1 = 56).
@@ -56,69 +57,40 @@ CELLS: tuple[tuple[int, float, tuple[tuple[float, float, float], ...]], ...] = (
 )
 
 
-@dataclass(frozen=True)
 class Habitus:
     """How large, fat, muscular and odd one body is."""
 
-    width: float
-    depth: float
-    head: float  # the head's outline against the table above
-    chest: float
-    shoulder_mm: float  # shrugged (+) or dropped shoulders
-    fat_mm: float  # subcutaneous thickness at the side of the neck
-    fatty_mm: float  # how far the fat between muscles pushes them apart
-    septum_mm: float  # half thickness of the fat between muscles
-    warp_mm: float
-    cells: frozenset[int]  # kinds of cells that are missing
-    extra_cells: int
-    nodes: int
-
-    @classmethod
-    def draw(cls, dice: Dice, wild: bool) -> Habitus:
+    def __init__(self, dice: Dice, wild: bool):
         """Thin to very fat; ``wild`` widens everything."""
         spread = 1.7 if wild else 1.0
         fatness = max(0.0, dice.normal(0.32, 0.24 * spread))
         bulk = dice.normal(1.0, 0.06 * spread)
         gone = (PAROTID, SUBMANDIBULAR, THYROID) if wild else (SUBMANDIBULAR, THYROID)
-        return cls(
-            width=bulk * dice.normal(1.0, 0.04 * spread) + 0.22 * fatness - 0.06,
-            depth=bulk * dice.normal(1.0, 0.04 * spread) + 0.22 * fatness - 0.06,
-            head=dice.normal(1.0, 0.035 * spread),
-            chest=dice.normal(1.0, 0.08 * spread),
-            shoulder_mm=dice.normal(0.0, 13.0 * spread),
-            fat_mm=1.5 + 14 * fatness,
-            fatty_mm=dice.normal(0.0, 1.5 * spread) + 8 * (fatness - 0.3),
-            septum_mm=dice.uniform(0.1, 0.6) + 0.8 * fatness + (dice.uniform(-0.6, 1.5) if wild else 0.0),
-            warp_mm=dice.uniform(2.0, 6.0) * spread,
-            cells=frozenset(kind for kind in gone if dice.chance(0.3 if wild else 0.07)),
-            extra_cells=int(dice.uniform(3, 30 if wild else 12)),
-            nodes=int(dice.uniform(2, 26 if wild else 14)),
-        )
+        self.width = bulk * dice.normal(1.0, 0.04 * spread) + 0.22 * fatness - 0.06
+        self.depth = bulk * dice.normal(1.0, 0.04 * spread) + 0.22 * fatness - 0.06
+        self.head = dice.normal(1.0, 0.035 * spread)  # the head's outline against the table above
+        self.chest = dice.normal(1.0, 0.08 * spread)
+        self.shoulder_mm = dice.normal(0.0, 13.0 * spread)  # shrugged (+) or dropped shoulders
+        self.fat_mm = 1.5 + 14 * fatness  # subcutaneous thickness at the side of the neck
+        # how far the fat between muscles pushes them apart, and half its thickness
+        self.fatty_mm = dice.normal(0.0, 1.5 * spread) + 8 * (fatness - 0.3)
+        self.septum_mm = dice.uniform(0.1, 0.6) + 0.8 * fatness + (dice.uniform(-0.6, 1.5) if wild else 0.0)
+        self.warp_mm = dice.uniform(2.0, 6.0) * spread
+        self.missing = [kind for kind in gone if dice.chance(0.3 if wild else 0.07)]  # kinds of cells
+        self.extra_cells = int(dice.uniform(3, 30 if wild else 12))
+        self.nodes = int(dice.uniform(2, 26 if wild else 14))
 
 
-@dataclass(frozen=True)
 class Outline:
-    """The skin as a radius around the axis, a function of angle and height; tabulated by height for vector use."""
+    """The skin as a radius around the axis, a function of angle and height.
 
-    half_width: Tensor  # [n] over `heights()`, as are the next four
-    front: Tensor
-    back: Tensor
-    square: Tensor
-    centre: Tensor
-    nominal: Tensor
-    nose_mm: float
-    chin_mm: float
-    apple_mm: float
-    ear_mm: float
-    waves: Waves
-    wave_mm: float
-    skew: float
-    chart: Tensor | None = None  # [3, z, angle]: what `at` returns, tabulated
+    ``half_width``, ``front``, ``back``, ``square``, ``centre``, ``nominal``: [n] each, over `heights()`.
+    """
 
-    @classmethod
-    def draw(cls, dice: Dice, frame: Frame, habitus: Habitus, vessels: Tensor, wild: bool) -> Outline:
+    def __init__(self, dice: Dice, frame: Frame, habitus: Habitus, vessels: Tensor, wild: bool):
         """From the tables above, stretched by the habitus, but never so tight that the spine, the larynx or one of the
         ``vessels`` [n, 5] (LPS, radius, least depth under the skin) leaves the body."""
+        self.frame, self.habitus, self.nominal = frame, habitus, frame.nominal
         nominal = frame.nominal
         lowered = nominal - habitus.shoulder_mm * interp(nominal, (-140, -100, -60, -20), (0.4, 1, 1, 0))
         rows = [interp(lowered, OUTLINE_Z, row) for row in (HALF_WIDTH, FRONT, BACK, SQUARE)]
@@ -140,31 +112,23 @@ class Outline:
             rows[1], axis - frame.airway_y + clearance * interp(nominal, (-110, -90, 50, 60), (0, 1, 1, 0))
         )
         rows[0] = rows[0].clamp_min(40 * scale + habitus.fat_mm)
-        half_width, front, back, square = (smooth(row, 4) for row in rows)
-        outline = cls(
-            half_width=half_width,
-            front=front,
-            back=back,
-            square=square,
-            centre=axis,
-            nominal=nominal,
-            nose_mm=dice.uniform(10, 28),
-            chin_mm=dice.normal(0, 4.0),
-            apple_mm=dice.uniform(0, 6),
-            ear_mm=dice.uniform(3, 20),
-            waves=Waves.draw(dice, 12, 60, 260),
-            wave_mm=dice.uniform(1.0, 3.5) * (2 if wild else 1),
-            skew=dice.normal(0, 0.05 if wild else 0.025),
-        )
-        return replace(outline, chart=outline._tabulated(vessels, frame))
+        self.half_width, self.front, self.back, self.square = (smooth(row, 4) for row in rows)
+        self.centre = axis
+        self.nose_mm = dice.uniform(10, 28)
+        self.chin_mm = dice.normal(0, 4.0)
+        self.apple_mm = dice.uniform(0, 6)
+        self.ear_mm = dice.uniform(3, 20)
+        self.waves = Waves.draw(dice, 12, 60, 260)
+        self.wave_mm = dice.uniform(1.0, 3.5) * (2 if wild else 1)
+        self.skew = dice.normal(0, 0.05 if wild else 0.025)
+        self.chart = self._tabulated(vessels)  # [3, z, angle]: what `at` returns
 
-    def _tabulated(self, vessels: Tensor, frame: Frame) -> Tensor:
+    def _tabulated(self, vessels: Tensor) -> Tensor:
         """Skin radius, its slope's secant, and the radius of the head without nose, ears and orbits."""
         step = math.radians(2)
         angle = torch.arange(-92, 93)[None, :] * step
-        names = ("half_width", "front", "back", "square", "centre", "nominal")
-        plain, radius = self._radius(angle, tuple(getattr(self, name)[:, None] for name in names))
-        row = ((vessels[:, 2] - Z_LOW) / Z_STEP).round().long().clamp(0, len(frame.z) - 1)
+        plain, radius = self._radius(angle)
+        row = ((vessels[:, 2] - Z_LOW) / Z_STEP).round().long().clamp(0, len(self.centre) - 1)
         x, y = vessels[:, 0], vessels[:, 1] - self.centre[row]
         column = (torch.atan2(x, -y) / step).round().long() + 92
         least = (x * x + y * y).sqrt() + vessels[:, 3] + vessels[:, 4]
@@ -181,7 +145,6 @@ class Outline:
     def at(self, angle: Tensor, z: Tensor) -> Tensor:
         """At ``angle`` (0 in front, positive to the left) and height: skin radius, the secant of its slope against the
         circle, and the radius without nose, ears and orbits. [3, ...] for broadcastable inputs."""
-        assert self.chart is not None
         angle, z = torch.broadcast_tensors(angle, z)
         across = angle * (1 / math.radians(184))
         along = (z - Z_LOW) * (2 / (Z_HIGH - Z_LOW)) - 1
@@ -191,15 +154,15 @@ class Outline:
 
     def box(self) -> tuple[Tensor, Tensor, Tensor]:
         """The rectangle around each cross-section: half its width and depth, and the y of its middle, [n] mm each."""
-        assert self.chart is not None
         angle = torch.arange(-92, 93)[None, :] * math.radians(2)
         side, front, back = ((self.chart[0] * f).amax(1) for f in (angle.sin().abs(), angle.cos(), -angle.cos()))
         middle = self.centre + (back - front) / 2
         return smooth(side + 8, 6), smooth((front + back) / 2 + 8, 6), smooth(middle, 6)
 
-    def _radius(self, angle: Tensor, row: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Radius without and with the face's relief; ``row`` holds the six profiles."""
-        half_width, front, back, square, _, nominal = row
+    def _radius(self, angle: Tensor) -> tuple[Tensor, Tensor]:
+        """Radius without and with the face's relief at ``angle`` [1, m]: [n, m] each."""
+        profiles = (self.half_width, self.front, self.back, self.square, self.nominal)
+        half_width, front, back, square, nominal = (profile[:, None] for profile in profiles)
         depth = torch.where(angle.cos() > 0, front, back)
         sine, cosine = angle.sin(), angle.cos()
         radius = ((sine.abs() / half_width) ** square + (cosine.abs() / depth) ** square) ** (-1 / square)
@@ -216,33 +179,22 @@ class Outline:
         return radius, radius + relief
 
 
-def carve_body(dice: Dice, frame: Frame, outline: Outline, habitus: Habitus, hu: Tensor, arteries: Tensor) -> Lattice:
+def carve_body(dice: Dice, outline: Outline, hu: Tensor, arteries: Tensor) -> Lattice:
     """The body lattice over (x / half width, (y - middle) / half depth, z), see `Outline.box`.
 
     Channels: skin (depth below the skin), lean (positive in muscle, gland, mucosa; negative in fat), two parities
     (their zeros are the septa between cells; see `_cells`), lean HU, air (lungs), bone (ribs, clavicles, shoulder
     blades). ``hu`` [7] gives the mean HU of each kind of cell.
     """
-    low, high = (-1.0, -1.0, float(frame.z[0])), (1.0, 1.0, float(frame.z[-1]))
-
-    def carve(u: Tensor, v: Tensor, z: Tensor) -> tuple[Tensor, ...]:
-        return _body(dice, frame, outline, habitus, hu, arteries, u, v, z)
-
-    return Lattice.carved(dice, low, high, STEP, carve)
+    low, high = (-1.0, -1.0, float(outline.frame.z[0])), (1.0, 1.0, float(outline.frame.z[-1]))
+    return Lattice.carved(dice, low, high, STEP, partial(_body, dice, outline, hu, arteries))
 
 
 def _body(
-    dice: Dice,
-    frame: Frame,
-    outline: Outline,
-    habitus: Habitus,
-    hu: Tensor,
-    arteries: Tensor,
-    u: Tensor,
-    v: Tensor,
-    z: Tensor,
+    dice: Dice, outline: Outline, hu: Tensor, arteries: Tensor, u: Tensor, v: Tensor, z: Tensor
 ) -> tuple[Tensor, ...]:
     """The body lattice's channels at these nodes."""
+    frame, habitus = outline.frame, outline.habitus
     half_x, half_y, middle, axis = (interp(z, frame.z, row) for row in (*outline.box(), outline.centre))
     x, y = torch.broadcast_tensors(u * half_x, v * half_y + middle - axis)
     radial = (x * x + y * y).sqrt().clamp_min(0.1)
@@ -257,7 +209,7 @@ def _body(
     wy = y + habitus.warp_mm * (bend[1].at(x, y, z) + 0.4 * curl[1].at(x, y, z))
     fold = (wx * wx + 4).sqrt() - 2  # one side's cells serve both, differently warped
     steps = (STEP[1] * half_y, STEP[0] * half_x)
-    lean, apart, first, second, value = _cells(dice, fold, wy, z, outline, frame, habitus, hu, steps)
+    lean, apart, first, second, value = _cells(dice, fold, wy, z, outline, hu, steps)
     behind = y > interp(z, frame.z, frame.spine_y) - axis
     apart = torch.where(behind, torch.minimum(apart, wx.abs()), apart)  # the nuchal ligament parts the sides
     first = torch.where(behind & (wx < 0), -first, first) * apart
@@ -278,36 +230,26 @@ def _body(
     thick = thick.clamp_min(1.0) * interp(nominal, (60, 90), (1.0, 0.45)) + 1.0
     platysma = 1.2 - (skin - 0.6 * thick).abs() - 3 * (nominal < -100) - 3 * (nominal > 40) - 6 * (angle.abs() > 2.0)
     lean = any_of(both(lean, skin - thick), platysma)
-    profiles = (frame.spine_y - outline.centre, outline.half_width, outline.front)
-    air, bone = _thorax(dice, x, y, nominal, skin, *(interp(z, frame.z, r) for r in profiles))
+    air, bone = _thorax(dice, outline, x, y, z, nominal, skin)
     air = _spared(air, x, y + axis, z, arteries)
     lean = any_of(lean, both(air + 14, skin - thick, 3 - air.abs()))
     return skin, lean, first, second, value, air, bone
 
 
 def _cells(
-    dice: Dice,
-    x: Tensor,
-    y: Tensor,
-    height: Tensor,
-    outline: Outline,
-    frame: Frame,
-    habitus: Habitus,
-    hu: Tensor,
-    steps: tuple[Tensor, Tensor],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    dice: Dice, x: Tensor, y: Tensor, height: Tensor, outline: Outline, hu: Tensor, steps: tuple[Tensor, Tensor]
+) -> tuple[Tensor, ...]:
     """Power diagram of the cells: depth in a lean kind of cell, distance to the border with the next, two signs, HU.
 
     Every cell has two random signs. A distance with a sign that changes across a border is smooth there, so that a
     septum keeps its edge when it is interpolated; three borders of four have at least one such sign.
     """
+    frame, habitus = outline.frame, outline.habitus
     nominal = interp(height, frame.z, frame.nominal)
-    shape = x.shape
-    far = 1e6
-    nearest_lean, nearest_fat, second = (torch.full(shape, far) for _ in range(3))
-    value = torch.full(shape, float(hu[MUSCLE]))
-    signs = (torch.ones(shape), torch.ones(shape))
-    cells = [cell for cell in CELLS if cell[0] not in habitus.cells]
+    nearest_lean, nearest_fat, second = (torch.full(x.shape, 1e6) for _ in range(3))
+    value = torch.full(x.shape, float(hu[MUSCLE]))
+    signs = (torch.ones(x.shape), torch.ones(x.shape))
+    cells = [cell for cell in CELLS if cell[0] not in habitus.missing]
     for _ in range(habitus.extra_cells):
         level, tall = dice.uniform(-110, 70), dice.uniform(15, 60)
         turn, share = dice.uniform(20, 170), dice.uniform(0.35, 0.85)
@@ -371,9 +313,11 @@ def _spared(air: Tensor, x: Tensor, y: Tensor, z: Tensor, arteries: Tensor) -> T
 
 
 def _thorax(
-    dice: Dice, x: Tensor, y: Tensor, nominal: Tensor, skin: Tensor, spine: Tensor, half_width: Tensor, front: Tensor
+    dice: Dice, outline: Outline, x: Tensor, y: Tensor, z: Tensor, nominal: Tensor, skin: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Lungs (air field) and the bones of the shoulders (bone field); y is measured from the axis."""
+    profiles = (outline.frame.spine_y - outline.centre, outline.half_width, outline.front)
+    spine, half_width, front = (interp(z, outline.frame.z, profile) for profile in profiles)
     apex = -82 + dice.normal(0, 7.0)
     grown = ((apex - nominal) / 75).clamp(0, 1) ** 0.75
     lungs = bowl(x.abs() - 30 - 32 * grown, y - spine + 8 + 12 * grown, 6 + 46 * grown, 8 + 60 * grown, 0.2)

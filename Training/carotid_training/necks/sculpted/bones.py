@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ..dice import Dice
 from .body import Outline
-from .fields import Dice, Lattice, Waves, any_of, both, bowl, interp, melt
+from .fields import Lattice, Waves, any_of, both, bowl, interp, melt
 from .frame import NOMINAL, Frame
 
 # Per level, C1 to T9 (mm): body half width and depth, spinous process beyond the canal, its droop, transverse reach.
@@ -27,16 +28,13 @@ def carve_spine(dice: Dice, frame: Frame, disc_hu: float, canal_hu: float, wild:
     Channels: bone, column (discs, canal and joints: positive where they replace soft tissue), column HU.
     """
     low, high = (-40.5, -21.0, float(frame.level_z[-1]) - 12), (40.5, 57.0, float(frame.level_z[0]) + 14)
-
-    def carve(u: Tensor, v: Tensor, z: Tensor) -> tuple[Tensor, ...]:
-        return _spine(dice, frame, disc_hu, canal_hu, wild, u, v, z)
-
+    carve = partial(_spine, dice, frame, disc_hu, canal_hu, wild)
     return Lattice.carved(dice, low, high, (1.5, 1.5, 2.0), carve).closed(0, 1)
 
 
 def _spine(
     dice: Dice, frame: Frame, disc_hu: float, canal_hu: float, wild: bool, u: Tensor, v: Tensor, z: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """The spine lattice's channels at these nodes."""
     rough = Waves.draw(dice, 8, 7, 30).at(u, v, z)
     bend = Waves.draw(dice, 5, 25, 90)
@@ -90,7 +88,7 @@ def _spine(
     )
     pillar = torch.where(atlas, any_of(mass, front_arch), pillar)
 
-    hole_u, hole_v = frame.foramen(z)
+    hole_u, hole_v = (interp(z, frame.foramina[:, 0], frame.foramina[:, column]) for column in (1, 2))
     hole = ((u.abs() - hole_u / size) ** 2 + (v - hole_v / size) ** 2).sqrt()
     across = by_level(TRANSVERSE, 4)
     process_v = torch.where(
@@ -119,67 +117,50 @@ def _spine(
     return bone, column, hu
 
 
-@dataclass(frozen=True)
 class Mouth:
     """Jaws and teeth: what one head has."""
 
-    teeth: bool
-    open_mm: float
-    sinuses: float
-    pneumatised: float
-    face_y: float  # front of the upper jaw, from the spine at C1 (unscaled mm), and its curve and height
-    arch_mm: float
-    bite: float
-
-    @classmethod
-    def draw(cls, dice: Dice, frame: Frame, outline: Outline) -> Mouth:
+    def __init__(self, dice: Dice, outline: Outline):
         """Some toothless, some open-mouthed; the face lies under the outline's skin."""
+        self.frame = frame = outline.frame
         lips = interp(torch.tensor([50.0]), outline.nominal, outline.centre - outline.front)
-        return cls(
-            face_y=(float(lips) - frame.top_y) / frame.size + dice.uniform(9, 13),
-            arch_mm=dice.uniform(330, 560),
-            bite=37 + dice.normal(0, 2.0),
-            teeth=dice.chance(0.85),
-            open_mm=dice.uniform(0, 14) if dice.chance(0.3) else dice.uniform(0, 3),
-            sinuses=dice.uniform(0.6, 1.15) if dice.chance(0.9) else dice.uniform(0.0, 0.6),
-            pneumatised=dice.uniform(-0.5, 1.5),
-        )
+        # front of the upper jaw, from the spine at C1 (unscaled mm), and its curve and height
+        self.face_y = (float(lips) - frame.top_y) / frame.size + dice.uniform(9, 13)
+        self.arch_mm = dice.uniform(330, 560)
+        self.bite = 37 + dice.normal(0, 2.0)
+        self.teeth = dice.chance(0.85)
+        self.open_mm = dice.uniform(0, 14) if dice.chance(0.3) else dice.uniform(0, 3)
+        self.sinuses = dice.uniform(0.6, 1.15) if dice.chance(0.9) else dice.uniform(0.0, 0.6)
+        self.pneumatised = dice.uniform(-0.5, 1.5)
 
-    def metal(self, dice: Dice, frame: Frame) -> Tensor:
+    def metal(self, dice: Dice) -> Tensor:
         """Crowns and fillings: centre and radius, [n, 4]; most mouths have none."""
         count = int(dice.uniform(1, 7)) if self.teeth and dice.chance(0.4) else 0
-        rows = []
+        frame, rows = self.frame, []
         for _ in range(count):
             u = dice.uniform(8, 26) * (1 if dice.chance(0.5) else -1)
             z = self.bite + (5 if dice.chance(0.5) else -7 - self.open_mm)
             v = self.face_y + 4 + abs(u) ** 3 / self.arch_mm
-            centre = (
-                frame.top_x + u * frame.size,
-                frame.top_y + v * frame.size,
-                float(frame.level_z[0]) + (z - 56) * frame.size,
-            )
+            above = float(frame.level_z[0]) + (z - 56) * frame.size
+            centre = (frame.top_x + u * frame.size, frame.top_y + v * frame.size, above)
             rows.append((*centre, dice.uniform(1.2, 3.8)))
         return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
 
 
-def carve_head(dice: Dice, frame: Frame, outline: Outline, mouth: Mouth) -> Lattice:
+def carve_head(dice: Dice, outline: Outline, mouth: Mouth) -> Lattice:
     """The head lattice over (x, y, z) from the middle of C1, mm.
 
     Channels: bone, air (sinuses, nose, mouth), cavity (brain; positive inside the skull), enamel.
     """
-    size = frame.size
+    size = outline.frame.size
     low, high = (-88.0 * size, -118.0 * size, -72.0 * size), (88.0 * size, 104.0 * size, 128.0 * size)
-
-    def carve(u: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-        return _head(dice, frame, outline, mouth, u, v, w)
-
+    carve = partial(_head, dice, outline, mouth)
     return Lattice.carved(dice, low, high, (2.7, 2.7, 2.7), carve).closed(0, 1, 2, 3)
 
 
-def _head(
-    dice: Dice, frame: Frame, outline: Outline, mouth: Mouth, u: Tensor, v: Tensor, w: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _head(dice: Dice, outline: Outline, mouth: Mouth, u: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, ...]:
     """The head lattice's channels at these nodes."""
+    frame = outline.frame
     size = frame.size
     rough = Waves.draw(dice, 8, 9, 40).at(u, v, w)
     bend = [Waves.draw(dice, 5, 60, 160).at(u, v, w) * 1.6 for _ in range(3)]
@@ -233,11 +214,12 @@ def _head(
     walls = any_of(1.3 - (hollow + 1.0).abs(), both(1.3 - (nose + 1.2).abs(), z - bite - 22))
     orbit = 20 - ((side - 33) ** 2 + (v - face_y - 24) ** 2 * 0.5 + (z - 100) ** 2).sqrt()
     rim = both(2.2 - (orbit + 1.5).abs(), v + face_y * -1 - 8)
-    cheek = both(_band(side, v, 62, face_y + 30, 16), 4.5 - (z - 78 + 0.1 * v).abs(), -10 - v, side - 30)
+    sheet = 2.6 - (side - 62 + ((face_y + 30 + 20 - v).clamp_min(0) ** 2) / 16).abs() * 0.8
+    cheek = both(sheet, 4.5 - (z - 78 + 0.1 * v).abs(), -10 - v, side - 30)
     malar = 12 - ((side - 46) ** 2 * 0.6 + (v - face_y - 24) ** 2 + (z - 76) ** 2 * 0.5).sqrt()
     face = any_of(alveolus, palate, walls, rim, cheek, malar, turbinate - 1.0, septum)
 
-    jaw = _jaw(dice, u, v, z, face_y, bite, mouth)
+    jaw = _jaw(dice, u, v, z, mouth)
     styloid_at = ((60 - z) * 0.05, -(60 - z) * 0.5)
     styloid = both(
         dice.uniform(1.3, 2.4) - ((side - 33 + styloid_at[0]) ** 2 + (v + 2 - styloid_at[1]) ** 2).sqrt(),
@@ -274,24 +256,14 @@ def _head(
     return bone * size, both(air, vault + thick + 8) * size, cavity * size, enamel * size
 
 
-def _arc(u: Tensor, v: Tensor, front: float, width: float) -> Tensor:
-    """About the signed distance to the parabola that opens to the back from (0, front); negative inside it."""
-    slope = 2 * u / width
-    return (front + u * u / width - v) / (1 + slope * slope).sqrt()
-
-
-def _band(side: Tensor, v: Tensor, reach: float, front: float, bend: float) -> Tensor:
-    """A sheet that runs back along the side of the face and curls in at its front."""
-    return 2.6 - (side - reach + ((front + 20 - v).clamp_min(0) ** 2) / bend).abs() * 0.8
-
-
-def _jaw(dice: Dice, u: Tensor, v: Tensor, z: Tensor, face_y: float, bite: float, mouth: Mouth) -> Tensor:
+def _jaw(dice: Dice, u: Tensor, v: Tensor, z: Tensor, mouth: Mouth) -> Tensor:
     """Mandible: a parabolic arc with a lower edge that climbs to the angle, rami, condyles and coronoids."""
-    side, drop = u.abs(), mouth.open_mm * 0.8
-    chin = face_y + dice.normal(3, 2.0)
+    side, bite, drop = u.abs(), mouth.bite, mouth.open_mm * 0.8
+    chin = mouth.face_y + dice.normal(3, 2.0)
     width = dice.uniform(33, 42)
     back = -16 + dice.normal(0, 3.0)
-    arc = _arc(u, v, chin, width) - 1.0 + 0.12 * (bite - 14 - z)
+    slope = 2 * u / width  # of the parabola that opens to the back
+    arc = (chin + u * u / width - v) / (1 + slope * slope).sqrt() - 1.0 + 0.12 * (bite - 14 - z)
     lower = dice.normal(4, 2.5) + 0.24 * (v - chin) - drop
     upper = bite - 9 - drop
     body = both(5.6 - arc.abs(), z - lower, upper - z, back - v)

@@ -9,41 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dice import Dice
 from ..neck import Grid
 
 Z_LOW, Z_HIGH, Z_STEP = -236.0, 176.0, 2.0
-
-
-class Dice:
-    """Seeded draws on the CPU: the only source of chance in a sculpted neck."""
-
-    def __init__(self, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def uniform(self, low: float, high: float) -> float:
-        """One number in [low, high)."""
-        return low + (high - low) * float(torch.rand((), generator=self.generator))
-
-    def normal(self, mean: float, sd: float) -> float:
-        """One Gaussian number, cut at 2.5 sd."""
-        return mean + sd * max(-2.5, min(2.5, float(torch.randn((), generator=self.generator))))
-
-    def chance(self, probability: float) -> bool:
-        """True with this probability."""
-        return self.uniform(0.0, 1.0) < probability
-
-    def uniforms(self, low: float, high: float, *shape: int) -> Tensor:
-        """Numbers in [low, high): float32 of this shape."""
-        return low + (high - low) * torch.rand(shape, generator=self.generator)
-
-    def normals(self, *shape: int) -> Tensor:
-        """Standard Gaussian numbers: float32 of this shape."""
-        return torch.randn(shape, generator=self.generator)
 
 
 @dataclass(frozen=True)
@@ -64,12 +39,11 @@ class Waves:
 
     def at(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """The field at these points (broadcast)."""
-        total: Tensor | None = None
-        for (kx, ky, kz), phase in zip(self.wave.tolist(), self.phase.tolist(), strict=True):
-            wave = torch.sin(x * kx + (y * ky + (z * kz + phase)))
-            total = wave if total is None else total.add_(wave)
-        assert total is not None
-        return total.mul_(math.sqrt(2 / len(self.wave)))
+        waves = (
+            torch.sin(x * kx + (y * ky + (z * kz + phase)))
+            for (kx, ky, kz), phase in zip(self.wave.tolist(), self.phase.tolist(), strict=True)
+        )
+        return reduce(Tensor.add_, waves).mul_(math.sqrt(2 / len(self.wave)))
 
     def on(self, grid: Grid, voxel_mm: float, device: torch.device) -> Tensor:
         """The field on a grid's voxels, each wave damped as by a box of ``voxel_mm``: [n].
@@ -88,19 +62,12 @@ class Waves:
         return (left @ right.T).reshape(-1)
 
 
-@dataclass(frozen=True)
-class Profiles:
-    """Several functions of z, tabulated every `Z_STEP` from `Z_LOW` to `Z_HIGH` and interpolated linearly."""
-
-    values: Tensor  # [channel, n]
-
-    def at(self, z: Tensor) -> Tensor:
-        """[channel, *z.shape]; constant beyond the ends."""
-        where = (z.reshape(-1) - Z_LOW) * (2 / (Z_HIGH - Z_LOW)) - 1
-        place = torch.stack([where, torch.zeros_like(where)], dim=-1)[None, None]
-        rows = self.values[None, :, None, :]
-        found = F.grid_sample(rows, place, padding_mode="border", align_corners=True)
-        return found[0, :, 0].reshape(len(self.values), *z.shape)
+def at_heights(profiles: Tensor, z: Tensor) -> Tensor:
+    """Functions of z, tabulated over `heights()` [channel, n], at ``z``: [channel, *z.shape]; beyond, the ends hold."""
+    where = (z.reshape(-1) - Z_LOW) * (2 / (Z_HIGH - Z_LOW)) - 1
+    place = torch.stack([where, torch.zeros_like(where)], dim=-1)[None, None]
+    found = F.grid_sample(profiles[None, :, None, :], place, padding_mode="border", align_corners=True)
+    return found[0, :, 0].reshape(len(profiles), *z.shape)
 
 
 def heights() -> Tensor:
@@ -205,18 +172,12 @@ def cover(field: Tensor, voxel_mm: float) -> Tensor:
 
 def both(*fields: Tensor) -> Tensor:
     """Intersection."""
-    result = fields[0]
-    for field in fields[1:]:
-        result = torch.minimum(result, field)
-    return result
+    return reduce(torch.minimum, fields)
 
 
 def any_of(*fields: Tensor) -> Tensor:
     """Union."""
-    result = fields[0]
-    for field in fields[1:]:
-        result = torch.maximum(result, field)
-    return result
+    return reduce(torch.maximum, fields)
 
 
 def melt(a: Tensor, b: Tensor, radius: float) -> Tensor:

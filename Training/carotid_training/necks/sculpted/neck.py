@@ -10,24 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dice import Dice
 from ..neck import Grid
 from ..vessels.tree import VesselTree
 from .airway import carve_airway
 from .blocks import FINEST_MM, Block, blocks
 from .body import Habitus, Outline, carve_body
 from .bones import Mouth, carve_head, carve_spine
-from .fields import Dice, Lattice, Profiles
+from .fields import Lattice, any_of, at_heights
 from .frame import Frame
 from .paint import Palette, colour, surround
 from .things import Distractors, Things
 
-LOWER_MM, UPPER_MM = -230.0, 170.0
 RANDOMISED_SHARE = 1 / 3
 CPU_BLOCK = 1 << 15  # voxels at a time: what a core's cache holds
 GPU_BLOCK = 1 << 23
@@ -35,61 +35,77 @@ GPU_BLOCK = 1 << 23
 
 @dataclass(frozen=True)
 class Carving:
-    """The baked fields of one neck."""
+    """The baked fields of one neck. ``curves`` [9, n]: functions of height; ``top`` [3]: the middle of C1, LPS mm."""
 
     body: Lattice
     spine: Lattice
     head: Lattice
     airway: Lattice
     warp: Lattice
-    curves: Profiles
-    top_x: float
-    top_y: float
-    top_z: float
+    curves: Tensor
+    top: Tensor
 
-    def to(self, device: torch.device | str) -> Carving:
+    def to(self, device: torch.device) -> Carving:
         """The same fields on another device."""
-        moved = {name: getattr(self, name).to(device) for name in ("body", "spine", "head", "airway", "warp")}
-        return replace(self, curves=Profiles(self.curves.values.to(device)), **moved)
+        return Carving(**{name: own.to(device) for name, own in vars(self).items()})
 
     def at(self, points: Tensor) -> Tensor:
-        """The fields of `FIELDS` at ``points`` [n, 3]: [channel, n]."""
+        """The fields that `paint.colour` takes, at ``points`` [n, 3]: [channel, n]."""
         px, py, pz = points.unbind(1)
         shift = self.warp.at(px, py, pz)
         x, y, z = px + shift[0], py + shift[1], pz + shift[2]
-        half_x, half_y, middle, nominal, spine_x, spine_y, slope, airway_x, airway_y = self.curves.at(z)
+        half_x, half_y, middle, nominal, spine_x, spine_y, slope, airway_x, airway_y = at_heights(self.curves, z)
         behind = y - spine_y
         body = self.body.at(x / half_x, (y - middle) / half_y, z)
         spine = self.spine.at(x - spine_x, behind * (1 + slope * slope).rsqrt(), z + slope * behind.clamp(-60, 60))
-        head = self.head.at(x - self.top_x, y - self.top_y, z - self.top_z)
+        head = self.head.at(*(place - top for place, top in zip((x, y, z), self.top, strict=True)))
         neck = self.airway.at(x - airway_x, y - airway_y, nominal)
-        skin, lean, first, second, lean_hu, lung, girdle = body
-        bone, column, column_hu = spine
-        skull, hollow, cavity, enamel = head
-        air, cartilage, cartilage_hu, mucosa = neck
-        bones = torch.maximum(torch.maximum(bone, skull), girdle)
-        gas = torch.maximum(air, hollow)
-        soft = [skin, lean, first, second, lean_hu, lung]
-        return torch.stack([*soft, bones, column, column_hu, gas, cavity, enamel, cartilage, cartilage_hu, mucosa])
+        *soft, girdle = body
+        bone, *column = spine
+        skull, hollow, *inside = head
+        air, *throat = neck
+        return torch.stack([*soft, any_of(bone, skull, girdle), *column, any_of(air, hollow), *inside, *throat])
 
 
-@dataclass(frozen=True, eq=False)
 class SculptedNeck:
     """A digital neck of the sculpted style; see `Neck` for what the attributes mean."""
 
-    seed: int
-    tree: VesselTree
-    palette: Palette
-    carving: Carving
-    things: Things
-    facts: dict[str, float | str | bool]
-    metal: Tensor
-    dense: Tensor
-    present: Tensor
-    style: str = "sculpted"
-    lower_mm: float = LOWER_MM
-    upper_mm: float = UPPER_MM
-    _moved: dict[str, Carving] = field(default_factory=dict)
+    style = "sculpted"
+    lower_mm, upper_mm = -230.0, 170.0
+
+    def __init__(self, seed: int, randomised: bool = True):
+        """``randomised``: a third of the seeds give a neck wilder than any patient (``facts["randomised"]``)."""
+        self.seed = seed
+        dice = Dice(torch.Generator().manual_seed(seed), torch.float32, torch.float32, most_sd=2.5)
+        wild = dice.chance(RANDOMISED_SHARE) and randomised
+        self.tree = tree = VesselTree.draw(dice.generator, dice.uniform(0.2, 1.0) if wild else 0.0, randomised)
+        self.present = tree.present
+        arteries, veins = (torch.from_numpy(tree.spheres(role)).float() for role in ("lumen", "vein"))
+        lumen = float(tree.facts["arterial_hu"])
+        frame = Frame(tree.layout, dice.uniform(0.8, 1.15))
+        habitus = Habitus(dice, wild)
+        depths = [F.pad(rows, (0, 1), value=depth) for rows, depth in ((arteries, 5.0), (veins, 2.0))]
+        outline = Outline(dice, frame, habitus, torch.cat(depths), wild)
+        self.palette = palette = Palette(dice, lumen, habitus.septum_mm, wild)
+        mouth = Mouth(dice, outline)
+        spine = (frame.nominal, frame.spine_x, frame.spine_y, frame.slope)
+        self.carving = Carving(
+            body=carve_body(dice, outline, palette.cells, torch.cat([arteries, veins])),
+            spine=carve_spine(dice, frame, palette.disc, palette.canal, wild),
+            head=carve_head(dice, outline, mouth),
+            airway=carve_airway(dice, frame, wild),
+            warp=_warp(dice, frame, arteries[:, :3], dice.uniform(1.0, 4.0) * (2 if wild else 1)),
+            curves=torch.stack([*outline.box(), *spine, frame.airway_x, frame.airway_y]),
+            top=torch.tensor([frame.top_x, frame.top_y, float(frame.level_z[0])]),
+        )
+        teeth = mouth.metal(dice)
+        splits = tree.bifurcations(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+        distractors = Distractors(dice, lumen, splits) if wild else None
+        self.things = Things(dice, outline, teeth, distractors)
+        self.facts = {**tree.facts, "randomised": wild, "fat_mm": habitus.fat_mm, "size": frame.size}
+        self.metal = torch.cat([tree.metal.float(), teeth])
+        self.dense = torch.cat([tree.dense.float(), self.things.shoulders])
+        self._moved: dict[torch.device, Carving] = {}
 
     def bifurcations(self, up: Tensor) -> Tensor:
         """See `Neck.bifurcations`."""
@@ -98,9 +114,8 @@ class SculptedNeck:
     def render(self, grids: Sequence[Grid], device: torch.device | str = "cpu") -> list[Tensor]:
         """See `Neck.render`."""
         device = torch.device(device)
-        if str(device) not in self._moved:
-            self._moved[str(device)] = self.carving.to(device)
-        carving = self._moved[str(device)]
+        if device not in self._moved:
+            self._moved[device] = self.carving.to(device)
         pictures = [torch.empty(grid.shape, device=device) for grid in grids]
         jobs = [
             (block, picture)
@@ -109,7 +124,7 @@ class SculptedNeck:
         ]
         # Operations on one block are too small for torch's own threads, so blocks are shared out among as many.
         with ThreadPoolExecutor(torch.get_num_threads() if device.type == "cpu" else 1) as pool:
-            list(pool.map(lambda job: self._fill(carving, *job), jobs))
+            list(pool.map(lambda job: self._fill(self._moved[device], *job), jobs))
         return self.tree.paint(pictures, grids)
 
     def _fill(self, carving: Carving, block: Block, picture: Tensor) -> None:
@@ -120,59 +135,6 @@ class SculptedNeck:
         else:
             values = colour(self.palette, self.things, block.fine, block.refine(fields), block.voxel_mm)
         picture[block.place] = block.pool(values)
-
-
-def draw(seed: int, randomised: bool = True) -> SculptedNeck:
-    """The sculpted neck of this seed; ``randomised``: a third of the seeds give one that is wilder than any patient
-    (``facts["randomised"]``)."""
-    dice = Dice(seed)
-    wild = dice.chance(RANDOMISED_SHARE) and randomised
-    tree = VesselTree.draw(dice.generator, dice.uniform(0.2, 1.0) if wild else 0.0, randomised)
-    arteries, veins = (torch.as_tensor(rows, dtype=torch.float32) for rows in (tree.arteries, tree.veins))
-    lumen = float(tree.facts["arterial_hu"])
-    layout = tree.layout
-    frame = Frame.of(layout.spine, layout.foramina, layout.airway, layout.width / layout.size, dice.uniform(0.8, 1.15))
-    habitus = Habitus.draw(dice, wild)
-    depths = [F.pad(rows, (0, 1), value=depth) for rows, depth in ((arteries, 5.0), (veins, 2.0))]
-    outline = Outline.draw(dice, frame, habitus, torch.cat(depths), wild)
-    palette = Palette.draw(dice, lumen, habitus.septum_mm, wild)
-    mouth = Mouth.draw(dice, frame, outline)
-    curves = (
-        *outline.box(),
-        frame.nominal,
-        frame.spine_x,
-        frame.spine_y,
-        frame.slope,
-        frame.airway_x,
-        frame.airway_y,
-    )
-    carving = Carving(
-        body=carve_body(dice, frame, outline, habitus, palette.cells, torch.cat([arteries, veins])),
-        spine=carve_spine(dice, frame, palette.disc, palette.canal, wild),
-        head=carve_head(dice, frame, outline, mouth),
-        airway=carve_airway(dice, frame, wild),
-        warp=_warp(dice, frame, arteries[:, :3], dice.uniform(1.0, 4.0) * (2 if wild else 1)),
-        curves=Profiles(torch.stack(curves)),
-        top_x=frame.top_x,
-        top_y=frame.top_y,
-        top_z=float(frame.level_z[0]),
-    )
-    teeth = mouth.metal(dice, frame)
-    splits = tree.bifurcations(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
-    distractors = Distractors.draw(dice, lumen, splits) if wild else None
-    things = Things.draw(dice, frame, outline, teeth, distractors)
-    facts = {**tree.facts, "randomised": wild, "fat_mm": habitus.fat_mm, "size": frame.size}
-    return SculptedNeck(
-        seed,
-        tree,
-        palette,
-        carving,
-        things,
-        facts,
-        metal=torch.cat([tree.metal.float(), teeth]),
-        dense=torch.cat([tree.dense.float(), things.shoulders]),
-        present=tree.present,
-    )
 
 
 def _warp(dice: Dice, frame: Frame, arteries: Tensor, strength_mm: float) -> Lattice:
@@ -189,8 +151,7 @@ def _warp(dice: Dice, frame: Frame, arteries: Tensor, strength_mm: float) -> Lat
     sx, sy = frame.spine_x[at][:, None, None], frame.spine_y[at][:, None, None]
     near = ((x - sx) ** 2 + (y - sy - 8) ** 2).sqrt() / 34
     free = 1 - 0.9 * torch.exp(-(near**4))
-    if len(arteries):
-        nodes = torch.stack(torch.broadcast_tensors(x, y, z), -1).reshape(-1, 3)
-        distance = torch.cdist(nodes, arteries[:: max(1, len(arteries) // 150)]).amin(1).reshape(size)
-        free = free * (1 - 0.8 * torch.exp(-((distance / 14) ** 2)))
+    nodes = torch.stack(torch.broadcast_tensors(x, y, z), -1).reshape(-1, 3)
+    distance = torch.cdist(nodes, arteries[:: max(1, len(arteries) // 150)]).amin(1).reshape(size)
+    free = free * (1 - 0.8 * torch.exp(-((distance / 14) ** 2)))
     return Lattice(field * free, low, step)

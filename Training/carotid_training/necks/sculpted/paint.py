@@ -2,129 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from ..dice import Dice
 from ..neck import Grid
 from .body import FAT, MUCOSA, MUSCLE, NODE, PAROTID, SUBMANDIBULAR, THYROID
-from .fields import Dice, Waves, cover
+from .fields import Waves, cover
 from .things import Things
 
 AIR_HU = -1000.0
 
 
-@dataclass(frozen=True)
 class Palette:
-    """Mean HU of every class and how strongly each is textured (HU, one sd)."""
+    """What every tissue class looks like in one neck: mean HU, and how strongly each is textured (HU, one sd)."""
 
-    cells: Tensor  # [7], by kind of cell
-    fat: float
-    mucosa: float
-    skin: float
-    disc: float
-    canal: float
-    brain: float
-    cortex: float
-    marrow: float
-    cortex_mm: float
-    enamel: float
-    lung: float
-    gas: float
-    grain: float  # fine texture of soft tissue
-    cloud: float  # broad texture of soft tissue
-    marbling_mm: float  # how far fat runs into muscle
-    marrow_grain: float
-    septum_mm: float  # half thickness of the fat between muscles
-    blur_mm: float
-    stripes: float
-    bias: float
-    fine: Waves
-    broad: Waves
-    streaks: Waves
-
-    @classmethod
-    def draw(cls, dice: Dice, lumen: float, septum_mm: float, wild: bool) -> Palette:
+    def __init__(self, dice: Dice, lumen: float, septum_mm: float, wild: bool):
         """Plausible HU of a CTA, or, where ``wild``, nearly any; soft tissue keeps 120 HU from the ``lumen``."""
         muscle = dice.normal(60, 9)
-        cells = torch.zeros(7)
-        cells[MUSCLE], cells[FAT] = muscle, dice.normal(-105, 9)
-        cells[PAROTID], cells[SUBMANDIBULAR] = dice.uniform(-40, 60), muscle + dice.uniform(5, 45)
-        cells[THYROID], cells[NODE] = dice.uniform(70, 210), muscle + dice.uniform(-10, 40)
-        cells[MUCOSA] = muscle + dice.uniform(-5, 30)
-        numbers = dict(
-            skin=dice.uniform(0, 70),
-            disc=dice.normal(90, 12),
-            canal=dice.uniform(10, 35),
-            brain=dice.normal(38, 5),
-            cortex=dice.uniform(600, 1500),
-            marrow=dice.uniform(160, 450),
-            cortex_mm=dice.uniform(0.7, 2.2),
-            enamel=dice.uniform(1500, 2800),
-            lung=dice.normal(-850, 40),
-            gas=AIR_HU,
-            grain=dice.uniform(1, 7),
-            cloud=dice.uniform(1, 8),
-            marbling_mm=max(0.0, dice.normal(0.25, 0.4)),
-            marrow_grain=dice.uniform(10, 55),
-            septum_mm=septum_mm,
-            blur_mm=0.0,
-            stripes=0.0,
-            bias=0.0,
-        )
+        self.cells = torch.zeros(7)  # by kind of cell
+        self.cells[MUSCLE], self.cells[FAT] = muscle, dice.normal(-105, 9)
+        self.cells[PAROTID], self.cells[SUBMANDIBULAR] = dice.uniform(-40, 60), muscle + dice.uniform(5, 45)
+        self.cells[THYROID], self.cells[NODE] = dice.uniform(70, 210), muscle + dice.uniform(-10, 40)
+        self.cells[MUCOSA] = muscle + dice.uniform(-5, 30)
+        self.skin = dice.uniform(0, 70)
+        self.disc = dice.normal(90, 12)
+        self.canal = dice.uniform(10, 35)
+        self.brain = dice.normal(38, 5)
+        self.cortex = dice.uniform(600, 1500)
+        self.marrow = dice.uniform(160, 450)
+        self.cortex_mm = dice.uniform(0.7, 2.2)
+        self.enamel = dice.uniform(1500, 2800)
+        self.lung = dice.normal(-850, 40)
+        self.gas = AIR_HU
+        self.grain = dice.uniform(1, 7)  # fine texture of soft tissue
+        self.cloud = dice.uniform(1, 8)  # broad texture of soft tissue
+        self.marbling_mm = max(0.0, dice.normal(0.25, 0.4))  # how far fat runs into muscle
+        self.marrow_grain = dice.uniform(10, 55)
+        self.septum_mm = septum_mm  # half thickness of the fat between muscles
+        self.blur_mm = self.stripes = self.bias = 0.0
         if wild:
-            cells, numbers = _randomise(dice, cells, numbers, lumen)
-        return cls(
-            cells=cells,
-            fat=float(cells[FAT]),
-            mucosa=float(cells[MUCOSA]),
-            fine=Waves.draw(dice, 12, 2.5, 9, (1, 1, 1.5)),
-            broad=Waves.draw(dice, 6, 14, 60),
-            streaks=Waves.draw(dice, 8, 4, 14, (1, 1, 4)),
-            **numbers,
-        )
+            self._randomise(dice, lumen)
+        self.fat, self.mucosa = float(self.cells[FAT]), float(self.cells[MUCOSA])
+        self.fine = Waves.draw(dice, 12, 2.5, 9, (1, 1, 1.5))
+        self.broad = Waves.draw(dice, 6, 14, 60)
+        self.streaks = Waves.draw(dice, 8, 4, 14, (1, 1, 4))
 
+    def _randomise(self, dice: Dice, lumen: float) -> None:
+        """Classes of any brightness, order and texture; some classes flat, some left as they are."""
 
-def _randomise(dice: Dice, cells: Tensor, numbers: dict[str, float], lumen: float) -> tuple[Tensor, dict[str, float]]:
-    """Classes of any brightness, order and texture; some classes flat, some left as they are."""
+        def soft() -> float:
+            while True:
+                value = dice.uniform(-350, 350)
+                if abs(value - lumen) > 120:
+                    return value
 
-    def soft() -> float:
-        while True:
-            value = dice.uniform(-350, 350)
-            if abs(value - lumen) > 120:
-                return value
-
-    if dice.chance(0.7):
-        cells = torch.tensor([value if dice.chance(0.4) else soft() for value in cells.tolist()])
-    for name in ("skin", "disc", "canal", "brain"):
+        if dice.chance(0.7):
+            self.cells = torch.tensor([value if dice.chance(0.4) else soft() for value in self.cells.tolist()])
+        for name in ("skin", "disc", "canal", "brain"):
+            if dice.chance(0.5):
+                setattr(self, name, soft())
         if dice.chance(0.5):
-            numbers[name] = soft()
-    if dice.chance(0.5):
-        numbers |= {"cortex": dice.uniform(-100, 2200), "marrow": dice.uniform(-300, 900)}
-    if dice.chance(0.3):
-        numbers |= {"gas": dice.uniform(-1000, -100), "lung": dice.uniform(-1000, 100)}
-    if dice.chance(0.2):  # a cartoon
-        return cells, numbers | {"grain": 0.0, "cloud": 0.0, "marbling_mm": 0.0, "marrow_grain": 0.0}
-    numbers |= {
-        "grain": dice.uniform(0, 40) ** 2 / 40,
-        "cloud": dice.uniform(0, 60) ** 2 / 60,
-        "marrow_grain": dice.uniform(0, 300),
-    }
-    numbers |= {
-        "marbling_mm": dice.uniform(0, 2.5),
-        "cortex_mm": dice.uniform(0, 5),
-        "blur_mm": dice.uniform(0, 2.2) ** 2 / 2.2,
-    }
-    numbers["stripes"] = dice.uniform(5, 45) if dice.chance(0.25) else 0.0
-    numbers["bias"] = dice.uniform(0, 60) if dice.chance(0.4) else 0.0
-    return cells, numbers
+            self.cortex, self.marrow = dice.uniform(-100, 2200), dice.uniform(-300, 900)
+        if dice.chance(0.3):
+            self.gas, self.lung = dice.uniform(-1000, -100), dice.uniform(-1000, 100)
+        if dice.chance(0.2):  # a cartoon
+            self.grain = self.cloud = self.marbling_mm = self.marrow_grain = 0.0
+            return
+        self.grain = dice.uniform(0, 40) ** 2 / 40
+        self.cloud = dice.uniform(0, 60) ** 2 / 60
+        self.marrow_grain = dice.uniform(0, 300)
+        self.marbling_mm = dice.uniform(0, 2.5)
+        self.cortex_mm = dice.uniform(0, 5)
+        self.blur_mm = dice.uniform(0, 2.2) ** 2 / 2.2
+        self.stripes = dice.uniform(5, 45) if dice.chance(0.25) else 0.0
+        self.bias = dice.uniform(0, 60) if dice.chance(0.4) else 0.0
 
 
 def colour(palette: Palette, things: Things, grid: Grid, fields: Tensor, voxel_mm: float) -> Tensor:
     """HU [n] of a grid's voxels of about ``voxel_mm``; ``fields`` [15, n] in the order of `Carving.at`."""
-    skin, lean, first, second, lean_hu, lung, bones, column, column_hu, gas, cavity, enamel, *neck = fields
-    cartilage, cartilage_hu, mucosa = neck
+    skin, lean, first, second, lean_hu, lung, bones, column, column_hu, gas, cavity, enamel = fields[:12]
+    cartilage, cartilage_hu, mucosa = fields[12:]
     edge = (voxel_mm**2 + palette.blur_mm**2) ** 0.5
     x, y, z = grid.points(fields.device).reshape(-1, 3).unbind(1)
     broad = palette.broad.on(grid, voxel_mm, fields.device)

@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from ..dice import Dice
 from ..neck import Grid
 from .body import Outline
-from .fields import Dice, Waves, cover, interp
-from .frame import Frame
+from .fields import Waves, cover, interp
 
 METAL_HU = 9000.0
 
 
-@dataclass(frozen=True)
 class Distractors:
     """Tubes where two random fields vanish together, and blobs where a third is high."""
 
-    tubes: tuple[Waves, Waves]
-    blobs: Waves
-    tube_hu: float
-    blob_hu: float
-    tube_mm: float
-    blob_mm: float
-    scale_mm: float
-    clear: Tensor  # [2, 3] points around which there are none, LPS mm
-
-    @classmethod
-    def draw(cls, dice: Dice, lumen: float, clear: Tensor) -> Distractors:
-        """As bright as the arteries, or brighter, or dark."""
-        scale = dice.uniform(40, 110)
-        return cls(
-            tubes=(
-                Waves.draw(dice, 6, scale, 2 * scale, (1, 1, dice.uniform(1, 4))),
-                Waves.draw(dice, 6, scale, 2 * scale, (1, 1, dice.uniform(1, 4))),
-            ),
-            blobs=Waves.draw(dice, 8, 14, 40),
-            tube_hu=lumen + dice.normal(0, 60) if dice.chance(0.6) else dice.uniform(-300, 700),
-            blob_hu=lumen + dice.normal(0, 100) if dice.chance(0.5) else dice.uniform(-400, 900),
-            tube_mm=dice.uniform(1.0, 5.0) * dice.chance(0.7),
-            blob_mm=dice.uniform(1.7, 2.6) if dice.chance(0.6) else 9.0,
-            scale_mm=scale,
-            clear=clear.float(),
-        )
+    def __init__(self, dice: Dice, lumen: float, clear: Tensor):
+        """As bright as the arteries, or brighter, or dark; none around the points ``clear`` [2, 3], LPS mm."""
+        self.scale_mm = scale = dice.uniform(40, 110)
+        self.tubes = [Waves.draw(dice, 6, scale, 2 * scale, (1, 1, dice.uniform(1, 4))) for _ in range(2)]
+        self.blobs = Waves.draw(dice, 8, 14, 40)
+        self.tube_hu = lumen + dice.normal(0, 60) if dice.chance(0.6) else dice.uniform(-300, 700)
+        self.blob_hu = lumen + dice.normal(0, 100) if dice.chance(0.5) else dice.uniform(-400, 900)
+        self.tube_mm = dice.uniform(1.0, 5.0) * dice.chance(0.7)
+        self.blob_mm = dice.uniform(1.7, 2.6) if dice.chance(0.6) else 9.0
+        self.clear = clear.float()
 
     def over(self, hu: Tensor, grid: Grid, x: Tensor, y: Tensor, z: Tensor, edge: float) -> Tensor:
         """Painted over soft tissue."""
@@ -58,44 +39,30 @@ class Distractors:
         return torch.lerp(hu, torch.full_like(hu[:1], self.tube_hu), cover(self.tube_mm - off + room, edge))
 
 
-@dataclass(frozen=True)
 class Things:
     """The table, the pad on it, metal and distractors of one neck."""
 
-    table_y: float
-    table_bend: float  # 1 / mm
-    table_hu: float
-    foam_hu: float
-    thick_mm: float
-    half_width_mm: float
-    pad_hu: float
-    air_hu: float
-    arms: tuple[float, float, float, float] | None  # raised: distance to the side, y, radius, lean share
-    metal: Tensor  # [n, 4]
-    shoulders: Tensor  # [2, 4]: centre and radius of the shoulders' bone
-    distractors: Distractors | None
-
-    @classmethod
-    def draw(cls, dice: Dice, frame: Frame, outline: Outline, metal: Tensor, distractors: Distractors | None) -> Things:
-        """Lying on a table, usually on a pad."""
-        back = outline.centre + outline.back
-        shoulder = interp(torch.tensor([-118.0]), outline.nominal, frame.z)
-        x, y = (interp(shoulder, frame.z, row) for row in (outline.half_width * 0.82, outline.centre))
+    def __init__(self, dice: Dice, outline: Outline, metal: Tensor, distractors: Distractors | None):
+        """Lying on a table, usually on a pad. ``metal``: [n, 4]."""
+        z = outline.frame.z
+        shoulder = interp(torch.tensor([-118.0]), outline.nominal, z)
+        x, y = (interp(shoulder, z, row) for row in (outline.half_width * 0.82, outline.centre))
         place = torch.stack([x, y, shoulder, torch.full_like(x, 30.0)], 1)
-        return cls(
-            table_y=float(back.max()) + dice.uniform(2, 14),
-            table_bend=dice.uniform(-1, 1) / 1400,
-            table_hu=dice.uniform(-400, 100),
-            foam_hu=dice.uniform(-990, -850),
-            thick_mm=dice.uniform(25, 70),
-            half_width_mm=dice.uniform(190, 280),
-            pad_hu=dice.uniform(-990, -880) if dice.chance(0.7) else -1000.0,
-            air_hu=-1000.0,
-            arms=_arms(dice, outline) if dice.chance(0.1) else None,
-            metal=metal,
-            shoulders=torch.cat([place, place * torch.tensor([-1.0, 1, 1, 1])]),
-            distractors=distractors,
-        )
+        # [2, 4]: centre and radius of the shoulders' bone
+        self.shoulders = torch.cat([place, place * torch.tensor([-1.0, 1, 1, 1])])
+        self.table_y = float((outline.centre + outline.back).max()) + dice.uniform(2, 14)
+        self.table_bend = dice.uniform(-1, 1) / 1400  # 1 / mm
+        self.table_hu = dice.uniform(-400, 100)
+        self.foam_hu = dice.uniform(-990, -850)
+        self.thick_mm = dice.uniform(25, 70)
+        self.half_width_mm = dice.uniform(190, 280)
+        self.pad_hu = dice.uniform(-990, -880) if dice.chance(0.7) else -1000.0
+        self.arms: tuple[float, ...] | None = None  # distance to the side, y, radius (mm), lean share of the radius
+        if dice.chance(0.1):  # raised beside the head
+            radius = dice.uniform(35, 55)
+            aside = float(outline.half_width[outline.nominal > 0].max()) + radius + dice.uniform(4, 40)
+            self.arms = (aside, float(outline.centre.mean()) + dice.uniform(-10, 40), radius, dice.uniform(0.6, 0.9))
+        self.metal, self.distractors = metal, distractors
 
     def inside(self, hu: Tensor, grid: Grid, x: Tensor, y: Tensor, z: Tensor, edge: float) -> Tensor:
         """HU of soft tissue with the distractors."""
@@ -106,7 +73,7 @@ class Things:
         depth = y - self.table_y - x * x * self.table_bend
         wide = self.half_width_mm - x.abs()
         block = torch.minimum(torch.minimum(depth, self.thick_mm - depth), wide)
-        hu = torch.full_like(x, self.air_hu)
+        hu = torch.full_like(x, -1000.0)
         pad = torch.minimum(torch.minimum(depth + 30, -depth), wide - 40)
         hu.lerp_(torch.full_like(x[:1], self.pad_hu), cover(pad, voxel_mm))
         hu.lerp_(torch.full_like(x[:1], self.table_hu), cover(block, voxel_mm))
@@ -125,15 +92,3 @@ class Things:
             distance = ((x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2).sqrt_()
             hu = torch.lerp(hu, torch.full_like(hu[:1], METAL_HU), cover(radius - distance, voxel_mm))
         return hu
-
-
-def _arms(dice: Dice, outline: Outline) -> tuple[float, float, float, float]:
-    """Arms raised beside the head: distance to the side, y, radius (mm), and the lean share of the radius."""
-    radius = dice.uniform(35, 55)
-    clear = float(outline.half_width[outline.nominal > 0].max()) + radius
-    return (
-        clear + dice.uniform(4, 40),
-        float(outline.centre.mean()) + dice.uniform(-10, 40),
-        radius,
-        dice.uniform(0.6, 0.9),
-    )

@@ -14,52 +14,46 @@ import torch
 from torch import Tensor
 
 from ..neck import Grid
-from .shapes import SIDE, TESTS_PER_CHUNK, ConeKernel, Cones, EllipsoidKernel, Ellipsoids, signed_distance
-
-__all__ = ["Cones", "Ellipsoids", "Part", "paint", "signed_distance"]
+from .shapes import SIDE, TESTS_PER_CHUNK, Shapes
 
 _GROUP = 4  # blocks along a group of blocks, the coarse level of culling
 _PAIRS_PER_CHUNK = {"cpu": 768, "cuda": 32768}  # CPU: what stays in the cache; GPU: about 200 MB
 
 
-@dataclass(frozen=True)
-class Part:
-    """What the shapes that share a part index are made of."""
-
-    name: str
-    hu: float
-
-
 def paint(
-    hu: Sequence[Tensor], grids: Sequence[Grid], cones: Cones, ellipsoids: Ellipsoids, parts: Sequence[Part]
+    hu: Sequence[Tensor], grids: Sequence[Grid], shapes: Sequence[Shapes], parts: Sequence[float]
 ) -> list[Tensor]:
-    """Paint the shapes over ``hu`` (float32 [k, j, i] on one device, one per grid); returns new tensors.
+    """Paint shapes over ``hu`` (float32 [k, j, i] on one device, one per grid); returns new tensors.
 
-    Parts are painted in list order, later over earlier. A voxel's share of a part is linear in the signed distance over
-    the voxel's width along the surface normal; shapes thinner than a voxel are dimmed so that their volume is kept.
+    ``parts``: HU of every part; later ones are painted over earlier ones. A voxel's share of a part is linear in the
+    signed distance over the voxel's width along the surface normal; shapes thinner than a voxel are dimmed so that
+    their volume is kept.
     Raises ValueError where a shape's part is not in the list or a grid does not fit its tensor.
     """
     if any(tuple(h.shape) != tuple(g.shape) for h, g in zip(hu, grids, strict=True)):
         raise ValueError("Every HU array must have the shape of its grid.")
-    for shapes in (cones, ellipsoids):
-        if len(shapes) and not 0 <= int(shapes.part.min()) <= int(shapes.part.max()) < len(parts):
-            raise ValueError(f"A shape names a part that is not among the {len(parts)} parts.")
-    if not hu or not (len(cones) or len(ellipsoids)):
+    shapes = [own for own in shapes if len(own)]
+    if any(int(own.part.min()) < 0 or int(own.part.max()) >= len(parts) for own in shapes):
+        raise ValueError(f"A shape names a part that is not among the {len(parts)} parts.")
+    if not hu or not shapes:
         return [h.clone() for h in hu]
     device = hu[0].device
     lattice = _Lattice.of(grids, device)
-    materials = torch.tensor([part.hu for part in parts], dtype=torch.float32, device=device)
-    every: tuple[ConeKernel | EllipsoidKernel, ...]
-    every = (ConeKernel.of(cones.to(device)), EllipsoidKernel.of(ellipsoids, device))
-    kinds = [kind for kind in every if len(kind.part)]
-
+    materials = torch.tensor(parts, dtype=torch.float32, device=device)
+    kinds = [own.kernel(device) for own in shapes]
     filled = torch.full((len(lattice.blocks.grid),), -1, device=device)
-    pairs = [_near_pairs(kind, lattice, filled) for kind in kinds]
+    near = [_near_pairs(kind, lattice, filled) for kind in kinds]
+    # Pairs that a fill does not hide, in painting order: key (block * parts + part) and shape.
+    pairs = []
+    for kind, (block, shape) in zip(kinds, near, strict=True):
+        seen = kind.part[shape] > filled[block]
+        key, order = torch.sort(block[seen] * len(parts) + kind.part[shape[seen]], stable=True)
+        pairs.append((key, shape[seen][order]))
     canvas = torch.cat([*(h.reshape(-1) for h in hu), hu[0].new_zeros(1)])  # the last entry takes what lies outside
-    _fill(canvas, lattice, materials, filled)
-    pairs = [
-        _sorted(block, shape, kind.part, filled, len(parts)) for kind, (block, shape) in zip(kinds, pairs, strict=True)
-    ]
+    whole = (filled >= 0).nonzero(as_tuple=True)[0]
+    for some in whole.split(8192):
+        value = materials[filled[some]].repeat_interleave(SIDE**3)
+        canvas.index_put_((lattice.addresses(some).reshape(-1),), value)
     _composite(canvas, lattice, materials, kinds, pairs)
     flat = canvas[:-1].split([h.numel() for h in hu])
     return [piece.reshape(h.shape) for piece, h in zip(flat, hu, strict=True)]
@@ -170,22 +164,6 @@ def _near_pairs(kind, lattice: _Lattice, filled: Tensor) -> tuple[Tensor, Tensor
     return block[meets], shape[meets]
 
 
-def _fill(canvas: Tensor, lattice: _Lattice, materials: Tensor, filled: Tensor) -> None:
-    """Write the value of the last part that covers each block as a whole."""
-    block = (filled >= 0).nonzero(as_tuple=True)[0]
-    value = materials[filled[block]]
-    for some, one in zip(block.split(8192), value.split(8192), strict=True):
-        canvas.index_put_((lattice.addresses(some).reshape(-1),), one.repeat_interleave(SIDE**3))
-
-
-def _sorted(block: Tensor, shape: Tensor, part: Tensor, filled: Tensor, parts: int) -> tuple[Tensor, Tensor]:
-    """Pairs that a fill does not hide, in painting order: key (block * parts + part) and shape."""
-    kept = part[shape] > filled[block]
-    block, shape = block[kept], shape[kept]
-    key, order = torch.sort(block * parts + part[shape], stable=True)
-    return key, shape[order]
-
-
 def _composite(canvas: Tensor, lattice: _Lattice, materials: Tensor, kinds: list, pairs: list) -> None:
     parts = len(materials)
     keys = torch.cat([key for key, _ in pairs]).sort().values
@@ -204,53 +182,38 @@ def _composite(canvas: Tensor, lattice: _Lattice, materials: Tensor, kinds: list
     slot_edge = last_slot[last_block - 1]
     edge_key = slot_key[slot_edge - 1]
     pair_edges = [torch.searchsorted(key, edge_key, right=True) for key, _ in pairs]
-    depth = torch.zeros_like(last_block).scatter_reduce_(
-        0,
-        torch.searchsorted(last_block, torch.arange(len(block), device=canvas.device), right=True),
-        block_slots,
-        "amax",
-    )
+    chunk_of_block = torch.searchsorted(last_block, torch.arange(len(block), device=canvas.device), right=True)
+    depth = torch.zeros_like(last_block).scatter_reduce_(0, chunk_of_block, block_slots, "amax")
     table = torch.stack([last_block, slot_edge, depth, *pair_edges]).T.tolist()
 
     begin = [0] * (2 + len(kinds))
     for block_end, slot_end, ranks, *pair_ends in table:
-        ends = [block_end, slot_end, *pair_ends]
-        key = slot_key[begin[1] : slot_end]
-        part = key % parts
-        mine = []
+        blocks, slots = block[begin[0] : block_end], slice(begin[1], slot_end)
+        key, grid = slot_key[slots], lattice.blocks.grid[blocks]
+        slot_of_block = torch.searchsorted(blocks, slot_block[slots])
+        # Signed distance of one part in one block: [slots, 8, 8, 8].
+        nearest = lattice.matrix.new_full((len(key), SIDE**3), math.inf)
         for kind, (pair_key, pair_shape), lo, hi in zip(kinds, pairs, begin[2:], pair_ends, strict=True):
             if hi > lo:
-                mine.append((kind, torch.searchsorted(key, pair_key[lo:hi]), pair_shape[lo:hi]))
-        blocks = block[begin[0] : block_end]
-        slot_of_block = torch.searchsorted(blocks, slot_block[begin[1] : slot_end])
-        grid = lattice.blocks.grid[blocks]
-        distance = _part_distance(mine, len(part), slot_of_block, lattice, blocks)
-        _blend_in(
-            canvas, lattice, materials, distance, part, slot_of_block, rank[begin[1] : slot_end], blocks, grid, ranks
-        )
-        begin = ends
+                slot = torch.searchsorted(key, pair_key[lo:hi])
+                owner = slot_of_block[slot]
+                centre, steps = lattice.blocks.centre[blocks[owner]], lattice.matrix[grid[owner]]
+                value = kind.on_block(centre, steps, lattice.spacing[grid[owner]], pair_shape[lo:hi])
+                nearest.scatter_reduce_(0, slot[:, None].expand(-1, SIDE**3), value.flatten(1), "amin")
+        distance, part = nearest.view(-1, SIDE, SIDE, SIDE), key % parts
+        _blend_in(canvas, lattice, materials[part], distance, slot_of_block, rank[slots], blocks, ranks)
+        begin = [block_end, slot_end, *pair_ends]
 
 
-def _part_distance(mine: list, slots: int, slot_of_block: Tensor, lattice: _Lattice, blocks: Tensor) -> Tensor:
-    """Signed distance of one part in one block: [slots, 8, 8, 8]."""
-    nearest = lattice.matrix.new_full((slots, SIDE**3), math.inf)
-    centre, grid = lattice.blocks.centre[blocks], lattice.blocks.grid[blocks]
-    for kind, slot, shape in mine:
-        owner = slot_of_block[slot]
-        value = kind.on_block(centre[owner], lattice.matrix[grid[owner]], lattice.spacing[grid[owner]], shape)
-        nearest.scatter_reduce_(0, slot[:, None].expand(-1, SIDE**3), value.flatten(1), "amin")
-    return nearest.view(slots, SIDE, SIDE, SIDE)
-
-
-def _blend_in(canvas, lattice, materials, distance, part, slot_of_block, rank, blocks, grid, ranks: int) -> None:
+def _blend_in(canvas, lattice, hu, distance, slot_of_block, rank, blocks, ranks: int) -> None:
     """Composite the parts of some blocks, each block's parts in list order, into the canvas."""
-    spacing = lattice.spacing[grid[slot_of_block]]
+    spacing = lattice.spacing[lattice.blocks.grid[blocks[slot_of_block]]]
     down, back, side = torch.gradient(distance, dim=(1, 2, 3))
     width = down.abs_() + back.abs_() + side.abs_()
     least, most = spacing.amin(-1), spacing.norm(dim=-1)  # first-order distances can be steep deep inside
     width = width.clamp(least[:, None, None, None], most[:, None, None, None])
     share = (0.5 - distance / width).clamp_(0.0, 1.0)
-    value = materials[part, None, None, None]
+    value = hu[:, None, None, None]
     address = lattice.addresses(blocks)
     picture = canvas[address]
     for level in range(ranks):

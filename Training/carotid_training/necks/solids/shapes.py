@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,87 +17,77 @@ SIDE = 8  # voxels along a block
 TESTS_PER_CHUNK = 1 << 20  # pairs of a point and a shape that are looked at together
 
 
+Some = TypeVar("Some", bound="Shapes")
+
+
 @dataclass(frozen=True)
-class Cones:
+class Shapes:
+    """Shapes of one kind, one a row of every field. ``part`` [n]: the index of what they are made of."""
+
+    part: Tensor
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __getitem__(self: Some, rows: Tensor) -> Some:
+        return type(self)(**{name: own[rows] for name, own in vars(self).items()})
+
+    def to(self: Some, device: torch.device | str) -> Some:
+        return type(self)(**{name: own.to(device) for name, own in vars(self).items()})
+
+    def kernel(self, device: torch.device | str) -> ConeKernel | EllipsoidKernel:
+        """What tells distances from these shapes on a device."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Cones(Shapes):
     """Round cones: a sphere that moves from ``a`` to ``b`` while its radius goes linearly from ``ra`` to ``rb``.
 
-    ``a``, ``b`` are [n, 3] LPS mm, ``ra``, ``rb`` [n] mm, all float32 on the CPU; ``part`` is [n] long, the index of
-    what they are made of.
+    ``a``, ``b`` are [n, 3] LPS mm, ``ra``, ``rb`` [n] mm, all float32 on the CPU.
     """
 
     a: Tensor
     b: Tensor
     ra: Tensor
     rb: Tensor
-    part: Tensor
-
-    @classmethod
-    def empty(cls) -> Cones:
-        return cls(
-            torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0), torch.zeros(0, dtype=torch.long)
-        )
 
     @classmethod
     def chain(cls, points: Tensor, radii: Tensor, part: int) -> Cones:
         """A tube through ``points`` [n, 3] with ``radii`` [n]: n - 1 cones."""
         points, radii = points.float(), radii.float()
-        return cls(points[:-1], points[1:], radii[:-1], radii[1:], torch.full((len(points) - 1,), part))
+        return cls(torch.full((len(points) - 1,), part), points[:-1], points[1:], radii[:-1], radii[1:])
 
-    def __len__(self) -> int:
-        return len(self.part)
-
-    def concat(self, *others: Cones) -> Cones:
-        """These and the others, in this order."""
-        every = (self, *others)
-        return Cones(*(torch.cat([getattr(c, name) for c in every]) for name in ("a", "b", "ra", "rb", "part")))
-
-    def to(self, device: torch.device | str) -> Cones:
-        return Cones(*(getattr(self, name).to(device) for name in ("a", "b", "ra", "rb", "part")))
+    def kernel(self, device: torch.device | str) -> ConeKernel:
+        return ConeKernel.of(self.to(device))
 
 
 @dataclass(frozen=True)
-class Ellipsoids:
+class Ellipsoids(Shapes):
     """Ellipsoids: ``centre`` [n, 3] LPS mm, ``axes`` [n, 3, 3]: its rows are the semi-axis vectors in mm, float32, CPU.
 
-    Rows that are not orthogonal give the image of the unit ball under those three vectors. ``part`` is [n] long.
+    Rows that are not orthogonal give the image of the unit ball under those three vectors.
     """
 
     centre: Tensor
     axes: Tensor
-    part: Tensor
 
-    @classmethod
-    def empty(cls) -> Ellipsoids:
-        return cls(torch.zeros(0, 3), torch.zeros(0, 3, 3), torch.zeros(0, dtype=torch.long))
-
-    def __len__(self) -> int:
-        return len(self.part)
-
-    def concat(self, *others: Ellipsoids) -> Ellipsoids:
-        """These and the others, in this order."""
-        every = (self, *others)
-        return Ellipsoids(*(torch.cat([getattr(e, name) for e in every]) for name in ("centre", "axes", "part")))
-
-    def to(self, device: torch.device | str) -> Ellipsoids:
-        return Ellipsoids(*(getattr(self, name).to(device) for name in ("centre", "axes", "part")))
+    def kernel(self, device: torch.device | str) -> EllipsoidKernel:
+        return EllipsoidKernel.of(self, device)
 
 
-def signed_distance(points: Tensor, cones: Cones, ellipsoids: Ellipsoids) -> Tensor:
+def signed_distance(points: Tensor, *shapes: Shapes) -> Tensor:
     """Distance in mm from ``points`` [..., 3] (LPS) to the nearest shape's surface, negative inside: [...].
 
     Exact for cones outside and inside each cone, of first order for ellipsoids; parts and blending play no role.
     """
     flat = points.reshape(-1, 3).float()
     best = torch.full((len(flat),), math.inf, device=flat.device)
-    for kind in (ConeKernel.of(cones.to(flat.device)), EllipsoidKernel.of(ellipsoids, flat.device)):
-        if not len(kind.part):
-            continue
-        step = max(1, TESTS_PER_CHUNK // len(kind.part))
-        shapes = torch.arange(len(kind.part), device=flat.device)
-        for start in range(0, len(flat), step):
-            chunk = flat[start : start + step]
-            nearest = kind.distance(chunk[:, None], shapes).amin(1)
-            best[start : start + step] = torch.minimum(best[start : start + step], nearest)
+    for own in filter(len, shapes):
+        kernel, every = own.kernel(flat.device), torch.arange(len(own), device=flat.device)
+        step = max(1, TESTS_PER_CHUNK // len(own))
+        for chunk, least in zip(flat.split(step), best.split(step), strict=True):
+            torch.minimum(least, kernel.distance(chunk[:, None], every).amin(1), out=least)
     return best.reshape(points.shape[:-1])
 
 
@@ -222,13 +213,10 @@ class EllipsoidKernel:
 
     @classmethod
     def of(cls, ellipsoids: Ellipsoids, device: torch.device | str) -> EllipsoidKernel:
-        semi = torch.linalg.svdvals(ellipsoids.axes).flip(-1) if len(ellipsoids) else torch.zeros(0, 3)
+        semi = torch.linalg.svdvals(ellipsoids.axes).flip(-1)
         inverse = torch.linalg.inv(ellipsoids.axes)
         here = ellipsoids.to(device)
         return cls(here.centre, inverse.to(device), semi[:, 0].to(device), semi.to(device), here.part)
-
-    def _ball(self, points: Tensor, shape: Tensor) -> Tensor:
-        return torch.einsum("...x,...xq->...q", points - self.centre[shape], self.inverse[shape])
 
     def bound(self, points: Tensor, shape: Tensor) -> Tensor:
         """No more than the distance outside, no less than minus the depth inside."""
@@ -242,7 +230,7 @@ class EllipsoidKernel:
 
     def distance(self, points: Tensor, shape: Tensor) -> Tensor:
         """First-order signed distance; points [..., 3] broadcast against shape [...]."""
-        ball = self._ball(points, shape)
+        ball = torch.einsum("...x,...xq->...q", points - self.centre[shape], self.inverse[shape])
         radius = ball.norm(dim=-1)
         slope = torch.einsum("...q,...xq->...x", ball, self.inverse[shape]).norm(dim=-1)
         return (radius - 1) * radius.clamp(min=1e-6) / slope.clamp(min=1e-6 / self.least[shape])

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.volume import Volume, VolumeError
 from scipy import ndimage
@@ -32,7 +31,7 @@ _MARGIN_MM = 16.0  # of air kept around the body
 _FINEST_MM = 0.7  # finer scans are brought to this: a background needs no more
 _AIRWAY_AHEAD_MM = 25.0  # before the middles of the vertebral bodies
 _COARSE_SCAN_MM = 1.5  # in plane; what coarser scans show no longer: thin walls, tubes, noise
-_REACH_MM = (130.0, 130.0, (-230.0, 170.0))  # what is kept around C4: x, y half widths and the range of z
+_REACH_MM = np.array([[-130.0, -130.0, -230.0], [130.0, 130.0, 170.0]])  # the corners of what is kept around C4
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,25 +153,18 @@ class Background:
         """
         key = (name, str(device))
         if key not in self._cache:
-            array = getattr(self, f"_{name}")() if name in ("quiet", "fatness", "bore") else getattr(self, name)
+            if name == "quiet":
+                array = self.hu if self.coarse else ndimage.median_filter(self.hu, (1, 3, 3))
+            elif name == "fatness":
+                soft = np.clip(self.hu, -110, 70).astype(np.float32)
+                smooth = ndimage.gaussian_filter(soft, 1.5 / self.spacing[::-1])
+                array = np.where(self.clearance > 0, (70 - smooth) / 180, 0)
+            elif name == "bore":
+                array = ndimage.gaussian_filter(self.tube.astype(np.float32), 0.8)
+            else:
+                array = getattr(self, name)
             self._cache[key] = torch.from_numpy(np.asarray(array, dtype=np.float32))[None, None].to(device)
         return self._cache[key]
-
-    def _quiet(self) -> np.ndarray:
-        return self.hu if self.coarse else ndimage.median_filter(self.hu, (1, 3, 3))
-
-    def _fatness(self) -> np.ndarray:
-        smooth = ndimage.gaussian_filter(np.clip(self.hu, -110, 70).astype(np.float32), 1.5 / self.spacing[::-1])
-        return np.where(self.clearance > 0, (70 - smooth) / 180, 0)
-
-    def _bore(self) -> np.ndarray:
-        return ndimage.gaussian_filter(self.tube.astype(np.float32), 0.8)
-
-    def sample(self, points: Tensor) -> Tensor:
-        """HU at points [..., 3] (LPS mm, background frame), trilinear; air outside the scan. Any device."""
-        flat = self.normalised(points).reshape(1, -1, 1, 1, 3)
-        found = F.grid_sample(self.on(points.device, "hu") + 1000, flat, align_corners=False)
-        return found.reshape(points.shape[:-1]) - 1000
 
 
 def pooling(spacing: np.ndarray, target_mm: float) -> np.ndarray:
@@ -226,17 +218,20 @@ def _body(hu: np.ndarray, spacing: np.ndarray, origin: np.ndarray) -> tuple[np.n
     """Filled mask of the patient without table; the scan cut to the body's slices, and its origin."""
     disc = _disc(3.0, spacing)
     tissue = ndimage.binary_opening(hu > -300, disc[None])
-    labels, count = ndimage.label(tissue)
-    if not count:
+    if not tissue.any():
         raise VolumeError("The background CT shows no body; give an unenhanced CT of the neck in HU.")
-    largest = labels == 1 + int(np.argmax(ndimage.sum_labels(tissue, labels, range(1, count + 1))))
+    largest = _largest(tissue)
     body = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(s, disc)) for s in largest])
-    box = []
-    for axis, margin in enumerate(np.ceil(_MARGIN_MM / spacing).astype(int)[::-1]):
-        filled = np.flatnonzero(body.any(axis=tuple(other for other in range(3) if other != axis)))
-        beyond = 0 if axis == 0 else margin
-        box.append(slice(max(0, filled[0] - beyond), filled[-1] + 1 + beyond))
-    return body[tuple(box)], hu[tuple(box)], origin + spacing * [b.start for b in box[::-1]]
+    margins = (0, *np.ceil(_MARGIN_MM / spacing).astype(int)[1::-1])
+    (filled,) = ndimage.find_objects(body.astype(np.uint8))
+    box = tuple(slice(max(0, s.start - n), s.stop + n) for s, n in zip(filled, margins, strict=True))
+    return body[box], hu[box], origin + spacing * [b.start for b in box[::-1]]
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    """The largest component of a mask that is not empty."""
+    labels, count = ndimage.label(mask)
+    return labels == 1 + int(np.argmax(ndimage.sum_labels(mask, labels, range(1, count + 1))))
 
 
 def _disc(radius: float, spacing: np.ndarray) -> np.ndarray:
@@ -317,20 +312,16 @@ def _neck_below(classes: np.ndarray, airway: np.ndarray, spacing: np.ndarray, or
     """The neck in a slice of classes [j, i], uint8, without a chin that hangs before it: what goes on below."""
     tissue = ndimage.binary_fill_holes(classes != OUTSIDE)
     tissue[: max(0, int((airway[1] - 26.0 - origin[1]) / spacing[1]))] = False
-    labels, count = ndimage.label(ndimage.binary_opening(tissue, _disc(3.0, spacing)))
-    if not count:
-        return tissue.astype(np.uint8)
-    sizes = ndimage.sum_labels(tissue, labels, range(1, count + 1))
-    return ndimage.binary_dilation(labels == 1 + int(np.argmax(sizes)), iterations=2).astype(np.uint8)
+    opened = ndimage.binary_opening(tissue, _disc(3.0, spacing))
+    whole = ndimage.binary_dilation(_largest(opened), iterations=2) if opened.any() else tissue
+    return whole.astype(np.uint8)
 
 
 def _trimmed(arrays: dict[str, np.ndarray], origin: np.ndarray, spacing: np.ndarray, middle: np.ndarray):
     """Cut to the surroundings of C4 and to whole blocks of the voxels that 4 mm pools; the new origin."""
-    lows = middle + np.array([-_REACH_MM[0], -_REACH_MM[1], _REACH_MM[2][0]])
-    highs = middle + np.array([_REACH_MM[0], _REACH_MM[1], _REACH_MM[2][1]])
     size = np.array(arrays["hu"].shape[::-1])
-    start = np.clip(np.floor((lows - origin) / spacing), 0, size).astype(int)
-    stop = np.clip(np.ceil((highs - origin) / spacing), 0, size).astype(int)
+    low, high = ((middle + corner - origin) / spacing for corner in _REACH_MM)
+    start, stop = (np.clip(edge, 0, size).astype(int) for edge in (np.floor(low), np.ceil(high)))
     stop -= (stop - start) % pooling(spacing, 4.0)  # loses at most three slices of the head
     box = tuple(slice(a, b) for a, b in zip(start[::-1], stop[::-1], strict=True))
     cut = {name: np.ascontiguousarray(value[box]) for name, value in arrays.items()}

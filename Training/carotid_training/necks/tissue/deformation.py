@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dice import Dice
 from ..neck import Grid
 from .background import Background, pooling
 
@@ -21,6 +22,13 @@ _CONTINUED_MM = 25.0  # tissue made up beyond the ends of the scan ...
 _BACK_MM = 8.0  # ... out of its last slices
 _SMOOTH_STEP_MM = 2.0  # smooth fields are evaluated this densely and interpolated between
 _SLAB_VOXELS = 3_000_000
+
+
+def spline_weights(at: Tensor, count: int) -> Tensor:
+    """Weights [n, count] of the controls 0, 1, ... of a uniform cubic B-spline at places ``at`` [n]."""
+    distance = (at[:, None] - torch.arange(count)).abs()
+    near, far = 2 / 3 - distance**2 + distance**3 / 2, (2 - distance).clamp(min=0) ** 3 / 6
+    return torch.where(distance < 1, near, far)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +49,7 @@ class Lattice:
         for axis, count in zip((2, 1, 0), control.shape[1:], strict=True):
             length = _HIGH[axis] - _LOW[axis]
             at = torch.linspace(0, 1, round(length / _NODE_MM) + 1) * (count - 3) + 1
-            distance = (at[:, None] - torch.arange(count)).abs()
-            near, far = 2 / 3 - distance**2 + distance**3 / 2, (2 - distance).clamp(min=0) ** 3 / 6
-            weights.append(torch.where(distance < 1, near, far))
+            weights.append(spline_weights(at, count))
         return cls(torch.einsum("ckji,zk,yj,xi->czyx", control, *weights)[None])
 
     @classmethod
@@ -82,9 +88,7 @@ class Deformation:
     def draw(cls, generator: torch.Generator, strength: float) -> Deformation:
         """Size, proportions, rotation, shear, a mirrored half, and bending; ``strength`` 1 stays a plausible neck."""
 
-        def uniform(low: float, high: float, *shape: int) -> Tensor:
-            return torch.rand(shape, generator=generator) * (high - low) + low
-
+        uniform = Dice(generator).uniforms
         size = torch.exp((uniform(-0.12, 0.12) + uniform(-0.07, 0.07, 3)) * strength)
         angle = uniform(-0.10, 0.10, 3) * strength
         zero = torch.zeros(())
@@ -145,17 +149,13 @@ class DeformedTissue:
         finest = float(spacing.min())
         parts = [max(1, round(float(s) / max(finest, 1.0))) for s in spacing.flip(0)]  # thick voxels are averaged
         slab = max(1, _SLAB_VOXELS // (math.prod(grid.shape[1:]) * math.prod(parts)))
-        pieces = []
+        pieces: list[list[Tensor]] = []
         for start in range(0, grid.shape[0], slab):
             count = min(slab, grid.shape[0] - start)
             fine = _subdivided(grid, start, count, parts)
-            hu, extra = self._sample(fine, finest, device, field)
-            if max(parts) > 1:
-                hu, extra = (F.avg_pool3d(v[None, None], parts)[0, 0] for v in (hu, extra))
-            pieces.append((hu, extra))
-        if len(pieces) == 1:
-            return pieces[0]
-        return torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])
+            pieces.append([F.avg_pool3d(own[None], parts)[0] for own in self._sample(fine, finest, device, field)])
+        hu, extra = (torch.cat(own) for own in zip(*pieces, strict=True))
+        return hu, extra
 
     def _sample(self, grid: Grid, finest: float, device, field: Lattice) -> tuple[Tensor, Tensor]:
         sparse = _thinned(grid)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..neck import Grid
-from ..solids.render import Cones, Ellipsoids, Part, paint
+from ..solids.render import paint
+from ..solids.shapes import Shapes
 from ..vessels.tree import VesselTree
 from .deformation import DeformedTissue, Lattice
 from .placement import placement
 
-Decoys = tuple[Cones, Ellipsoids, tuple[Part, ...]]
+Decoys = tuple[Sequence[Shapes], Sequence[float]]  # and the HU of their parts
 _SHEATH_LOW, _SHEATH_HIGH, _SHEATH_NODE_MM = (-72.0, -72.0, -100.0), (72.0, 36.0, 100.0), 4.0
 
 
-@dataclass(frozen=True, eq=False)
 class TissueNeck:
     """A `Neck` of deformed tissue; see `neck.Neck` for units and frames.
 
@@ -27,46 +26,22 @@ class TissueNeck:
     the blur at the vessels' edges, so that they are as sharp as the tissue. ``decoys`` are painted under the vessels.
     """
 
-    seed: int
-    style: str
-    tissue: DeformedTissue
-    tree: VesselTree
-    sheath: Lattice
-    fat_hu: float
-    edge_mm: float
-    metal: Tensor
-    lower_mm: float
-    upper_mm: float
-    decoys: Decoys | None = None
+    decoys: Decoys = ((), ())
 
-    @classmethod
-    def build(
-        cls, seed: int, style: str, tissue: DeformedTissue, tree: VesselTree, generator: torch.Generator, metal: bool
-    ) -> TissueNeck:
+    def __init__(
+        self, seed: int, style: str, tissue: DeformedTissue, tree: VesselTree, generator: torch.Generator, metal: bool
+    ):
         """Place the tree in the tissue; ``metal``: whether the background's own metal is still there."""
+        self.seed, self.style, self.tissue = seed, style, tissue
         background, deformation = tissue.background, tissue.deformation
-        tree = tree.warp(placement(tree.layout, tree.tubes, background, deformation))
-        share, loose, fat, edge = torch.rand(4, generator=generator)
-        sheath = _sheath(tree, thickness=0.8 + 3.0 * float(loose), share=float(share))
-        own = torch.zeros(0, 4)
-        if metal:
-            own = torch.from_numpy(background.metal)
-            own = torch.cat([deformation.inverse(own[:, :3]), own[:, 3:]], 1)
-        everything = torch.cat([tree.metal.float(), own])
-        fat_hu, edge_mm = -115.0 + 70.0 * float(fat), 0.3 + 0.3 * float(edge)
-        return cls(seed, style, tissue, tree, sheath, fat_hu, edge_mm, everything, *tissue.coverage())
-
-    @property
-    def present(self) -> Tensor:
-        return self.tree.present
-
-    @property
-    def dense(self) -> Tensor:
-        return self.tree.dense
-
-    @property
-    def facts(self) -> dict[str, float | str | bool]:
-        return self.tree.facts
+        self.tree = tree = tree.warp(placement(tree.layout, tree.tubes, background, deformation))
+        self.present, self.dense, self.facts = tree.present, tree.dense, tree.facts
+        share, loose, fat, edge = torch.rand(4, generator=generator).tolist()
+        self.sheath = _sheath(tree, thickness=0.8 + 3.0 * loose, share=share)
+        self.fat_hu, self.edge_mm = -115.0 + 70.0 * fat, 0.3 + 0.3 * edge
+        own = torch.from_numpy(background.metal if metal else background.metal[:0])
+        self.metal = torch.cat([tree.metal.float(), torch.cat([deformation.inverse(own[:, :3]), own[:, 3:]], 1)])
+        self.lower_mm, self.upper_mm = tissue.coverage()
 
     def bifurcations(self, up: Tensor) -> Tensor:
         """See `Neck.bifurcations`."""
@@ -79,8 +54,7 @@ class TissueNeck:
             hu, sheath = self.tissue.render(grid, device, self.sheath)
             sheath.mul_(((150 - hu) / 60).clamp_(0, 1)).mul_(((hu + 300) / 100).clamp_(0, 1))
             tissue.append(torch.lerp(hu, torch.full_like(hu, self.fat_hu), sheath))
-        if self.decoys is not None:
-            tissue = paint(tissue, grids, *self.decoys)
+        tissue = paint(tissue, grids, *self.decoys)
         painted = self.tree.paint(tissue, grids)
         return [
             below.add_(_blurred(above.sub_(below), self.edge_mm / grid.spacing_mm))
@@ -114,8 +88,6 @@ def _blurred(values: Tensor, sigma: Tensor) -> Tensor:
         for _ in range(passes):
             weight = variance / passes / 2
             n = values.shape[axis]
-            if n < 2:
-                break
             slope = values.diff(dim=axis).mul_(weight)
             values.narrow(axis, 0, n - 1).add_(slope)
             values.narrow(axis, 1, n - 1).sub_(slope)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dice import Dice
 from ..vessels.tree import VesselTree
 from .background import Background
 from .deformation import Deformation, DeformedTissue
@@ -30,16 +31,14 @@ def draw(seed: int, backgrounds: Sequence[Background], randomised: bool = True) 
     toning = Toning(background, generator)
     tissue = DeformedTissue(background, deformation, toning)
     tree = VesselTree.draw(generator, 0.0, randomised)
-    return TissueNeck.build(seed, "painted", tissue, tree, generator, metal=toning.keeps_metal)
+    return TissueNeck(seed, "painted", tissue, tree, generator, metal=toning.keeps_metal)
 
 
 class Toning:
     """Other contrast, noise, enhancement, metal and tube for a background's tissue."""
 
     def __init__(self, background: Background, generator: torch.Generator):
-        def uniform(low: float, high: float, *shape: int) -> Tensor:
-            return torch.rand(shape, generator=generator) * (high - low) + low
-
+        uniform = Dice(generator).uniforms
         self.background = background
         self.quietness = float(uniform(0.0, 1.0))
         self.keeps_metal = bool(uniform(0, 1) < 0.5)

@@ -9,58 +9,54 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dice import Points
 from ..vessels.layout import LEVELS as LAYOUT_LEVELS
 from ..vessels.layout import Layout
-from ..vessels.paths import Points, Tube
+from ..vessels.paths import Tube
 from .background import LEVELS, Background
-from .deformation import Deformation
+from .deformation import Deformation, spline_weights
 
 _SHARED = ("C6", "C5", "C4", "C3", "C2", "C1")  # from below upwards, as in Layout.foramina
 _LOW, _HIGH = (-80.0, -95.0, -90.0), (80.0, 45.0, 90.0)  # the box of the moving lattice, LPS mm
 _NODE_MM = 18.0
+_CONTROLS = [round((high - low) / _NODE_MM) + 3 for low, high in zip(_LOW, _HIGH, strict=True)]  # along x, y, z
 _STEPS = 40
 _GAP_MM = 0.8  # tissue left between a lumen and bone or air
 
 
 def placement(
     layout: Layout, tubes: Sequence[Tube], background: Background, deformation: Deformation
-) -> Callable[[Tensor], Tensor]:
+) -> Callable[[Points], Points]:
     """The smooth map (points [n, 3] -> [n, 3], float64 LPS mm) from the tree's own neck into the deformed background's.
 
     First the tree's levels, spine, width and depth are brought to the background's. Then a spline displacement is
     fitted that takes the vessels out of bone, air and skin into loose tissue, the vertebral arteries to their foramina.
     """
-    coarse = _Fit(layout, _Target(background, deformation))
-    paths, radii, weights, holes = _samples(tubes, coarse)
-    control = _settle(paths, radii, weights, holes, background, deformation)
+    coarse = _Fit(layout, background, deformation)
+    control = _settle(background, deformation, *_samples(tubes, coarse))
 
-    def place(points: Tensor) -> Tensor:
-        first = torch.from_numpy(coarse(points.numpy()))
-        return first + (_basis(first.float()) @ control).double()
+    def place(points: Points) -> Points:
+        first = coarse(points)
+        return first + (_basis(torch.from_numpy(first).float()) @ control).double().numpy()
 
     return place
 
 
-class _Target:
-    """Levels [6, 3], foramina [2, m, 3] and airway [n, 3] of the deformed background (neck frame, float64)."""
+class _Fit:
+    """The map that brings a layout's levels, width and depth to the background's: points [n, 3] -> [n, 3], float64.
 
-    def __init__(self, background: Background, deformation: Deformation):
+    Of the deformed background, in the neck's frame: ``levels`` [6, 3] and the left and right ``foramina`` [2, m, 3].
+    """
+
+    def __init__(self, layout: Layout, background: Background, deformation: Deformation):
         def here(points: np.ndarray) -> np.ndarray:
             return deformation.inverse(torch.from_numpy(points)).double().numpy()
 
-        self.levels = here(background.levels[[LEVELS.index(name) for name in _SHARED]])
+        self.spine = layout.spine
+        self.ours = ours = layout.spine[[LAYOUT_LEVELS.index(name) for name in _SHARED]]
+        self.levels = theirs = here(background.levels[[LEVELS.index(name) for name in _SHARED]])
         foramina = here(background.foramina)
         self.foramina = foramina[::-1] if deformation.mirrored else foramina
-        self.airway = here(background.airway)
-
-
-class _Fit:
-    """The map that brings a layout's levels, width and depth to the target's: points [n, 3] -> [n, 3], float64."""
-
-    def __init__(self, layout: Layout, target: _Target):
-        self.spine, self.target = layout.spine, target
-        self.ours = layout.spine[[LAYOUT_LEVELS.index(name) for name in _SHARED]]
-        ours, theirs = self.ours, target.levels
         # Beyond the shared levels heights go on at the mean rate.
         beyond = np.array([-400.0, 400.0])
         stretch = (theirs[-1, 2] - theirs[0, 2]) / (ours[-1, 2] - ours[0, 2])
@@ -70,10 +66,11 @@ class _Fit:
         )
         z = np.linspace(ours[0, 2], ours[-2, 2], 9)  # C6 to C2, where the foramina stand above one another
         there = np.interp(z, self.knots, self.heights)
-        left, right = (np.interp(there, side[:, 2], side[:, 0]).mean() for side in target.foramina)
+        left, right = (np.interp(there, side[:, 2], side[:, 0]).mean() for side in self.foramina)
         mine = layout.foramina[:5, 0, 0].mean() - layout.foramina[:5, 1, 0].mean()
         width = float(np.clip((left - right) / mine, 0.7, 1.5))
-        depth = float(np.clip(_front(theirs, target.airway, there) / _front(ours, layout.airway, z), 0.75, 1.35))
+        airway = here(background.airway)
+        depth = float(np.clip(_front(theirs, airway, there) / _front(ours, layout.airway, z), 0.75, 1.35))
         self.scale = (width, depth)
 
     def __call__(self, points: Points) -> Points:
@@ -82,15 +79,15 @@ class _Fit:
         for axis, scale in enumerate(self.scale):
             own = np.interp(z, self.spine[:, 2], self.spine[:, axis])
             # Beyond the shared levels the offset between the two spines stays.
-            offset = np.interp(z, self.ours[:, 2], self.target.levels[:, axis] - self.ours[:, axis])
+            offset = np.interp(z, self.ours[:, 2], self.levels[:, axis] - self.ours[:, axis])
             out[:, axis] = own + offset + scale * (points[:, axis] - own)
         out[:, 2] = np.interp(z, self.knots, self.heights)
         return out
 
     def holes(self, side: int, z: Points) -> Points:
         """x and y [n, 2] of the foramina of a side at heights z [n]; nan above and below them."""
-        column = self.target.foramina[side]
-        return np.stack([np.interp(z, column[:, 2], column[:, a], left=np.nan, right=np.nan) for a in (0, 1)], 1)
+        column = self.foramina[side]
+        return np.stack([np.interp(z, column[:, 2], row, left=np.nan, right=np.nan) for row in column.T[:2]], 1)
 
 
 def _front(spine: Points, airway: Points, z: Points) -> float:
@@ -99,9 +96,9 @@ def _front(spine: Points, airway: Points, z: Points) -> float:
     return float((np.interp(z, spine[:, 2], spine[:, 1]) - np.interp(z, airway[:, 2], airway[:, 1])).mean())
 
 
-def _samples(tubes: Sequence[Tube], coarse: _Fit) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _samples(tubes: Sequence[Tube], coarse: _Fit) -> tuple[Tensor, ...]:
     """Points [n, 3] every few mm, radii [n], how much each counts [n], and its foramen's x, y or nan [n, 2]."""
-    points, radii, weights, holes = [], [], [], []
+    samples = []
     for tube in tubes:
         path = coarse(np.asarray(tube.points))
         keep = np.arange(0, len(path), max(1, round(4.0 / max(np.diff(tube.arc).mean(), 0.1))))
@@ -111,31 +108,21 @@ def _samples(tubes: Sequence[Tube], coarse: _Fit) -> tuple[Tensor, Tensor, Tenso
         if "vertebral" in tube.name:
             hole = coarse.holes(0 if "left" in tube.name else 1, path[:, 2])
             weight = 0.0
-        points.append(path)
-        radii.append(radius)
-        weights.append(np.full(len(path), weight))
-        holes.append(hole)
-    path_rows, radius_rows, weight_rows, hole_rows = (
-        torch.from_numpy(np.concatenate(each)).float() for each in (points, radii, weights, holes)
-    )
-    return path_rows, radius_rows, weight_rows, hole_rows
+        samples.append((path, radius, np.full(len(path), weight), hole))
+    return tuple(torch.from_numpy(np.concatenate(column)).float() for column in zip(*samples, strict=True))
 
 
 def _basis(points: Tensor) -> Tensor:
     """Weights [n, controls] of the uniform cubic B-spline over the box; points beyond it count as on its face."""
     rows = torch.ones(len(points), 1)
-    for axis in range(3):
-        count = round((_HIGH[axis] - _LOW[axis]) / _NODE_MM) + 3
+    for axis, count in enumerate(_CONTROLS):
         at = ((points[:, axis] - _LOW[axis]) / (_HIGH[axis] - _LOW[axis])).clamp(0, 1) * (count - 3) + 1
-        distance = (at[:, None] - torch.arange(count)).abs()
-        near, far = 2 / 3 - distance**2 + distance**3 / 2, (2 - distance).clamp(min=0) ** 3 / 6
-        weight = torch.where(distance < 1, near, far)
-        rows = (rows[:, :, None] * weight[:, None, :]).flatten(1)
+        rows = (rows[:, :, None] * spline_weights(at, count)[:, None, :]).flatten(1)
     return rows
 
 
 def _settle(
-    paths: Tensor, radii: Tensor, weights: Tensor, holes: Tensor, background: Background, deformation: Deformation
+    background: Background, deformation: Deformation, paths: Tensor, radii: Tensor, weights: Tensor, holes: Tensor
 ) -> Tensor:
     """Control displacements [controls, 3] (mm) that free the vessels."""
     inside = deformation(paths)[:, 2]
@@ -150,28 +137,21 @@ def _settle(
     control = torch.zeros(basis.shape[1], 3, requires_grad=True)
     optimiser = torch.optim.Adam([control], lr=1.0)
     for step in range(_STEPS):
-        for group in optimiser.param_groups:
-            group["lr"] = 1.2 * (1 - step / _STEPS) + 0.1
+        optimiser.param_groups[0]["lr"] = 1.2 * (1 - step / _STEPS) + 0.1
         optimiser.zero_grad()
         moved = paths + basis @ control
         at = background.normalised(deformation(moved))
-        clearance, fatness = F.grid_sample(fields, at[None, None, None], align_corners=False, padding_mode="border")[
-            0, :, 0, 0
-        ]
+        sampled = F.grid_sample(fields, at[None, None, None], align_corners=False, padding_mode="border")
+        clearance, fatness = sampled[0, :, 0, 0]
         squeeze = (radii + _GAP_MM - clearance).clamp(min=0)
         cost = (weights * (squeeze.square() - 2.0 * fatness)).sum() / weights.sum()
         cost = cost + 0.5 * (moved[drawn, :2] - holes[drawn]).square().mean() if drawn.any() else cost
-        cost = cost + 0.01 * control.square().mean() + 0.05 * _roughness(control)
+        cost = cost + 0.01 * control.square().mean()
+        lattice = control.view(*_CONTROLS, 3)  # neighbours move alike
+        x, y, z = (lattice.diff(dim=axis).square().mean() for axis in range(3))
+        cost = cost + 0.05 * (x + y + z)
         # Loose tissue drew the forks apart in height: sd of left to right 10.6 mm, with this 9.1, as drawn 8.9.
         cost = cost + 0.5 * control[:, 2].square().mean()
         cost.backward()
         optimiser.step()
     return control.detach()
-
-
-def _roughness(control: Tensor) -> Tensor:
-    """Mean squared difference between neighbouring control displacements."""
-    size = [round((high - low) / _NODE_MM) + 3 for low, high in zip(_LOW, _HIGH, strict=True)]
-    lattice = control.view(*size, 3)
-    x, y, z = (lattice.diff(dim=axis).square().mean() for axis in range(3))
-    return x + y + z

@@ -16,7 +16,7 @@ from CarotidLandmarkLib.volume import VolumeError, read_volume
 from rich.console import Console
 
 from .background import Background
-from .patients import PREPARED, scan_name, scans
+from .backgrounds import PREPARED, repeated_name, scan_name, scans
 
 
 def prepare_folder(
@@ -33,18 +33,16 @@ def prepare_folder(
     todo = [path for path in scans(folder) if path.suffix.lower() != PREPARED] + inside
     if not todo:
         raise UserError(f"{folder.name} holds no CT; give a folder with one file or DICOM series per patient.")
-    names = [scan_name(path) for path in todo]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    if twice := repeated_name(todo):
         raise UserError(f"{folder.name} holds two scans named {twice}; rename one of them.")
     output.mkdir(parents=True, exist_ok=True)
     refused = 0
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
-        for name, refusal in zip(names, pool.map(partial(_prepare, output), todo), strict=True):
+        for path, refusal in zip(todo, pool.map(partial(_prepare, output), todo), strict=True):
             refused += bool(refusal)
-            on_scan(name, refusal)
-    return len(names) - refused, refused
+            on_scan(scan_name(path), refusal)
+    return len(todo) - refused, refused
 
 
 def _prepare(output: Path, path: Path) -> str:

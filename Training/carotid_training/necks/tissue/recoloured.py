@@ -7,13 +7,13 @@ doi 10.1109/TMI.2021.3116879): what the net should not rely on is drawn far wide
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..solids.render import Cones, Ellipsoids, Part
+from ..dice import Dice
+from ..solids.shapes import Cones, Ellipsoids, Shapes
 from ..vessels.tree import VesselTree
 from .background import AIR, BONE, FAT, SOFT, Background
 from .deformation import Deformation, DeformedTissue
@@ -36,8 +36,9 @@ def draw(seed: int, backgrounds: Sequence[Background]) -> TissueNeck:
     tree = enhanced_tree(generator)
     colouring = Colouring(background, generator, [carotid.common.hu for carotid in tree.carotids])
     tissue = DeformedTissue(background, deformation, colouring)
-    neck = TissueNeck.build(seed, "recoloured", tissue, tree, generator, metal=False)
-    return replace(neck, decoys=_decoys(neck.tree, generator))
+    neck = TissueNeck(seed, "recoloured", tissue, tree, generator, metal=False)
+    neck.decoys = _decoys(neck.tree, generator)
+    return neck
 
 
 def enhanced_tree(generator: torch.Generator) -> VesselTree:
@@ -51,11 +52,9 @@ def enhanced_tree(generator: torch.Generator) -> VesselTree:
 def _decoys(tree: VesselTree, generator: torch.Generator) -> Decoys:
     """Tubes and blobs as bright as vessels, beside the arteries but never touching them."""
 
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator) * (high - low) + low
-
-    cones = Cones.empty()
-    parts: list[Part] = []
+    uniform = Dice(generator).uniforms
+    shapes: list[Shapes] = []
+    parts: list[float] = []
     for _ in range(int(torch.randint(0, 9, (), generator=generator))):
         start = uniform(-1, 1, 3) * torch.tensor([70.0, 60.0, 90.0]) - torch.tensor([0.0, 15.0, 0.0])
         heading = F.normalize(uniform(-1, 1, 3), dim=0)
@@ -64,25 +63,22 @@ def _decoys(tree: VesselTree, generator: torch.Generator) -> Decoys:
             heading = F.normalize(heading + turn, dim=0)
             path.append(path[-1] + 4.0 * heading)
         radii = uniform(0.8, 5.0) * uniform(0.85, 1.15, len(path))
-        tube = Cones.chain(torch.stack(path), radii, len(parts))
         clear = (tree.lumen_distance(torch.stack(path)) - radii) > 4.0
-        cones = cones.concat(Cones(*(getattr(tube, f.name)[clear[1:] & clear[:-1]] for f in fields(Cones))))
-        parts.append(Part("decoy tube", float(uniform(100, 700))))
+        shapes.append(Cones.chain(torch.stack(path), radii, len(parts))[clear[1:] & clear[:-1]])
+        parts.append(float(uniform(100, 700)))
     count = int(torch.randint(0, 13, (), generator=generator))
     centre = uniform(-1, 1, count, 3) * torch.tensor([75.0, 65.0, 90.0]) - torch.tensor([0.0, 15.0, 0.0])
     axes = torch.diag_embed(uniform(1.5, 12.0, count, 3)) @ torch.linalg.qr(uniform(-1, 1, count, 3, 3))[0]
     clear = tree.lumen_distance(centre) - axes.norm(dim=-1).amax(-1) > 2.0
-    labels = len(parts) + torch.arange(count)
-    parts += [Part("decoy blob", float(hu)) for hu in uniform(-200, 900, count)]
-    return cones, Ellipsoids(centre[clear], axes[clear], labels[clear]), tuple(parts)
+    shapes.append(Ellipsoids(len(parts) + torch.arange(count), centre, axes)[clear])
+    return shapes, parts + uniform(-200, 900, count).tolist()
 
 
 class Colouring:
     """Random HU for the sub-regions of a background's classes; soft ones keep away from the HU in ``lumens``."""
 
     def __init__(self, background: Background, generator: torch.Generator, lumens: Sequence[float]):
-        def uniform(low: float, high: float, *shape: int) -> Tensor:
-            return torch.rand(shape, generator=generator) * (high - low) + low
+        uniform = Dice(generator).uniforms
 
         def chance(share: float) -> bool:
             return bool(uniform(0, 1) < share)

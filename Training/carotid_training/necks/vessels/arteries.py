@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from ..dice import Dice, Points
 from .layout import Layout
-from .paths import Dice, Place, Points, Tube, arc_length, curve, with_loop
+from .paths import Place, Tube, arc_length, curve, with_loop
 
 SIDES = {"left": 1, "right": -1}
 _ROUND_MM = 5.0  # how far below and above the flow divider the angle of a fork is taken
@@ -29,7 +30,11 @@ class Carotid:
     external: Tube
     towards_internal: Points
     apex_mm: float
-    shift: Callable[[Points], Points]  # the side's tortuosity: moves points [n, 3]
+
+    @property
+    def lumens(self) -> tuple[Tube, Tube, Tube]:
+        """Common, internal and external."""
+        return self.common, self.internal, self.external
 
 
 def draw_carotid(
@@ -131,7 +136,6 @@ def draw_carotid(
         Tube(f"{side}_external_carotid", "lumen", external, r_outside, hu),
         towards,
         apex,
-        shift,
     )
 
 

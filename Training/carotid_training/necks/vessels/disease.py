@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..dice import Dice, Points
+from ..neck import Facts
 from .arteries import SIDES, Carotid
 from .layout import Layout
-from .paths import Dice, Points, Tube, arc_length, curve, frames
+from .paths import Tube, arc_length, curve, frames
 from .split import split_point
 
 LEAST_LUMEN_MM = 0.35  # a string sign is still a lumen
@@ -23,7 +25,7 @@ class Treated:
     layers: tuple[Tube, ...]
     present: bool
     metal: tuple[tuple[float, float, float, float], ...]
-    facts: dict[str, float | str | bool]
+    facts: Facts
 
 
 def treat(dice: Dice, layout: Layout, carotid: Carotid, split_mm: float, subclavian: Points, wild: float) -> Treated:
@@ -31,7 +33,7 @@ def treat(dice: Dice, layout: Layout, carotid: Carotid, split_mm: float, subclav
     hu = carotid.internal.hu
     walls = _walls(dice, carotid)
     kind = dice.pick(healthy=0.42, calcified=0.2, mixed=0.2, soft=0.1, occluded=0.05, absent=0.03)
-    facts: dict[str, float | str | bool] = {"disease": kind, "stenosis_percent": 0.0, "stent": False, "clips": False}
+    facts: Facts = {"disease": kind, "stenosis_percent": 0.0, "stent": False, "clips": False}
     if kind == "absent":
         return _absent(dice, layout, carotid, walls, subclavian, facts)
     layers, metal = list(walls), []
@@ -56,13 +58,14 @@ def treat(dice: Dice, layout: Layout, carotid: Carotid, split_mm: float, subclav
         metal += places
         facts["clips"] = True
     if dice.chance(0.45 if kind != "healthy" else 0.12):
-        layers += _siphon_calcium(dice, whole.internal)
-    lumens: tuple[Tube, ...] = (carotid.common, carotid.internal, carotid.external)
+        siphon = _cut(whole.internal, whole.internal.arc[-1] - 45)[1]
+        layers += _calcium(dice, siphon.name + "_siphon", siphon.points, siphon.radii, "calcified", 0.2)
+    lumens: tuple[Tube, ...] = carotid.lumens
     if dice.chance(0.02 + 0.03 * wild):
         lumens += (_aneurysm(dice, whole.internal, split_mm),)
     if kind == "occluded":
         # The stump reaches well past the flow divider: the wall between the lumens shows, so the landmark is there.
-        split = split_point(carotid.common, carotid.internal, carotid.external, np.array([0.0, 0.0, 1.0]))
+        split = split_point(*carotid.lumens, np.array([0.0, 0.0, 1.0]))
         beyond = np.argmin(np.linalg.norm(carotid.internal.points - split, axis=1))
         stump, rest = _cut(carotid.internal, carotid.internal.arc[beyond] + dice.uniform(7, 15))
         clot, top = _cut(rest, rest.arc[-1] * dice.uniform(0.6, 0.85))
@@ -76,7 +79,7 @@ def treat(dice: Dice, layout: Layout, carotid: Carotid, split_mm: float, subclav
 def _walls(dice: Dice, carotid: Carotid) -> list[Tube]:
     hu, thick = dice.uniform(30, 65), dice.uniform(0.5, 1.1)
     walls = []
-    for tube in (carotid.common, carotid.internal, carotid.external):
+    for tube in carotid.lumens:
         outer = replace(tube, name=tube.name + "_wall", role="wall", radii=tube.radii + thick, hu=hu)
         walls.append(_cut(outer, 75.0)[0] if tube is carotid.internal else outer)
     return walls
@@ -157,11 +160,6 @@ def _calcium(dice: Dice, name: str, path: Points, radii: Points, kind: str, burd
         width = thick * (1 - 0.5 * np.linspace(-1, 1, len(phi)) ** 2)
         deposits.append(Tube(f"{name}_calcium_{n}", "calcium", spot, width, hu * dice.uniform(0.6, 1.2)))
     return deposits
-
-
-def _siphon_calcium(dice: Dice, internal: Tube) -> list[Tube]:
-    start = int(np.searchsorted(internal.arc, internal.arc[-1] - 45))
-    return _calcium(dice, internal.name + "_siphon", internal.points[start:], internal.radii[start:], "calcified", 0.2)
 
 
 def _stent(dice: Dice, carotid: Carotid, split_mm: float):

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .paths import Dice, Points, curve
+from ..dice import Dice, Points
+from .paths import curve
 
 LEVELS = ("T4", "T3", "T2", "T1", "C7", "C6", "C5", "C4", "C3", "C2", "C1")
 _HEIGHTS = np.array([-135.0, -113.5, -92.5, -72.0, -53.0, -35.0, -17.5, 0.0, 17.5, 36.0, 53.0])  # adult mean, mm
@@ -40,9 +41,8 @@ class Layout:
         z = _HEIGHTS * size
         z[1:-1] += np.array([dice.normal(0, 0.6) for _ in range(9)])
         z -= z[LEVELS.index("C4")]
-        lordosis = dice.normal(
-            9.0, 7.0 * (1 + wild), -8.0, 28.0
-        )  # mm that C4 lies in front of the C1-C7 chord, doubled
+        # mm that C4 lies in front of the C1-C7 chord, doubled
+        lordosis = dice.normal(9.0, 7.0 * (1 + wild), -8.0, 28.0)
         neck = np.clip(z, -60 * size, None) / (60 * size)
         y = lordosis * neck**2 + dice.normal(-1.0, 2.5) * neck
         y += np.clip(-z - 45 * size, 0, None) * dice.uniform(0.15, 0.5)
@@ -58,17 +58,8 @@ class Layout:
         foramina[..., 1] += (np.array([1.5, 2.0, 2.5, 3.0, 4.0, 5.0]) * size)[:, None]
         foramina += np.array([[[dice.normal(0, 0.5) for _ in range(3)] for _ in range(2)] for _ in range(6)])
 
-        behind = [
-            -28,
-            -21,
-            -20,
-            -24,
-            -27,
-            -29,
-            -31,
-            -30,
-            -27,
-        ]  # the airway's middle, from the vertebral bodies' centres
+        # the airway's middle, from the vertebral bodies' centres
+        behind = [-28, -21, -20, -24, -27, -29, -31, -30, -27]
         heights = np.array([62, 38, 18, 2, -18, -38, -60, -92, -140]) * size
         shift = dice.normal(0, 1.5), dice.normal(0, 2.0)
         airway = [

@@ -4,59 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-Points = NDArray[np.floating[Any]]
+from ..dice import Points
+
 Place = tuple[float, float, float]
-
-
-class Dice:
-    """Random numbers for drawing anatomy, all from one torch generator on the CPU."""
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
-
-    def uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=self._generator, dtype=torch.float64))
-
-    def normal(self, mean: float, sd: float, low: float = -np.inf, high: float = np.inf) -> float:
-        """A normal number, clipped to [low, high]."""
-        value = mean + sd * float(torch.randn((), generator=self._generator, dtype=torch.float64))
-        return min(max(value, low), high)
-
-    def chance(self, probability: float) -> bool:
-        return self.uniform(0.0, 1.0) < probability
-
-    def pick(self, **weights: float) -> str:
-        """One of the names, with probability proportional to its weight."""
-        mark = self.uniform(0.0, sum(weights.values()))
-        for name, weight in weights.items():
-            mark -= weight
-            if mark < 0:
-                return name
-        return name
-
-    def direction(self) -> Points:
-        """A unit vector, uniform on the sphere."""
-        vector = np.array([self.normal(0, 1) for _ in range(3)])
-        return vector / max(np.linalg.norm(vector), 1e-9)
-
-    def waves(self, amplitude: float, shortest: float, longest: float) -> Callable[[Points], Points]:
-        """A smooth random function of one coordinate in mm, about ``amplitude`` (rms) high: three sine waves."""
-        terms = [(self.normal(0, 1), self.uniform(shortest, longest), self.uniform(0, 2 * np.pi)) for _ in range(3)]
-
-        def wave(t: Points) -> Points:
-            total = np.zeros_like(t, dtype=np.float64)
-            for a, length, p in terms:
-                total = total + a * np.sin(2 * np.pi * t / length + p)
-            return amplitude * total * 0.8
-
-        return wave
 
 
 @dataclass(frozen=True)
@@ -86,6 +40,11 @@ def arc_length(points: Points) -> Points:
     return np.concatenate([[0.0], np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()])
 
 
+def interpolated(at: Points, knots: Points, values: Points) -> Points:
+    """The columns of ``values`` [n, m], given at ascending ``knots`` [n], linearly interpolated: [k, m]."""
+    return np.stack([np.interp(at, knots, column) for column in values.T], axis=1)
+
+
 def curve(points: Sequence[Sequence[float] | Points] | Points, step: float) -> Points:
     """A smooth curve through the points (cubic spline on chord length), resampled about every ``step`` mm."""
     through = np.asarray(points, dtype=np.float64)
@@ -97,14 +56,14 @@ def curve(points: Sequence[Sequence[float] | Points] | Points, step: float) -> P
     fine = spline(np.linspace(0, knots[-1], 40 * len(through)))
     arc = arc_length(fine)
     even = np.linspace(0, arc[-1], max(3, round(arc[-1] / step) + 1))
-    return np.stack([np.interp(even, arc, fine[:, axis]) for axis in range(3)], axis=1)
+    return interpolated(even, arc, fine)
 
 
 def resampled(points: Points, radii: Points, step: float) -> tuple[Points, Points]:
     """The same tube with a point about every ``step`` mm."""
     arc = arc_length(points)
     even = np.linspace(0, arc[-1], max(2, round(arc[-1] / step) + 1))
-    return np.stack([np.interp(even, arc, points[:, a]) for a in range(3)], axis=1), np.interp(even, arc, radii)
+    return interpolated(even, arc, points), np.interp(even, arc, radii)
 
 
 def frames(points: Points) -> tuple[Points, Points, Points]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..dice import Points
 from ..solids.shapes import ConeKernel, Cones
-from .paths import Points, Tube
+from .paths import Tube, interpolated
 
 _REACH = 60.0  # mm above the junction within which the lumens must part
 _STEP = 0.5
@@ -29,7 +30,7 @@ def split_point(common: Tube, internal: Tube, external: Tube, up: Points) -> Poi
         ends = np.flatnonzero(keep)
         chosen.append((tube.points[ends], tube.points[ends + 1], tube.radii[ends], tube.radii[ends + 1]))
     a, b, ra, rb = (torch.from_numpy(np.concatenate(column)).float() for column in zip(*chosen, strict=True))
-    kernel = ConeKernel.of(Cones(a, b, ra, rb, torch.zeros(len(a), dtype=torch.long)))
+    kernel = ConeKernel.of(Cones(torch.zeros(len(a), dtype=torch.long), a, b, ra, rb))
     bottom = torch.minimum(a @ torch.tensor(up).float() - ra, b @ torch.tensor(up).float() - rb).numpy()
     top = torch.maximum(a @ torch.tensor(up).float() + ra, b @ torch.tensor(up).float() + rb).numpy()
 
@@ -84,5 +85,5 @@ def _crossing(tube: Tube, up: Points, levels: Points) -> Points:
     """Where the tube's centreline, followed from its start, first reaches each level: [n, 3]."""
     height = np.maximum.accumulate(tube.points @ up) + 1e-9 * np.arange(len(tube.points))
     place = np.interp(levels, height, np.arange(len(height)))
-    points = np.stack([np.interp(place, np.arange(len(height)), tube.points[:, a]) for a in range(3)], axis=1)
+    points = interpolated(place, np.arange(len(height), dtype=float), tube.points)
     return points + (levels - points @ up)[:, None] * up

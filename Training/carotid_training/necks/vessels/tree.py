@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..neck import Grid
-from ..solids.render import Cones, Ellipsoids, Part, paint, signed_distance
+from ..dice import Dice, Points
+from ..neck import Facts, Grid
+from ..solids.render import paint
+from ..solids.shapes import Cones, signed_distance
 from .arteries import SIDES, Carotid, carotid_branches, draw_carotid, great_vessels, vertebral_arteries
 from .disease import treat
 from .layout import Layout
-from .paths import Dice, Points, Tube, resampled
+from .paths import Tube, resampled
 from .split import split_point
 from .veins import draw_veins
 
@@ -37,7 +39,7 @@ class VesselTree:
     present: Tensor
     metal: Tensor
     dense: Tensor
-    facts: dict[str, float | str | bool]
+    facts: Facts
 
     @classmethod
     def draw(cls, generator: torch.Generator, wild: float = 0.0, randomised: bool = True) -> VesselTree:
@@ -70,9 +72,9 @@ class VesselTree:
         up = np.array([0.0, 0.0, 1.0])
         tubes = [*draw_veins(dice, layout, carotids, max(hu.values()), wild), *great]
         tubes += vertebral_arteries(dice, layout, subclavian, hu)
-        facts: dict[str, float | str | bool] = {"arterial_hu": max(hu.values()), "wild": wild}
+        facts: Facts = {"arterial_hu": max(hu.values()), "wild": wild}
         for side, carotid in carotids.items():
-            split = split_point(carotid.common, carotid.internal, carotid.external, up)
+            split = split_point(*carotid.lumens, up)
             below = float(carotid.internal.arc[np.argmin(np.linalg.norm(carotid.internal.points - split, axis=1))])
             treated[side] = one = treat(dice, layout, carotid, below, subclavian[side].points, wild)
             tubes += [*carotid_branches(dice, layout, carotid, hu[side]), *one.layers, *one.lumens]
@@ -93,40 +95,32 @@ class VesselTree:
     def paint(self, hu: Sequence[Tensor], grids: Sequence[Grid]) -> list[Tensor]:
         """Paint veins, walls, plaque, lumens, metal over ``hu`` (float32 [k, j, i], one per grid); returns new ones."""
         cones, parts = _materials(self.tubes)
-        return paint(hu, grids, cones, Ellipsoids.empty(), parts)
+        return paint(hu, grids, [cones], parts)
 
     def lumen_distance(self, points: Tensor) -> Tensor:
         """Signed distance in mm from ``points`` [..., 3] to the nearest artery's lumen, negative inside: [...]."""
         cones, _ = _materials([t for t in self.tubes if t.role == "lumen"])
-        return signed_distance(points, cones, Ellipsoids.empty())
+        return signed_distance(points, cones)
 
     def bifurcations(self, up: Tensor) -> Tensor:
         """Left and right bifurcation, [2, 3] float64 LPS, for axial levels stacked along ``up``; see `neck.Neck`."""
         along = np.asarray(up, dtype=np.float64)
         along = along / np.linalg.norm(along)
-        return torch.from_numpy(np.stack([split_point(c.common, c.internal, c.external, along) for c in self.carotids]))
+        return torch.from_numpy(np.stack([split_point(*c.lumens, along) for c in self.carotids]))
 
-    @property
-    def arteries(self) -> Points:
-        """Centres and radii along the carotid and vertebral arteries and their branches, [n, 4] mm."""
-        return _spheres_of(t for t in self.tubes if t.role == "lumen")
+    def spheres(self, role: str) -> Points:
+        """Centres and radii along the tubes of a role, [n, 4] mm."""
+        tubes = (tube for tube in self.tubes if tube.role == role)
+        return np.concatenate([np.empty((0, 4)), *(np.column_stack([t.points, t.radii]) for t in tubes)])
 
-    @property
-    def veins(self) -> Points:
-        """Centres and radii along the veins, [n, 4] mm."""
-        return _spheres_of(t for t in self.tubes if t.role == "vein")
-
-    def warp(self, fn: Callable[[Tensor], Tensor]) -> VesselTree:
-        """The same tree with every point moved by the smooth map ``fn`` ([n, 3] -> [n, 3] float64 LPS); radii stay.
+    def warp(self, move: Callable[[Points], Points]) -> VesselTree:
+        """The same tree with every point moved by the smooth map ``move`` ([n, 3] -> [n, 3] float64 LPS); radii stay.
 
         The bifurcations follow, because they are computed from the moved geometry.
         """
 
-        def move(points: Points) -> Points:
-            return np.asarray(fn(torch.from_numpy(np.ascontiguousarray(points))), dtype=np.float64)
-
         def moved(spheres: Tensor) -> Tensor:
-            return torch.cat([fn(spheres[:, :3].double()).float(), spheres[:, 3:]], 1) if len(spheres) else spheres
+            return torch.cat([torch.from_numpy(move(spheres[:, :3].double().numpy())).float(), spheres[:, 3:]], 1)
 
         left, right = (
             replace(c, common=c.common.moved(move), internal=c.internal.moved(move), external=c.external.moved(move))
@@ -165,8 +159,8 @@ def _sparse(tube: Tube) -> Tube:
     return replace(tube, points=points, radii=radii)
 
 
-def _materials(tubes: Sequence[Tube]) -> tuple[Cones, list[Part]]:
-    """The tubes as cones; a part for every role and step of HU, in painting order."""
+def _materials(tubes: Sequence[Tube]) -> tuple[Cones, list[float]]:
+    """The tubes as cones; the HU of a part for every role and step of HU, in painting order."""
     keys: list[tuple[int, int]] = []
     pieces = []
     for tube in tubes:
@@ -178,16 +172,11 @@ def _materials(tubes: Sequence[Tube]) -> tuple[Cones, list[Part]]:
     order = sorted(set(keys))
     index = {key: n for n, key in enumerate(order)}
     a, b, ra, rb = (torch.from_numpy(np.concatenate(column)).float() for column in zip(*pieces, strict=True))
-    parts = [Part(_ROLES[rank], step * _HU_STEP) for rank, step in order]
-    return Cones(a, b, ra, rb, torch.tensor([index[key] for key in keys])), parts
+    return Cones(torch.tensor([index[key] for key in keys]), a, b, ra, rb), [step * _HU_STEP for _, step in order]
 
 
 def _spheres(rows: Sequence[Sequence[float]]) -> Tensor:
     return torch.tensor(np.array(rows).reshape(-1, 4), dtype=torch.float32)
-
-
-def _spheres_of(tubes) -> Points:
-    return np.concatenate([np.empty((0, 4)), *(np.column_stack([t.points, t.radii]) for t in tubes)])
 
 
 def _dense(tubes: Sequence[Tube], arterial: float) -> Tensor:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..dice import Dice, Points
 from .arteries import SIDES, Carotid
 from .layout import Layout
-from .paths import Dice, Place, Points, Tube, curve
+from .paths import Place, Tube, curve
 
 
 def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_hu: float, wild: float) -> list[Tube]:
@@ -20,25 +21,15 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
     dense = dice.uniform(600, 2800) if dice.chance(0.6) else artery_hu * dice.uniform(0.2, 1.0)
     tubes: list[Tube] = []
 
-    def vein(
-        name: str,
-        points: Sequence[Points] | Points,
-        radius: float,
-        fill: float,
-        step: float = 3.0,
-        end: float | None = None,
-        taper: float = 1.0,
-    ) -> Tube:
+    def vein(name: str, points: Sequence[Points] | Points, radius: float, fill: float, step: float = 3.0, end=None):
+        """``fill``: the share of the arteries' contrast at the first point, ``end``: at the last, where it differs."""
         path = curve(points, step)
-        along = np.arange(len(path)) * step
-        radii = radius * np.linspace(1.0, taper, len(path)) * (1 + dice.waves(0.10, 20, 70)(along))
-        hu = blood + (artery_hu - blood) * fill
-        last = hu if end is None else blood + (artery_hu - blood) * end
+        radii = radius * (1 + dice.waves(0.10, 20, 70)(np.arange(len(path)) * step))
+        hu, last = (blood + (artery_hu - blood) * share for share in (fill, fill if end is None else end))
         tubes.append(Tube(name, "vein", path, np.maximum(radii, 0.4), hu, last))
-        return tubes[-1]
 
     right_larger = dice.normal(0.12, 0.25, -0.6, 0.6)
-    for side, sign in SIDES.items():
+    for column, (side, sign) in enumerate(SIDES.items()):
         fill = dice.uniform(*typical)
         if dice.chance(0.15):  # one side early or late
             fill = dice.uniform(0, 1)
@@ -66,12 +57,8 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
         if dice.chance(0.7):
             x = dice.uniform(5, 16)
             way = [(x + 3, -58, 5), (x, -56, -20), (x, -54, -50), (x + 2, -52, -75), (x + 18, -40, -92)]
-            vein(
-                f"{side}_anterior_jugular",
-                [at(*p) for p in way],
-                dice.normal(1.2, 0.5, 0.5, 2.6),
-                fill * dice.uniform(0.3, 1),
-            )
+            places = [at(*p) for p in way]
+            vein(f"{side}_anterior_jugular", places, dice.normal(1.2, 0.5, 0.5, 2.6), fill * dice.uniform(0.3, 1))
         if dice.chance(0.9):
             meet = jugular[np.argmin(np.abs(jugular[:, 2] - dice.uniform(-8, 14)))]
             places = [at(32, -78, 46), at(42, -62, 30), at(44, -46, 16), at(42, -34, 10), meet]
@@ -79,7 +66,7 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
         if dice.chance(0.85):
             places = [at(56, -12, 80), at(50, -10, 62), at(50, -10, 42), at(48, -16, 26), at(43, -26, 14)]
             vein(f"{side}_retromandibular", places, dice.normal(1.6, 0.4, 0.6, 3.0), fill * dice.uniform(0.3, 1.1))
-        holes = layout.foramina[:, SIDES_COLUMN[side]][::-1] + np.array([sign * 2.2, 1.0, 0])
+        holes = layout.foramina[:, column][::-1] + np.array([sign * 2.2, 1.0, 0])
         down = [holes[-1] + np.array([sign * 2.0, -3.0, -20.0]), at(30, -26, -92)]
         vein(f"{side}_vertebral_vein", [*holes, *down], dice.normal(0.9, 0.35, 0.4, 2.2), fill * dice.uniform(0.3, 1.1))
 
@@ -96,9 +83,6 @@ def draw_veins(dice: Dice, layout: Layout, carotids: dict[str, Carotid], artery_
     mixed = (dense - blood) / (artery_hu - blood) * dice.uniform(0.3, 0.9) if injected != "none" else 0.4
     vein("superior_vena_cava", cava, dice.normal(9, 1.2, 6, 12), mixed, 5.0)
     return tubes
-
-
-SIDES_COLUMN = {"left": 0, "right": 1}
 
 
 def _beside(dice: Dice, layout: Layout, carotid: Carotid, sign: int, radius: float) -> Points:
