@@ -99,18 +99,13 @@ class BundleMetadata:
         return write({"format_version": document.pop("format_version"), **document})
 
     @classmethod
-    def from_json(cls, text: str) -> BundleMetadata:
+    def from_json(cls, text: str | bytes) -> BundleMetadata:
         """Read back what `to_json` wrote, of any version up to ours. Raises DocumentError on anything else."""
         document = {"format_version": None, "weights_sha256": None, **parse(text)}
         if document["format_version"] == 1:  # one patch_size for all scales but the coarsest
-            finer = max(0, len(build(_Scales, document).scales_mm) - 1)
-            document["patch_sizes"] = [document.get("patch_size")] * finer
+            scales = build(tuple[float, ...], document.get("scales_mm"), "scales_mm")
+            document["patch_sizes"] = [document.get("patch_size")] * max(0, len(scales) - 1)
         return build(cls, document)
-
-
-@dataclass(frozen=True)
-class _Scales:
-    scales_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -204,7 +199,7 @@ def available_bundles(folders: Iterable[str | os.PathLike[str]] = ()) -> list[Bu
     One that can not be used is left out, and the log says why.
     """
     bundles = []
-    for path in dict.fromkeys(path for root in (*_model_folders(), *folders) for path in _bundle_paths(root)):
+    for path in dict.fromkeys(_bundle_paths(*_model_folders(), *folders)):
         try:
             bundles.append(Bundle.load(path))
         except BundleError as error:
@@ -230,7 +225,7 @@ def open_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
     if reference is None:
         return default_bundle()
     if not Path(reference).exists() and os.path.basename(reference) == str(reference):
-        for path in (path for root in _model_folders() for path in _bundle_paths(root)):
+        for path in _bundle_paths(*_model_folders()):
             if str(reference) == path.name:
                 return Bundle.load(path)
     return Bundle.load(reference)
@@ -243,17 +238,17 @@ def _model_folders() -> tuple[Path, Path]:
 _FILES = {METADATA_FILE, WEIGHTS_FILE, CARD_FILE}
 
 
-def _bundle_paths(root: str | os.PathLike[str]) -> list[Path]:
-    root = Path(root).resolve()
-    if (root / METADATA_FILE).is_file():
-        return [root]
-    return sorted(path.parent for path in root.glob(f"*/{METADATA_FILE}")) if root.is_dir() else []
+def _bundle_paths(*roots: str | os.PathLike[str]) -> list[Path]:
+    paths: list[Path] = []
+    for root in (Path(root).resolve() for root in roots):
+        is_bundle = (root / METADATA_FILE).is_file()
+        paths += [root] if is_bundle else sorted(path.parent for path in root.glob(f"*/{METADATA_FILE}"))
+    return paths
 
 
 def _read_metadata(path: Path) -> BundleMetadata:
-    what = f"{METADATA_FILE} of model bundle {path.name}"
     try:
-        text = (path / METADATA_FILE).read_text(encoding="utf-8")
+        text = (path / METADATA_FILE).read_bytes()
         version = parse(text).get("format_version")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise BundleError(
@@ -261,9 +256,9 @@ def _read_metadata(path: Path) -> BundleMetadata:
                 f"({FORMAT_VERSION}); update CarotidLandmark."
             )
         return BundleMetadata.from_json(text)
-    except (DocumentError, UnicodeDecodeError) as error:
-        reason = error if isinstance(error, DocumentError) else "it is not JSON"
-        raise BundleError(f"{what} is damaged ({reason}); get the bundle again.") from error
+    except DocumentError as error:
+        what = f"{METADATA_FILE} of model bundle {path.name}"
+        raise BundleError(f"{what} is damaged ({error}); get the bundle again.") from error
 
 
 def _is_calibration(calibration: Mapping[str, Any]) -> bool:

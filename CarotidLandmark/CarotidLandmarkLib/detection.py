@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from . import landmarks as names
@@ -14,23 +14,9 @@ from .landmarks import FARTHEST_MM, is_place
 SCHEMA_VERSION = 1
 
 CSV_COLUMNS = (
-    "volume",
-    "landmark",
-    "status",
-    "presence",
-    "x_lps_mm",
-    "y_lps_mm",
-    "z_lps_mm",
-    "std_x_mm",
-    "std_y_mm",
-    "std_z_mm",
-    "level",
-    "region_volume_mm3",
-    "longest_semi_axis_mm",
-    "verdict",
-    "model",
-    "seed",
-)
+    "volume", "landmark", "status", "presence", "x_lps_mm", "y_lps_mm", "z_lps_mm", "std_x_mm", "std_y_mm", "std_z_mm",
+    "level", "region_volume_mm3", "longest_semi_axis_mm", "verdict", "model", "seed",
+)  # fmt: skip
 
 Verdict = Literal["ok", "review", "reject"]
 Status = Literal["detected", "missing"]
@@ -195,20 +181,16 @@ class Detection:
     landmarks: tuple[LandmarkResult, ...]
     quality: Quality
     notes: tuple[str, ...] = ()
-    schema_version: int = field(default=SCHEMA_VERSION)
+    schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         """Raises ValueError where a landmark is there twice."""
-        listed = [landmark.name for landmark in self.landmarks]
-        if len(set(listed)) != len(listed):
+        if len(self.labels) != len(self.landmarks):
             raise ValueError("landmarks has one twice")
 
     def __getitem__(self, name: str) -> LandmarkResult:
         """The landmark of that name. Raises KeyError."""
-        for landmark in self.landmarks:
-            if landmark.name == name:
-                return landmark
-        raise KeyError(name)
+        return {landmark.name: landmark for landmark in self.landmarks}[name]
 
     def made_by(self, sha256: str, settings: DetectionSettings) -> bool:
         """Whether a model of these weights made it with these settings: then the same again would be the same."""
@@ -252,7 +234,7 @@ class Detection:
         return rows
 
     @classmethod
-    def from_json(cls, text: str) -> Detection:
+    def from_json(cls, text: str | bytes) -> Detection:
         """Read back what `to_json` wrote. Raises DocumentError, one sentence, on another version or damaged text."""
         try:
             document = parse(text)
