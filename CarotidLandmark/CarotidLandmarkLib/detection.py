@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from . import landmarks as names
@@ -24,10 +24,6 @@ Triple = tuple[float, float, float]
 Matrix = tuple[Triple, Triple, Triple]
 
 
-class SettingsError(UserError):
-    """Nothing can be detected so. One sentence for the user."""
-
-
 @dataclass(frozen=True)
 class DetectionSettings:
     """How to detect: noise passes, confidence level of the regions, seed of the noise."""
@@ -37,13 +33,18 @@ class DetectionSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises SettingsError."""
+        """Raises UserError."""
         if self.passes < 2:
-            raise SettingsError(f"At least 2 passes are needed to measure uncertainty, not {self.passes}.")
-        if not 0 < self.level < 1:
-            raise SettingsError(f"A confidence level lies between 0 and 1, for example 0.9; not at {self.level:g}.")
+            raise UserError(f"At least 2 passes are needed to measure uncertainty, not {self.passes}.")
+        check_confidence(self.level)
         if self.seed < 0:
-            raise SettingsError(f"A seed is zero or more, not {self.seed}.")
+            raise UserError(f"A seed is zero or more, not {self.seed}.")
+
+
+def check_confidence(level: float) -> None:
+    """Raises UserError on what is no confidence level."""
+    if not 0 < level < 1:
+        raise UserError(f"A confidence level lies between 0 and 1, for example 0.9; not at {level:g}.")
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ class Detection:
     ``notes`` are sentences about what the program decided for the user: which series, a tilted gantry, another device.
     """
 
+    schema_version: int = field(default=SCHEMA_VERSION, kw_only=True)
     volume: VolumeInfo
     model: ModelInfo
     passes: int
@@ -181,7 +183,6 @@ class Detection:
     landmarks: tuple[LandmarkResult, ...]
     quality: Quality
     notes: tuple[str, ...] = ()
-    schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         """Raises ValueError where a landmark is there twice."""
@@ -205,8 +206,7 @@ class Detection:
 
     def to_json(self) -> str:
         """The text of ``detection.json``."""
-        document = asdict(self)
-        return write({"schema_version": document.pop("schema_version"), **document})
+        return write(asdict(self))
 
     @property
     def labels(self) -> dict[str, str]:

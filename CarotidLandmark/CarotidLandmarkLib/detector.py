@@ -29,10 +29,6 @@ CONTRAST_RADIUS_MM = 6.0
 CPU_PASSES, ACCELERATOR_PASSES = 5, 50
 
 
-class DetectionCancelled(Exception):
-    """The caller asked to stop; nothing was produced."""
-
-
 class DeviceError(UserError):
     """The device that was asked for is not there. One sentence for the user."""
 
@@ -91,41 +87,29 @@ class Detector:
         return str(self._device)
 
     def detect(
-        self,
-        volume: Volume,
-        settings: DetectionSettings = DEFAULTS,
-        progress: Progress | None = None,
-        cancelled: Callable[[], bool] | None = None,
+        self, volume: Volume, settings: DetectionSettings = DEFAULTS, progress: Progress = lambda words, share: None
     ) -> Detection:
         """Find every landmark of the bundle in one scan.
 
-        ``progress(step, fraction)`` is called between steps and ``cancelled()`` asked. The same scan, bundle, seed and
-        device give the same answer. Raises VolumeError for a scan that can not be used, LevelError for a level above
-        those that the bundle is calibrated for, DetectionCancelled.
+        ``progress(step, fraction)`` is called between steps; what it raises ends the detection. The same scan, bundle,
+        seed and device give the same answer. Raises VolumeError for a scan that can not be used, UserError for a level
+        above those that the bundle is calibrated for.
         """
-        names = [landmark.name for landmark in self.architecture.landmarks]
-        uncertainty.check_level(self.bundle.metadata.calibration, names, settings.level)
+        metadata = self.bundle.metadata
+        uncertainty.check_level(metadata.calibration, metadata.labels, settings.level)
         check_volume(volume)
-
-        def step(words: str, fraction: float) -> None:
-            if cancelled is not None and cancelled():
-                raise DetectionCancelled
-            if progress is not None:
-                progress(words, fraction)
-
         started, told = time.perf_counter(), len(self.notes)
         try:
-            landmarks, signals, seconds = self._run(volume, settings, step)
+            landmarks, signals, seconds = self._run(volume, settings, progress)
         except (torch.OutOfMemoryError, NotImplementedError, RuntimeError) as error:
             if self._device.type == "cpu":
                 raise
             self.notes.append(f"{self._device} failed ({_first_line(error)}); the CPU took over.")
             self._move(torch.device("cpu"))
-            landmarks, signals, seconds = self._run(volume, settings, step)
+            landmarks, signals, seconds = self._run(volume, settings, progress)
         timing = {"load": 0.0, **seconds, "total": time.perf_counter() - started}
-        metadata = self.bundle.metadata
         constant = bool(volume.array.min() == volume.array.max())
-        step("done", 1.0)
+        progress("done", 1.0)
         return Detection(
             volume=volume.info,
             model=ModelInfo(metadata.name, metadata.version, metadata.weights_sha256),

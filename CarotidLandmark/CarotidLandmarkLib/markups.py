@@ -93,7 +93,10 @@ def read_markups(path: str | os.PathLike[str], labels: Mapping[str, str] | None 
             raise MarkupsError(
                 f"{path.name} has another markups schema ('{version[:20]}') than 1.x; save it again with Slicer 5."
             )
-        markup = build(_File, document).markups[0]
+        markups = build(_File, document).markups
+        if not markups:
+            raise DocumentError("markups is empty")
+        markup = markups[0]
         sign = _sign_to_lps(markup, path.name)
         marks = [point for point in markup.controlPoints if point.positionStatus in ("defined", "missing")]
         positions = {
@@ -126,10 +129,6 @@ class _Markup:
 @dataclass(frozen=True)
 class _File:
     markups: tuple[_Markup, ...]
-
-    def __post_init__(self) -> None:
-        if not self.markups:
-            raise ValueError("markups is empty")
 
 
 def _sign_to_lps(markup: _Markup, file_name: str) -> int:
