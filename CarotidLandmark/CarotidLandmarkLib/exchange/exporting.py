@@ -90,7 +90,7 @@ def export_results(
         _check_scan(detection, scan, series)
     with staged_folder(output) as folder:
         for name, detection in results.items():
-            if scan is not None:
+            if kind == "sr" and scan is not None:
                 write_report(folder / f"{name}.dcm", detection, series_headers(scan, series))
             else:
                 _write_points(folder / f"{name}.mrk.json", detection)
