@@ -7,8 +7,8 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ FORMAT_VERSION = 2
 METADATA_FILE = "metadata.json"
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "MODEL_CARD.md"
+FILES = (METADATA_FILE, WEIGHTS_FILE, CARD_FILE)
 
 
 class BundleError(UserError):
@@ -44,6 +45,7 @@ class BundleMetadata:
     ``weights_sha256``, ``format_version`` are filled in by `Bundle.save`.
     """
 
+    format_version: int = field(default=FORMAT_VERSION, kw_only=True)
     name: str
     version: str
     landmarks: tuple[LandmarkSpec, ...]
@@ -62,7 +64,6 @@ class BundleMetadata:
     licence: str
     weights_sha256: str = ""
     judgement: Judgement | None = None
-    format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
         """Raises ValueError on values that contradict each other."""
@@ -84,9 +85,9 @@ class BundleMetadata:
             "noise_mm is not a length": math.isfinite(self.noise_mm) and self.noise_mm >= 0,
             "calibration has no factor for a level and landmark": _is_calibration(self.calibration),
         }
-        broken = [rule for rule, holds in rules.items() if not holds]
-        if broken:
-            raise ValueError(broken[0])
+        for rule, holds in rules.items():
+            if not holds:
+                raise ValueError(rule)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -95,22 +96,16 @@ class BundleMetadata:
 
     def to_json(self) -> str:
         """The text of ``metadata.json``."""
-        document = asdict(self)
-        return write({"format_version": document.pop("format_version"), **document})
+        return write(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> BundleMetadata:
+    def from_json(cls, text: str | bytes) -> BundleMetadata:
         """Read back what `to_json` wrote, of any version up to ours. Raises DocumentError on anything else."""
         document = {"format_version": None, "weights_sha256": None, **parse(text)}
         if document["format_version"] == 1:  # one patch_size for all scales but the coarsest
-            finer = max(0, len(build(_Scales, document).scales_mm) - 1)
-            document["patch_sizes"] = [document.get("patch_size")] * finer
+            scales = build(tuple[float, ...], document.get("scales_mm"), "scales_mm")
+            document["patch_sizes"] = [document.get("patch_size")] * max(0, len(scales) - 1)
         return build(cls, document)
-
-
-@dataclass(frozen=True)
-class _Scales:
-    scales_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -126,7 +121,7 @@ class Bundle:
         path = Path(path)
         if not path.is_dir():
             raise BundleError(f"There is no model bundle at {path}; give a folder that holds {METADATA_FILE}.")
-        for name in (METADATA_FILE, WEIGHTS_FILE, CARD_FILE):
+        for name in FILES:
             if not (path / name).is_file():
                 raise BundleError(f"The model bundle {path.name} has no {name}; get the whole bundle again.")
         metadata = _read_metadata(path)
@@ -152,7 +147,7 @@ class Bundle:
         from safetensors.torch import save
 
         path = Path(path)
-        if path.exists() and not (path.is_dir() and {item.name for item in path.iterdir()} <= _FILES):
+        if path.exists() and not (path.is_dir() and {item.name for item in path.iterdir()} <= set(FILES)):
             raise BundleError(f"{path} exists and is not a model bundle; choose another folder.")
         weights = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
         metadata = replace(metadata, weights_sha256=_sha256(weights), format_version=FORMAT_VERSION)
@@ -186,10 +181,9 @@ def resources_directory() -> Path:
 
     Raises BundleError when there are none.
     """
-    here = Path(__file__).resolve()
-    for candidate in (here.parent / "Resources", here.parents[1] / "Resources", here.parents[2] / "Resources"):
-        if (candidate / "Models").is_dir():
-            return candidate
+    for folder in Path(__file__).resolve().parents[:3]:
+        if (folder / "Resources" / "Models").is_dir():
+            return folder / "Resources"
     raise BundleError("The folder Resources/Models is missing; install CarotidLandmark again.")
 
 
@@ -198,13 +192,13 @@ def models_directory() -> Path:
     return user_directory() / "models"
 
 
-def available_bundles(folders: Iterable[str | os.PathLike[str]] = ()) -> list[Bundle]:
-    """The bundles that came with the program, the user's own, and those in ``folders`` (bundles, or folders of them).
+def available_bundles() -> list[Bundle]:
+    """The bundles that came with the program, and the user's own.
 
     One that can not be used is left out, and the log says why.
     """
     bundles = []
-    for path in dict.fromkeys(path for root in (*_model_folders(), *folders) for path in _bundle_paths(root)):
+    for path in _bundle_paths(*_model_folders()):
         try:
             bundles.append(Bundle.load(path))
         except BundleError as error:
@@ -219,7 +213,7 @@ def default_bundle() -> Bundle:
         raise BundleError(
             "No model came with this installation; give one with --model, or install CarotidLandmark again."
         )
-    return Bundle.load(max(paths, key=lambda path: _version_key(_read_metadata(path).version)))
+    return Bundle.load(max(paths, key=lambda path: [*map(int, re.findall(r"\d+", _read_metadata(path).version))]))
 
 
 def open_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
@@ -230,7 +224,7 @@ def open_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
     if reference is None:
         return default_bundle()
     if not Path(reference).exists() and os.path.basename(reference) == str(reference):
-        for path in (path for root in _model_folders() for path in _bundle_paths(root)):
+        for path in _bundle_paths(*_model_folders()):
             if str(reference) == path.name:
                 return Bundle.load(path)
     return Bundle.load(reference)
@@ -240,20 +234,17 @@ def _model_folders() -> tuple[Path, Path]:
     return resources_directory() / "Models", models_directory()
 
 
-_FILES = {METADATA_FILE, WEIGHTS_FILE, CARD_FILE}
-
-
-def _bundle_paths(root: str | os.PathLike[str]) -> list[Path]:
-    root = Path(root).resolve()
-    if (root / METADATA_FILE).is_file():
-        return [root]
-    return sorted(path.parent for path in root.glob(f"*/{METADATA_FILE}")) if root.is_dir() else []
+def _bundle_paths(*roots: Path) -> list[Path]:
+    paths: list[Path] = []
+    for root in (Path(root).resolve() for root in roots):
+        is_bundle = (root / METADATA_FILE).is_file()
+        paths += [root] if is_bundle else sorted(path.parent for path in root.glob(f"*/{METADATA_FILE}"))
+    return paths
 
 
 def _read_metadata(path: Path) -> BundleMetadata:
-    what = f"{METADATA_FILE} of model bundle {path.name}"
     try:
-        text = (path / METADATA_FILE).read_text(encoding="utf-8")
+        text = (path / METADATA_FILE).read_bytes()
         version = parse(text).get("format_version")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise BundleError(
@@ -261,9 +252,9 @@ def _read_metadata(path: Path) -> BundleMetadata:
                 f"({FORMAT_VERSION}); update CarotidLandmark."
             )
         return BundleMetadata.from_json(text)
-    except (DocumentError, UnicodeDecodeError) as error:
-        reason = error if isinstance(error, DocumentError) else "it is not JSON"
-        raise BundleError(f"{what} is damaged ({reason}); get the bundle again.") from error
+    except DocumentError as error:
+        what = f"{METADATA_FILE} of model bundle {path.name}"
+        raise BundleError(f"{what} is damaged ({error}); get the bundle again.") from error
 
 
 def _is_calibration(calibration: Mapping[str, Any]) -> bool:
@@ -279,7 +270,3 @@ def _is_calibration(calibration: Mapping[str, Any]) -> bool:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _version_key(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version))

@@ -14,32 +14,14 @@ from .landmarks import FARTHEST_MM, is_place
 SCHEMA_VERSION = 1
 
 CSV_COLUMNS = (
-    "volume",
-    "landmark",
-    "status",
-    "presence",
-    "x_lps_mm",
-    "y_lps_mm",
-    "z_lps_mm",
-    "std_x_mm",
-    "std_y_mm",
-    "std_z_mm",
-    "level",
-    "region_volume_mm3",
-    "longest_semi_axis_mm",
-    "verdict",
-    "model",
-    "seed",
-)
+    "volume", "landmark", "status", "presence", "x_lps_mm", "y_lps_mm", "z_lps_mm", "std_x_mm", "std_y_mm", "std_z_mm",
+    "level", "region_volume_mm3", "longest_semi_axis_mm", "verdict", "model", "seed",
+)  # fmt: skip
 
 Verdict = Literal["ok", "review", "reject"]
 Status = Literal["detected", "missing"]
 Triple = tuple[float, float, float]
 Matrix = tuple[Triple, Triple, Triple]
-
-
-class SettingsError(UserError):
-    """Nothing can be detected so. One sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +33,18 @@ class DetectionSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises SettingsError."""
+        """Raises UserError."""
         if self.passes < 2:
-            raise SettingsError(f"At least 2 passes are needed to measure uncertainty, not {self.passes}.")
-        if not 0 < self.level < 1:
-            raise SettingsError(f"A confidence level lies between 0 and 1, for example 0.9; not at {self.level:g}.")
+            raise UserError(f"At least 2 passes are needed to measure uncertainty, not {self.passes}.")
+        check_confidence(self.level)
         if self.seed < 0:
-            raise SettingsError(f"A seed is zero or more, not {self.seed}.")
+            raise UserError(f"A seed is zero or more, not {self.seed}.")
+
+
+def check_confidence(level: float) -> None:
+    """Raises UserError on what is no confidence level."""
+    if not 0 < level < 1:
+        raise UserError(f"A confidence level lies between 0 and 1, for example 0.9; not at {level:g}.")
 
 
 @dataclass(frozen=True)
@@ -186,6 +173,7 @@ class Detection:
     ``notes`` are sentences about what the program decided for the user: which series, a tilted gantry, another device.
     """
 
+    schema_version: int = field(default=SCHEMA_VERSION, kw_only=True)
     volume: VolumeInfo
     model: ModelInfo
     passes: int
@@ -195,20 +183,15 @@ class Detection:
     landmarks: tuple[LandmarkResult, ...]
     quality: Quality
     notes: tuple[str, ...] = ()
-    schema_version: int = field(default=SCHEMA_VERSION)
 
     def __post_init__(self) -> None:
         """Raises ValueError where a landmark is there twice."""
-        listed = [landmark.name for landmark in self.landmarks]
-        if len(set(listed)) != len(listed):
+        if len(self.labels) != len(self.landmarks):
             raise ValueError("landmarks has one twice")
 
     def __getitem__(self, name: str) -> LandmarkResult:
         """The landmark of that name. Raises KeyError."""
-        for landmark in self.landmarks:
-            if landmark.name == name:
-                return landmark
-        raise KeyError(name)
+        return {landmark.name: landmark for landmark in self.landmarks}[name]
 
     def made_by(self, sha256: str, settings: DetectionSettings) -> bool:
         """Whether a model of these weights made it with these settings: then the same again would be the same."""
@@ -223,8 +206,7 @@ class Detection:
 
     def to_json(self) -> str:
         """The text of ``detection.json``."""
-        document = asdict(self)
-        return write({"schema_version": document.pop("schema_version"), **document})
+        return write(asdict(self))
 
     @property
     def labels(self) -> dict[str, str]:
@@ -252,7 +234,7 @@ class Detection:
         return rows
 
     @classmethod
-    def from_json(cls, text: str) -> Detection:
+    def from_json(cls, text: str | bytes) -> Detection:
         """Read back what `to_json` wrote. Raises DocumentError, one sentence, on another version or damaged text."""
         try:
             document = parse(text)

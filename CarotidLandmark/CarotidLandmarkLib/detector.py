@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,31 +29,8 @@ CONTRAST_RADIUS_MM = 6.0
 CPU_PASSES, ACCELERATOR_PASSES = 5, 50
 
 
-class DetectionCancelled(Exception):
-    """The caller asked to stop; nothing was produced."""
-
-
 class DeviceError(UserError):
     """The device that was asked for is not there. One sentence for the user."""
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """What the chain says of one scan, in patient millimetres.
-
-    positions_lps [L, P, 3] and covariance_mm2 [L, P, 3, 3] of the last scale's P passes; presence and reliability: [L];
-    places_lps [L, looks, 3] and peaks [L, looks] of the search before it; elsewhere: `quality.share_elsewhere` of each.
-    """
-
-    positions_lps: Tensor
-    covariance_mm2: Tensor
-    presence: np.ndarray
-    reliability: np.ndarray | None
-    places_lps: Tensor
-    peaks: Tensor
-    elsewhere: list[float]
-    pyramid: Pyramid
-    timing_s: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -110,42 +87,29 @@ class Detector:
         return str(self._device)
 
     def detect(
-        self,
-        volume: Volume,
-        settings: DetectionSettings = DEFAULTS,
-        progress: Progress | None = None,
-        cancelled: Callable[[], bool] | None = None,
+        self, volume: Volume, settings: DetectionSettings = DEFAULTS, progress: Progress = lambda words, share: None
     ) -> Detection:
         """Find every landmark of the bundle in one scan.
 
-        ``progress(step, fraction)`` is called between steps and ``cancelled()`` asked. The same scan, bundle, seed and
-        device give the same answer. Raises VolumeError for a scan that can not be used, LevelError for a level above
-        those that the bundle is calibrated for, DetectionCancelled.
+        ``progress(step, fraction)`` is called between steps; what it raises ends the detection. The same scan, bundle,
+        seed and device give the same answer. Raises VolumeError for a scan that can not be used, UserError for a level
+        above those that the bundle is calibrated for.
         """
-        names = [landmark.name for landmark in self.architecture.landmarks]
-        uncertainty.check_level(self.bundle.metadata.calibration, names, settings.level)
+        metadata = self.bundle.metadata
+        uncertainty.check_level(metadata.calibration, metadata.labels, settings.level)
         check_volume(volume)
-
-        def step(words: str, fraction: float) -> None:
-            if cancelled is not None and cancelled():
-                raise DetectionCancelled
-            if progress is not None:
-                progress(words, fraction)
-
         started, told = time.perf_counter(), len(self.notes)
         try:
-            chain = self._run(volume, settings, step)
+            landmarks, signals, seconds = self._run(volume, settings, progress)
         except (torch.OutOfMemoryError, NotImplementedError, RuntimeError) as error:
             if self._device.type == "cpu":
                 raise
             self.notes.append(f"{self._device} failed ({_first_line(error)}); the CPU took over.")
             self._move(torch.device("cpu"))
-            chain = self._run(volume, settings, step)
-        landmarks, signals = self._results(chain, volume, settings.level)
-        timing = {"load": 0.0, **chain.timing_s, "total": time.perf_counter() - started}
-        metadata = self.bundle.metadata
+            landmarks, signals, seconds = self._run(volume, settings, progress)
+        timing = {"load": 0.0, **seconds, "total": time.perf_counter() - started}
         constant = bool(volume.array.min() == volume.array.max())
-        step("done", 1.0)
+        progress("done", 1.0)
         return Detection(
             volume=volume.info,
             model=ModelInfo(metadata.name, metadata.version, metadata.weights_sha256),
@@ -159,38 +123,22 @@ class Detector:
         )
 
     @torch.inference_mode()
-    def _run(self, volume: Volume, settings: DetectionSettings, step: Progress) -> _Chain:
-        """The chain on one scan: a search, and the last scale ``settings.passes`` times under noise where it ended."""
+    def _run(
+        self, volume: Volume, settings: DetectionSettings, step: Progress
+    ) -> tuple[tuple[LandmarkResult, ...], list[Signals], dict[str, float]]:
+        """A search, and the last scale ``settings.passes`` times under noise where it ended; seconds of each step."""
         clock = [time.perf_counter()]
         step("pyramid", 0.0)
         pyramid = Pyramid(volume, self.architecture.scales_mm, self._device, lambda share: step("pyramid", 0.2 * share))
         clock.append(time.perf_counter())
-        with self._precision():
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=bfloat16_is_fast(self._device)):
             sought = seek(self.net, pyramid, lambda words, share: step(words, 0.2 + 0.2 * share))
             clock.append(time.perf_counter())
             last = self._noise_passes(sought, settings.passes, settings.seed, step)
-            outputs = [*sought.outputs, last]
-            logit = self.net.presence_logit(outputs).float()
-        places, peaks = sought.in_patient(sought.looks.position_lps)[0], sought.looks.peak[0]
-        looks = zip(places.cpu().numpy(), peaks.cpu().numpy(), strict=True)
-        elsewhere = [share_elsewhere(*look) for look in looks]
-        judgement = self.bundle.metadata.judgement
-        if judgement is None:
-            presence, reliability = logit[0].sigmoid().cpu().numpy(), None
-        else:
-            presence, reliability = judgement.probabilities(evidence_of(outputs, logit, elsewhere))
+            logit = self.net.presence_logit([*sought.outputs, last]).float()
         clock.append(time.perf_counter())
-        return _Chain(
-            positions_lps=sought.in_patient(last.position_lps)[0],
-            covariance_mm2=sought.covariance_in_patient(last.covariance_mm2)[0],
-            presence=presence,
-            reliability=reliability,
-            places_lps=places,
-            peaks=peaks,
-            elsewhere=elsewhere,
-            pyramid=pyramid,
-            timing_s=dict(zip(("pyramid", "coarse", "passes"), np.diff(clock).tolist(), strict=True)),
-        )
+        seconds = dict(zip(("pyramid", "coarse", "passes"), np.diff(clock).tolist(), strict=True))
+        return *self._results(volume, settings.level, pyramid, sought, last, logit), seconds
 
     def _noise_passes(self, sought: Sought, passes: int, seed: int, step: Progress) -> ScaleOutput:
         """The finest net around where the search ended, shifted ``passes`` times, in batches that fit the device."""
@@ -216,50 +164,47 @@ class Detector:
             done += size
         return ScaleOutput.joined(parts)
 
-    def _results(self, chain: _Chain, volume: Volume, level: float) -> tuple[tuple[LandmarkResult, ...], list[Signals]]:
-        samples, within, places, peaks = (
-            values.double().cpu().numpy()
-            for values in (chain.positions_lps, chain.covariance_mm2, chain.places_lps, chain.peaks)
+    def _results(
+        self, volume: Volume, level: float, pyramid: Pyramid, sought: Sought, last: ScaleOutput, logit: Tensor
+    ) -> tuple[tuple[LandmarkResult, ...], list[Signals]]:
+        """What search, noise passes and the presence heads (``logit`` [1, L]) say of each landmark, in the patient."""
+        positions = sought.in_patient(last.position_lps)[0]
+        samples = positions.double().cpu().numpy()
+        within = sought.covariance_in_patient(last.covariance_mm2)[0].double().cpu().numpy()
+        places, peaks = (
+            values[0].cpu().numpy() for values in (sought.in_patient(sought.looks.position_lps), sought.looks.peak)
         )
+        elsewhere = [share_elsewhere(*look) for look in zip(places, peaks, strict=True)]
+        judgement, calibration = self.bundle.metadata.judgement, self.bundle.metadata.calibration
+        if judgement is None:
+            presences, reliabilities = logit[0].sigmoid().cpu().numpy(), None
+        else:
+            presences, reliabilities = judgement.probabilities(evidence_of([*sought.outputs, last], logit, elsewhere))
         results, signals = [], []
         for n, landmark in enumerate(self.architecture.landmarks):
-            mean = samples[n].mean(axis=0)
-            covariance = uncertainty.total_covariance(samples[n], within[n], places[n], peaks[n])
-            std = samples[n].std(axis=0, ddof=1)
-            presence = float(chain.presence[n])
-            reliability = None if chain.reliability is None else float(chain.reliability[n])
+            mean, std = samples[n].mean(axis=0), samples[n].std(axis=0, ddof=1)
             inside = volume.contains(mean)
-            nearby = chain.pyramid.statistics(chain.positions_lps[n].mean(dim=0), CONTRAST_RADIUS_MM)
-            signals.append(Signals(chain.elsewhere[n], float(nearby.quantile(0.9)), inside))
-            if presence < PRESENCE_THRESHOLD or not inside:
-                results.append(
-                    LandmarkResult(landmark.name, "missing", presence, label=landmark.label, reliability=reliability)
-                )
-                continue
-            region = uncertainty.confidence_region(
-                covariance, std, landmark.name, level, self.bundle.metadata.calibration
-            )
-            results.append(
-                LandmarkResult(
-                    landmark.name,
-                    "detected",
-                    presence,
+            nearby = pyramid.statistics(positions[n].mean(dim=0), CONTRAST_RADIUS_MM)
+            signals.append(Signals(elsewhere[n], float(nearby.quantile(0.9)), inside))
+            presence = float(presences[n])
+            reliability = None if reliabilities is None else float(reliabilities[n])
+            result = LandmarkResult(landmark.name, "missing", presence, label=landmark.label, reliability=reliability)
+            if presence >= PRESENCE_THRESHOLD and inside:
+                covariance = uncertainty.total_covariance(samples[n], within[n], places[n], peaks[n])
+                result = replace(
+                    result,
+                    status="detected",
                     position_lps_mm=tuple(mean.tolist()),
                     std_mm=tuple(std.tolist()),
                     covariance_mm2=tuple(tuple(row) for row in covariance.tolist()),  # type: ignore[arg-type]
-                    confidence=region,
-                    label=landmark.label,
-                    reliability=reliability,
+                    confidence=uncertainty.confidence_region(covariance, std, landmark.name, level, calibration),
                 )
-            )
+            results.append(result)
         return tuple(results), signals
 
     def _move(self, device: torch.device) -> None:
         self._device = device
         self.net = self.net.to(device)
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=bfloat16_is_fast(self._device))
 
 
 def choose_device(wanted: str) -> torch.device:

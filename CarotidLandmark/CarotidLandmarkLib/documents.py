@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,26 +26,18 @@ class DocumentError(UserError):
     """A document is not what it should be. The message is a clause that says what is wrong, and at which key."""
 
 
-def parse(text: str) -> dict[str, Any]:
-    """The object in a JSON text. Raises DocumentError: no JSON, no object, a number that is none (NaN, Infinity)."""
+def parse(text: str | bytes) -> dict[str, Any]:
+    """The object in a JSON text, as a file may hold it. Raises DocumentError: no JSON, no object, NaN, Infinity."""
     try:
+        text = text if isinstance(text, str) else text.decode("utf-8-sig")
         document = json.loads(text, parse_constant=_refuse_constant)
+    except DocumentError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, DocumentError):
-            raise
         raise DocumentError("it is not JSON") from error
     if not isinstance(document, dict):
         raise DocumentError("it is not a JSON object")
     return document
-
-
-def build(kind: type[T], document: Any, place: str = "") -> T:
-    """``document`` (as `parse` gives it) as a ``kind``: a dataclass, or anything that one may hold.
-
-    These are str, bool, int, float (finite), None, Any, Literal, unions, tuples, lists, dicts by str and dataclasses. A
-    ValueError of the dataclass itself becomes the reason. Raises DocumentError.
-    """
-    return _build(kind, document, place)
 
 
 def write(document: Mapping[str, Any]) -> str:
@@ -53,12 +45,24 @@ def write(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
+def build(kind: type[T], document: Any, place: str = "") -> T:
+    """``document`` (as `parse` gives it) as a ``kind``: a dataclass, or anything that one may hold.
+
+    These are str, bool, int, float (finite), None, Any, Literal, unions, tuples, lists, dicts by str and dataclasses. A
+    ValueError of the dataclass itself becomes the reason, which names the ``place``. Raises DocumentError.
+    """
+    return _build(kind, document, place)
+
+
 def _build(kind: Any, value: Any, place: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value
     if origin in (Union, types.UnionType):
-        return _one_of(arguments, value, place)
+        if value is None and type(None) in arguments:
+            return None
+        (kind,) = (each for each in arguments if each is not type(None))
+        return _build(kind, value, place)
     if origin is Literal:
         if not isinstance(value, str) or value not in arguments:
             raise _wrong(place, f"one of {', '.join(map(str, arguments))}")
@@ -69,19 +73,10 @@ def _build(kind: Any, value: Any, place: str) -> Any:
         if not isinstance(value, dict):
             raise _wrong(place, "an object")
         return {key: _build(arguments[1], item, _inside(place, key)) for key, item in value.items()}
-    if is_dataclass(kind):
-        return _dataclass(kind, value, place)
-    return _scalar(kind, value, place)
+    return _dataclass(kind, value, place) if is_dataclass(kind) else _scalar(kind, value, place)
 
 
-def _one_of(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
-    if value is None and type(None) in kinds:
-        return None
-    (kind,) = (kind for kind in kinds if kind is not type(None))
-    return _build(kind, value, place)
-
-
-def _tuple(kinds: tuple[Any, ...], value: Any, place: str) -> tuple[Any, ...]:
+def _tuple(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
     if kinds[-1] is Ellipsis:
         if not isinstance(value, list):
             raise _wrong(place, "a list")
@@ -109,21 +104,12 @@ def _dataclass(kind: Any, value: Any, place: str) -> Any:
 
 
 def _scalar(kind: Any, value: Any, place: str) -> Any:
-    if kind is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise _wrong(place, "a number")
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            raise _wrong(place, "a finite number")
-        return number
-    if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
-        raise _wrong(place, "a whole number")
-    if not isinstance(value, kind):
-        raise _wrong(place, {str: "text", bool: "true or false", int: "a whole number"}[kind])
-    return value
+    is_kind = isinstance(value, (int, float) if kind is float else kind)
+    if not is_kind or (isinstance(value, bool) and kind is not bool):
+        raise _wrong(place, {str: "text", bool: "true or false", int: "a whole number", float: "a number"}[kind])
+    if kind is float and not abs(value) <= sys.float_info.max:
+        raise _wrong(place, "a finite number")
+    return kind(value)
 
 
 @cache

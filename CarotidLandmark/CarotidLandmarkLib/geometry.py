@@ -36,9 +36,21 @@ class Geometry:
         return np.linalg.norm(self.affine_lps[:3, :3], axis=0)
 
     @property
+    def axes_lps(self) -> np.ndarray:
+        """Unit vectors along i, j and k, the columns: [3, 3]."""
+        return self.affine_lps[:3, :3] / self.spacing_mm
+
+    @property
     def orientation(self) -> str:
-        """Where i, j and k lead, for example ``LPS``; ``LPS oblique`` when an axis is more than 0.1 degrees off."""
-        return orientation_name(self.affine_lps)
+        """The patient direction nearest to each of i, j, k (letters as in ``LPS``: towards left, posterior, superior).
+
+        Followed by `` oblique`` when an axis is more than 0.1 degrees off.
+        """
+        axes = self.axes_lps
+        order = max(itertools.permutations(range(3)), key=lambda rows: np.abs(axes[rows, range(3)]).sum())
+        cosines = axes[order, range(3)]
+        letters = "".join("LPS"[row] if cosine > 0 else "RAI"[row] for row, cosine in zip(order, cosines, strict=True))
+        return letters if np.abs(cosines).min() > np.cos(np.radians(0.1)) else f"{letters} oblique"
 
     @property
     def centre_lps(self) -> np.ndarray:
@@ -54,14 +66,14 @@ class Geometry:
         inverse = np.linalg.inv(self.affine_lps)
         return np.asarray(points_lps, float) @ inverse[:3, :3].T + inverse[:3, 3]
 
-    def contains(self, point_lps: Any) -> bool:
-        """Whether a point, LPS millimetres, lies in a voxel of this scan."""
-        voxel = self.to_voxels(point_lps)
-        return bool(np.all(voxel >= -0.5) and np.all(voxel <= np.array(self.size) - 0.5))
+    def contains(self, points_lps: Any) -> bool:
+        """Whether a point or all of several, LPS millimetres, [..., 3], lie in voxels of this scan."""
+        voxels = self.to_voxels(points_lps)
+        return bool(np.all(voxels >= -0.5) and np.all(voxels <= np.array(self.size) - 0.5))
 
     def axial_slice(self, point_lps: Any) -> tuple[int, int]:
         """In which axial slice a point (LPS mm) is, from 1, and of how many; counted from the feet however stored."""
-        upwards = (self.affine_lps[:3, :3] / self.spacing_mm)[2]
+        upwards = self.axes_lps[2]
         axis = int(np.argmax(np.abs(upwards)))
         count = self.size[axis]
         number = int(np.clip(np.rint(self.to_voxels(point_lps)[axis]), 0, count - 1))
@@ -70,15 +82,3 @@ class Geometry:
     def same_as(self, other: Geometry) -> bool:
         """Whether both have the same voxels at the same places, to a micrometre."""
         return self.size == other.size and np.allclose(self.affine_lps, other.affine_lps, rtol=0, atol=1e-3)
-
-
-def orientation_name(affine_lps: np.ndarray) -> str:
-    """The patient direction nearest to each of i, j, k (letters as in ``LPS``: towards left, posterior, superior).
-
-    Followed by `` oblique`` when an axis is more than 0.1 degrees off.
-    """
-    axes = affine_lps[:3, :3] / np.linalg.norm(affine_lps[:3, :3], axis=0)
-    order = max(itertools.permutations(range(3)), key=lambda rows: sum(abs(axes[row, c]) for c, row in enumerate(rows)))
-    cosines = [axes[row, column] for column, row in enumerate(order)]
-    letters = "".join("LPS"[row] if cosine > 0 else "RAI"[row] for row, cosine in zip(order, cosines, strict=True))
-    return letters if min(map(abs, cosines)) > np.cos(np.radians(0.1)) else f"{letters} oblique"

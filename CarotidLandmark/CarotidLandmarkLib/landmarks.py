@@ -16,6 +16,7 @@ Points = Mapping[str, Point | None]  # by landmark; None: not in the scan
 # Scanners put their origin within metres of the patient: what is farther away is damage, not a place.
 FARTHEST_MM = 1e5
 SIDES = ("left", "right")
+SIDE_OF = {"l": "left", "left": "left", "lt": "left", "r": "right", "right": "right", "rt": "right"}  # in any program
 # Legible on white paper, on black and on a grey scan, and no red of rendered vessels; one for each landmark, in their
 # order, round and round.
 PALETTE = ("#f59f00", "#339af0", "#ae3ec9", "#37b24d", "#f783ac", "#1098ad")

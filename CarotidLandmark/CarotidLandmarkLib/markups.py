@@ -87,22 +87,24 @@ def read_markups(path: str | os.PathLike[str], labels: Mapping[str, str] | None 
     """
     path = Path(path)
     try:
-        document = parse(path.read_text(encoding="utf-8-sig"))
+        document = parse(path.read_bytes())
         version = str(document.get("@schema", "")).rpartition("-schema-v")[2]
         if not version.startswith("1."):
             raise MarkupsError(
                 f"{path.name} has another markups schema ('{version[:20]}') than 1.x; save it again with Slicer 5."
             )
-        markup = build(_File, document).markups[0]
-        signs = _signs_to_lps(markup, path.name)
+        markups = build(_File, document).markups
+        if not markups:
+            raise DocumentError("markups is empty")
+        markup = markups[0]
+        sign = _sign_to_lps(markup, path.name)
         marks = [point for point in markup.controlPoints if point.positionStatus in ("defined", "missing")]
         positions = {
-            point.label: None if point.positionStatus == "missing" else _position(point, signs, path.name)
+            point.label: None if point.positionStatus == "missing" else _position(point, sign, path.name)
             for point in marks
         }
-    except (DocumentError, UnicodeDecodeError) as error:
-        reason = error if isinstance(error, DocumentError) else "it is not text"
-        raise MarkupsError(f"{path.name} is no Slicer markups file (.mrk.json), or it is damaged: {reason}.") from error
+    except DocumentError as error:
+        raise MarkupsError(f"{path.name} is no Slicer markups file (.mrk.json), or it is damaged: {error}.") from error
     _refuse_duplicates([point.label for point in marks], path.name)
     names = {label: name for name, label in (labels or {}).items()}
     return {names.get(label, label): position for label, position in positions.items()}
@@ -128,30 +130,22 @@ class _Markup:
 class _File:
     markups: tuple[_Markup, ...]
 
-    def __post_init__(self) -> None:
-        if not self.markups:
-            raise ValueError("markups is empty")
 
-
-@dataclass(frozen=True)
-class _Defined:
-    position: Point
-
-
-def _signs_to_lps(markup: _Markup, file_name: str) -> tuple[int, int, int]:
+def _sign_to_lps(markup: _Markup, file_name: str) -> int:
+    """Of x and y."""
     units = markup.coordinateUnits
     if units not in ("mm", ["mm", "UCUM", "millimeter"]):
         raise MarkupsError(f"{file_name} is not in millimetres (coordinateUnits is {units}); export it in mm.")
     if markup.coordinateSystem not in ("LPS", "RAS"):
         raise MarkupsError(f"{file_name} has the coordinate system '{markup.coordinateSystem}'; it must be LPS or RAS.")
-    return (1, 1, 1) if markup.coordinateSystem == "LPS" else (-1, -1, 1)
+    return 1 if markup.coordinateSystem == "LPS" else -1
 
 
-def _position(point: _ControlPoint, signs: tuple[int, int, int], file_name: str) -> Point:
-    x, y, z = build(_Defined, {"position": point.position}).position
+def _position(point: _ControlPoint, sign: int, file_name: str) -> Point:
+    x, y, z = build(tuple[float, float, float], point.position, "position")
     if not is_place((x, y, z)):
         raise MarkupsError(f"{file_name} has a point ('{point.label}') that is not at a place in a scanner.")
-    return x * signs[0], y * signs[1], z * signs[2]
+    return sign * x, sign * y, z
 
 
 def _refuse_duplicates(labels: list[str], where: str) -> None:

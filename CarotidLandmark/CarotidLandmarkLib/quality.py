@@ -52,9 +52,7 @@ def judge(
         for doubt in _doubts(landmark, signal)
     ]
     dark = [
-        signal.brightest_hu < CONTRAST_HU
-        for mark, signal in zip(landmarks, signals, strict=True)
-        if mark.name in points
+        signal.brightest_hu < CONTRAST_HU for spec, signal in zip(specs, signals, strict=True) if spec.name in points
     ]
     verdict: Verdict = "reject" if all(dark) else "review" if doubts else "ok"
     labels = {spec.name: spec.label for spec in specs}

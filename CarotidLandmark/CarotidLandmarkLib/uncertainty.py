@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .detection import ConfidenceRegion
+from .detection import ConfidenceRegion, check_confidence
 from .errors import UserError
 
 # Added to every covariance: no answer is more certain than a tenth of a millimetre, and no ellipsoid is flat.
@@ -19,10 +19,6 @@ FLOOR_MM = 0.1
 PEAK_ODDS = 2.0
 # An answer is right within so many millimetres of a landmark that is in the scan.
 RELIABLE_MM = 5.0
-
-
-class LevelError(UserError):
-    """No region can be given at that confidence level. One sentence for the user."""
 
 
 def draw_noise(landmarks: int, passes: int, noise_mm: float, seed: int) -> np.ndarray:
@@ -55,7 +51,7 @@ def total_covariance(
 
 def gaussian_radius(level: float) -> float:
     """Mahalanobis radius that holds ``level`` of a 3-D Gaussian (the chi distribution with 3 degrees of freedom)."""
-    _check_level(level)
+    check_confidence(level)
     low, high = 0.0, 10.0
     for _ in range(60):
         radius = (low + high) / 2
@@ -75,7 +71,7 @@ def conformal_factor(scores: Sequence[float], level: float) -> float:
     The ceil((n + 1) level)-th smallest of the n calibration scores. Raises ValueError when n < ceil(1 / alpha) - 1: no
     finite radius is then valid.
     """
-    _check_level(level)
+    check_confidence(level)
     n = len(scores)
     # Guards 0.1 * 10 = 1.0000000000000002 and its like.
     needed = math.ceil(1 / (1 - level) - 1e-9) - 1
@@ -98,7 +94,7 @@ def calibrate(scores: Mapping[str, Sequence[float]], levels: Sequence[float]) ->
 
 
 def check_level(calibration: Mapping[str, Any], landmarks: Iterable[str], level: float) -> None:
-    """Raises LevelError where a model with this calibration has no region at ``level`` for one of the landmarks."""
+    """Raises UserError where a model with this calibration has no region at ``level`` for one of the landmarks."""
     for landmark in landmarks:
         calibrated_radius(calibration, landmark, level)
 
@@ -106,14 +102,14 @@ def check_level(calibration: Mapping[str, Any], landmarks: Iterable[str], level:
 def calibrated_radius(calibration: Mapping[str, Any], landmark: str, level: float) -> float:
     """Mahalanobis radius for a level: the bundle's factor, interpolated over the Gaussian radius between levels.
 
-    Above the highest calibrated level a model has no claim: raises LevelError. Without any calibration: the Gaussian's.
+    Above the highest calibrated level a model has no claim: raises UserError. Without any calibration: the Gaussian's.
     """
     gaussian = gaussian_radius(level)
     known = {float(text): row[landmark]["factor"] for text, row in calibration.items() if landmark in row}
     if not known:
         return gaussian
     if level > max(known) + 1e-9:
-        raise LevelError(
+        raise UserError(
             f"This model's regions are calibrated up to {max(known):.0%}; ask for a lower level than {level:.0%}."
         )
     levels = sorted(known)
@@ -141,11 +137,6 @@ def confidence_region(
         semi_axes_mm=tuple(float(v) for v in semi_axes),  # type: ignore[arg-type]
         axes_lps=tuple(tuple(float(v) for v in axis) for axis in axes),  # type: ignore[arg-type]
     )
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise LevelError(f"A confidence level lies between 0 and 1, for example 0.9; not at {level:g}.")
 
 
 @dataclass(frozen=True)

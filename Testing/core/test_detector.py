@@ -7,7 +7,7 @@ import pytest
 import torch
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.detection import DetectionSettings
-from CarotidLandmarkLib.detector import DetectionCancelled, Detector, DeviceError, choose_device
+from CarotidLandmarkLib.detector import Detector, DeviceError, choose_device
 from CarotidLandmarkLib.nets import Architecture, MultiScaleLocNet, Pyramid, ScaleOutput
 from CarotidLandmarkLib.quality import share_elsewhere
 from CarotidLandmarkLib.volume import Volume, VolumeError
@@ -72,16 +72,17 @@ def test_progress_names_its_steps_and_only_grows(detector):
 
 
 @pytest.mark.parametrize("after", [0, 2, 5])
-def test_cancelling_between_any_two_steps_ends_the_detection(detector, after):
-    asked = []
+def test_ctrl_c_between_any_two_steps_ends_the_detection(detector, after):
+    steps = []
 
-    def cancelled():
-        asked.append(True)
-        return len(asked) > after
+    def progress(words, share):
+        steps.append(words)
+        if len(steps) > after:
+            raise KeyboardInterrupt
 
-    with pytest.raises(DetectionCancelled):
-        detector.detect(scan(), DetectionSettings(passes=20), cancelled=cancelled)
-    assert len(asked) == after + 1
+    with pytest.raises(KeyboardInterrupt):
+        detector.detect(scan(), DetectionSettings(passes=20), progress)
+    assert len(steps) == after + 1
 
 
 def test_a_constant_volume_is_rejected_with_a_reason(detector):

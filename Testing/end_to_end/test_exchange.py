@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 from CarotidLandmarkLib.detection import Detection
-from CarotidLandmarkLib.exchange import read_report
 
+from ..exchange.reports import read_report
 from .commands import LEFT, RIGHT, scan_volume
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from CarotidLandmarkLib.scans import ListingError, list_scans
+from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.scans import list_scans
 from CarotidLandmarkLib.volume import write_volume
 from pydicom.uid import generate_uid
 
@@ -106,5 +107,5 @@ def test_what_is_not_there_or_empty_is_left_to_the_reader_and_a_dataset_to_cohor
     listing = list_scans([tmp_path / "empty", tmp_path / "nowhere.nrrd"], tmp_path / "out")
     assert names(listing) == ["empty", "nowhere"]
     (tmp_path / "empty" / "dataset.json").write_text("{}")
-    with pytest.raises(ListingError, match="carotid-landmark cohort"):
+    with pytest.raises(UserError, match="carotid-landmark cohort"):
         list_scans([tmp_path / "empty"], tmp_path / "out")

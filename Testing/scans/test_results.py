@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from CarotidLandmarkLib.detection import DetectionSettings, ModelInfo
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.report import write_results
-from CarotidLandmarkLib.scans import ResultsError, Scan, plan_results
+from CarotidLandmarkLib.scans import Scan, plan_results
 
 MODEL, SETTINGS = ModelInfo("carotid", "1.0", "0" * 64), DetectionSettings()
 
@@ -67,7 +68,7 @@ def test_results_of_another_model_or_other_settings_are_not_mixed(tmp_path, scan
         "carotid 1.0": (ModelInfo("carotid", "1.0", "1" * 64), SETTINGS),
     }
     for words, (model, settings) in others.items():
-        with pytest.raises(ResultsError, match=words):
+        with pytest.raises(UserError, match=words):
             plan_results(tmp_path / "out", scans, model, settings)
 
 
@@ -75,7 +76,7 @@ def test_a_record_that_is_damaged_is_named(tmp_path, scans):
     (tmp_path / "out").mkdir()
     for content in (b"{", b"\xff", json.dumps({"model": 3}).encode()):
         (tmp_path / "out" / "scans.json").write_bytes(content)
-        with pytest.raises(ResultsError, match=r"scans\.json is damaged"):
+        with pytest.raises(UserError, match=r"scans\.json is damaged"):
             plan_results(tmp_path / "out", scans, MODEL, SETTINGS)
 
 
@@ -83,9 +84,9 @@ def test_no_results_are_put_into_a_scan_or_a_file(tmp_path, scans):
     folder = tmp_path / "dicom"
     folder.mkdir()
     for output in (folder, folder / "results", folder / "deep" / "results"):
-        with pytest.raises(ResultsError, match="inside the scan"):
+        with pytest.raises(UserError, match="inside the scan"):
             plan_results(output, [Scan(folder, "dicom"), *scans], MODEL, SETTINGS)
-    with pytest.raises(ResultsError, match="is a file"):
+    with pytest.raises(UserError, match="is a file"):
         plan_results(scans[0].path, scans, MODEL, SETTINGS)
 
 

@@ -86,7 +86,7 @@ def test_every_format_and_orientation_gives_the_same_points(
     for file in files:
         read = read_volume(file)
         if file.suffix in (".nrrd", ".mha"):  # NIfTI and DICOM keep an order of their own
-            assert read.orientation == volume.orientation
+            assert read.geometry.orientation == volume.geometry.orientation
         distance = np.linalg.norm(points(detector, read) - answer, axis=1)
         assert distance.max() < TOLERANCE_MM, f"{file.name} in {orientation}: {distance.round(2)} mm away"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from CarotidLandmarkLib.geometry import orientation_name
+from CarotidLandmarkLib.geometry import Geometry
 from CarotidLandmarkLib.volume import Volume, from_array, read_volume, write_volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ class TestGeometry:
         write_volume(volume, tmp_path / f"scan{suffix}")
         read = read_volume(tmp_path / f"scan{suffix}")
         assert agree(read, volume)
-        assert (read.array.dtype, read.orientation, read.size) == (np.int16, orientation, volume.size)
+        assert (read.array.dtype, read.geometry.orientation, read.size) == (np.int16, orientation, volume.size)
         assert read.note == ""
 
     def test_a_detached_header_is_read(self, agree, make_volume, tmp_path):
@@ -80,10 +80,10 @@ class TestGeometry:
     def test_the_orientation_is_named_after_where_the_axes_lead(self):
         affine = np.eye(4)
         affine[:3, :3] = np.array([[0, 0, -2.0], [0.5, 0, 0], [0, 0.7, 0]])
-        assert orientation_name(affine) == "PSR"
+        assert Geometry(affine, (1, 1, 1)).orientation == "PSR"
         angle = np.radians(3)
         affine[:3, :3] = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, -1]]
-        assert orientation_name(affine) == "LPI oblique"
+        assert Geometry(affine, (1, 1, 1)).orientation == "LPI oblique"
 
     def test_the_facts_for_the_report_name_no_folder(self, make_volume, tmp_path):
         write_volume(make_volume("RAS"), tmp_path / "neck.nrrd")

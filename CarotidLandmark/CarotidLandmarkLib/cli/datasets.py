@@ -7,24 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..errors import UserError
 from ..work import Outcome, progress
-from .common import (
-    DEFAULTS,
-    FAULT,
-    Device,
-    InputError,
-    Level,
-    Model,
-    Output,
-    Passes,
-    Scheduler,
-    Seed,
-    Series,
-    Workers,
-    say,
-    settings_for,
-    stdout_console,
-)
+from . import options
+from .common import FAULT, open_model, say, stdout_console
 from .many import check_workers, run_tasks
 
 if TYPE_CHECKING:
@@ -44,7 +30,7 @@ def add(
             metavar="WORD", help="Whose scans these are: kept as a keyed hash. Left out: as DICOM says, or a new one."
         ),
     ] = None,
-    series: Series = None,
+    series: options.Series = None,
     reference: Annotated[
         bool, typer.Option("--reference", help="Leave the files where they are, and keep only size and sha256.")
     ] = False,
@@ -66,7 +52,7 @@ def add(
             say(str(error))
             failed += 1
     if failed:
-        raise InputError(f"{failed} of {len(scans)} scans could not be added; the lines above say why.")
+        raise UserError(f"{failed} of {len(scans)} scans could not be added; the lines above say why.")
 
 
 def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, reference: bool) -> str:
@@ -102,7 +88,7 @@ def check(dataset: DatasetFolder) -> None:
     errors = sum(finding.level == "error" for finding in findings)
     print(f"{len(opened.case_ids())} cases, {errors} errors, {len(findings) - errors} warnings")
     if errors:
-        raise InputError(f"{dataset.name} has errors; mend them before you train on it.")
+        raise UserError(f"{dataset.name} has errors; mend them before you train on it.")
 
 
 def queue(
@@ -144,22 +130,26 @@ def cohort(
         bool, typer.Option("--predict", help="Detect in every case that has no such result yet.")
     ] = False,
     table: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all results as one table.")] = None,
-    model: Model = None,
-    passes: Passes = DEFAULTS.passes,
-    level: Level = DEFAULTS.level,
-    device: Device = "auto",
-    seed: Seed = DEFAULTS.seed,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
+    model: options.Model = None,
+    passes: options.Passes = options.DEFAULTS.passes,
+    level: options.Level = options.DEFAULTS.level,
+    device: options.Device = "auto",
+    seed: options.Seed = options.DEFAULTS.seed,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
 ) -> None:
     """Run over a whole dataset; interrupted, it goes on where it stopped."""
-    from ..dataset import Dataset, write_table
+    from ..dataset import Dataset, cases_to_predict, write_table
 
     check_workers(workers, scheduler)
     if not predict and (workers is not None or scheduler is not None):
-        raise InputError("--workers and --scheduler are for the predictions; add --predict.")
+        raise UserError("--workers and --scheduler are for the predictions; add --predict.")
     opened = Dataset.open(dataset)
-    failed = _predict(opened, model, passes, level, device, seed, workers, scheduler) if predict else []
+    failed: list[Outcome] = []
+    if predict:
+        bundle, settings = open_model(model, passes, level, seed)
+        waiting = cases_to_predict(opened, bundle, settings)
+        failed = run_tasks(waiting, model, bundle, device, workers, scheduler)
     if table is not None:
         predictions, annotations = write_table(opened, table)
         print(f"{table}: predictions of {predictions} cases, {annotations} annotations")
@@ -174,24 +164,27 @@ def cohort(
     problems = [f"{len(failed)} cases could not be predicted; the lines above say why."] if failed else []
     problems += [f"Left out: {problem}" for problem in opened.problems()]
     if problems:
-        raise InputError(" ".join(problems))
+        raise UserError(" ".join(problems))
 
 
 def locate(
     dataset: DatasetFolder,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look, with all folders below it.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Where to look, with all folders below it.", exists=True, file_okay=False
+        ),
+    ],
 ) -> None:
     """Find again the scans that a dataset refers to, by their content, after they were moved or on another machine."""
     from ..dataset import Dataset
 
     opened = Dataset.open(dataset)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give the one that holds the scans.")
     for case_id in opened.locate_images(folder):
         print(f"{case_id}: {opened.case(case_id).image_path}")
     lost = [case.id for case in opened.cases() if not case.copied and not case.has_image]
     if lost:
-        raise InputError(f"The images of {', '.join(lost)} are not in {folder}; look elsewhere, or restore them.")
+        raise UserError(f"The images of {', '.join(lost)} are not in {folder}; look elsewhere, or restore them.")
 
 
 def repair(dataset: DatasetFolder) -> None:
@@ -207,7 +200,7 @@ def repair(dataset: DatasetFolder) -> None:
 
 def agreement(
     dataset: DatasetFolder,
-    output: Output = Path("agreement"),
+    output: options.Output = Path("agreement"),
     annotators: Annotated[
         str | None, typer.Option(metavar="A,B", help="Compare only these, separated by commas; left out: all.")
     ] = None,
@@ -230,24 +223,3 @@ def agreement(
     for number, case in enumerate(result.discuss, start=1):
         print(f"discuss {number}. {case.case_id}: {'; '.join(case.reasons)}")
     print(output / "agreement.html")
-
-
-def _predict(
-    dataset: Dataset,
-    model: str | None,
-    passes: int,
-    level: float,
-    device: str,
-    seed: int,
-    workers: int | None,
-    scheduler: str | None,
-) -> list[Outcome]:
-    """Predict what is left to do; returns what could not be done, each said on stderr."""
-    from ..bundle import open_bundle
-    from ..dataset import cases_to_predict
-    from ..detector import DetectorSpec
-
-    bundle = open_bundle(model)
-    settings = settings_for(bundle, passes, level, seed)
-    waiting = cases_to_predict(dataset, bundle, settings)
-    return run_tasks(waiting, DetectorSpec.of(model, bundle, device), workers, scheduler)

@@ -10,23 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import UserError
+from ..files import staged_folder
 from ..work import progress
-from .common import (
-    DEFAULTS,
-    Device,
-    InputError,
-    Level,
-    Model,
-    Output,
-    Passes,
-    Scheduler,
-    Seed,
-    Series,
-    Workers,
-    say,
-    settings_for,
-    stdout_console,
-)
+from . import options
+from .common import open_model, say, stdout_console
 from .many import check_workers, detect_many
 
 if TYPE_CHECKING:
@@ -51,48 +39,47 @@ Sr = Annotated[bool, typer.Option("--sr", help="Of a DICOM scan: also write land
 
 def detect(
     scans: Inputs,
-    output: Output,
-    model: Model = None,
-    passes: Passes = DEFAULTS.passes,
-    level: Level = DEFAULTS.level,
-    device: Device = "auto",
-    seed: Seed = DEFAULTS.seed,
-    series: Series = None,
+    output: options.Output,
+    model: options.Model = None,
+    passes: options.Passes = options.DEFAULTS.passes,
+    level: options.Level = options.DEFAULTS.level,
+    device: options.Device = "auto",
+    seed: options.Seed = options.DEFAULTS.seed,
+    series: options.Series = None,
     json: Json = False,
     sr: Sr = False,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
 ) -> None:
     """Find the bifurcations in one scan; write landmarks.mrk.json, detection.json and report.html.
 
     Of many scans, or a folder of scans: a folder of these for each, and summary.csv and summary.html. The same command
     goes on where it was stopped.
     """
-    from ..bundle import open_bundle
+    from ..exchange import check_dicom, write_report
     from ..scans import list_scans
+    from ..volume import series_headers
 
     check_workers(workers, scheduler)
     listing = list_scans(scans, output)
     if listing.many or workers is not None or scheduler is not None:
         for option, given in (("--series", series is not None), ("--json", json), ("--sr", sr)):
             if given:
-                raise InputError(f"{option} is for one scan; leave it out for many.")
-        detect_many(listing, output, model, passes, level, device, seed, workers, scheduler)
+                raise UserError(f"{option} is for one scan; leave it out for many.")
+        detect_many(listing, output, model, *open_model(model, passes, level, seed), device, workers, scheduler)
         return
     (scan,) = listing.scans
     if sr:
-        from ..exchange import check_dicom
-
         check_dicom(scan.path)
-    with _results_folder(output) as folder:
-        bundle = open_bundle(model)
-        settings = settings_for(bundle, passes, level, seed)
+    with staged_folder(output) as folder:
+        bundle, settings = open_model(model, passes, level, seed)
         volume, detection = _detect(scan.path, series, bundle, settings, device, scan.notes)
         from ..report import write_results
 
         files = write_results(folder, volume, detection)
         if sr:
-            files.append(_write_structured_report(folder, detection, scan.path, series))
+            write_report(folder / "landmarks.dcm", detection, series_headers(scan.path, series))
+            files.append("landmarks.dcm")
     if json:
         print(detection.to_json(), end="")
     else:
@@ -100,20 +87,22 @@ def detect(
 
 
 def demo(
-    output: Output = Path("demo-output"), model: Model = None, device: Device = "auto", seed: Seed = DEFAULTS.seed
+    output: options.Output = Path("demo-output"),
+    model: options.Model = None,
+    device: options.Device = "auto",
+    seed: options.Seed = options.DEFAULTS.seed,
 ) -> None:
     """Run on the bundled sample scan and compare with its known truth."""
-    from ..bundle import open_bundle, resources_directory
+    from ..bundle import resources_directory
     from ..markups import read_markups
     from ..report import write_results
 
     samples = sorted((resources_directory() / "SampleData").glob("*.nrrd"))
     if not samples:
-        raise InputError("No sample scan came with this installation; install CarotidLandmark again.")
-    with _results_folder(output) as folder:
-        bundle = open_bundle(model)
+        raise UserError("No sample scan came with this installation; install CarotidLandmark again.")
+    with staged_folder(output) as folder:
+        bundle, settings = open_model(model, options.DEFAULTS.passes, options.DEFAULTS.level, seed)
         truth = read_markups(samples[0].with_name(f"{samples[0].stem}.truth.mrk.json"), bundle.metadata.labels)
-        settings = settings_for(bundle, DEFAULTS.passes, DEFAULTS.level, seed)
         volume, detection = _detect(samples[0], None, bundle, settings, device)
         files = write_results(folder, volume, detection, truth)
         if importlib.util.find_spec("slicer") is None:
@@ -148,23 +137,20 @@ def info(
 def report(
     scan: Input,
     detection: Annotated[Path, typer.Argument(metavar="DETECTION", help="A detection.json made from this scan.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")] = Path(
-        "report.html"
-    ),
-    series: Series = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.", dir_okay=False)
+    ] = Path("report.html"),
+    series: options.Series = None,
 ) -> None:
     """Write the report again from a scan and its detection.json."""
     from ..detection import Detection
     from ..report import write_report
     from ..volume import read_volume
 
-    if output.is_dir():
-        raise InputError(f"{output} is a folder; give the name of a file, for example {output / 'report.html'}.")
     try:
-        result = Detection.from_json(detection.read_text(encoding="utf-8"))
-    except ValueError as error:
-        reason = "it is not text." if isinstance(error, UnicodeDecodeError) else error
-        raise InputError(f"{detection.name} can not be used: {reason}") from error
+        result = Detection.from_json(detection.read_bytes())
+    except UserError as error:
+        raise UserError(f"{detection.name} can not be used: {error}") from error
     print(write_report(output, read_volume(scan, series), result))
 
 
@@ -208,22 +194,6 @@ def _detect(
         say(f"Note: {note}")
     timing = {**detection.timing_s, "load": round(load, 3), "total": round(detection.timing_s["total"] + load, 3)}
     return volume, replace(detection, timing_s=timing)
-
-
-def _write_structured_report(folder: Path, detection: Detection, scan: Path, series: str | None) -> str:
-    from ..exchange import write_report
-    from ..volume import series_headers
-
-    write_report(folder / "landmarks.dcm", detection, series_headers(scan, series))
-    return "landmarks.dcm"
-
-
-def _results_folder(output: Path) -> Any:
-    from ..files import staged_folder
-
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output} is a file; give the name of a folder for the results.")
-    return staged_folder(output)
 
 
 def _show(detection: Detection, output: Path, files: list[str], truth: dict[str, Point | None] | None = None) -> None:

@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..errors import UserError
 from ..work import progress
-from .common import InputError, Series, say
+from . import options
+from .common import say
 from .datasets import DatasetFolder
 
 
@@ -47,52 +49,41 @@ def import_(
     replace: Annotated[bool, typer.Option("--replace", help="Replace what this annotator has said before.")] = False,
 ) -> None:
     """Take over points, or the forks of segmented vessels, as somebody's annotations of the cases they belong to."""
+    from .. import exchange
     from ..dataset import Dataset, check_annotator
-    from ..errors import UserError
-    from ..exchange import (
-        ANNOTATOR,
-        PointsOptions,
-        parse_columns,
-        plan_points,
-        plan_segmentations,
-        save_import,
-        without_conflicts,
-    )
     from ..vessels import ROLES
 
     opened = Dataset.open(dataset)
     if segmentation and (columns or frame or missing):
-        raise InputError(
-            "--columns, --frame and --missing are for files of points; leave them out with --segmentation."
-        )
+        raise UserError("--columns, --frame and --missing are for files of points; leave them out with --segmentation.")
     if annotator is None and not segmentation:
-        raise InputError("Say whose points these are with --annotator NAME.")
-    annotator = annotator or ANNOTATOR
+        raise UserError("Say whose points these are with --annotator NAME.")
+    annotator = annotator or exchange.ANNOTATOR
     check_annotator(annotator)
     if segmentation:
-        steps = plan_segmentations(opened, files, _meanings(label, "VESSEL", ROLES))
+        steps = exchange.plan_segmentations(opened, files, _meanings(label, "VESSEL", ROLES))
     else:
-        roles = parse_columns(columns) if columns else {}
-        options = PointsOptions(roles, frame, _meanings(label, "LANDMARK", opened.landmarks), missing)
-        steps = plan_points(opened, files, options)
+        roles = exchange.parse_columns(columns) if columns else {}
+        how = exchange.PointsOptions(roles, frame, _meanings(label, "LANDMARK", opened.landmarks), missing)
+        steps = exchange.plan_points(opened, files, how)
     plan = []
     with progress() as step:
         for item in steps:
             plan.append(item)
             step("reading", min(1.0, len(plan) / len(files)))
     failed = 0
-    for item in without_conflicts(plan):
+    for item in exchange.without_conflicts(plan):
         try:
             if isinstance(item, UserError):
                 raise item
-            print(save_import(opened, item, annotator, segmentation, replace), flush=True)
+            print(exchange.save_import(opened, item, annotator, segmentation, replace), flush=True)
             for note in item.notes:
                 say(f"Note: {item.case.id}: {note}.")
         except UserError as error:
             say(str(error))
             failed += 1
     if failed:
-        raise InputError(f"{failed} of {len(plan)} could not be imported; the lines above say why.")
+        raise UserError(f"{failed} of {len(plan)} could not be imported; the lines above say why.")
 
 
 def export(
@@ -112,33 +103,33 @@ def export(
     scan: Annotated[
         Path | None, typer.Option(metavar="SCAN", help="For sr of one folder of detect: the DICOM scan it was made on.")
     ] = None,
-    series: Series = None,
+    series: options.Series = None,
 ) -> None:
     """Write results for other programs: a table, point lists, DICOM reports. Nothing of a dataset names a patient."""
     from ..dataset import Dataset
     from ..exchange import export_dataset, export_results, read_results
 
     if not source.is_dir():
-        raise InputError(f"{source} is not a folder; give a dataset, or what detect has written.")
+        raise UserError(f"{source} is not a folder; give a dataset, or what detect has written.")
     if (source / "dataset.json").exists():
         if scan is not None or series is not None:
-            raise InputError("--scan and --series are for a folder of detect; a dataset exports no patient.")
+            raise UserError("--scan and --series are for a folder of detect; a dataset exports no patient.")
         print(export_dataset(Dataset.open(source), format, output))
         return
-    if (scan is not None) != (format == "sr") and scan is not None:
-        raise InputError("--scan is for --format sr; leave it out.")
+    if scan is not None and format != "sr":
+        raise UserError("--scan is for --format sr; leave it out.")
     if series is not None and scan is None:
-        raise InputError("--series chooses a series of --scan; give that too.")
+        raise UserError("--series chooses a series of --scan; give that too.")
     print(export_results(read_results(source), format, output, scan, series))
 
 
 def _meanings(texts: list[str] | None, kind: str, known: Sequence[str]) -> dict[str, str]:
-    """``LABEL=MEANING`` of ``known`` ones as a mapping; ``LABEL=`` leaves the label out. Raises InputError."""
+    """``LABEL=MEANING`` of ``known`` ones as a mapping; ``LABEL=`` leaves the label out. Raises UserError."""
     given = {}
     for text in texts or []:
         label, equals, meaning = (part.strip() for part in text.rpartition("="))
         if not equals or not label or (meaning and meaning not in known):
-            raise InputError(
+            raise UserError(
                 f"--label takes LABEL={kind}, or LABEL= to leave it out, where {kind} is one of {', '.join(known)}; "
                 f"not '{text}'."
             )

@@ -9,37 +9,44 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..detection import DetectionSettings, ModelInfo
+from ..errors import UserError
 from ..work import Outcome, Task, connect, progress, run_here, run_on_workers
-from .common import CANCELLED, FAULT, InputError, log_text, say, settings_for
+from .common import CANCELLED, FAULT, log_text, say
 
 if TYPE_CHECKING:
-    from ..detector import DetectorSpec
+    from ..bundle import Bundle
     from ..scans import Listing
 
 
 def check_workers(workers: int | None, scheduler: str | None) -> None:
-    """Raises InputError where both are given."""
+    """Raises UserError where both are given."""
     if workers is not None and scheduler is not None:
-        raise InputError("Give --workers (processes of this machine) or --scheduler (workers elsewhere), not both.")
+        raise UserError("Give --workers (processes of this machine) or --scheduler (workers elsewhere), not both.")
 
 
 def run_tasks(
     tasks: Sequence[Task],
-    spec: DetectorSpec,
+    model: str | None,
+    bundle: Bundle,
+    device: str,
     workers: int | None,
     scheduler: str | None,
     begin: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """Do tasks here or on workers, and say each problem when it comes; returns the outcomes that have one.
 
-    ``begin`` is called when nothing can fail any more before the first task. Raises WorkersError, OSError, and what
-    opening the model raises.
+    ``model`` is how ``bundle`` was asked for. ``begin`` is called when nothing can fail any more before the first task.
+    Raises WorkersError, OSError, and what opening the model raises.
     """
+    from ..detector import DetectorSpec
+
+    if not tasks:
+        begin()
+        return []
+    spec = DetectorSpec.of(model, bundle, device)
     failed = []
     with ExitStack() as stack:
-        if not tasks:
-            begin()
-            return []
         step = stack.enter_context(progress())
         outcomes: Iterator[Outcome]
         if workers is None and scheduler is None:
@@ -67,22 +74,16 @@ def detect_many(
     listing: Listing,
     output: Path,
     model: str | None,
-    passes: int,
-    level: float,
+    bundle: Bundle,
+    settings: DetectionSettings,
     device: str,
-    seed: int,
     workers: int | None,
     scheduler: str | None,
 ) -> None:
     """A folder of results for each scan, and one summary."""
-    from ..bundle import open_bundle
-    from ..detection import ModelInfo
-    from ..detector import DetectorSpec
     from ..report import SUMMARY_PAGE, SummaryRow, write_summary
     from ..scans import plan_results
 
-    bundle = open_bundle(model)
-    settings = settings_for(bundle, passes, level, seed)
     metadata = bundle.metadata
     info = ModelInfo(metadata.name, metadata.version, metadata.weights_sha256)
     results = plan_results(output, listing.scans, info, settings)
@@ -94,7 +95,7 @@ def detect_many(
         results.begin()
 
     try:
-        failed = run_tasks(waiting, DetectorSpec.of(model, bundle, device), workers, scheduler, begin)
+        failed = run_tasks(waiting, model, bundle, device, workers, scheduler, begin)
     except KeyboardInterrupt:
         done = sum(task.is_done() for task in results.tasks)
         say(f"Cancelled: {done} of {len(results.tasks)} scans are done; the same command does the others.")
@@ -106,14 +107,10 @@ def detect_many(
         lost = "" if found else "It has no results here; give this scan again, and workers the same paths as here."
         rows.append(SummaryRow(task.name, task.scan, found, problems.get(task.name, lost)))
     counts = write_summary(output, rows, listing.notes)
-    verdicts = ", ".join(f"{counts[word]} {word}" for word in sorted(counts, key=_in_order))
+    verdicts = ", ".join(f"{counts[word]} {word}" for word in ("ok", "review", "reject", "not done") if word in counts)
     print(f"{len(rows)} scan{'s' * (len(rows) != 1)}: {verdicts}")
     print(output / SUMMARY_PAGE)
     if any(outcome.fault for outcome in failed):
         raise typer.Exit(FAULT)
     if undone := [row for row in rows[: len(results.tasks)] if row.detection is None]:
-        raise InputError(f"{len(undone)} of {len(results.tasks)} scans could not be done; {SUMMARY_PAGE} says why.")
-
-
-def _in_order(word: str) -> int:
-    return ("ok", "review", "reject", "not done").index(word)
+        raise UserError(f"{len(undone)} of {len(results.tasks)} scans could not be done; {SUMMARY_PAGE} says why.")

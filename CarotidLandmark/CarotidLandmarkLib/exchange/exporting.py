@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from ..dataset import Dataset, write_table
 from ..detection import CSV_COLUMNS, Detection
-from ..documents import csv_text
+from ..documents import DocumentError, csv_text
+from ..errors import UserError
 from ..files import staged_folder, write_text
 from ..landmarks import label
 from ..markups import write_markups
 from ..volume import is_dicom, read_volume, series_headers
-from .common import ExchangeError
 from .structured_report import write_anonymous_report, write_report
 
 Format = Literal["csv", "mrk.json", "sr"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """A detection in a folder. ``name``: of the folder."""
-
-    name: str
-    detection: Detection
 
 
 def export_dataset(dataset: Dataset, kind: Format, output: Path) -> str:
     """Write a dataset's predictions, and but for reports its annotations; a sentence on what is there now.
 
     A CSV is one file; else ``output`` is a new folder with ``CASE.mrk.json`` and ``CASE.ANNOTATOR.mrk.json``, or
-    ``CASE.dcm``. No patient is in any of them. Raises ExchangeError, DatasetError, OSError.
+    ``CASE.dcm``. No patient is in any of them. Raises UserError, DatasetError, OSError.
     """
     _check_new(output, kind)
     if kind == "csv":
@@ -54,63 +47,60 @@ def export_dataset(dataset: Dataset, kind: Format, output: Path) -> str:
                 )
                 annotations += 1
         if not predictions and not annotations:
-            raise ExchangeError(f"{dataset.path.name} has nothing to export: no case is predicted, or annotated.")
+            raise UserError(f"{dataset.path.name} has nothing to export: no case is predicted, or annotated.")
     more = f", {annotations} annotations" if kind == "mrk.json" else ""
     return f"{output}: predictions of {predictions} cases{more}"
 
 
-def read_results(folder: Path) -> list[Result]:
-    """The detections in a folder of `detect`, or in the folders in it. Raises ExchangeError, OSError."""
-    files = (
-        [folder / "detection.json"]
-        if (folder / "detection.json").is_file()
-        else sorted(folder.glob("*/detection.json"))
-    )
+def read_results(folder: Path) -> dict[str, Detection]:
+    """The detections in a folder of `detect`, or in the folders in it, by folder. Raises UserError, OSError."""
+    file = folder / "detection.json"
+    files = [file] if file.is_file() else sorted(folder.glob("*/detection.json"))
     if not files:
-        raise ExchangeError(
-            f"{folder.name} is no dataset, and holds no detection.json; give what add or detect has made."
-        )
-    results = []
+        raise UserError(f"{folder.name} is no dataset, and holds no detection.json; give what add or detect has made.")
+    results = {}
     for file in files:
         try:
-            results.append(Result(file.absolute().parent.name, Detection.from_json(file.read_text(encoding="utf-8"))))
-        except ValueError as error:
-            reason = "it is not text." if isinstance(error, UnicodeDecodeError) else error
-            raise ExchangeError(f"{file.parent.name}/{file.name} can not be used: {reason}") from error
+            results[file.absolute().parent.name] = Detection.from_json(file.read_bytes())
+        except DocumentError as error:
+            raise UserError(f"{file.parent.name}/{file.name} can not be used: {error}") from error
     return results
 
 
-def export_results(results: Sequence[Result], kind: Format, output: Path, scan: Path | None, series: str | None) -> str:
-    """Write detections; a sentence on what is there now. Raises ExchangeError, VolumeError, OSError.
+def export_results(
+    results: Mapping[str, Detection], kind: Format, output: Path, scan: Path | None, series: str | None
+) -> str:
+    """Write detections; a sentence on what is there now. Raises UserError, VolumeError, OSError.
 
     ``scan``: for a report, the DICOM scan of the one detection: it has the patient, the study and the frame.
     """
     _check_new(output, kind)
     if kind == "csv":
-        write_text(output, csv_text(CSV_COLUMNS, [row for each in results for row in each.detection.to_csv_rows()]))
+        write_text(output, csv_text(CSV_COLUMNS, [row for each in results.values() for row in each.to_csv_rows()]))
         return f"{output}: {len(results)} detections"
     if kind == "sr":
         if scan is None:
-            raise ExchangeError(
+            raise UserError(
                 "A detection.json has no patient and no study; give its DICOM scan with --scan, or run detect --sr."
             )
         if len(results) != 1:
-            raise ExchangeError(f"--scan is one scan, and here are {len(results)} detections; give the folder of one.")
+            raise UserError(f"--scan is one scan, and here are {len(results)} detections; give the folder of one.")
         check_dicom(scan)
-        _check_scan(results[0].detection, scan, series)
+        (detection,) = results.values()
+        _check_scan(detection, scan, series)
     with staged_folder(output) as folder:
-        for each in results:
-            if kind == "sr":
-                write_report(folder / f"{each.name}.dcm", each.detection, series_headers(scan or Path(), series))
+        for name, detection in results.items():
+            if kind == "sr" and scan is not None:
+                write_report(folder / f"{name}.dcm", detection, series_headers(scan, series))
             else:
-                _write_points(folder / f"{each.name}.mrk.json", each.detection)
+                _write_points(folder / f"{name}.mrk.json", detection)
     return f"{output}: {len(results)} detections"
 
 
 def check_dicom(scan: Path) -> None:
-    """Raises ExchangeError where a scan has no DICOM headers to make a report from; VolumeError where there is none."""
+    """Raises UserError where a scan has no DICOM headers to make a report from; VolumeError where there is none."""
     if not is_dicom(scan):
-        raise ExchangeError(
+        raise UserError(
             f"{scan.name} is not DICOM, and has no patient, study or frame of reference for a DICOM report; "
             "give the DICOM scan."
         )
@@ -118,10 +108,9 @@ def check_dicom(scan: Path) -> None:
 
 def _check_scan(detection: Detection, scan: Path, series: str | None) -> None:
     info, there = read_volume(scan, series).info, detection.volume
-    same = all(abs(a - b) < 1e-3 for a, b in zip(info.spacing_mm, there.spacing_mm, strict=True))
-    if info.size != there.size or not same:
+    if info.size != there.size or not np.allclose(info.spacing_mm, there.spacing_mm, rtol=0, atol=1e-3):
         sizes = [" x ".join(map(str, size)) for size in (there.size, info.size)]
-        raise ExchangeError(
+        raise UserError(
             f"The detection was made on a scan of {sizes[0]} voxels, and {scan.name} has {sizes[1]} or another voxel "
             "size; give the scan it was made on."
         )
@@ -130,11 +119,11 @@ def _check_scan(detection: Detection, scan: Path, series: str | None) -> None:
 def _check_new(output: Path, kind: Format) -> None:
     if kind == "csv":
         if output.exists():
-            raise ExchangeError(f"{output.name} is there already; give the name of a new file.")
+            raise UserError(f"{output.name} is there already; give the name of a new file.")
         if not output.absolute().parent.is_dir():
-            raise ExchangeError(f"There is no folder {output.absolute().parent.name} for {output.name}; make it first.")
+            raise UserError(f"There is no folder {output.absolute().parent.name} for {output.name}; make it first.")
     elif output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ExchangeError(f"{output.name} is there already and not an empty folder; give the name of a new one.")
+        raise UserError(f"{output.name} is there already and not an empty folder; give the name of a new one.")
 
 
 def _write_points(path: Path, detection: Detection) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
+
+import numpy as np
 
 from ..dataset import Case, Dataset, check_annotator, read_draft, write_draft
 from ..errors import UserError
 from ..geometry import Geometry
 from ..landmarks import Point
-from .common import ExchangeError, Frame
+from ..vessels import carotid_forks, carotid_masks, read_segmentation
 from .labels import landmark_points
 from .matching import Matcher
-from .places import FRAMES, check_places, frame_of, lie_in, to_lps
+from .places import FRAMES, Frame, check_places, frame_of, lie_in, to_lps
 from .points import PointList, read_points
 
+ANNOTATOR = "segmentation"  # of the forks of segmented vessels: drafts to be looked at
 COMMENT = "imported"  # a source's name would say whose scan it is
 SAME_MM = 1e-3
 
@@ -62,57 +67,81 @@ def plan_points(dataset: Dataset, files: Sequence[Path], options: PointsOptions)
                 yield error
 
 
+def plan_segmentations(
+    dataset: Dataset, files: Sequence[Path], given: Mapping[str, str]
+) -> Iterator[Import | UserError]:
+    """What segmentations would bring into a dataset, or why one of them does not. Nothing is written."""
+    matcher = Matcher(dataset)
+    for file in files:
+        try:
+            segmentation = read_segmentation(file)
+            masks = carotid_masks(segmentation, given)
+            exact = {case.id for case in matcher.cases if case.geometry.same_as(segmentation.geometry)}
+            box = _box(np.logical_or.reduce(list(masks.values())), segmentation.geometry)
+
+            def fits(case: Case, exact: set[str] = exact, box: np.ndarray = box) -> bool:
+                return case.id in exact if exact else case.geometry.contains(box)
+
+            case, how = matcher.case(file, "", fits)
+            if not case.geometry.contains(box):
+                raise UserError(
+                    f"{file.name} has another geometry than case {case.id}: labels lie outside its image; "
+                    "segment this scan."
+                )
+            points, notes = carotid_forks(masks, segmentation, dataset.landmarks, case.read_volume())
+            check_places(points, case.geometry, file.name, case.id)
+            yield Import(file.name, case, points, (*filter(None, [how]), *notes))
+        except UserError as error:
+            yield error
+
+
 def points_of_scan(
     file: Path, geometry: Geometry, landmarks: Sequence[str], scan: str, options: PointsOptions
 ) -> tuple[dict[str, Point | None], tuple[str, ...]]:
-    """The points of a file that is about one known scan: LPS mm by landmark, and notes. Raises ExchangeError, ..."""
+    """The points of a file that is about one known scan: LPS mm by landmark, and notes. Raises UserError, ..."""
     lists = read_points(file, options.columns, options.frame)
     if len(lists) > 1:
         lists = [each for each in lists if each.scan == scan]
     if len(lists) != 1:
-        raise ExchangeError(
-            f"{file.name} has points of several scans, and none is called {scan}; give the points of one."
-        )
+        raise UserError(f"{file.name} has points of several scans, and none is called {scan}; give the points of one.")
     return _placed(lists[0], geometry, landmarks, scan, options)
 
 
 def without_conflicts(plan: Sequence[Import | UserError]) -> list[Import | UserError]:
     """The same, but two files that speak of one case are both refused: nobody knows which is right."""
-    sources: dict[str, list[str]] = {}
+    sources: dict[str, list[str]] = defaultdict(list)
     for item in plan:
         if isinstance(item, Import):
-            sources.setdefault(item.case.id, []).append(item.source)
-    result: list[Import | UserError] = []
-    for item in plan:
-        if isinstance(item, Import) and len(sources[item.case.id]) > 1:
-            both = " and ".join(dict.fromkeys(sources[item.case.id]))
-            text = f"{item.source} is about case {item.case.id}, of which {both} speak"
-            item = ExchangeError(f"{text}; give one of them.")
-        result.append(item)
-    return result
+            sources[item.case.id].append(item.source)
+
+    def judge(item: Import | UserError) -> Import | UserError:
+        if isinstance(item, UserError) or len(sources[item.case.id]) == 1:
+            return item
+        both = " and ".join(dict.fromkeys(sources[item.case.id]))
+        return UserError(f"{item.source} is about case {item.case.id}, of which {both} speak; give one of them.")
+
+    return [judge(item) for item in plan]
 
 
 def save_import(dataset: Dataset, item: Import, annotator: str, draft: bool, replaces: bool) -> str:
-    """Write what was planned; a sentence on what has become of it. Raises ExchangeError, DatasetError, OSError.
+    """Write what was planned; a sentence on what has become of it. Raises UserError, DatasetError, OSError.
 
     It becomes an annotation where it speaks of every landmark, else (or where ``draft`` asks for it) a draft, which
     somebody has to complete. What the annotator has said before stays unless it ``replaces`` that.
     """
     check_annotator(annotator)
     case = item.case
-    before = case.annotation(annotator).points if case.has_annotation(annotator) and not replaces else None
-    if before is not None:
-        if _same(before, item.points):
-            return f"{case.id}: {item.source} was there already"
-        raise ExchangeError(
-            f"Case {case.id} has an annotation by {annotator} that {item.source} would replace; "
-            "ask for that with --replace, or choose another --annotator."
-        )
-    if not replaces and (old := read_draft(case, annotator)) is not None:
-        if _same({name: point for name, (_, point) in old.landmarks.items()}, item.points):
-            return f"{case.id}: {item.source} was there already, as a draft"
-        raise ExchangeError(
-            f"Case {case.id} has unsaved work by {annotator} that {item.source} would replace; "
+    points, kind, where = None, "", ""
+    if not replaces and case.has_annotation(annotator):
+        points, kind = case.annotation(annotator).points, "an annotation"
+    elif not replaces and (old := read_draft(case, annotator)) is not None:
+        points = {name: point for name, (_, point) in old.landmarks.items()}
+        kind, where = "unsaved work", ", as a draft"
+    if points is not None:
+        if _same(points, item.points):
+            return f"{case.id}: {item.source} was there already{where}"
+        raise UserError(
+            f"Case {case.id} has {kind} by {annotator} that {item.source} would replace; "
             "ask for that with --replace, or choose another --annotator."
         )
     status = {name: "missing" if point is None else "corrected" for name, point in item.points.items()}
@@ -148,7 +177,7 @@ def _placed(
     named, decided = landmark_points(replace(points, frame=frame), landmarks, options.labels)
     result = {name: None if point is None else to_lps(point, frame, geometry) for name, point in named.items()}
     if not result:
-        raise ExchangeError(
+        raise UserError(
             f"{points.source} has no point of {', '.join(landmarks)}; say what its labels mean with --label."
         )
     check_places(result, geometry, points.source, scan)
@@ -158,9 +187,13 @@ def _placed(
 
 
 def _same(some: Mapping[str, Point | None], others: Mapping[str, Point | None]) -> bool:
-    def same(here: Point | None, there: Point | None) -> bool:
-        if here is None or there is None:
-            return here is there
-        return max(abs(a - b) for a, b in zip(here, there, strict=True)) < SAME_MM
+    return some.keys() == others.keys() and all(
+        point is other if point is None or other is None else np.allclose(point, other, rtol=0, atol=SAME_MM)
+        for point, other in ((point, others[name]) for name, point in some.items())
+    )
 
-    return set(some) == set(others) and all(same(some[name], others[name]) for name in some)
+
+def _box(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """The corners of what is in a mask, LPS mm: [8, 3]."""
+    where = np.argwhere(mask)[:, ::-1]
+    return geometry.to_lps(list(product(*zip(where.min(axis=0), where.max(axis=0), strict=True))))

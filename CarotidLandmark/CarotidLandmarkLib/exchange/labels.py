@@ -6,57 +6,45 @@ import re
 from collections.abc import Mapping, Sequence
 
 from .. import landmarks as names
-from .common import ExchangeError, Triple
+from ..errors import UserError
+from .places import Triple
 from .points import PointList
 
-SIDES = {"l": "left", "left": "left", "lt": "left", "r": "right", "right": "right", "rt": "right"}
 # beside the words of a landmark's own name, what a label may have that says nothing of another one
 NEUTRAL = {
-    "f",
-    "p",
-    "pt",
-    "point",
-    "points",
-    "fiducial",
-    "markup",
-    "markups",
-    "landmark",
-    "marker",
-    "side",
-    "apex",
-    "fork",
-}
+    "f", "p", "pt", "point", "points", "fiducial", "markup", "markups", "landmark", "marker", "side", "apex", "fork",
+}  # fmt: skip
 SHORTEST_PREFIX = 3  # of a word: "bif" for bifurcation
 
 
 def landmark_points(
     points: PointList, landmarks: Sequence[str], given: Mapping[str, str]
 ) -> tuple[dict[str, Triple | None], tuple[str, ...]]:
-    """The points by landmark, and notes. Raises ExchangeError: a label is unknown, a landmark is there twice."""
+    """The points by landmark, and notes. Raises UserError: a label is unknown, a landmark is there twice."""
     result: dict[str, Triple | None] = {}
     meant: dict[str, str] = {}
     nameless = {}
     for label, triple in points.points.items():
         landmark = given[label] if label in given else _landmark(label, landmarks)
         if landmark is None:
-            if not _says_something(label):
+            if not _telling(_words(label)):
                 nameless[label] = triple
                 continue
-            raise ExchangeError(
+            raise UserError(
                 f"{points.source} has a point '{label}', which is none of {', '.join(landmarks)}; say which it is with "
                 f'--label "{label}=LANDMARK", or leave it out with --label "{label}=".'
             )
         if landmark == "":
             continue
         if landmark in result:
-            raise ExchangeError(
+            raise UserError(
                 f"{points.source} has two points for {landmark} ('{meant[landmark]}', '{label}'); keep one."
             )
         result[landmark], meant[landmark] = triple, label
     if not nameless:
         return result, ()
     if result:
-        raise ExchangeError(
+        raise UserError(
             f"{points.source} has a point '{next(iter(nameless))}' that names no landmark; say it with --label."
         )
     return _by_place(points, nameless, landmarks)
@@ -69,14 +57,14 @@ def _by_place(
     pairs = names.pairs(landmarks)
     placed = {label: triple for label, triple in nameless.items() if triple is not None}
     if len(placed) != 2 or len(nameless) != 2 or len(pairs) != 1 or points.frame not in ("LPS", "RAS"):
-        raise ExchangeError(
+        raise UserError(
             f"{points.source} has points whose labels name no landmark ({', '.join(nameless)}); "
             "say what they are with --label."
         )
     towards_left = 1 if points.frame == "LPS" else -1
     right, left = sorted(placed, key=lambda label: towards_left * placed[label][0])
     if placed[right][0] == placed[left][0]:
-        raise ExchangeError(
+        raise UserError(
             f"{points.source} has two points on one side ({', '.join(placed)}); say what they are with --label."
         )
     note = f"'{left}' was taken as {pairs[0].left} and '{right}' as {pairs[0].right}, by their places"
@@ -98,22 +86,21 @@ def _landmark(label: str, landmarks: Sequence[str]) -> str | None:
 
 def _fits(words: list[str], landmark: str) -> bool:
     """Whether the label has the landmark's side, and no word that is of another one."""
-    sides = {SIDES[word] for word in words if word in SIDES}
+    sides = {names.SIDE_OF[word] for word in words if word in names.SIDE_OF}
     if sides != ({names.side(landmark)} - {""}):
         return False
     own = names.kind(landmark).split("_")
-    others = [word for word in words if word not in SIDES and word not in NEUTRAL and not word.isdigit()]
+    others = [word for word in _telling(words) if word not in names.SIDE_OF]
     if not sides and not others:
         return False
-    return all(any(_short_for(word, each) for each in own) for word in others)
+    return all(
+        any(word == each or (len(word) >= SHORTEST_PREFIX and each.startswith(word)) for each in own) for word in others
+    )
 
 
-def _short_for(word: str, whole: str) -> bool:
-    return word == whole or (len(word) >= SHORTEST_PREFIX and whole.startswith(word))
-
-
-def _says_something(label: str) -> bool:
-    return any(word not in NEUTRAL and not word.isdigit() for word in _words(label))
+def _telling(words: list[str]) -> list[str]:
+    """Those that may be of a landmark."""
+    return [word for word in words if word not in NEUTRAL and not word.isdigit()]
 
 
 def _words(label: str) -> list[str]:

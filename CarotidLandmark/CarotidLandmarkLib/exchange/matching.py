@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..dataset import Case, Dataset, DatasetError, case_of, patient_group
+from ..errors import UserError, some_of
 from ..volume import VolumeError, is_scan_file, read_volume
-from .common import ExchangeError
 
 SUFFIXES = (".mrk.json", ".seg.nrrd", ".nii.gz")  # a name's end of two parts
 MOST_NAMED = 4
@@ -21,52 +22,37 @@ class Matcher:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self.cases = list(dataset.cases())
-        self._named: dict[str, list[Case]] = {}
-        self._of_patient: dict[str, list[Case]] = {}
+        self._named: dict[str, list[Case]] = defaultdict(list)
+        self._of_patient: dict[str, list[Case]] = defaultdict(list)
         for case in self.cases:
             for name in {case.id.lower(), _image_stem(case).lower()} - {""}:
-                self._named.setdefault(name, []).append(case)
-            self._of_patient.setdefault(case.group, []).append(case)
+                self._named[name].append(case)
+            self._of_patient[case.group].append(case)
 
     def case(self, path: Path, scan: str, fits: Fits) -> tuple[Case, str]:
         """The case that ``path`` is about, and how that was told where it was not by its own name.
 
         ``scan``: what the file calls the scan, "" where it does not: then its own name, or that of its folder counts.
-        ``fits``: whether what the file holds can be of a case. Raises ExchangeError where no case matches, or two.
+        ``fits``: whether what the file holds can be of a case. Raises UserError where no case matches, or two.
         """
         words = [scan, stem(scan)] if scan else [stem(path.name), path.absolute().parent.name]
+        what = f"'{scan}' in {path.name}" if scan else path.name
         for word in words:
             if named := self._named.get(word.lower()):
-                return self._one(named, path, scan, f"are called {word}"), ""
+                return _only(named, what, f"are called {word}"), ""
         known = self._beside(path, stem(scan) if scan else words[0])
         if known is not None:
             return known, ""
         patients = {patient_group(word) for word in words[: 2 if scan else 1]}
-        same = [case for patient in patients for case in self._of_patient.get(patient, [])]
-        if same:
-            fitting = [case for case in same if fits(case)] or same
-            return self._one(fitting, path, scan, "are of this patient"), ""
-        return self._by_place(path, scan, fits), "matched by its place alone: look whether it is this scan"
-
-    def _by_place(self, path: Path, scan: str, fits: Fits) -> Case:
+        if same := [case for patient in patients for case in self._of_patient.get(patient, [])]:
+            return _only([case for case in same if fits(case)] or same, what, "are of this patient"), ""
         fitting = [case for case in self.cases if fits(case)]
         if not fitting:
-            what = f"'{scan}' in {path.name}" if scan else path.name
-            raise ExchangeError(
+            raise UserError(
                 f"No case of {self._dataset.path.name} matches {what}: none has its name, its patient, or its place; "
                 "add the scan first, or name the file after the case."
             )
-        return self._one(fitting, path, scan, "hold its points")
-
-    def _one(self, cases: Sequence[Case], path: Path, scan: str, reason: str) -> Case:
-        if len(cases) > 1:
-            names = ", ".join(case.id for case in cases[:MOST_NAMED])
-            more = f" and {len(cases) - MOST_NAMED} more" if len(cases) > MOST_NAMED else ""
-            what = f"'{scan}' in {path.name}" if scan else path.name
-            raise ExchangeError(
-                f"{what} matches several cases ({names}{more}), which {reason}; name it after one of them."
-            )
-        return cases[0]
+        return _only(fitting, what, "hold its points"), "matched by its place alone: look whether it is this scan"
 
     def _beside(self, path: Path, name: str) -> Case | None:
         """The case that is the scan of the same name in the same folder."""
@@ -79,6 +65,13 @@ class Matcher:
                 if case_id is not None:
                     return self._dataset.case(case_id)
         return None
+
+
+def _only(cases: Sequence[Case], what: str, reason: str) -> Case:
+    if len(cases) > 1:
+        names = some_of([case.id for case in cases], MOST_NAMED)
+        raise UserError(f"{what} matches several cases ({names}), which {reason}; name it after one of them.")
+    return cases[0]
 
 
 def _image_stem(case: Case) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
 from .. import landmarks as names
+from ..errors import UserError
 from ..geometry import Geometry
 from ..landmarks import Point
-from .common import ExchangeError, Frame, Triple
 
+# ``voxel``: indices (i, j, k) of the scan, counted from 0
+Frame = Literal["LPS", "RAS", "voxel"]
+Triple = tuple[float, float, float]  # of any frame
 FRAMES: tuple[Frame, ...] = ("LPS", "RAS")  # what coordinates in mm may be in
 
 
@@ -30,29 +34,29 @@ def lie_in(points: Mapping[str, Triple | None], frame: Frame, geometry: Geometry
 
 
 def frame_of(points: Mapping[str, Triple | None], geometry: Geometry, source: str) -> tuple[Frame, str]:
-    """In which frame points must be if they are in this scan, and a note. Raises ExchangeError where both are possible.
+    """In which frame points must be if they are in this scan, and a note. Raises UserError where both are possible.
 
     Only where they lie decides, never which is left: that is checked afterwards.
     """
     possible = [frame for frame in FRAMES if lie_in(points, frame, geometry)]
     if len(possible) != 1:
         where = "in both they are in the scan" if possible else "in neither are they in the scan"
-        raise ExchangeError(f"{source} does not say whether it is in LPS or RAS, and {where}; say it with --frame.")
+        raise UserError(f"{source} does not say whether it is in LPS or RAS, and {where}; say it with --frame.")
     return possible[0], f"coordinates were taken as {possible[0]}: only so are they in the scan"
 
 
 def check_places(points: Mapping[str, Point | None], geometry: Geometry, source: str, scan: str) -> None:
-    """Raises ExchangeError on a point (LPS mm) outside the scan, and on sides that are exchanged."""
+    """Raises UserError on a point (LPS mm) outside the scan, and on sides that are exchanged."""
     for name, point in points.items():
         if point is not None and not geometry.contains(point):
-            raise ExchangeError(
+            raise UserError(
                 f"{source}: {name} lies {_distance(point, geometry):.0f} mm outside the image of {scan}; "
                 "check that it belongs to this scan, and its frame (--frame)."
             )
     for pair in names.pairs(points):
         left, right = points[pair.left], points[pair.right]
         if left is not None and right is not None and left[0] <= right[0]:
-            raise ExchangeError(
+            raise UserError(
                 f"{source}: left and right {pair.kind.replace('_', ' ')} of {scan} are exchanged: left lies to the "
                 "right of right; correct the labels (--label), or the frame (--frame)."
             )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..markups import read_markups
-from .columns import Columns, guess_columns
-from .common import ExchangeError, Frame, Triple
-from .tables import Row, Table, csv_table, decimal, json_table
+from .places import Frame, Triple
+from .tables import Columns, Row, Table, csv_table, decimal, guess_columns, json_table
 
 LARGEST_BYTES = 64 << 20
 # what Slicer wrote for a coordinate system: numbers up to 4.10, letters since
@@ -39,74 +39,70 @@ def read_points(path: Path, columns: Mapping[str, str] | None = None, frame: Fra
     """The points of a file, a list for each scan that it speaks of.
 
     ``columns`` says which column of a table is x, y, z, label or case, where its header does not; ``frame`` in which
-    frame coordinates are, where the file does not. Raises ExchangeError, MarkupsError, OSError.
+    frame coordinates are, where the file does not. Raises UserError, OSError.
     """
     name = path.name
     text = _text(path)
     start = text.lstrip()[:2000]
-    if start.startswith("#") or path.suffix.lower() == ".fcsv":
-        lists = [_fcsv(text, name)]
-    elif start.startswith(("{", "[")):
-        document = _json(text, name)
-        if isinstance(document, dict) and "markups" in document:
-            return [_markups(path, document, frame)]
-        lists = _of_table(json_table(document, name), name, columns)
+    document = _json(text, name) if start.startswith(("{", "[")) else None
+    if isinstance(document, dict) and "markups" in document:
+        lists = [_markups(path, document, frame)]
+    elif start.startswith("#") or path.suffix.lower() == ".fcsv":
+        lists = [_in_frame(_fcsv(text, name), frame)]
     else:
-        lists = _of_table(csv_table(text, name), name, columns)
+        table = csv_table(text, name) if document is None else json_table(document, name)
+        lists = [_in_frame(each, frame) for each in _of_table(table, name, columns)]
     if not any(each.points for each in lists):
-        raise ExchangeError(f"{name} holds no points; export it again.")
-    return [_in_frame(each, frame) for each in lists]
+        raise UserError(f"{name} holds no points; export it again.")
+    return lists
 
 
 def _in_frame(points: PointList, frame: Frame | None) -> PointList:
     if frame is not None and points.frame not in (None, frame):
-        raise ExchangeError(
+        raise UserError(
             f"{points.source} says that its coordinates are {points.frame}, and --frame says {frame}; "
             "leave --frame out."
         )
-    return PointList(points.source, points.scan, points.frame or frame, points.points)
+    return replace(points, frame=points.frame or frame)
 
 
 def _markups(path: Path, document: Mapping[str, Any], frame: Frame | None) -> PointList:
-    points = read_markups(path)  # in LPS, whatever the file has
-    if not points:
-        raise ExchangeError(f"{path.name} holds no points; export it again.")
-    said = document["markups"][0]["coordinateSystem"]
-    _in_frame(PointList(path.name, "", said, {}), frame)
-    return PointList(path.name, "", "LPS", dict(points))
+    points = PointList(path.name, "", "LPS", dict(read_markups(path)))  # in LPS, whatever the file has
+    _in_frame(replace(points, frame=document["markups"][0]["coordinateSystem"]), frame)
+    return points
 
 
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST_BYTES:
-            raise ExchangeError(f"{path.name} is too large for a file of points; give .mrk.json, .fcsv, CSV or JSON.")
+            raise UserError(f"{path.name} is too large for a file of points; give .mrk.json, .fcsv, CSV or JSON.")
         raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ExchangeError(f"{path.name} does not exist; check the path.") from error
+        raise UserError(f"{path.name} does not exist; check the path.") from error
     except IsADirectoryError as error:
-        raise ExchangeError(f"{path.name} is a folder; give the files of points in it.") from error
+        raise UserError(f"{path.name} is a folder; give the files of points in it.") from error
     except OSError as error:
-        raise ExchangeError(f"{path.name} can not be read ({error.strerror}); check its read permission.") from error
+        raise UserError(f"{path.name} can not be read ({error.strerror}); check its read permission.") from error
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"  # as Excel writes "Unicode text"
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ExchangeError(f"{path.name} is not text in UTF-8; save it again as CSV UTF-8, or .mrk.json.") from error
+        raise UserError(f"{path.name} is not text in UTF-8; save it again as CSV UTF-8, or .mrk.json.") from error
     if "\0" in text:
-        raise ExchangeError(f"{path.name} is no file of points; give .mrk.json, .fcsv, CSV or JSON.")
+        raise UserError(f"{path.name} is no file of points; give .mrk.json, .fcsv, CSV or JSON.")
     return text
 
 
 def _json(text: str, name: str) -> Any:
     def refuse(constant: str) -> Any:
-        raise ExchangeError(f"{name} holds {constant}, which is not a number; correct it.")
+        raise UserError(f"{name} holds {constant}, which is not a number; correct it.")
 
     try:
         return json.loads(text, parse_constant=refuse)
-    except ExchangeError:
+    except UserError:
         raise
     except (ValueError, RecursionError) as error:
-        raise ExchangeError(f"{name} begins as JSON does, but is damaged; export it again.") from error
+        raise UserError(f"{name} begins as JSON does, but is damaged; export it again.") from error
 
 
 def _fcsv(text: str, name: str) -> PointList:
@@ -118,13 +114,13 @@ def _fcsv(text: str, name: str) -> PointList:
     version = said.get("Markups fiducial file version")
     named = said.get("CoordinateSystem", "RAS")
     if named not in FCSV_FRAMES:
-        raise ExchangeError(f"{name} has the coordinate system '{named}', which Slicer does not know; save it again.")
+        raise UserError(f"{name} has the coordinate system '{named}', which Slicer does not know; save it again.")
     header = said.get("columns", FCSV_COLUMNS if version else SLICER_3_COLUMNS)
     rows = [line for line in lines if line.strip() and not line.startswith("#")]
     table = csv_table("\n".join([header, *rows]), name)
     for column in ("x", "y", "z", "label"):
         if column not in table.header:
-            raise ExchangeError(f"{name} has no column '{column}'; save it again with Slicer, as .mrk.json.")
+            raise UserError(f"{name} has no column '{column}'; save it again with Slicer, as .mrk.json.")
     roles = Columns({"": ("x", "y", "z")}, "label", None, None, FCSV_FRAMES[named])
     return PointList(name, "", roles.frame, _points(table.rows, roles, name, name))
 
@@ -135,7 +131,7 @@ def _of_table(table: Table, name: str, given: Mapping[str, str] | None) -> list[
     for row in table.rows:
         scan = row[columns.case].strip() if columns.case else ""
         if columns.case and not scan:
-            raise ExchangeError(f"{name} does not say the {columns.case} of a row; fill it in.")
+            raise UserError(f"{name} does not say the {columns.case} of a row; fill it in.")
         scans.setdefault(scan, []).append(row)
     return [
         PointList(name, scan, columns.frame, _points(rows, columns, name, scan or name)) for scan, rows in scans.items()
@@ -152,7 +148,7 @@ def _points(rows: list[Row], columns: Columns, name: str, scan: str) -> dict[str
             if not missing and not any(cell.strip() for cell in cells):
                 continue  # nobody has said anything about it
             if label in points:
-                raise ExchangeError(f"{name} has '{label}' of {scan} twice; keep one of the two.")
+                raise UserError(f"{name} has '{label}' of {scan} twice; keep one of the two.")
             x, y, z = (0.0,) * 3 if missing else (decimal(cell, name) for cell in cells)
             points[label] = None if missing else (x, y, z)
     return points

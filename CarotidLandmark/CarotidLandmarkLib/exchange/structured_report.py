@@ -21,9 +21,8 @@ from pydicom.valuerep import DA, TM
 from .. import __version__
 from .. import landmarks as names
 from ..detection import Detection, LandmarkResult
+from ..errors import UserError
 from ..files import atomic_path
-from ..landmarks import Point
-from .common import ExchangeError
 
 SCHEME = "99CAROTID"
 MANUFACTURER = "CarotidLandmark"
@@ -34,7 +33,11 @@ TYPE_2 = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 TYPE_3 = "IssuerOfPatientID", "StudyDescription"
-UIDS = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID"
+UIDS = {  # and why there is no report without
+    "StudyInstanceUID": "a report joins a study",
+    **dict.fromkeys(("SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"), "a report names the images it is about"),
+    "FrameOfReferenceUID": "coordinates are in a frame of reference",
+}
 RULES: dict[str, Callable[[str], Any]] = {
     "PatientBirthDate": DA,
     "StudyDate": DA,
@@ -48,17 +51,11 @@ def write_report(path: Path, detection: Detection, source: Sequence[Header]) -> 
     """Write a report of a detection on a DICOM scan, atomically: it joins the patient and study of ``source``.
 
     ``source``: the headers of the scan's files, `volume.series_headers`. A date, time or sex that breaks DICOM's rules
-    is left empty. Raises ExchangeError, OSError.
+    is left empty. Raises UserError, OSError.
     """
-    for tag, why in (
-        ("StudyInstanceUID", "a report joins a study"),
-        ("SeriesInstanceUID", "a report names the images it is about"),
-        ("SOPInstanceUID", "a report names the images it is about"),
-        ("SOPClassUID", "a report names the images it is about"),
-        ("FrameOfReferenceUID", "coordinates are in a frame of reference"),
-    ):
+    for tag, why in UIDS.items():
         if any(not str(header.get(tag, "")) for header in source):
-            raise ExchangeError(f"{detection.volume.path} has no {tag}, without which there is no report: {why}.")
+            raise UserError(f"{detection.volume.path} has no {tag}, without which there is no report: {why}.")
     evidence = [_patient_and_study(source[0]), *source[1:]]
     _save(path, _document(detection, evidence, str(evidence[0].FrameOfReferenceUID)))
 
@@ -83,28 +80,6 @@ def write_anonymous_report(path: Path, detection: Detection, patient: str) -> No
     report.PatientIdentityRemoved = "YES"
     report.DeidentificationMethod = "no header of the source was kept"
     _save(path, report)
-
-
-def read_report(path: Path) -> dict[str, Point | None]:
-    """The points of a report that this program wrote: LPS mm by landmark, None for a missing one.
-
-    Raises ExchangeError, OSError.
-    """
-    import highdicom
-
-    try:
-        content: Any = highdicom.sr.srread(path).content
-        planar = content.get_planar_roi_measurement_groups()
-        others = content.get_image_measurement_groups()
-        points: dict[str, Point | None] = {str(group.tracking_identifier): None for group in others}
-        for group in planar:
-            x, y, z = np.asarray(group.roi.value, float).reshape(3).tolist()
-            points[str(group.tracking_identifier)] = (x, y, z)
-    except OSError:
-        raise
-    except Exception as error:  # pydicom and highdicom raise errors of any class on what is no report
-        raise ExchangeError(f"{path.name} is no structured report with points; give one that export wrote.") from error
-    return points
 
 
 def _patient_and_study(header: Header) -> Header:
@@ -173,30 +148,27 @@ def _group(detection: Detection, mark: LandmarkResult, frame: str):
     import highdicom
 
     sr = highdicom.sr
-
-    def number(value: str, meaning: str, amount: float, unit) -> sr.Measurement:
-        return sr.Measurement(name=_concept(value, meaning), value=float(f"{amount:.10g}"), unit=unit)
-
-    def answer(value: str, meaning: str, concept) -> sr.QualitativeEvaluation:
-        return sr.QualitativeEvaluation(name=_concept(value, meaning), value=concept)
-
-    measurements = [
-        number("presence", "Probability that the landmark is in the scan", mark.presence, codes.UCUM.NoUnits)
-    ]
+    region, units = mark.confidence, codes.UCUM
+    numbers = [("presence", "Probability that the landmark is in the scan", mark.presence, units.NoUnits)]
     if mark.reliability is not None:
         meaning = "Probability that the point is within 5 mm"
-        measurements.append(number("reliability", meaning, mark.reliability, codes.UCUM.NoUnits))
-    region = mark.confidence
+        numbers.append(("reliability", meaning, mark.reliability, units.NoUnits))
     if region is not None:
-        measurements.append(number("level", "Confidence level of the region", 100 * region.level, codes.UCUM.Percent))
+        numbers.append(("level", "Confidence level of the region", 100 * region.level, units.Percent))
         for n, (which, length) in enumerate(zip(("Longest", "Middle", "Shortest"), region.semi_axes_mm, strict=True)):
             meaning = f"{which} semi-axis of the confidence region"
-            measurements.append(number(f"semi-axis-{n + 1}", meaning, length, codes.UCUM.Millimeter))
+            numbers.append((f"semi-axis-{n + 1}", meaning, length, units.Millimeter))
         meaning = "Volume of the confidence region"
-        measurements.append(number("region-volume", meaning, region.volume_mm3, codes.UCUM.CubicMillimeter))
+        numbers.append(("region-volume", meaning, region.volume_mm3, units.CubicMillimeter))
     verdict = detection.quality.verdict_on(mark.name)
-    there = codes.SCT.Present if mark.position_lps_mm is not None else codes.SCT.Absent
-    site, laterality = _site(mark.name)
+    answers = [
+        ("status", "Whether the landmark is in the scan",
+         codes.SCT.Absent if mark.position_lps_mm is None else codes.SCT.Present),
+        ("verdict", "Verdict on the answer", _concept(verdict, VERDICTS[verdict])),
+    ]  # fmt: skip
+    kind = names.kind(mark.name)
+    site = codes.SCT.CarotidBifurcation if kind == "carotid_bifurcation" else _concept(kind[:16], names.title(kind))
+    laterality = {"left": codes.SCT.Left, "right": codes.SCT.Right}.get(names.side(mark.name))
     how = {
         "tracking_identifier": sr.TrackingIdentifier(
             uid=generate_uid(entropy_srcs=[detection.to_json(), frame, mark.name]), identifier=mark.name
@@ -210,10 +182,12 @@ def _group(detection: Detection, mark: LandmarkResult, frame: str):
             ],
         ),
         "finding_sites": [sr.FindingSite(anatomic_location=site, laterality=laterality)],
-        "measurements": measurements,
+        "measurements": [
+            sr.Measurement(name=_concept(value, meaning), value=float(f"{amount:.10g}"), unit=unit)
+            for value, meaning, amount, unit in numbers
+        ],
         "qualitative_evaluations": [
-            answer("status", "Whether the landmark is in the scan", there),
-            answer("verdict", "Verdict on the answer", _concept(verdict, VERDICTS[verdict])),
+            sr.QualitativeEvaluation(name=_concept(value, meaning), value=answer) for value, meaning, answer in answers
         ],
     }  # fmt: skip
     if mark.position_lps_mm is None:
@@ -227,15 +201,6 @@ def _group(detection: Detection, mark: LandmarkResult, frame: str):
 
 
 VERDICTS = {"ok": "Use it", "review": "Look at it first", "reject": "Do not use it"}
-
-
-def _site(name: str):
-    """What a landmark is, and on which side, as codes."""
-
-    sides = {"left": codes.SCT.Left, "right": codes.SCT.Right}
-    kind = names.kind(name)
-    site = codes.SCT.CarotidBifurcation if kind == "carotid_bifurcation" else _concept(kind[:16], names.title(kind))
-    return site, sides.get(names.side(name))
 
 
 def _concept(value: str, meaning: str):

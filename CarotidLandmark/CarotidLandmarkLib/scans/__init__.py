@@ -1,4 +1,4 @@
 """Many scans: which are meant, where their results go, and what is done of them already."""
 
-from .listing import Listing, ListingError, Scan, list_scans
-from .results import Results, ResultsError, ScanTask, plan_results
+from .listing import Listing, Scan, list_scans
+from .results import plan_results

@@ -11,15 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, some_of
 from ..volume import IMAGE_SUFFIXES, study_of
 
 SUFFIXES = (*IMAGE_SUFFIXES, ".zip")
 _MOST_NAMED = 3
-
-
-class ListingError(UserError):
-    """What was given is not scans. The message is one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ class _Folder:
 def list_scans(paths: Sequence[Path], output: Path) -> Listing:
     """The scans that ``paths`` mean, each once, in their order. ``output``, where results go, is not looked into.
 
-    A path that is not there is a scan, too: reading it says so. Raises ListingError on a dataset.
+    A path that is not there is a scan, too: reading it says so. Raises UserError on a dataset.
     """
     scans: dict[str, Scan] = {}
     notes: list[str] = []
@@ -79,7 +75,7 @@ def list_scans(paths: Sequence[Path], output: Path) -> Listing:
         listed = [Scan(path, _stem(path.name) or path.resolve().name)]
         if path.is_dir():
             if (path / "dataset.json").is_file():
-                raise ListingError(f"{path} is a dataset; detect in it with: carotid-landmark cohort {path} --predict.")
+                raise UserError(f"{path} is a dataset; detect in it with: carotid-landmark cohort {path} --predict.")
             folder = _look(path, os.path.realpath(output), set())
             inside = list(folder.scans())
             if inside and not folder.is_one_scan():
@@ -87,8 +83,8 @@ def list_scans(paths: Sequence[Path], output: Path) -> Listing:
                 many = True
                 notes.append(_folder_note(folder, inside))
             elif left := [image.name for each in folder.below() for image in each.images]:
-                shown = ", ".join(left[:_MOST_NAMED]) + (", ..." if len(left) > _MOST_NAMED else "")
-                note = f"{path.name} holds DICOM images and was read as one DICOM scan; not read: {shown}."
+                rest = some_of(left, _MOST_NAMED)
+                note = f"{path.name} holds DICOM images and was read as one DICOM scan; not read: {rest}."
                 listed = [Scan(path, listed[0].name, (note,))]
         for scan in listed:
             place = os.path.realpath(scan.path)

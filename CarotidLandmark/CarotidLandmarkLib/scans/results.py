@@ -37,10 +37,6 @@ _LONGEST_NAME = 100
 _TAKEN = {RECORD_FILE, "summary.csv", "summary.html"}  # files beside the scans' folders
 
 
-class ResultsError(UserError):
-    """Results can not be kept there. The message is one sentence for the user."""
-
-
 @dataclass(frozen=True)
 class _Record:
     """``scans.json``. ``scans``: the name of each result's folder, and where its scan lies."""
@@ -78,7 +74,7 @@ class ScanTask:
     def detection(self) -> Detection | None:
         """Its result by this model and these settings, None where there is none."""
         try:
-            detection = Detection.from_json(Path(self.folder, DETECTION_FILE).read_text(encoding="utf-8"))
+            detection = Detection.from_json(Path(self.folder, DETECTION_FILE).read_bytes())
         except (OSError, ValueError):
             return None
         return detection if detection.made_by(self.model.sha256, self.settings) else None
@@ -125,13 +121,13 @@ class Results:
 def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings: DetectionSettings) -> Results:
     """What is to be done to have the results of ``scans`` in ``output``. Writes nothing.
 
-    Raises ResultsError where ``output`` is no place for them: a file, inside a scan, or results of other settings.
+    Raises UserError where ``output`` is no place for them: a file, inside a scan, or results of other settings.
     """
     if output.exists() and not output.is_dir():
-        raise ResultsError(f"{output} is a file; give the name of a folder for the results.")
+        raise UserError(f"{output} is a file; give the name of a folder for the results.")
     for scan in scans:
         if scan.path.is_dir() and Path(os.path.realpath(output)).is_relative_to(os.path.realpath(scan.path)):
-            raise ResultsError(f"{output} lies inside the scan {scan.path}; give a folder outside it for the results.")
+            raise UserError(f"{output} lies inside the scan {scan.path}; give a folder outside it for the results.")
     wanted = _Record(model, settings.passes, settings.level, settings.seed, {})
     record = _read(output)
     if record is not None:
@@ -139,7 +135,7 @@ def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings
         if differing:
             before = ", ".join(f"{name} {record.settings()[name]}" for name in differing)
             now = ", ".join(f"{name} {wanted.settings()[name]}" for name in differing)
-            raise ResultsError(f"{output} holds results with {before}, not {now}; give another folder for these.")
+            raise UserError(f"{output} holds results with {before}, not {now}; give another folder for these.")
     folders = dict(record.scans) if record is not None else {}
     known = {os.path.realpath(place): name for name, place in folders.items()}
     taken = {name.lower() for name in (*folders, *_TAKEN, *(os.listdir(output) if output.is_dir() else ()))}
@@ -170,10 +166,9 @@ def _read(output: Path) -> _Record | None:
     if not file.exists():
         return None
     try:
-        return build(_Record, parse(file.read_text(encoding="utf-8")))
-    except (DocumentError, UnicodeDecodeError) as error:
-        reason = error if isinstance(error, DocumentError) else "it is not text"
-        raise ResultsError(f"{file} is damaged ({reason}); give another folder, or remove this one.") from error
+        return build(_Record, parse(file.read_bytes()))
+    except DocumentError as error:
+        raise UserError(f"{file} is damaged ({error}); give another folder, or remove this one.") from error
 
 
 def _folder_name(name: str) -> str:

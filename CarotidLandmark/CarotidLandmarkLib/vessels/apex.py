@@ -96,20 +96,16 @@ def _waist(lumens: Lumens, lumen: int, seeds: list[np.ndarray]) -> tuple[float, 
     owner = np.argmin([np.linalg.norm((voxels - seed) * pixel, axis=1) for seed in seeds], axis=0)
     if len(set(owner.tolist())) < 2:
         return None
-    peaks = [max(depth[j[owner == n], i[owner == n]]) for n in (0, 1)]
     tops = [np.argmax(np.where(owner == n, depth[j, i], -1)) for n in (0, 1)]
-    low, high = 0.0, min(peaks)
-    parted = None
-    for threshold in np.linspace(0, high, THRESHOLDS, endpoint=False)[1:]:
+    low = 0.0
+    for threshold in np.linspace(0, min(depth[j[top], i[top]] for top in tops), THRESHOLDS, endpoint=False)[1:]:
         cores = islands((depth > threshold)[None])[0][0]
         numbers = [cores[j[top], i[top]] for top in tops]
         if numbers[0] != numbers[1] and all(numbers):
-            parted = cores, numbers
             break
         low = threshold
-    if parted is None:
+    else:
         return None
-    cores, numbers = parted
     halves = [np.argwhere(cores == number)[:, ::-1] + start for number in numbers]
     _, wall = _gap(halves[0], halves[1], pixel)
     return low + WAIST_PIXELS * float(pixel.mean()), wall, [half.mean(axis=0) for half in halves]

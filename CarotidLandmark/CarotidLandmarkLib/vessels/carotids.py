@@ -17,7 +17,6 @@ from .segments import Segmentation, SegmentationError
 
 KIND = "carotid_bifurcation"  # what this finds, on either side
 VESSELS = ("common", "internal", "external", "lumen")
-SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 ABBREVIATIONS = {"cca": "common", "ica": "internal", "eca": "external"}
 LUMENS = {"lumen", "carotid", "carotids", "artery", "arteries", "vessel", "vessels"}
 ROLES = (*VESSELS, *(f"{side}_{vessel}" for side in names.SIDES for vessel in VESSELS))
@@ -48,35 +47,27 @@ def carotid_forks(
         raise SegmentationError(
             f"A segmentation gives left and right {KIND}; this dataset is about {', '.join(landmarks)}."
         )
-    sides = _forks_by_side(masks, segmentation, scan)
     points: dict[str, Point | None] = {}
     notes = []
-    for side, name in wanted.items():
-        if not sides[side]:
+    for side, every in _forks_by_side(masks, segmentation, scan).items():
+        if not every:
             notes.append(
                 f"{side}: no lumen becomes two that go on; it may end below the fork, have a gap, or not be segmented"
             )
             continue
-        fork, below = _lowest_carotid(sides[side])
-        points[name] = fork.point
-        notes += [f"{side}: {note}" for note in (*fork.notes, *below)]
+        lowest, highest = every[0], every[-1]
+        fork = next(fork for fork in every if highest.point[2] - fork.point[2] < CHEST_MM)
+        points[wanted[side]] = fork.point
+        notes += [f"{side}: {note}" for note in fork.notes]
+        if fork is not lowest:
+            away = fork.point[2] - lowest.point[2]
+            notes.append(f"{side}: another fork, {away:.0f} mm below it, was taken for that of an artery of the chest")
     if not points:
         raise SegmentationError(
             f"{segmentation.source} has no fork: no lumen becomes two that both go on; "
             "it may end below the fork, or have gaps."
         )
     return points, tuple(notes)
-
-
-def _lowest_carotid(forks_upwards: Sequence[Fork]) -> tuple[Fork, tuple[str, ...]]:
-    """The lowest fork that is none of the chest, and a note where there is such a one below it."""
-    highest = forks_upwards[-1].point[2]
-    chosen = next(fork for fork in forks_upwards if highest - fork.point[2] < CHEST_MM)
-    lower = forks_upwards[0]
-    if lower is chosen:
-        return chosen, ()
-    away = chosen.point[2] - lower.point[2]
-    return chosen, (f"another fork, {away:.0f} mm below it, was taken for that of an artery of the chest",)
 
 
 def body_middle(scan: Volume, point: Point) -> float:
@@ -123,13 +114,12 @@ def _off_middle(every: Sequence[Fork], scan: Volume) -> list[float]:
 
 def _check_sides(sides: Mapping[str, Sequence[Fork]], segmentation: Segmentation, scan: Volume) -> None:
     """Raises SegmentationError where labels say other sides than the body, or than their places to each other."""
-    left, right = (float(np.mean([fork.point[0] for fork in sides[s]])) if sides[s] else None for s in names.SIDES)
-    if left is not None and right is not None:
-        wrong = "left" if left <= right else ""
-    else:
-        (said,) = [side for side in names.SIDES if sides[side]] or [""]
-        off = (left or right or 0.0) - body_middle(scan, sides[said][0].point) if said else 0.0
-        wrong = said if abs(off) > MIDDLE_MM and said != ("left" if off > 0 else "right") else ""
+    middles = {side: float(np.mean([fork.point[0] for fork in every])) for side, every in sides.items() if every}
+    wrong = "left" if len(middles) == 2 and middles["left"] <= middles["right"] else ""
+    if len(middles) == 1:
+        ((stated, x),) = middles.items()
+        off = x - body_middle(scan, sides[stated][0].point)
+        wrong = stated if abs(off) > MIDDLE_MM and stated != ("left" if off > 0 else "right") else ""
     if wrong:
         (other,) = set(names.SIDES) - {wrong}
         raise SegmentationError(
@@ -140,49 +130,43 @@ def _check_sides(sides: Mapping[str, Sequence[Fork]], segmentation: Segmentation
 
 def carotid_masks(segmentation: Segmentation, given: Mapping[str, str]) -> dict[Role, np.ndarray]:
     """The masks of the carotids by their role. Raises SegmentationError where they are not enough to find a fork."""
-    known = {str(segment.number) for segment in segmentation.segments} | {s.name for s in segmentation.segments}
+    known = {text for segment in segmentation.segments for text in (str(segment.number), segment.name)}
     for label in given:
         if label not in known:
-            listed = ", ".join(f"{s.number} {s.name}".strip() for s in segmentation.segments[:12])
-            raise SegmentationError(f"{segmentation.source} has no label '{label}'; it has {listed}.")
-    single = len(segmentation.segments) == 1 and not segmentation.segments[0].name
+            raise SegmentationError(f"{segmentation.source} has no label '{label}'; it has {segmentation.labels}.")
     masks: dict[Role, np.ndarray] = {}
     for segment in segmentation.segments:
         text = given.get(segment.name, given.get(str(segment.number)))
-        role = _role(segment.name) if text is None else _given_role(text)
-        if text is None and (single or len(segmentation.segments) == 1):
-            role = role or Role("", "lumen")
+        if text is None:
+            role = _role(segment.name) or (Role("", "lumen") if len(segmentation.segments) == 1 else None)
+        else:
+            side, _, vessel = text.rpartition("_")
+            role = Role(side, vessel) if text else None
         if role is not None:
             masks[role] = masks[role] | segment.mask if role in masks else segment.mask
-    listed = ", ".join(f"{s.number} {s.name}".strip() for s in segmentation.segments[:12])
     if not masks:
         raise SegmentationError(
-            f"{segmentation.source} has labels ({listed}) of which none names a carotid; say with --label."
+            f"{segmentation.source} has labels ({segmentation.labels}) of which none names a carotid; say with --label."
         )
     for side in {role.side for role in masks} - {""} or {""}:
         vessels = {role.vessel for role in masks if role.side in (side, "")}
         if not vessels & {"lumen"} and not {"internal", "external"} <= vessels:
             lacking = "external" if "external" not in vessels else "internal"
             raise SegmentationError(
-                f"{segmentation.source} has no {lacking} carotid ({listed}), and without it nothing says where the "
-                "common carotid becomes two; segment it too (TotalSegmentator does not)."
+                f"{segmentation.source} has no {lacking} carotid ({segmentation.labels}), and without it nothing says "
+                "where the common carotid becomes two; segment it too (TotalSegmentator does not)."
             )
     return masks
-
-
-def _given_role(text: str) -> Role | None:
-    side, _, vessel = text.rpartition("_")
-    return Role(side, vessel) if text else None
 
 
 def _role(name: str) -> Role | None:
     """What a label's name means: ``common_carotid_artery_left``, ``R ICA``, ``carotid lumen``, ..."""
     words = [word.lower() for word in re.split(r"[^A-Za-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)) if word]
-    said = {SIDES[word] for word in words if word in SIDES}
+    said = {names.SIDE_OF[word] for word in words if word in names.SIDE_OF}
     vessels = {ABBREVIATIONS[word] for word in words if word in ABBREVIATIONS}
     if "carotid" in words:
         vessels |= {word for word in words if word in ("common", "internal", "external")}
-    rest = set(words) - set(SIDES)
+    rest = set(words) - set(names.SIDE_OF)
     if not vessels and rest and rest <= LUMENS | {"common", "left", "right", "segment", "and"}:
         vessels = {"lumen"} if rest & LUMENS else set()
     if len(vessels) != 1 or len(said) > 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -114,14 +115,10 @@ def _gaps(lumens: Lumens) -> Iterator[np.ndarray]:
     def far(reach: np.ndarray) -> np.ndarray:
         return (reach >= GOES_ON_MM) & (lumens.area_mm2 >= LEAST_AREA_MM2 / 2)
 
-    count = len(lumens.level)
-    ends = [n for n in range(1, count) if not lumens.above[n] and lumens.level[n] < lumens.last_level]
-    begins = [n for n in range(1, count) if not lumens.below[n] and lumens.level[n] > 0]
+    numbers, level = range(1, len(lumens.level)), lumens.level
     from_below, to_above = far(lumens.depth_mm), far(lumens.rise_mm)
-    tops = [(n, lumens.centre_lps(n)) for n in ends if from_below[n]]
-    bottoms = [(n, lumens.centre_lps(n)) for n in begins if to_above[n]]
-    for _, top in tops:
-        for _, bottom in bottoms:
-            aside = float(np.linalg.norm((bottom - top)[:2]))
-            if 0 < bottom[2] - top[2] <= GAP_MM and aside <= GAP_ASIDE_MM:
-                yield (top + bottom) / 2
+    ends = [n for n in numbers if from_below[n] and not lumens.above[n] and level[n] < lumens.last_level]
+    begins = [n for n in numbers if to_above[n] and not lumens.below[n] and level[n] > 0]
+    for top, bottom in product(map(lumens.centre_lps, ends), map(lumens.centre_lps, begins)):
+        if 0 < bottom[2] - top[2] <= GAP_MM and np.linalg.norm((bottom - top)[:2]) <= GAP_ASIDE_MM:
+            yield (top + bottom) / 2

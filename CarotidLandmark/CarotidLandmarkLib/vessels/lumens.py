@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -119,8 +120,7 @@ def upright(mask: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Geometry]
     mask = mask[tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))]
     affine = geometry.affine_lps.astype(float)
     affine[:3, 3] = geometry.to_lps(first[::-1])
-    axes = affine[:3, :3] / geometry.spacing_mm
-    order = [int(np.abs(axes[row]).argmax()) for row in range(3)]  # which of i, j, k leads along x, y, z
+    order = [int(np.abs(axis).argmax()) for axis in geometry.axes_lps]  # which of i, j, k leads along x, y, z
     affine[:3, :3] = affine[:3, order]
     mask = mask.transpose([2 - axis for axis in order[::-1]])
     for axis in range(3):
@@ -144,7 +144,7 @@ def _resampled(mask: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Geomet
     def distance(array: np.ndarray) -> sitk.Image:
         image = sitk.GetImageFromArray(array)
         image.SetSpacing(geometry.spacing_mm.tolist())
-        image.SetDirection((geometry.affine_lps[:3, :3] / geometry.spacing_mm).ravel().tolist())
+        image.SetDirection(geometry.axes_lps.ravel().tolist())
         image.SetOrigin(geometry.to_lps((-1, -1, -1)).tolist())
         return sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
 
@@ -152,10 +152,8 @@ def _resampled(mask: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Geomet
     i, j, k = geometry.size
     spacing = geometry.spacing_mm.copy()
     spacing[2] /= np.ceil(spacing[2] / STEP_MM - 1e-6)
-    low, high = geometry.to_lps((0, 0, 0)), geometry.to_lps((i - 1, j - 1, k - 1))
-    if geometry.orientation != "LPS":
-        corners = geometry.to_lps([(a, b, c) for a in (0, i - 1) for b in (0, j - 1) for c in (0, k - 1)])
-        low, high = corners.min(axis=0), corners.max(axis=0)
+    corners = geometry.to_lps(list(product((0, i - 1), (0, j - 1), (0, k - 1))))
+    low, high = corners.min(axis=0), corners.max(axis=0)
     i, j, k = (int(n) + 1 for n in np.floor((high - low) / spacing + 1e-6))
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = low

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +11,9 @@ import numpy as np
 
 from ..errors import UserError
 from ..geometry import Geometry
-from ..volume import VolumeError, read_labels
+from ..volume import VolumeError, beginning, read_labels
 
 SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # segmentation, label map
-START_BYTES = 1 << 20
 LARGEST_LABEL = 65_535
 FILES = (".nrrd", ".nii", ".nii.gz", ".mha")
 
@@ -42,6 +39,11 @@ class Segmentation:
     geometry: Geometry
     segments: tuple[Segment, ...]
 
+    @property
+    def labels(self) -> str:
+        """The first of them, for people."""
+        return ", ".join(f"{segment.number} {segment.name}".strip() for segment in self.segments[:12])
+
 
 def read_segmentation(path: Path) -> Segmentation:
     """Read a label map, a DICOM SEG, or a folder with a mask in each file (as TotalSegmentator writes them).
@@ -50,10 +52,11 @@ def read_segmentation(path: Path) -> Segmentation:
     """
     if path.is_dir():
         return _folder(path)
-    if _is_seg(path):
+    start, _ = beginning(path)
+    if start[128:132] == b"DICM" and any(uid.encode() in start[:2000] for uid in SEG_CLASSES):
         return _dicom(path)
     layers, geometry = read_labels(path)
-    names = _names(path)
+    names = _names(start)
     segments = []
     for number, layer in enumerate(layers):
         low, high = float(layer.min()), float(layer.max())
@@ -78,10 +81,7 @@ def _folder(path: Path) -> Segmentation:
     files = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(FILES)]
     segments: list[Segment] = []
     geometry = None
-    for file in files:
-        if not re.search("carotid", file.name, re.IGNORECASE):
-            continue
-        read = None
+    for file in (file for file in files if re.search("carotid", file.name, re.IGNORECASE)):
         try:
             read = read_segmentation(file)
         except SegmentationError:
@@ -97,21 +97,8 @@ def _folder(path: Path) -> Segmentation:
     return Segmentation(path.name, geometry, tuple(segments))
 
 
-def _start(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(START_BYTES)
-        if start.startswith(b"\x1f\x8b"):
-            with gzip.open(path) as stream:
-                start = stream.read(START_BYTES)
-    except (OSError, EOFError, zlib.error):
-        return b""  # `read_labels` says what is wrong
-    return start
-
-
-def _names(path: Path) -> dict[tuple[int, int], str]:
+def _names(start: bytes) -> dict[tuple[int, int], str]:
     """(layer, label) -> name: in a .seg.nrrd of Slicer, or in the header of a NIfTI of TotalSegmentator."""
-    start = _start(path)
     if start.startswith(b"NRRD"):
         text = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0].decode("utf-8", "replace")
         fields = dict(line.split(":=", 1) for line in text.splitlines() if ":=" in line)
@@ -124,14 +111,9 @@ def _names(path: Path) -> dict[tuple[int, int], str]:
                 if layer.strip().isdigit() and label.strip().isdigit():
                     names[int(layer), int(label)] = name.strip()
         return names
-    text = start[:START_BYTES].decode("latin-1") if b"<LabelTable" in start else ""
+    text = start.decode("latin-1") if b"<LabelTable" in start else ""
     pattern = r'<Label\b[^>]*\bKey="(\d+)"[^>]*>\s*(?:<!\[CDATA\[)?([^<\]]+)'
     return {(0, int(label)): name.strip() for label, name in re.findall(pattern, text)}
-
-
-def _is_seg(path: Path) -> bool:
-    start = _start(path)
-    return start[128:132] == b"DICM" and any(uid.encode() in start[:2000] for uid in SEG_CLASSES)
 
 
 def _dicom(path: Path) -> Segmentation:

@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from .libraries import quiet_libraries
-from .scan import VolumeError, text_name
+from .scan import VolumeError, no_scalars, text_name
 
 _key = functools.cache(Tag)
 DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
@@ -90,15 +90,15 @@ class Slice:
 
     file: File
     frame: int
-    uid: str
-    instance: int | None
-    position: np.ndarray | None
-    axes: np.ndarray | None
-    spacing_mm: np.ndarray | None
-    gap_mm: float | None
-    slope: float
-    intercept: float
-    phase: dict[str, str]
+    uid: str = ""
+    instance: int | None = None
+    position: np.ndarray | None = None
+    axes: np.ndarray | None = None
+    spacing_mm: np.ndarray | None = None
+    gap_mm: float | None = None
+    slope: float = 1.0
+    intercept: float = 0.0
+    phase: dict[str, str] = field(default_factory=dict)
 
 
 def is_dicom_file(start: bytes) -> bool:
@@ -135,9 +135,7 @@ def read_slices(path: Path, name: str) -> list[Slice] | None:
             raise
         except Exception as error:  # pydicom raises errors of any class on damaged files
             if is_ct:
-                raise VolumeError(
-                    f"{text_name(path)} in {name} is damaged or incomplete; export the series again."
-                ) from error
+                raise _damaged(path, name) from error
             return []
 
 
@@ -146,20 +144,17 @@ def is_directory_file(start: bytes) -> bool:
     return _sop_class(start) == DIRECTORY_CLASS
 
 
-def patient_of(path: Path) -> str:
-    """The Patient ID in a file, "" where it has none."""
-    with lenient(), path.open("rb") as stream:
-        start = stream.read(1024)
-        return _text(_parse(stream, start, specific_tags=["SpecificCharacterSet", "PatientID"]), "PatientID")
-
-
 def header_of(path: Path, name: str) -> Dataset:
     """All of a file but its pixels. Raises VolumeError."""
     try:
         with path.open("rb") as stream:
             return _parse(stream, stream.read(1024), stop_before_pixels=True)
     except Exception as error:  # as in `read_slices`
-        raise VolumeError(f"{text_name(path)} in {name} is damaged or incomplete; export the series again.") from error
+        raise _damaged(path, name) from error
+
+
+def _damaged(path: Path, name: str) -> VolumeError:
+    return VolumeError(f"{text_name(path)} in {name} is damaged or incomplete; export the series again.")
 
 
 def stored_values(path: Path, name: str) -> np.ndarray:
@@ -168,7 +163,7 @@ def stored_values(path: Path, name: str) -> np.ndarray:
         with path.open("rb") as stream:
             dataset = _parse(stream, stream.read(1024))
         if dataset.get("SamplesPerPixel", 1) != 1:
-            raise VolumeError(f"{name} does not hold one number per voxel; give a scalar CT volume in HU.")
+            raise no_scalars(name)
         if dataset.file_meta.TransferSyntaxUID.is_compressed and "FloatPixelData" not in dataset:
             values = _decompressed(dataset)
         else:
@@ -179,7 +174,7 @@ def stored_values(path: Path, name: str) -> np.ndarray:
     except VolumeError:
         raise
     except Exception as error:  # as above; and what the decoders say of damaged pixels
-        raise VolumeError(f"{text_name(path)} in {name} is damaged or incomplete; export the series again.") from error
+        raise _damaged(path, name) from error
     return values
 
 
@@ -226,8 +221,6 @@ def _without_overlays(values: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _slices(dataset: Dataset, path: Path) -> list[Slice]:
-    expected = _numbers(dataset, "ImagesInAcquisition", 1)
-    padding = _numbers(dataset, "PixelPaddingValue", 1)
     file = File(
         path=path,
         patient=_text(dataset, "PatientID"),
@@ -241,33 +234,32 @@ def _slices(dataset: Dataset, path: Path) -> list[Slice]:
         contrast=bool(_text(dataset, "ContrastBolusAgent")),
         size=(int(dataset.Columns), int(dataset.Rows)),
         colour=dataset.get("SamplesPerPixel", 1) != 1 or "PALETTE" in _text(dataset, "PhotometricInterpretation"),
-        expected=0 if expected is None else int(expected[0]),
-        padding=None if padding is None else float(padding[0]),
+        expected=int(_number(dataset, "ImagesInAcquisition") or 0),
+        padding=_number(dataset, "PixelPaddingValue"),
     )
-    instance = _numbers(dataset, "InstanceNumber", 1)
+    number = _number(dataset, "InstanceNumber")
     frames, count = dataset.get("PerFrameFunctionalGroupsSequence"), _frame_count(dataset)
+    whole = {name: _text(dataset, tag) for name, (tag, _, _) in PHASES.items() if tag}
     if frames is None:
-        phase = {name: _text(dataset, tags[0]) for name, tags in PHASES.items() if tags[0]}
-        one = _slice(file, 0, None if instance is None else int(instance[0]), [dataset], phase)
-        # several frames without a place of their own have none
-        return [one] if count == 1 else [Slice(file, 0, "", None, None, None, None, None, 1.0, 0.0, {})]
+        if count > 1:  # several frames without a place of their own have none
+            return [Slice(file, 0)]
+        return [_slice(file, 0, None if number is None else int(number), [dataset], whole)]
     if len(frames) != count:
         raise ValueError("as many frames as functional groups")
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    whole = {name: _text(dataset, tags[0]) for name, tags in PHASES.items() if tags[0]}
-    first = 0 if instance is None else int(instance[0]) * len(frames)
+    first = int(number or 0) * len(frames)
     slices = []
-    for number, frame in enumerate(frames):
+    for n, frame in enumerate(frames):
         phase = dict(whole)
         for name, (_, group, tag) in PHASES.items():
             for groups in (shared, frame):
                 if group and groups.get(group):
                     phase[name] = _text(groups[group][0], tag) or phase.get(name, "")
-        slices.append(_slice(file, number, first + number, [frame, shared, dataset], phase))
+        slices.append(_slice(file, n, first + n, [frame, shared, dataset], phase))
     return slices
 
 
-def _slice(file: File, number: int, instance: int | None, places: list[Dataset], phase: dict[str, str]) -> Slice:
+def _slice(file: File, frame: int, instance: int | None, places: list[Dataset], phase: dict[str, str]) -> Slice:
     """A slice from where its header may say things: of the frame, shared by all frames, of the whole file."""
 
     def numbers(group: str, tag: str, count: int) -> np.ndarray | None:
@@ -277,22 +269,25 @@ def _slice(file: File, number: int, instance: int | None, places: list[Dataset],
                 return _numbers(inner, tag, count)
         return None
 
+    def number(group: str, tag: str) -> float | None:
+        values = numbers(group, tag, 1)
+        return None if values is None else float(values[0])
+
     axes = numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
     spacing = numbers("PixelMeasuresSequence", "PixelSpacing", 2)
-    gap = numbers("PixelMeasuresSequence", "SpacingBetweenSlices", 1)
-    slope = numbers("PixelValueTransformationSequence", "RescaleSlope", 1)
-    intercept = numbers("PixelValueTransformationSequence", "RescaleIntercept", 1)
+    slope = number("PixelValueTransformationSequence", "RescaleSlope")
+    intercept = number("PixelValueTransformationSequence", "RescaleIntercept")
     return Slice(
         file=file,
-        frame=number,
+        frame=frame,
         uid=_text(places[-1], "SOPInstanceUID"),
         instance=instance,
         position=numbers("PlanePositionSequence", "ImagePositionPatient", 3),
         axes=None if axes is None else axes.reshape(2, 3),
         spacing_mm=None if spacing is None else spacing[::-1],  # DICOM: between rows first
-        gap_mm=None if gap is None else float(gap[0]),
-        slope=1.0 if slope is None else float(slope[0]),
-        intercept=0.0 if intercept is None else float(intercept[0]),
+        gap_mm=number("PixelMeasuresSequence", "SpacingBetweenSlices"),
+        slope=1.0 if slope is None else slope,
+        intercept=0.0 if intercept is None else intercept,
         phase=phase,
     )
 
@@ -323,6 +318,11 @@ def _numbers(dataset: Dataset, tag: str, count: int) -> np.ndarray | None:
     except ValueError:
         return None
     return np.array(values) if len(values) == count and all(map(math.isfinite, values)) else None
+
+
+def _number(dataset: Dataset, tag: str) -> float | None:
+    values = _numbers(dataset, tag, 1)
+    return None if values is None else float(values[0])
 
 
 def _sop_class(start: bytes) -> str:

@@ -5,12 +5,13 @@ Field names, offsets and codes are those of nifti1.h and nifti2.h (https://nifti
 
 from __future__ import annotations
 
+import itertools
 import struct
 from pathlib import Path
 
 import numpy as np
 
-from .scan import VolumeError, check_geometry, damaged, degenerate
+from .scan import VolumeError, check_geometry, damaged, degenerate, no_scalars
 from .stored import Header, three_dimensional
 
 TYPES = {
@@ -64,7 +65,7 @@ def nifti_header(start: bytes, path: Path, name: str, packed: bool) -> Header:
     size = three_dimensional(name, list(fields["dim"][1 : fields["dim"][0] + 1]))
     (datatype,), (bits,), (offset,) = fields["datatype"], fields["bitpix"], fields["vox_offset"]
     if datatype in NO_SCALARS:
-        raise VolumeError(f"{name} does not hold one number per voxel; give a scalar CT volume in HU.")
+        raise no_scalars(name)
     if datatype not in TYPES or not np.isfinite(offset) or offset < 0 or offset != int(offset):
         raise damaged(name)
     dtype = np.dtype(order + TYPES[datatype])
@@ -122,24 +123,17 @@ def _affine(fields: dict[str, tuple], size: tuple[int, int, int], name: str) -> 
 
 def _distance(one: np.ndarray, other: np.ndarray, size: tuple[int, int, int]) -> float:
     """How far the corners of a volume lie apart at most under two affines; NaN where one of them is not finite."""
-    corners = np.array([(i, j, k, 1) for i in (0, size[0] - 1) for j in (0, size[1] - 1) for k in (0, size[2] - 1)])
+    corners = np.array(list(itertools.product(*((0, count - 1) for count in size), (1,))))
     return float(np.linalg.norm(corners @ (one - other).T[:, :3], axis=1).max())
 
 
 def _rotation(quaternion: tuple, handedness: float) -> np.ndarray:
     """The rotation of (b, c, d), its third column turned where qfac (pixdim[0]) is negative: [3, 3]."""
-    b, c, d = quaternion
-    rest = 1.0 - (b * b + c * c + d * d)
+    vector = np.array(quaternion)
+    rest = 1.0 - vector @ vector
     if rest < 1e-7:  # half a turn: the first component is lost in rounding
-        length = np.sqrt(b * b + c * c + d * d)
-        a, b, c, d = (0.0, b / length, c / length, d / length)
-    else:
-        a = np.sqrt(rest)
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - c * c - b * b],
-        ]
-    )
+        rest, vector = 0.0, vector / np.linalg.norm(vector)
+    b, c, d = vector
+    across = np.array([[0, -d, c], [d, 0, -b], [-c, b, 0]])
+    rotation = (rest - vector @ vector) * np.eye(3) + 2 * np.outer(vector, vector) + 2 * np.sqrt(rest) * across
     return rotation * [1, 1, -1 if handedness < 0 else 1]

@@ -7,6 +7,7 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,11 @@ class Part:
         return self.file.contrast or any(word in description for word in ANGIOGRAPHY)
 
     @property
+    def studies(self) -> set[tuple[str, str]]:
+        """Patient and study, of each slice."""
+        return {(one.file.patient, one.file.study) for one in self.slices}
+
+    @property
     def rank(self) -> tuple:
         """The part with the highest rank is read."""
         shape = self.stack.shape if self.stack else (0, 0, 0)
@@ -85,7 +91,12 @@ class Part:
     @property
     def name(self) -> str:
         count = "1 slice" if len(self.slices) == 1 else f"{len(self.slices)} slices"
-        return f"series {self.number} ({', '.join(filter(None, (self.label, count)))})"
+        return f"series {self.number} ({_words(self.label, count)})"
+
+
+def _words(*words: str) -> str:
+    """Those that are not empty, with commas."""
+    return ", ".join(filter(None, words))
 
 
 def parts(slices: list[Slice]) -> list[Part]:
@@ -94,7 +105,7 @@ def parts(slices: list[Slice]) -> list[Part]:
     for series in _series(_without_copies(slices, by_uid=True)):
         for group, label in _alike(series):
             for phase, label_of_phase in _phases(group):
-                entries.append((phase, ", ".join(filter(None, (label, label_of_phase)))))
+                entries.append((phase, _words(label, label_of_phase)))
     entries.sort(key=lambda entry: _order(entry[0][0].file, entry[1]))
     numbers = Counter(phase[0].file.number for phase, _ in entries)
     seen: Counter[str] = Counter()
@@ -102,9 +113,8 @@ def parts(slices: list[Slice]) -> list[Part]:
     for phase, label in entries:
         number = phase[0].file.number
         seen[number] += 1
-        text = number or "0"
-        text = f"{text}.{seen[number]}" if numbers[number] > 1 else text
-        whole.append(Part(text, tuple(phase), label, *_stacked(phase)))
+        which = f".{seen[number]}" if numbers[number] > 1 else ""
+        whole.append(Part((number or "0") + which, tuple(phase), label, *_stacked(phase)))
     return whole
 
 
@@ -118,16 +128,15 @@ def _order(file: File, label: str) -> tuple:
 def _series(slices: list[Slice]) -> list[list[Slice]]:
     """Slices by series UID and by what else never changes within a series."""
     counts = Counter(uid for one in slices for uid in (one.file.uid, one.file.study))
-    groups: dict[tuple, list[Slice]] = defaultdict(list)
-    for one in slices:
-        file = one.file
+
+    def key(file: File) -> tuple:
         # some exports give each slice a series or even a study of its own
         uid = "" if counts[file.uid] == 1 else file.uid
         study = "" if uid or counts[file.study] == 1 else file.study
         kind = _is_localizer(file), *file.kind[:2]
-        key = (file.patient, study, uid, file.number, file.modality, file.kernel, kind, file.size, file.colour)
-        groups[key].append(one)
-    return list(groups.values())
+        return file.patient, study, uid, file.number, file.modality, file.kernel, kind, file.size, file.colour
+
+    return list(_by(slices, (key(one.file) for one in slices)).values())
 
 
 def _is_localizer(file: File) -> bool:
@@ -138,15 +147,13 @@ def _alike(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
     """Slices by orientation and pixel spacing, within what rounding changes, the larger group first."""
     groups: list[list[Slice]] = []
     for one in slices:
-        for group in groups:
-            if _same_plane(group[0], one):
-                group.append(one)
-                break
-        else:
-            groups.append([one])
+        group = next((group for group in groups if _same_plane(group[0], one)), [])
+        if not group:
+            groups.append(group)
+        group.append(one)
     groups.sort(key=len, reverse=True)
-    label = "orientation or pixel size" if len(groups) > 1 else ""
-    return [(group, f"{label} {n}" if label else "") for n, group in enumerate(groups, start=1)]
+    several = len(groups) > 1
+    return [(group, f"orientation or pixel size {n}" if several else "") for n, group in enumerate(groups, start=1)]
 
 
 def _same_plane(one: Slice, other: Slice) -> bool:
@@ -187,7 +194,7 @@ def _phases(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
 
 def _named(name: str, groups: dict[str, list[Slice]]) -> list[tuple[list[Slice], str]]:
     return [
-        (phase, ", ".join(filter(None, (f"{name} {value}".strip(), label))))
+        (phase, _words(f"{name} {value}".strip(), label))
         for value in sorted(groups, key=_natural)
         for phase, label in _phases(groups[value])
     ]
@@ -202,8 +209,8 @@ def _counted(groups: dict[str, list[Slice]]) -> list[tuple[list[Slice], str]]:
     return [(group, f"phase {n} of {len(groups)}") for n, group in enumerate(groups.values(), start=1)]
 
 
-def _by(slices: list[Slice], keys: Iterable[str]) -> dict[str, list[Slice]]:
-    groups: dict[str, list[Slice]] = defaultdict(list)
+def _by(slices: list[Slice], keys: Iterable) -> dict[Any, list[Slice]]:
+    groups: dict[Any, list[Slice]] = defaultdict(list)
     for one, key in zip(slices, keys, strict=True):
         groups[key].append(one)
     return groups
@@ -218,19 +225,12 @@ def _natural(text: str) -> tuple:
 
 def _overlap(groups: Iterable[list[Slice]]) -> bool:
     """Whether two of a few groups lie in the same place: phases, and not acquisitions one after the other."""
-    spans = []
-    for group in groups:
-        if len(group) >= FEWEST_SLICES:
-            levels = heights(group)
-            spans.append((levels.min(), levels.max()))
-    if not 2 <= len(spans) <= MOST_PHASES:
-        return False
-    spans.sort()
-    for (low, high), (next_low, next_high) in itertools.pairwise(spans):
-        shorter = min(high - low, next_high - next_low)
-        if min(high, next_high) - next_low > LARGEST_OVERLAP * shorter:
-            return True
-    return False
+    levels = [heights(group) for group in groups if len(group) >= FEWEST_SLICES]
+    spans = sorted((each.min(), each.max()) for each in levels)
+    return 2 <= len(spans) <= MOST_PHASES and any(
+        min(high, next_high) - next_low > LARGEST_OVERLAP * min(high - low, next_high - next_low)
+        for (low, high), (next_low, next_high) in itertools.pairwise(spans)
+    )
 
 
 def _runs(slices: list[Slice]) -> dict[str, list[Slice]]:
@@ -263,11 +263,12 @@ def _turns(slices: list[Slice]) -> dict[str, list[Slice]]:
 def _nth(slices: list[Slice], keys: Iterable) -> dict[str, list[Slice]]:
     """The first slices of each key, the second of each key, and so on."""
     count: Counter = Counter()
-    groups: dict[str, list[Slice]] = defaultdict(list)
-    for one, key in zip(slices, keys, strict=True):
+
+    def visit(key: Any) -> str:
         count[key] += 1
-        groups[str(count[key])].append(one)
-    return groups
+        return str(count[key])
+
+    return _by(slices, map(visit, keys))
 
 
 def _without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
@@ -299,10 +300,9 @@ def _is_regular(slices: list[Slice], fewest: int) -> bool:
     if len(slices) < fewest or any(one.spacing_mm is None for one in slices):
         return False
     try:
-        stack(slices)
+        return bool(stack(slices))
     except Irregular:
         return False
-    return True
 
 
 def _stacked(slices: list[Slice]) -> tuple[Stack | None, str, str]:
@@ -314,12 +314,8 @@ def _stacked(slices: list[Slice]) -> tuple[Stack | None, str, str]:
         return None, "is a localizer", "choose a CT series"
     if file.colour:
         return None, "holds colour pictures", "choose a CT series"
-    for tag, values in (
-        ("position", [one.position for one in slices]),
-        ("orientation", [one.axes for one in slices]),
-        ("pixel spacing", [one.spacing_mm for one in slices]),
-    ):
-        if any(value is None for value in values):
+    for tag, field in (("position", "position"), ("orientation", "axes"), ("pixel spacing", "spacing_mm")):
+        if any(getattr(one, field) is None for one in slices):
             return None, f"has slices without {tag}", "export the series again"
     if any((one.spacing_mm <= 0).any() for one in slices if one.spacing_mm is not None):
         return None, "has no voxel size (Pixel Spacing of 0)", "export the series again"

@@ -41,14 +41,13 @@ def read_volume(path: str | os.PathLike[str], series: str | None = None, progres
     path = Path(path)
     name = text_name(path)
     report = progress or (lambda fraction: None)
-    start = first_bytes(path, name)
     report(0.0)
-    if is_dicom(path, start):
+    if is_dicom(path):
         array, affine, notes = read_series(path, series, report)
     else:
         if series is not None:
             raise VolumeError(f"{name} is a single volume and has no series to choose; leave the series out.")
-        header = _header(path, name, start)
+        header = _header(path, name)
         array, affine, notes = read_stored(header, name, report), header.affine, header.notes
     volume = Volume(array, affine, name, notes)
     check_volume(volume)
@@ -64,10 +63,9 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[np.ndarray, Geometry]:
     """
     path = Path(path)
     name = text_name(path)
-    start = first_bytes(path, name)
-    if is_dicom(path, start):
+    if is_dicom(path):
         raise VolumeError(f"{name} is DICOM, but no segmentation; give a label map, or a DICOM SEG file.")
-    header = _header(path, name, start, labels=True)
+    header = _header(path, name, labels=True)
     array = read_stored(header, name, lambda fraction: None)
     if not np.isfinite([array.min(), array.max()]).all():
         raise VolumeError(f"{name} holds NaN or infinite values; export it again.")
@@ -79,28 +77,39 @@ def is_scan_file(path: Path) -> bool:
     return path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def is_dicom(path: Path, start: bytes | None = None) -> bool:
-    """Whether `read_volume` takes ``path`` for DICOM: a folder, a zip file, or a file that begins as DICOM does."""
-    if path.is_dir():
-        return True
-    start = first_bytes(path, text_name(path)) if start is None else start
-    return start.startswith(b"PK\3\4") or is_dicom_file(start)
+def is_dicom(path: Path) -> bool:
+    """Whether `read_volume` takes ``path`` for DICOM: a folder, a zip file, or a file that begins as DICOM does.
+
+    Raises VolumeError where nothing is there, or may be read.
+    """
+    start, packed = beginning(path)
+    return path.is_dir() or (not packed and (start.startswith(b"PK\3\4") or is_dicom_file(start)))
 
 
-def first_bytes(path: Path, name: str) -> bytes:
-    """The beginning of a file, empty for a folder. Raises VolumeError where there is none, or no right to read it."""
+def beginning(path: Path) -> tuple[bytes, bool]:
+    """The first bytes of a file, unpacked if gzip has packed them, and whether it has; none of a folder.
+
+    Raises VolumeError where nothing is there, or may be read.
+    """
+    name = text_name(path)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             os.listdir(path)
-            return b""
+            return b"", False
         if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
             raise VolumeError(f"{name} is neither a file nor a folder; give {FORMATS}.")
         with path.open("rb") as stream:
-            return stream.read(LARGEST_HEADER)
+            start = stream.read(LARGEST_HEADER)
+        if not start.startswith(b"\x1f\x8b"):
+            return start, False
+        with gzip.open(path) as unpacked:
+            return unpacked.read(LARGEST_HEADER), True
+    except VolumeError:
+        raise
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise damaged(name) from error
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        if isinstance(error, VolumeError):
-            raise
         raise VolumeError(f"{name} does not exist; check the path.") from error
     except PermissionError as error:
         raise VolumeError(f"{name} can not be opened; check its read permission.") from error
@@ -108,28 +117,19 @@ def first_bytes(path: Path, name: str) -> bytes:
         raise VolumeError(f"{name} can not be read ({error.strerror}); check the path and the disk.") from error
 
 
-def _header(path: Path, name: str, start: bytes, labels: bool = False) -> Header:
+def _header(path: Path, name: str, labels: bool = False) -> Header:
     """What the content of a file is a header of. Raises VolumeError where it is none."""
-    packed = start.startswith(b"\x1f\x8b")
-    if packed:
-        try:
-            with gzip.open(path) as stream:
-                start = stream.read(1024)
-        except (OSError, EOFError, zlib.error) as error:
-            raise damaged(name) from error
+    start, packed = beginning(path)
     if is_nifti(start):
         return nifti_header(start, path, name, packed)
-    if packed:
-        if name.lower().endswith(IMAGE_SUFFIXES):
-            raise damaged(name)
-        raise VolumeError(f"{name} is a compressed file of an unknown type; unpack it, and give {FORMATS}.")
-    if start.startswith(b"NRRD000"):
+    if start.startswith(b"NRRD000") and not packed:
         return nrrd_header(start, path, name, labels)
-    if is_metaimage(start):
+    if is_metaimage(start) and not packed:
         return metaimage_header(start, path, name)
     if name.lower().endswith(IMAGE_SUFFIXES):
         raise damaged(name)
-    raise VolumeError(f"{name} is of an unknown type; give {FORMATS}.")
+    what = "a compressed file of an unknown type; unpack it, and" if packed else "of an unknown type;"
+    raise VolumeError(f"{name} is {what} give {FORMATS}.")
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
@@ -148,7 +148,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
             with quiet_libraries():
                 image = sitk.GetImageFromArray(volume.array)
                 image.SetSpacing(volume.spacing_mm.tolist())
-                image.SetDirection((volume.affine_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
+                image.SetDirection(volume.geometry.axes_lps.ravel().tolist())
                 image.SetOrigin(volume.affine_lps[:3, 3].tolist())
                 sitk.WriteImage(image, file, useCompression=not name.lower().endswith(".nii"), compressionLevel=1)
         except RuntimeError as error:

@@ -58,11 +58,6 @@ class Volume:
         return i, j, k
 
     @property
-    def orientation(self) -> str:
-        """Where i, j and k lead, for example ``LPS``: `Geometry.orientation`."""
-        return self.geometry.orientation
-
-    @property
     def centre_lps(self) -> np.ndarray:
         """The middle of the scan, LPS millimetres: [3]."""
         return self.geometry.centre_lps
@@ -70,8 +65,8 @@ class Volume:
     @property
     def info(self) -> VolumeInfo:
         """The scan as ``detection.json`` names it."""
-        i, j, k = (float(spacing) for spacing in self.spacing_mm)
-        return VolumeInfo(path=self.name, size=self.size, spacing_mm=(i, j, k), orientation=self.orientation)
+        i, j, k = self.spacing_mm.tolist()
+        return VolumeInfo(path=self.name, size=self.size, spacing_mm=(i, j, k), orientation=self.geometry.orientation)
 
     def to_lps(self, voxels: Any) -> np.ndarray:
         """`Geometry.to_lps`."""
@@ -134,10 +129,11 @@ def damaged(name: str) -> VolumeError:
 
 def text_name(path: str | os.PathLike[str]) -> str:
     """The last part of a path as text that can be printed and stored: what is not UTF-8 or no letter becomes a mark."""
-    name = os.path.basename(os.path.normpath(path)) or os.path.basename(os.path.abspath(path)) or str(path)
-    if name in (".", ".."):
-        name = os.path.basename(os.path.abspath(path)) or name
-    return printable(name)
+    return printable(os.path.basename(os.path.abspath(path)) or str(path))
+
+
+def no_scalars(name: str, what: str = "") -> VolumeError:
+    return VolumeError(f"{name} does not hold one number per voxel{what}; give a scalar CT volume in HU.")
 
 
 def printable(text: str) -> str:

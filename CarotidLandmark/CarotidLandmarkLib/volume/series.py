@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
-from .dicom import header_of, is_directory_file, lenient, patient_of, read_slices
+from ..errors import some_of
+from .dicom import Slice, header_of, is_directory_file, lenient, read_slices
 from .parts import SINGLE, Part, parts
 from .scan import VolumeError, text_name
 from .stack import read_stack
@@ -34,7 +35,7 @@ class SeriesRow:
     description: str
     kind: str
     slices: int
-    spacing_mm: tuple[float, float, float] | None
+    spacing_mm: tuple[float, ...] | None
     part: str
     chosen: bool
     reason: str
@@ -46,32 +47,24 @@ class SeriesRow:
         return self.number, self.description, self.kind, str(self.slices), spacing, self.part, self.reason
 
 
-@np.errstate(all="ignore")  # damaged headers hold numbers of any size
 def read_series(path: Path, series: str | None, progress: Progress) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Read one CT of a folder, a zip file or a multi-frame file: the best one, or the one of that UID or number.
 
     Returns the array [k, j, i] in HU (int16 or float32), its affine (voxel to LPS millimetres) and notes: sentences
     that say what was chosen, moved or left out. Raises VolumeError.
     """
-    name = text_name(path)
-    with _folder(path, name) as folder:
-        whole, notes = _parts(folder, name, lambda share: progress(HEADERS * share))
+    with _parts(path, lambda share: progress(HEADERS * share)) as (name, whole, notes):
         part, choice = _choose(name, whole, series)
         assert part.stack is not None
-        with lenient():
-            array = read_stack(part.stack, name, lambda share: progress(HEADERS + (1 - HEADERS) * share))
+        array = read_stack(part.stack, name, lambda share: progress(HEADERS + (1 - HEADERS) * share))
     return array, part.stack.affine, (*choice, *part.stack.notes, *notes)
 
 
-@np.errstate(all="ignore")
-def list_series(path: str | os.PathLike[str], series: str | None = None) -> list[SeriesRow]:
+def list_series(path: str | os.PathLike[str]) -> list[SeriesRow]:
     """What a DICOM folder, zip file or multi-frame file holds, by number. Raises VolumeError if it holds no images."""
-    path = Path(path)
-    name = text_name(path)
-    with _folder(path, name) as folder:
-        whole, _ = _parts(folder, name, lambda share: None)
+    with _parts(Path(path)) as (name, whole, _):
         try:
-            chosen, _ = _choose(name, whole, series)
+            chosen, _ = _choose(name, whole, None)
         except VolumeError:
             chosen = None
         return [_row(part, chosen) for part in whole]
@@ -82,10 +75,8 @@ def patient_id(path: Path, series: str | None = None) -> str:
 
     Raises VolumeError.
     """
-    name = text_name(path)
-    with _folder(path, name) as folder:
-        part, _ = _choose(name, _parts(folder, name, lambda share: None)[0], series)
-        return patient_of(part.file.path)
+    with _parts(path) as (name, whole, _):
+        return _choose(name, whole, series)[0].file.patient
 
 
 def study_of(file: Path) -> tuple[str, str] | None:
@@ -104,13 +95,36 @@ def series_headers(path: str | os.PathLike[str], series: str | None = None) -> l
     They name the patient: for a report that goes back to where the scan came from, and for nothing else. Raises
     VolumeError.
     """
-    path = Path(path)
+    with _parts(Path(path)) as (name, whole, _):
+        part, _ = _choose(name, whole, series)
+        return [header_of(file, name) for file in dict.fromkeys(one.file.path for one in part.slices)]
+
+
+@contextmanager
+def _parts(path: Path, progress: Progress = lambda share: None) -> Iterator[tuple[str, list[Part], tuple[str, ...]]]:
+    """The name of a folder or file, all parts in it, and notes; their files can be read until the block ends."""
     name = text_name(path)
-    with _folder(path, name) as folder:
-        part, _ = _choose(name, _parts(folder, name, lambda share: None)[0], series)
-        files = list(dict.fromkeys(one.file.path for one in part.slices))
-        with lenient():
-            return [header_of(file, name) for file in files]
+    slices: list[Slice] = []
+    unread: list[str] = []
+    # damaged headers hold numbers of any size
+    with np.errstate(all="ignore"), lenient(), _folder(path, name) as folder:
+        files = list(_files(folder))
+        if not files:
+            raise VolumeError(f"{name} is an empty folder; give a folder with the DICOM files of one CT.")
+        for number, file in enumerate(files, start=1):
+            try:
+                if file.is_file():
+                    slices += read_slices(file, name) or []
+                elif file.is_symlink():
+                    unread.append(text_name(file))
+            except OSError:
+                unread.append(text_name(file))
+            progress(number / len(files))
+        left = f" ({some_of(unread, 3)}: no read permission, or a link that leads nowhere)" if unread else ""
+        if not slices:
+            raise VolumeError(f"{name} holds no DICOM images{left}; give a folder with the DICOM files of one CT.")
+        notes = (f"{name} holds files that could not be opened and were left out{left}.",) if unread else ()
+        yield name, parts(slices), notes
 
 
 @contextmanager
@@ -166,37 +180,6 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(top, name) for name in sorted(names))
 
 
-def _parts(folder: Path, name: str, progress: Progress) -> tuple[list[Part], tuple[str, ...]]:
-    """What the files hold, and a note on those that could not be read. Raises VolumeError if there are no images."""
-    files = list(_files(folder))
-    if not files:
-        raise VolumeError(f"{name} is an empty folder; give a folder with the DICOM files of one CT.")
-    slices, unread = [], []
-    with lenient():
-        for number, file in enumerate(files):
-            try:
-                if file.is_file():
-                    slices += read_slices(file, name) or []
-                elif file.is_symlink():
-                    unread.append(text_name(file))
-            except OSError:
-                unread.append(text_name(file))
-            progress((number + 1) / len(files))
-        if not slices:
-            raise VolumeError(
-                f"{name} holds no DICOM images{_unread(unread)}; give a folder with the DICOM files of one CT."
-            )
-        notes = (f"{name} holds files that could not be opened and were left out{_unread(unread)}.",) if unread else ()
-        return parts(slices), notes
-
-
-def _unread(names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f" ({', '.join(names[:3])}{more}: no read permission, or a link that leads nowhere)"
-
-
 def _choose(name: str, whole: list[Part], series: str | None) -> tuple[Part, tuple[str, ...]]:
     """The part to read, and notes. Raises VolumeError with the reason of each part that does not fit."""
     scans = [part for part in whole if part.is_ct]
@@ -214,13 +197,11 @@ def _choose(name: str, whole: list[Part], series: str | None) -> tuple[Part, tup
     others = [part for part in (*scans, *same) if part is not chosen]
     notes = []
     if others:
-        reasons = [f"{part.name}{_reason(part, chosen, short=True)}" for part in others[:MOST_NAMED]]
-        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        reasons = some_of([f"{part.name}: {_reason(part, chosen)}" for part in others], MOST_NAMED)
         notes.append(
-            f"{name} holds {len(others) + 1} CT series or parts of series; {chosen.name} was read; "
-            f"not read: {', '.join(reasons)}{more}."
+            f"{name} holds {len(others) + 1} CT series or parts of series; {chosen.name} was read; not read: {reasons}."
         )
-    strangers = sum(not _studies(part) & _studies(chosen) for part in others)
+    strangers = sum(not part.studies & chosen.studies for part in others)
     if strangers:
         notes.append(
             f"Of what was not read, {strangers} are of other studies than {chosen.name}; "
@@ -234,10 +215,6 @@ def _choose(name: str, whole: list[Part], series: str | None) -> tuple[Part, tup
         notes.append(f"Slices of {chosen.name} have series UIDs of their own; they were read as one series.")
     notes += _lost_at_ends(chosen, whole)
     return chosen, tuple(notes)
-
-
-def _studies(part: Part) -> set[tuple[str, str]]:
-    return {(one.file.patient, one.file.study) for one in part.slices}
 
 
 def _lost_at_ends(chosen: Part, whole: list[Part]) -> list[str]:
@@ -260,38 +237,31 @@ def _refusal(name: str, candidates: list[Part]) -> VolumeError:
     part = candidates[0]
     if len(candidates) == 1 and (part.is_ct or part.finding == SINGLE):
         return VolumeError(f"{name} {part.finding}; {part.advice}.")
-    reasons = [f"{part.name} {part.finding}" for part in candidates[:MOST_NAMED]]
-    more = f"; and {len(candidates) - MOST_NAMED} more" if len(candidates) > MOST_NAMED else ""
-    return VolumeError(
-        f"{name} holds no CT that can be read: {'; '.join(reasons)}{more}. Give a folder with one whole CT."
-    )
+    reasons = some_of([f"{part.name} {part.finding}" for part in candidates], MOST_NAMED, "; ")
+    return VolumeError(f"{name} holds no CT that can be read: {reasons}. Give a folder with one whole CT.")
 
 
-def _reason(part: Part, chosen: Part | None, short: bool = False) -> str:
-    """Why a part is not the chosen one."""
+def _reason(part: Part, chosen: Part | None) -> str:
+    """Why a part is not the chosen one, or is."""
     if part.stack is None:
-        text = part.finding
-    elif part is chosen:
+        return part.finding
+    if part is chosen:
         words = {"axial": part.is_axial, "original": part.is_original, "enhanced": part.is_enhanced}
-        text = "is read: " + ", ".join(word for word, holds in words.items() if holds)
-    elif chosen is not None and part.rank == chosen.rank:
-        text = "fits as well"
-    elif not part.is_axial:
-        text = "is not axial"
-    elif not part.is_original:
-        text = "is derived"
-    elif chosen is not None and chosen.is_enhanced and not part.is_enhanced:
-        text = "says nothing of contrast"
-    else:
-        text = "is smaller"
-    return f": {text}" if short else text
+        return "is read: " + ", ".join(word for word, holds in words.items() if holds)
+    if chosen is not None and part.rank == chosen.rank:
+        return "fits as well"
+    if not part.is_axial:
+        return "is not axial"
+    if not part.is_original:
+        return "is derived"
+    lacks_contrast = chosen is not None and chosen.is_enhanced and not part.is_enhanced
+    return "says nothing of contrast" if lacks_contrast else "is smaller"
 
 
 def _row(part: Part, chosen: Part | None) -> SeriesRow:
     spacing = None
     if part.stack is not None:
-        i, j, k = np.linalg.norm(part.stack.affine[:3, :3], axis=0)
-        spacing = (float(i), float(j), float(k))
+        spacing = tuple(np.linalg.norm(part.stack.affine[:3, :3], axis=0).tolist())
     return SeriesRow(
         number=part.number,
         description=part.file.description,

@@ -72,7 +72,7 @@ def stack(slices: list[Slice]) -> Stack:
     places = places[order]
     slices = [slices[n] for n in order]
     count = np.arange(len(slices))
-    step, start = _line(places)
+    step, start = np.polyfit(count, places, 1)  # of the line on which places lie best, at 0 ... n - 1
     _check_steps(places[:, 2], start[2] + step[2] * count)
     beside = places[:, :2] - (start[:2] + step[:2] * count[:, None])
     if np.linalg.norm(step[:2]) * len(slices) < SMALLEST_DRIFT * np.abs(beside).max():  # a shake, and no tilt
@@ -111,14 +111,6 @@ def stack(slices: list[Slice]) -> Stack:
     affine[:3, 3] += affine[:3, :2] @ before
     size = (np.array([i, j]) + after - before).astype(int)
     return Stack(tuple(slices), affine, (len(slices), size[1], size[0]), shifts - before, tuple(notes))
-
-
-def _line(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Step and start of the line on which places [n, 3] lie best, at 0 ... n - 1."""
-    count = np.arange(len(places))
-    design = np.stack([count, np.ones(len(places))], axis=1)
-    step, start = np.linalg.lstsq(design, places, rcond=None)[0]
-    return step, start
 
 
 def _check_steps(levels: np.ndarray, even: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The voxels of a file as its header describes them: raw, or compressed with gzip, zlib or bzip2, slice by slice."""
+"""What headers say, in one form for all formats; and the voxels as they describe them, read slice by slice."""
 
 from __future__ import annotations
 
@@ -14,13 +14,65 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from .scan import VolumeError, check_geometry, check_size, damaged, text_name
+from .scan import VolumeError, check_geometry, check_size, damaged, printable, text_name
 from .values import hu_array, rescaled
 
 BLOCK = 1 << 20
 LARGEST_RATIO = {"raw": 1, "gzip": 1032, "zlib": 1032, "bzip2": 1_500_000}  # what a byte can become at most
 
+UNITS_MM = {
+    "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0, "m": 1000.0,
+    "meter": 1000.0, "metre": 1000.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "\udcb5m": 1e-3, "micron": 1e-3,
+    "micrometer": 1e-3, "micrometre": 1e-3, "nm": 1e-6, "in": 25.4, "inch": 25.4,
+    "": 1.0, "?": 1.0, "???": 1.0, "none": 1.0,
+}  # fmt: skip
+NO_SIDE = "does not say which side is left; the axes were taken as left, posterior, superior."
+
 Progress = Callable[[float], None]
+
+
+class Fields(dict[str, str]):
+    """The fields of a text header, by name. ``name`` is the file's, for sentences."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def add(self, key: str, value: str) -> None:
+        """Raises VolumeError where the field is there already and says something else."""
+        if self.setdefault(key, value) != value:
+            raise VolumeError(f"{self.name} states its {printable(key)} twice, and differently; export it again.")
+
+    def numbers(self, text: str, kind: type = float, separator: str | None = None) -> list:
+        """The numbers in a text. Raises VolumeError on anything else."""
+        try:
+            return [kind(word) for word in text.split(separator)]
+        except ValueError:
+            raise damaged(self.name) from None
+
+    def unit_mm(self, text: str) -> float:
+        """Raises VolumeError on a unit that nobody knows."""
+        word = text.strip().lower()
+        plain = word.removesuffix("s") if len(word) > 3 else word
+        if plain not in UNITS_MM:
+            raise VolumeError(
+                f"{self.name} gives its voxel size in an unknown unit ({printable(text)}); "
+                "export it again in millimetres."
+            )
+        return UNITS_MM[plain]
+
+    def count(self, key: str) -> int:
+        """The whole number that a field is, 0 where it is not there. Raises VolumeError."""
+        numbers = self.numbers(self.get(key, "0"), int)
+        if len(numbers) != 1:
+            raise damaged(self.name)
+        return numbers[0]
+
+    def positive(self, spacings: list[float]) -> list[float]:
+        """Voxel sizes, if they are. Raises VolumeError."""
+        if not all(0 < spacing < math.inf for spacing in spacings):
+            raise VolumeError(f"{self.name} has a voxel size of zero or less; correct the spacing in its header.")
+        return spacings
 
 
 @dataclass(frozen=True)
@@ -46,9 +98,14 @@ class Header:
     layers: int = 1
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array: [k, j, i], or [k, j, i, layer]."""
+        return self.size[::-1] if self.layers == 1 else (*self.size[::-1], self.layers)
+
+    @property
     def bytes(self) -> int:
         """Of all voxels together."""
-        return math.prod(self.size) * self.layers * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def three_dimensional(name: str, sizes: list[int]) -> tuple[int, int, int]:
@@ -67,7 +124,6 @@ def read_stored(header: Header, name: str, progress: Progress) -> np.ndarray:
     """The array [k, j, i] in HU, int16 or float32; [k, j, i, layer] where there are several. Raises VolumeError."""
     check_size(name, header.size)
     check_geometry(name, header.affine)
-    i, j, k = header.size
     try:
         if not header.data.is_file():
             raise VolumeError(
@@ -77,8 +133,7 @@ def read_stored(header: Header, name: str, progress: Progress) -> np.ndarray:
         if header.data.stat().st_size * LARGEST_RATIO[header.encoding] < header.bytes + max(0, header.offset or 0):
             raise damaged(name)
         with header.data.open("rb") as stream:
-            shape = (k, j, i) if header.layers == 1 else (k, j, i, header.layers)
-            return hu_array(_slices(header, stream, name, progress), shape, name)
+            return hu_array(_slices(header, stream, name, progress), header.shape, name)
     except (EOFError, zlib.error) as error:
         raise damaged(name) from error
     except OSError as error:
@@ -90,22 +145,21 @@ def read_stored(header: Header, name: str, progress: Progress) -> np.ndarray:
 
 
 def _slices(header: Header, stream: BinaryIO, name: str, progress: Progress) -> Iterator[tuple[int, np.ndarray]]:
-    i, j, k = header.size
-    count = i * j * header.layers * header.dtype.itemsize
-    shape = (j, i) if header.layers == 1 else (j, i, header.layers)
+    slices, *shape = header.shape
+    count = header.bytes // slices
     start = header.data.stat().st_size - header.bytes if header.offset is None else header.offset
     if not header.packed_header:
         stream.seek(max(0, start))
     voxels = unpacked(stream, header.encoding)
     if header.packed_header:
         voxels.read(start)
-    for number in range(k):
+    for number in range(slices):
         block = voxels.read(count)
         if len(block) < count:
             raise EOFError
         values = rescaled(np.frombuffer(block, header.dtype).reshape(shape), header.slope, header.intercept)
         yield number, values.astype(values.dtype.newbyteorder("="), copy=False)
-        progress((number + 1) / k)
+        progress((number + 1) / slices)
     rest = 0
     while block := voxels.read(BLOCK):  # to the end: a checksum comes last
         rest += len(block)

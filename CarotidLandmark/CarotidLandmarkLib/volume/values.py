@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .scan import Volume, VolumeError, check_geometry, check_size
+from .scan import Volume, VolumeError, check_geometry, check_size, no_scalars
 
 PADDING_HU = -1024  # scanners mark 'outside the field of view' with values below air: -1024, -2000, -3024
 SMALLEST_RANGE_HU = 300  # from fat to contrast is more than this; an 8-bit picture spans 255
@@ -33,16 +33,11 @@ LARGEST_SHARE_AT_END = 0.01  # of a body, of the voxels: a window cuts the air, 
 USUAL_LUMEN_HU = 350.0
 _LUMEN_RADIUS_MM, _LEAST_LUMEN_HU, _FEWEST_VOXELS = 5.0, 150.0, 20
 
-Fill = Iterable[tuple[int, np.ndarray]]
-
 
 def check_volume(volume: Volume) -> None:
     """Raise VolumeError, one sentence, if this can not be a CT volume in HU. A constant one passes: it is readable."""
     name, array = volume.name, volume.array
-    if array.ndim != 3:
-        raise VolumeError(f"{name} has {array.ndim} dimensions; give one three-dimensional CT volume.")
-    if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
-        raise VolumeError(f"{name} does not hold one number per voxel ({array.dtype}); give a scalar CT volume in HU.")
+    _check_numbers(name, array)
     check_size(name, volume.size)
     check_geometry(name, np.asarray(volume.affine_lps))
     lowest, highest = array.min(), array.max()  # NaN and infinity both show here, without a copy
@@ -54,6 +49,13 @@ def check_volume(volume: Volume) -> None:
     if highest > LARGEST_HU or lowest > LARGEST_MINIMUM_HU or span < SMALLEST_RANGE_HU:
         raise _no_hu(name, f"values from {lowest:g} to {highest:g}, which can not be Hounsfield units of a neck")
     _check_distribution(name, array, float(lowest), float(highest))
+
+
+def _check_numbers(name: str, array: np.ndarray) -> None:
+    if array.ndim != 3:
+        raise VolumeError(f"{name} has {array.ndim} dimensions; give one three-dimensional CT volume.")
+    if array.dtype.kind not in "iuf":
+        raise no_scalars(name, f" ({array.dtype})")
 
 
 def _check_distribution(name: str, array: np.ndarray, lowest: float, highest: float) -> None:
@@ -115,8 +117,7 @@ def from_array(array: np.ndarray, affine_lps: np.ndarray, name: str = "volume", 
     other types become int16 where every value is an integer that fits, else float32. Raises VolumeError.
     """
     array, affine = np.asarray(array), np.array(affine_lps, dtype=float)
-    if array.ndim != 3 or not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
-        check_volume(Volume(array, affine, name))
+    _check_numbers(name, array)
     if array.dtype not in (np.int16, np.float32) or array.min(initial=0) < PADDING_HU:
         array = hu_array(enumerate(array), array.shape, name)
     volume = Volume(array, affine, name, tuple(notes))
@@ -134,7 +135,7 @@ def rescaled(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     return values * slope + intercept
 
 
-def hu_array(slices: Fill, shape: tuple[int, ...], name: str) -> np.ndarray:
+def hu_array(slices: Iterable[tuple[int, np.ndarray]], shape: tuple[int, ...], name: str) -> np.ndarray:
     """Collect slices (k, values [j, i]) of any number type into one array [k, j, i], padding raised to -1024.
 
     int16 where every value is an integer that fits, else float32; never more than one slice is converted at a time.

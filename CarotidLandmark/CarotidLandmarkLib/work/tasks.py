@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..errors import UserError
+from ..errors import sentence
 from .log import Step
 
 # A disk that is full, or may not be written to, will be so for the next task, too.
@@ -58,16 +58,12 @@ def attempt(task: Task, tool: Any, step: Step) -> Outcome:
     try:
         if not task.is_done():
             notes = task.run(tool, step)
-    except UserError as error:
-        return Outcome(task.name, str(error))
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise
-        if not (error.strerror and error.filename):
-            return _fault(task, error)
-        return Outcome(task.name, f"{error.filename} can not be used ({error.strerror}); check the path and the disk.")
     except Exception as error:  # the fault of one scan is told, and the others go on
-        return _fault(task, error)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise
+        if text := sentence(error):
+            return Outcome(task.name, text)
+        return Outcome(task.name, f"A fault of this program ({type(error).__name__}).", traceback.format_exc())
     return Outcome(task.name, notes=notes)
 
 
@@ -80,7 +76,3 @@ def run_here(tasks: Sequence[Task], tool: Any, step: Step) -> Iterator[Outcome]:
 
         inside("starting", 0.0)
         yield attempt(task, tool, inside)
-
-
-def _fault(task: Task, error: Exception) -> Outcome:
-    return Outcome(task.name, f"A fault of this program ({type(error).__name__}).", traceback.format_exc())

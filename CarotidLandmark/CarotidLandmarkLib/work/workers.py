@@ -15,13 +15,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import lru_cache
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, sentence
 from ..memory import keep_freed_memory
 from .log import Step
 from .tasks import Outcome, Task, Tool, attempt
@@ -52,6 +52,7 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     try:
         import dask
         import distributed
+        from dask.system import CPU_COUNT
     except ImportError as error:
         raise WorkersError(
             "Workers need dask.distributed, which is not installed; install it: pip install 'dask[distributed]'."
@@ -59,36 +60,24 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     for name in logging.root.manager.loggerDict:
         if name.split(".")[0] == "distributed":  # what the user should know is said by us
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    if scheduler is not None:
-        cluster = Cluster(scheduler, scheduler)
-        try:
-            yield cluster
-        finally:
-            cluster.close()
-        return
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // (workers or 1)))
-    local = None
-    try:
-        # one task for each process, and none waiting there: a process that dies takes one task along
-        with _without_ctrl_c(), dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
-            local = distributed.LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=None,
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-                env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-                preload=_IGNORE_CTRL_C,
-            )
-        cluster = Cluster(local, "this machine")
-        try:
-            yield cluster
-        finally:
-            cluster.close()
-    finally:
-        if local is not None:
-            local.close(timeout=CONNECT_S)
+    with ExitStack() as stack:
+        where: Any = scheduler
+        if scheduler is None:
+            threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, CPU_COUNT // (workers or 1)))
+            # one task for each process, and none waiting there: a process that dies takes one task along
+            with _without_ctrl_c(), dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+                where = distributed.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=None,
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL,
+                    env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+                    preload=_IGNORE_CTRL_C,
+                )
+                stack.callback(where.close, timeout=CONNECT_S)
+        yield stack.enter_context(closing(Cluster(where, scheduler or "this machine")))
 
 
 @contextmanager
@@ -194,10 +183,7 @@ def run_on_workers(tasks: Sequence[Task], tool: Tool, cluster: Cluster, step: St
         outcome = None
         if active:
             future = next(futures)
-            task = active.pop(future.key)
-            outcome = _outcome(future, task)
-            if outcome is None:
-                todo.append(task)
+            outcome = _outcome(future, active[future.key])
         if outcome is None:
             todo.extend(active.values())
             active.clear()
@@ -205,6 +191,7 @@ def run_on_workers(tasks: Sequence[Task], tool: Tool, cluster: Cluster, step: St
             cluster.reconnect()
             futures = as_completed(loop=cluster.client.loop)
             continue
+        task = active.pop(future.key)
         ended += 1
         step(f"{ended} of {len(tasks)} done, the last {task.name}", ended / len(tasks))
         yield outcome
@@ -238,7 +225,7 @@ def _try_out(tool: Tool) -> None:
 
 def _told(error: BaseException) -> BaseException:
     """What the user is told of an error that a worker could not answer for."""
-    if isinstance(error, UserError) or (isinstance(error, OSError) and error.filename):
+    if sentence(error):
         return error
     if isinstance(error, OSError):
         return WorkersError("The connection to the workers broke; the same command goes on from here.")
@@ -252,8 +239,3 @@ def _told(error: BaseException) -> BaseException:
 def _opened(tool: Tool) -> Any:
     keep_freed_memory()
     return tool.open()
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

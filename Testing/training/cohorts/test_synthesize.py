@@ -91,7 +91,7 @@ def test_a_written_scan_is_bright_where_its_truth_says(tmp_path):
     checked = 0
     for case in map(dataset.case, dataset.case_ids()):
         volume, annotation = case.read_volume(), case.annotation("truth")
-        orientations.add(volume.orientation)
+        orientations.add(volume.geometry.orientation)
         for name, point in annotation.points.items():
             assert (point is None) == (annotation.status[name] == "missing")
             if point is None:
