@@ -28,7 +28,7 @@ Matrix = tuple[Triple, Triple, Triple]
 class DetectionSettings:
     """How to detect: noise passes, confidence level of the regions, seed of the noise."""
 
-    passes: int = 50
+    passes: int = 50  # as in Ma et al. (ISBI 2020)
     level: float = 0.9
     seed: int = 0
 
@@ -45,6 +45,9 @@ def check_confidence(level: float) -> None:
     """Raises UserError on what is no confidence level."""
     if not 0 < level < 1:
         raise UserError(f"A confidence level lies between 0 and 1, for example 0.9; not at {level:g}.")
+
+
+DEFAULTS = DetectionSettings()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import __version__, uncertainty
 from .bundle import Bundle, open_bundle
-from .detection import Detection, DetectionSettings, LandmarkResult, ModelInfo
+from .detection import DEFAULTS, Detection, DetectionSettings, LandmarkResult, ModelInfo
 from .errors import UserError
 from .nets import MultiScaleLocNet, Pyramid, ScaleOutput, Sought, evidence_of, seek
 from .quality import Signals, judge, share_elsewhere
@@ -22,11 +22,10 @@ from .volume import Volume, check_volume
 
 Progress = Callable[[str, float], None]
 
-DEFAULTS = DetectionSettings()
 PRESENCE_THRESHOLD = 0.5
 CONTRAST_RADIUS_MM = 6.0
 # Passes per batch: few enough that Cancel answers within a second on two cores.
-CPU_PASSES, ACCELERATOR_PASSES = 5, 50
+CPU_BATCH, ACCELERATOR_BATCH = 5, 50
 
 
 class DeviceError(UserError):
@@ -145,7 +144,7 @@ class Detector:
         centre = sought.outputs[-1].position_lps
         noise = uncertainty.draw_noise(centre.shape[1], passes, self.architecture.noise_mm, seed)
         shifts = torch.from_numpy(noise).to(self._device)[None]
-        size = CPU_PASSES if self._device.type == "cpu" else ACCELERATOR_PASSES
+        size = CPU_BATCH if self._device.type == "cpu" else ACCELERATOR_BATCH
         parts: list[ScaleOutput] = []
         done = 0
         while done < passes:

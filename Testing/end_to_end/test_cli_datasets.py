@@ -185,6 +185,21 @@ def test_scans_are_added_once_each_and_grouped_by_patient(run, scan, tmp_path, m
     assert not [file for file in dataset.path.rglob("*.json") if "Jane" in file.read_text()]
 
 
+def test_a_new_dataset_is_about_the_landmarks_that_are_named_and_stays_so(run, scan, tmp_path):
+    names = ("left_vertebral_origin", "right_vertebral_origin")
+    chosen = [word for name in names for word in ("--landmark", name)]
+    assert run("add", tmp_path / "data", scan, *chosen)[0] == 0
+    assert Dataset.open(tmp_path / "data").landmarks == names
+    assert run("add", tmp_path / "data", scan)[0] == 0
+    code, _, err = run("add", tmp_path / "data", scan, "--landmark", "nasion")
+    assert code == 2
+    assert err == [
+        "data is about left_vertebral_origin, right_vertebral_origin; leave --landmark out, or name a new folder."
+    ]
+    code, _, err = run("add", tmp_path / "bad", scan, "--landmark", "a/b")
+    assert (code, len(err)) == (2, 1) and not (tmp_path / "bad").exists()
+
+
 def test_scans_are_not_added_to_a_folder_of_something_else(run, scan, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     code, out, err = run("add", tmp_path, scan)

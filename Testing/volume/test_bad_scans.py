@@ -54,6 +54,9 @@ SHEARED_SENTENCE = (
     "resample it onto an orthogonal grid, or give the DICOM folder."
 )
 DAMAGED_SENTENCE = "is damaged or incomplete; copy or export it again."
+OTHER_SENTENCE = (
+    "does not begin as NRRD, NIfTI and MetaImage do: it is damaged, or something else; copy or export it again."
+)
 DETACHED = b"NRRD0005\ntype: short\ndimension: 3\nsizes: 20 20 20\nencoding: raw\nendian: little\ndata file: gone.raw\n"
 BAD_FILES = {
     "2-D": (lambda p: save(hu((20, 20)), p / "a.mha"), "a.mha has 2 dimensions; give one three-dimensional CT volume."),
@@ -119,8 +122,8 @@ BAD_FILES = {
         "a.png is of an unknown type; give NRRD (.nrrd, .nhdr), NIfTI (.nii, .nii.gz), MetaImage (.mha, .mhd) "
         "or a DICOM folder.",
     ),
-    "no content": (lambda p: written(p / "a.nrrd", b""), f"a.nrrd {DAMAGED_SENTENCE}"),
-    "another content": (lambda p: written(p / "a.nii.gz", b"no scan at all" * 99), f"a.nii.gz {DAMAGED_SENTENCE}"),
+    "no content": (lambda p: written(p / "a.nrrd", b""), f"a.nrrd {OTHER_SENTENCE}"),
+    "another content": (lambda p: written(p / "a.nii.gz", b"no scan at all" * 99), f"a.nii.gz {OTHER_SENTENCE}"),
     "negative dimensions": (
         lambda p: written(p / "a.mha", save(hu(), p / "b.mha").read_bytes().replace(b"NDims = 3", b"NDims = -3")),
         f"a.mha {DAMAGED_SENTENCE}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..detection import DEFAULTS
 from ..errors import UserError
 from ..work import Outcome, progress
 from . import options
@@ -34,6 +35,12 @@ def add(
     reference: Annotated[
         bool, typer.Option("--reference", help="Leave the files where they are, and keep only size and sha256.")
     ] = False,
+    landmark: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="What a new dataset is about; repeatable. Left out: what the shipped model finds."
+        ),
+    ] = None,
 ) -> None:
     """Add scans to a dataset, without anything that names the patient; one that is in it already is left out."""
     from ..bundle import default_bundle
@@ -42,8 +49,13 @@ def add(
 
     new = not dataset.exists() or (dataset.is_dir() and not any(dataset.iterdir()))
     if new:
-        names = tuple(landmark.name for landmark in default_bundle().metadata.landmarks)
-    opened = Dataset.create(dataset, names) if new else Dataset.open(dataset)
+        opened = Dataset.create(dataset, landmark or [spec.name for spec in default_bundle().metadata.landmarks])
+    else:
+        opened = Dataset.open(dataset)
+        if landmark and set(landmark) != set(opened.landmarks):
+            raise UserError(
+                f"{dataset.name} is about {', '.join(opened.landmarks)}; leave --landmark out, or name a new folder."
+            )
     failed = 0
     for scan in scans:
         try:
@@ -131,10 +143,10 @@ def cohort(
     ] = False,
     table: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all results as one table.")] = None,
     model: options.Model = None,
-    passes: options.Passes = options.DEFAULTS.passes,
-    level: options.Level = options.DEFAULTS.level,
+    passes: options.Passes = DEFAULTS.passes,
+    level: options.Level = DEFAULTS.level,
     device: options.Device = "auto",
-    seed: options.Seed = options.DEFAULTS.seed,
+    seed: options.Seed = DEFAULTS.seed,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..detection import DEFAULTS
 from ..errors import UserError
 from ..files import staged_folder
 from ..work import progress
@@ -41,10 +42,10 @@ def detect(
     scans: Inputs,
     output: options.Output,
     model: options.Model = None,
-    passes: options.Passes = options.DEFAULTS.passes,
-    level: options.Level = options.DEFAULTS.level,
+    passes: options.Passes = DEFAULTS.passes,
+    level: options.Level = DEFAULTS.level,
     device: options.Device = "auto",
-    seed: options.Seed = options.DEFAULTS.seed,
+    seed: options.Seed = DEFAULTS.seed,
     series: options.Series = None,
     json: Json = False,
     sr: Sr = False,
@@ -90,7 +91,7 @@ def demo(
     output: options.Output = Path("demo-output"),
     model: options.Model = None,
     device: options.Device = "auto",
-    seed: options.Seed = options.DEFAULTS.seed,
+    seed: options.Seed = DEFAULTS.seed,
 ) -> None:
     """Run on the bundled sample scan and compare with its known truth."""
     from ..bundle import resources_directory
@@ -101,7 +102,7 @@ def demo(
     if not samples:
         raise UserError("No sample scan came with this installation; install CarotidLandmark again.")
     with staged_folder(output) as folder:
-        bundle, settings = open_model(model, options.DEFAULTS.passes, options.DEFAULTS.level, seed)
+        bundle, settings = open_model(model, DEFAULTS.passes, DEFAULTS.level, seed)
         truth = read_markups(samples[0].with_name(f"{samples[0].stem}.truth.mrk.json"), bundle.metadata.labels)
         volume, detection = _detect(samples[0], None, bundle, settings, device)
         files = write_results(folder, volume, detection, truth)

@@ -7,10 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..detection import DetectionSettings
-
-DEFAULTS = DetectionSettings()
-
 Output = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="DIR", help="Folder for the results; made if needed.", file_okay=False),

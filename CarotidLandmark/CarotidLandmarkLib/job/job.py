@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..detection import Detection
+from ..detection import DEFAULTS, Detection
 from ..errors import UserError
 
 SLAB_BYTES = 32 << 20
@@ -58,9 +58,9 @@ class JobSettings:
     """How to detect: see `detector.Detector`."""
 
     bundle: Path
-    passes: int = 50
-    level: float = 0.9
-    seed: int = 0
+    passes: int = DEFAULTS.passes
+    level: float = DEFAULTS.level
+    seed: int = DEFAULTS.seed
     device: str = "auto"
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..files import file_sha256
 
 if TYPE_CHECKING:
@@ -30,11 +31,10 @@ if TYPE_CHECKING:
 def run(folder: Path) -> None:
     """Read the job, detect, print. What the user can mend becomes an ``error`` line; anything else is raised."""
     tell(step="starting", fraction=0.0)
-    from ..bundle import Bundle, BundleError
+    from ..bundle import Bundle
     from ..detection import DetectionSettings
-    from ..detector import Detector, DeviceError
+    from ..detector import Detector
     from ..memory import keep_freed_memory
-    from ..volume import VolumeError
 
     keep_freed_memory()
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
@@ -47,7 +47,7 @@ def run(folder: Path) -> None:
             DetectionSettings(job["passes"], job["level"], job["seed"]),
             lambda step, fraction: tell(step=step, fraction=fraction),
         )
-    except (VolumeError, BundleError, DeviceError, ValueError) as error:
+    except UserError as error:
         tell(error=str(error))
     except OSError as error:
         tell(error=f"The scan or the model can not be read ({error.strerror or error}).")

@@ -13,6 +13,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .. import scene
 from ..bundle import BundleError, available_bundles
+from ..detection import DEFAULTS
 from ..job import DetectionCancelled, DetectionFailed, DetectionJob, JobSettings
 from ..scene import review as scene_review
 from .follower import Follower
@@ -29,9 +30,9 @@ class CarotidLandmarkParameterNode:
     inputVolume: vtkMRMLScalarVolumeNode
     model: str
     device: str = "auto"
-    passes: Annotated[int, WithinRange(2, 500)] = 50
-    level: Annotated[float, WithinRange(0.5, 0.99)] = 0.9
-    seed: Annotated[int, WithinRange(0, 2147483647)] = 0
+    passes: Annotated[int, WithinRange(2, 500)] = DEFAULTS.passes
+    level: Annotated[float, WithinRange(0.5, 0.99)] = DEFAULTS.level
+    seed: Annotated[int, WithinRange(0, 2147483647)] = DEFAULTS.seed
     opacity: Annotated[float, WithinRange(0, 1)] = 0.5
     annotator: str
     datasetFolder: str
@@ -72,22 +73,22 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
         plain = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
         return [node for node in plain if not node.GetHideFromEditors()]
 
-    def settings(self, model="", passes=50, level=0.9, seed=0, device="auto"):
+    def settings(self, model="", passes=DEFAULTS.passes, level=DEFAULTS.level, seed=DEFAULTS.seed, device="auto"):
         """Settings for `start`; ``model`` is a bundle's title, empty for the first. Raises BundleError."""
         for bundle in self.bundles:
             if model in ("", bundle_title(bundle)):
                 return JobSettings(bundle.path, passes, level, seed, device)
         raise BundleError(_("There is no model '{name}'; choose one of the list.").format(name=model))
 
-    def detect(self, volumeNode, model="", passes=50, level=0.9, seed=0, device="auto", keepReviewed=True):
+    def detect(self, volumeNode, keepReviewed=True, **settings):
         """Detect, put the result into the scene and return the Detection when it is there; the window stays alive.
 
-        Raises SceneError, VolumeError or BundleError for input that can not be used, DetectionFailed with a sentence,
-        DetectionCancelled. Points that somebody has reviewed stay as they are unless ``keepReviewed`` is False.
+        ``settings``: of `settings`, by name. Points that somebody has reviewed stay as they are unless
+        ``keepReviewed`` is False. Raises SceneError or BundleError for input that can not be used, DetectionFailed with
+        a sentence, DetectionCancelled.
         """
         outcome = []
-        settings = self.settings(model, passes, level, seed, device)
-        self.start(volumeNode, settings, keepReviewed, None, lambda *end: outcome.append(end))
+        self.start(volumeNode, self.settings(**settings), keepReviewed, None, lambda *end: outcome.append(end))
         while not outcome:
             slicer.app.processEvents()
             time.sleep(0.01)

@@ -127,7 +127,8 @@ def _header(path: Path, name: str, labels: bool = False) -> Header:
     if is_metaimage(start) and not packed:
         return metaimage_header(start, path, name)
     if name.lower().endswith(IMAGE_SUFFIXES):
-        raise damaged(name)
+        words = "does not begin as NRRD, NIfTI and MetaImage do: it is damaged, or something else"
+        raise VolumeError(f"{name} {words}; copy or export it again.")
     what = "a compressed file of an unknown type; unpack it, and" if packed else "of an unknown type;"
     raise VolumeError(f"{name} is {what} give {FORMATS}.")
 

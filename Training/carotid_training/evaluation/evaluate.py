@@ -17,7 +17,7 @@ import CarotidLandmarkLib
 import typer
 from CarotidLandmarkLib.bundle import Bundle, open_bundle
 from CarotidLandmarkLib.dataset import SPLITS, Case, Dataset, DatasetError
-from CarotidLandmarkLib.detection import Detection, DetectionSettings
+from CarotidLandmarkLib.detection import DEFAULTS, Detection, DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.volume import VolumeError
@@ -38,7 +38,7 @@ class Settings:
     """How the detector is run."""
 
     device: str = "auto"
-    passes: int = 50
+    passes: int = DEFAULTS.passes
     seed: int = 0
 
 
@@ -184,7 +184,7 @@ def main(
         "evaluation"
     ),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
-    passes: Annotated[int, typer.Option(min=2, help="Noise passes.")] = 50,
+    passes: Annotated[int, typer.Option(min=2, help="Noise passes.")] = DEFAULTS.passes,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise and of the bootstrap.")] = 0,
 ) -> None:
     """Measure a model on annotated cases: error, sides, presence, calibration; tables, figures, worst cases."""

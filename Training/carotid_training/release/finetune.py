@@ -21,6 +21,7 @@ import torch
 import typer
 from CarotidLandmarkLib.bundle import Bundle, models_directory, open_bundle, resources_directory
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
+from CarotidLandmarkLib.detection import DEFAULTS
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
@@ -272,7 +273,7 @@ def main(
         Path | None, typer.Option(metavar="DIR", help="The run's folder; its name is the new model's.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 600,
-    passes: Annotated[int, typer.Option(min=2, help="Noise passes of each detection that measures.")] = 50,
+    passes: Annotated[int, typer.Option(min=2, help="Noise passes of each detection that measures.")] = DEFAULTS.passes,
     seed: Annotated[int, typer.Option(min=0, max=255, help="Of training, noise and bootstrap.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     styles: Annotated[str, typer.Option(help="Digital necks to rehearse, separated by commas; default: all.")] = "",
