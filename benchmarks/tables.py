@@ -55,13 +55,22 @@ def write_table(folder: Path, name: str, question: str, text: str, not_shown: st
     writer.writerows(rows)
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(shown(row).values()) + " |" for row in rows]
-    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    head = f"# {question}\n\n{text.strip()}\n\n    {command}\n\nMeasured {date.today()} on {machine()}.\n\n"
+    head = f"# {question}\n\n{text.strip()}\n\n    {_command()}\n\nMeasured {date.today()} on {machine()}.\n\n"
     foot = f"\n\nIt does not show: {not_shown[0].lower()}{not_shown[1:]}\n"
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / f"{name}.csv", csv_text.getvalue())
     write_text(folder / f"{name}.md", head + "\n".join(lines) + foot)
     return folder / f"{name}.md"
+
+
+def _command() -> str:
+    """What was called, without the reader's own folders."""
+    words = list(sys.argv[1:])
+    if "--output" in words:
+        at = words.index("--output")
+        del words[at : at + 2]
+    words = [Path(word).name if Path(word).is_absolute() else word for word in words]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
 def shown(row: Row) -> dict[str, str]:

@@ -90,9 +90,13 @@ def test_a_scan_too_small_to_be_moved_is_refused():
 
 def test_a_table_is_the_same_for_people_and_for_programs(tmp_path, monkeypatch):
     rows = [{"model": "a", "mean mm": 0.12345, "n": 3}, {"model": "b", "mean mm": 2.0, "n": 4}]
-    monkeypatch.setattr(tables.sys, "argv", ["/somewhere/benchmarks/t.py", "--style", "a b"])
+    monkeypatch.setattr(
+        tables.sys, "argv", ["/somewhere/benchmarks/t.py", "--style", "a b", "/home/me/necks", "--output", "x"]
+    )
     written = tables.write_table(tmp_path, "t", "How long?", "What it is.", "Other machines.", rows).read_text()
-    assert written.startswith("# How long?\n\nWhat it is.\n\n    python benchmarks/t.py --style 'a b'\n\nMeasured ")
+    assert written.startswith(
+        "# How long?\n\nWhat it is.\n\n    python benchmarks/t.py --style 'a b' necks\n\nMeasured "
+    )
     assert written.endswith("\n\nIt does not show: other machines.\n")
     assert [line for line in written.splitlines() if line.startswith("|")] == [
         "| model | mean mm | n |",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from CarotidLandmarkLib.detection import ConfidenceRegion, LandmarkResult, Quality
@@ -133,3 +135,24 @@ class TestTwoPairsAndOneSingle:
             "L bifurcation and R bifurcation: 10 mm apart, which is unusual: check both points.",
         )
         assert quality.verdict_on("left_orbit") == "ok" and quality.verdict_on(RIGHT) == "review"
+
+
+def test_the_page_on_detecting_lists_every_reason():
+    page = (Path(__file__).parents[2] / "docs" / "using" / "detect.md").read_text(encoding="utf-8")
+    listed = [re.sub(r"\bN\b", "(number)", reason) for reason in re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)]
+    absent = LandmarkResult(LEFT, "missing", 0.1)
+    given = [
+        verdict(absent),
+        verdict(absent, replace(GOOD, inside=False)),
+        verdict(found(LEFT, 30.0, presence=0.6)),
+        verdict(found(LEFT, 30.0, reliability=0.4)),
+        verdict(found(LEFT, 30.0, semi_axis=9.0)),
+        verdict(found(LEFT, 30.0), replace(GOOD, elsewhere=0.5)),
+        verdict(found(LEFT, 30.0), replace(GOOD, brightest_hu=50.0)),
+        verdict(found(LEFT, 90.0)),
+        verdict(found(LEFT, -70.0)),
+    ]
+    assert all(quality.reasons for quality in given)
+    for reason in (reason for quality in given for reason in quality.reasons):
+        words = re.sub(r"\d+(?= mm apart|%)", "(number)", reason).replace("(number)%", "(number) %")
+        assert any(each in words for each in listed), reason

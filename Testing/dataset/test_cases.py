@@ -60,7 +60,7 @@ class TestCases:
 
     def test_a_refused_scan_leaves_no_case(self, dataset, tmp_path):
         (tmp_path / "broken.nrrd").write_bytes(b"nothing")
-        with pytest.raises(VolumeError, match=r"broken\.nrrd is damaged or incomplete"):
+        with pytest.raises(VolumeError, match=r"broken\.nrrd does not begin as NRRD"):
             dataset.add_case(tmp_path / "broken.nrrd", "c2")
         assert [folder.name for folder in (dataset.path / "cases").iterdir()] == ["c1"]
 
