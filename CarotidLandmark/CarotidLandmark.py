@@ -261,6 +261,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         try:
             self.dataset.check_can_detect(self.parameters.model)
             keep = ask_to_keep_reviewed(scene.find_detection(volume))
+            scene.voxels_from_node(volume)  # refused before anything is installed
             ensure_dependencies()
             self.logic.start(volume, self.settings(), keep, self.onProgress, self.onDetectionEnds)
         except DetectionCancelled:

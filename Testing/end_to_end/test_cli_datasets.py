@@ -188,7 +188,8 @@ def test_scans_are_added_once_each_and_grouped_by_patient(run, scan, tmp_path, m
 def test_a_new_dataset_is_about_the_landmarks_that_are_named_and_stays_so(run, scan, tmp_path):
     names = ("left_vertebral_origin", "right_vertebral_origin")
     chosen = [word for name in names for word in ("--landmark", name)]
-    assert run("add", tmp_path / "data", scan, *chosen)[0] == 0
+    code, out, _ = run("add", tmp_path / "data", scan, *chosen)
+    assert code == 0 and "data is a new dataset about left_vertebral_origin, right_vertebral_origin" in out
     assert Dataset.open(tmp_path / "data").landmarks == names
     assert run("add", tmp_path / "data", scan)[0] == 0
     code, _, err = run("add", tmp_path / "data", scan, "--landmark", "nasion")
@@ -196,8 +197,9 @@ def test_a_new_dataset_is_about_the_landmarks_that_are_named_and_stays_so(run, s
     assert err == [
         "data is about left_vertebral_origin, right_vertebral_origin; leave --landmark out, or name a new folder."
     ]
-    code, _, err = run("add", tmp_path / "bad", scan, "--landmark", "a/b")
-    assert (code, len(err)) == (2, 1) and not (tmp_path / "bad").exists()
+    for words in ((scan, "--landmark", "a/b"), (tmp_path / "nowhere.nrrd", *chosen)):
+        assert run("add", tmp_path / "bad", *words)[0] == 2
+        assert not (tmp_path / "bad").exists()
 
 
 def test_scans_are_not_added_to_a_folder_of_something_else(run, scan, tmp_path):

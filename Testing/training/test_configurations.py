@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from carotid_training import cli
 from carotid_training.reproduction.protocol import read_protocol
 from carotid_training.training.fit import configuration, prepared
 from carotid_training.training.module import ChainModule
@@ -74,6 +75,39 @@ def test_table1_reads_every_protocol_by_its_name(name):
 
 def test_a_configuration_of_the_program_is_named_by_its_place():
     assert configuration("shipped/1-gpu") == CONFIGS / "shipped" / "1-gpu.yaml"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("warmup_steps", "warmup_step"), "does not accept option 'model.warmup_step'"),
+        (("mirror: right", "mirror: wrong"), "mirror of left_vertebral_origin is no landmark of the set"),
+        (("label: L vertebral, ", ""), "missing 1 required positional argument: 'label'"),
+        (("widths: [[", "widths: [[["), "while parsing"),
+    ],
+    ids=["unknown key", "misspelt mirror", "no label", "no YAML"],
+)
+def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, capsys, change, says):
+    text = (CONFIGS / "other-landmarks.yaml").read_text(encoding="utf-8")
+    assert change[0] in text
+    (tmp_path / "other.yaml").write_text(text.replace(*change), encoding="utf-8")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["fit", f"--config={tmp_path / 'other.yaml'}", f"--data.dataset={tmp_path}"])
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Seed set to")]
+    assert (end.value.code, len(said)) == (2, 1)
+    assert says in said[0] and len(said[0]) < 600
+
+
+@pytest.mark.parametrize("name", ["smoke.yaml", "other-landmarks.yaml"])
+def test_what_print_config_prints_is_a_configuration(tmp_path, capsys, name):
+    def printed(config: Path) -> str:
+        with pytest.raises(SystemExit):
+            cli.main(["fit", f"--config={config}", f"--data.dataset={tmp_path}", "--print_config"])
+        return capsys.readouterr().out
+
+    first = printed(CONFIGS / name)
+    (tmp_path / "printed.yaml").write_text(first, encoding="utf-8")
+    assert printed(tmp_path / "printed.yaml") == first and "landmarks:\n    - name:" in first
 
 
 OTHER_LANDMARKS = """

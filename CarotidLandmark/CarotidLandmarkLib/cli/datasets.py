@@ -23,7 +23,8 @@ DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="A datase
 def add(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset; a new or empty folder becomes one.")],
     scans: Annotated[
-        list[Path], typer.Argument(metavar="SCAN...", help="NRRD, NIfTI or MetaImage files, or DICOM folders.")
+        list[Path],
+        typer.Argument(metavar="SCAN...", help="NRRD, NIfTI or MetaImage files, DICOM folders, or zip files of them."),
     ],
     patient: Annotated[
         str | None,
@@ -63,6 +64,10 @@ def add(
         except (DatasetError, VolumeError) as error:
             say(str(error))
             failed += 1
+    if new and opened.case_ids():
+        print(f"{dataset.name} is a new dataset about {', '.join(opened.landmarks)}")
+    elif new:  # nothing has come into it: its landmarks are not settled
+        opened.discard()
     if failed:
         raise UserError(f"{failed} of {len(scans)} scans could not be added; the lines above say why.")
 

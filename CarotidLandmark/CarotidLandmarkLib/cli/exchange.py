@@ -24,7 +24,9 @@ def import_(
             help="Slicer .mrk.json or .fcsv, CSV or JSON; with --segmentation label maps or DICOM SEG.",
         ),
     ],
-    annotator: Annotated[str | None, typer.Option(metavar="NAME", help="Whose points these are.")] = None,
+    annotator: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose points these are; with --segmentation it may be left out.")
+    ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(

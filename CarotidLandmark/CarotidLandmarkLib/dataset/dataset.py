@@ -88,6 +88,12 @@ class Dataset:
         dataset.write_version()
         return dataset
 
+    def discard(self) -> None:
+        """Take back `create`, while there is no case. Raises OSError."""
+        (self.path / "cases").rmdir()
+        (self.path / "dataset.json").unlink()
+        self.path.rmdir()
+
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Dataset:
         """Open an existing dataset of any version up to ours; nothing is changed. Raises DatasetError."""
@@ -219,7 +225,7 @@ class Dataset:
         if names != set(self.landmarks):
             raise DatasetError(
                 f"The model finds {', '.join(sorted(names))}, but {self.path.name} is about "
-                f"{', '.join(sorted(self.landmarks))}; choose a model for these landmarks."
+                f"{', '.join(sorted(self.landmarks))}; choose a model for these landmarks, or place them by hand."
             )
 
     def save_prediction(self, case_id: str, detection: Detection) -> None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..bundle import Bundle, BundleError, BundleMetadata
+from ..errors import UserError
 from ..landmarks import CAROTID_BIFURCATIONS, LandmarkSpec
 from .locnet import LocNet, centre_of_mass, heatmap_covariance, heatmap_weights, lattice_offsets
 from .pyramid import AIR_HU
@@ -50,17 +51,15 @@ class Architecture:
     mode_window_mm: float | None = 16.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError where scales, widths and patches, or the landmarks, do not belong to each other."""
+        """Raises UserError where scales, widths and patches, or the landmarks, do not belong to each other."""
         if not len(self.scales_mm) == len(self.widths) == len(self.patch_sizes) + 1:
-            raise ValueError(
-                "Give widths for every scale of scales_mm, and patch_sizes for every one but the coarsest."
-            )
+            raise UserError("Give widths for every scale of scales_mm, and patch_sizes for every one but the coarsest.")
         names = [landmark.name for landmark in self.landmarks]
         if len(set(names)) < len(names):
-            raise ValueError(f"Two landmarks have the same name; these were given: {', '.join(names)}.")
+            raise UserError(f"Two landmarks have the same name; these were given: {', '.join(names)}.")
         for landmark in self.landmarks:
             if landmark.mirror not in names:
-                raise ValueError(
+                raise UserError(
                     f"The mirror of {landmark.name} is no landmark of the set: {landmark.mirror}. Name its counterpart "
                     "on the other side, or itself on the midline."
                 )

@@ -210,7 +210,8 @@ class Pyramid:
 
     def _above_air(self, part: np.ndarray) -> Tensor:
         # A copy: a float scan shares its memory with the tensor.
-        values = torch.as_tensor(np.ascontiguousarray(part)).to(self.device, torch.float32, copy=True)
+        writable = np.require(part, requirements=["C", "W"])  # one that is mapped from a file is not
+        values = torch.as_tensor(writable).to(self.device, torch.float32, copy=True)
         return values.sub_(AIR_HU).clamp_(min=0)
 
     def _region(self, centres_lps: Tensor, half_mm: float, scale_mm: float) -> Level:

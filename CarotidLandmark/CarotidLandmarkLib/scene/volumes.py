@@ -11,7 +11,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..errors import UserError
-from ..volume import Volume, from_array
+from ..volume import Volume, check_geometry, check_size, from_array
 from .windows import CTA, set_window
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
@@ -36,9 +36,10 @@ def volume_from_node(node: Any) -> Volume:
 
 
 def voxels_from_node(node: Any) -> tuple[np.ndarray, np.ndarray, str]:
-    """The same, unchecked and never copied: voxels [k, j, i] of any type, affine to LPS [4, 4], name.
+    """The same, its values unchecked and never copied: voxels [k, j, i] of any type, affine to LPS [4, 4], name.
 
-    Raises SceneError: no volume, a segmentation, label map or colour volume, no voxels, a nonlinear transform above it.
+    Raises SceneError: no volume, a segmentation, label map or colour volume, no voxels, a nonlinear transform above it;
+    VolumeError: too few voxels, axes or voxel sizes that can not be.
     """
     if node is None:
         raise SceneError("No volume is selected; choose the CT angiography to look at.")
@@ -55,7 +56,10 @@ def voxels_from_node(node: Any) -> tuple[np.ndarray, np.ndarray, str]:
     transform = node.GetParentTransformNode()
     if transform is not None and not transform.IsTransformToWorldLinear():
         raise SceneError(f"'{name}' is under a nonlinear transform; harden it or take the volume out of it first.")
-    return voxels_of(node), affine_of(node), name
+    voxels, affine = voxels_of(node), affine_of(node)
+    check_size(name, voxels.shape[::-1])
+    check_geometry(name, affine)
+    return voxels, affine, name
 
 
 def voxels_of(node: Any) -> np.ndarray:

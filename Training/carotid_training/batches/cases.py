@@ -44,12 +44,22 @@ class CaseBatches(IterableDataset):
         world_size: int = 1,
     ):
         """``names``: the landmarks, in the net's order; ``box_sizes``: scale (mm) -> voxels along a side of its boxes
-        (`stream.box_sizes_of`). Raises DatasetError where no case of the split is annotated."""
+        (`stream.box_sizes_of`). Raises DatasetError where it has no word on a landmark, or no annotated case of the
+        split."""
         super().__init__()
-        cases = (dataset.case(case_id) for case_id in dataset.case_ids())
-        self.cases = [case for case in cases if case.split == split and case.annotators()]
+        if unknown := [name for name in names if name not in dataset.landmarks]:
+            raise DatasetError(
+                f"{dataset.path.name} is about {', '.join(dataset.landmarks)}, not about {', '.join(unknown)}; name "
+                "its landmarks under model.architecture.landmarks, or give another dataset."
+            )
+        annotated = [case for case in map(dataset.case, dataset.case_ids()) if case.annotators()]
+        self.cases = [case for case in annotated if case.split == split]
         if not self.cases:
-            raise DatasetError(f"{dataset.path.name} has no annotated case in the split '{split}'; annotate one.")
+            patients = len({case.group for case in annotated})
+            raise DatasetError(
+                f"{dataset.path.name} has annotated cases of {patients} patients, none of them in the split "
+                f"'{split}'; annotate more: with five patients every split has one."
+            )
         self.names, self.batch_size, self.seed = tuple(names), batch_size, seed
         self.box_sizes = dict(box_sizes)
         self.start, self.rank, self.world_size = start, rank, world_size

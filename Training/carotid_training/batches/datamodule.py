@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.dataset import Dataset as CaseFolder
+from CarotidLandmarkLib.dataset import freeze_splits
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.nets.chain import Architecture
@@ -78,6 +79,11 @@ class NecksData(pl.LightningDataModule):
         self.styles.check(list(self.weights))
         self.validation_necks = validation_necks
         self.unseen: Dataset | None = None  # what validation looks at, once it is drawn
+
+    def prepare_data(self) -> None:
+        """Give every annotated patient of the dataset a split, on the disk and for good; lightning calls it once."""
+        if self.dataset is not None and self.cases_per_step:
+            freeze_splits(CaseFolder.open(self.dataset))
 
     def train_dataloader(self) -> dict[str, DataLoader]:
         """Loaders that go on from the trainer's global step: an interrupted run sees what it would have seen."""

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ import CarotidLandmarkLib
 import lightning
 import torch
 import yaml
+from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.landmarks import LandmarkSpec
 from CarotidLandmarkLib.work import Step, progress
+from jsonargparse import ArgumentError
+from jsonargparse.typing import register_type
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
@@ -25,6 +30,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from ..batches.datamodule import NecksData
 from ..seeds import GENERATOR
 from .module import ChainModule
+
+# Or a default set of landmarks would be printed, and kept with a run, as text that no configuration can be made of.
+register_type(LandmarkSpec, asdict, lambda fields: LandmarkSpec(**fields), (TypeError, ValueError))
 
 
 class RunRecord(Callback):
@@ -124,7 +132,7 @@ def configuration(name: str) -> Path:
 
 def main(arguments: Sequence[str]) -> None:
     """Train, or go on with --ckpt_path RUN/checkpoints/last.ckpt; ``arguments``: of the command line, after `fit`."""
-    parser = {"fit": {"default_env": False}}
+    parser = {"exit_on_error": False, "fit": {"default_env": False, "exit_on_error": False}}
     if sys.stderr.isatty():  # lightning's own bar
         _command(["fit", *arguments], [RunRecord(arguments)], parser_kwargs=parser)
         return
@@ -145,7 +153,12 @@ def train(
             inner = inner.setdefault(part, {})
         inner[last] = value
     words = [f"--config={config}", *(f"--{name}={_word(value)}" for name, value in options.items())]
-    command = _command(document, [RunRecord(words), *callbacks], run=False, parser_kwargs={"default_env": False})
+    command = _command(
+        document,
+        [RunRecord(words), *callbacks],
+        run=False,
+        parser_kwargs={"default_env": False, "exit_on_error": False},
+    )
     more: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": False} if checkpoint else {}
     command.trainer.fit(command.model, command.datamodule, **more)  # type: ignore[attr-defined]
 
@@ -155,7 +168,7 @@ def prepared(arguments: Sequence[str]) -> LightningCLI:
 
     Nothing is recorded or saved: for measurements.
     """
-    command = _command(list(arguments), None, run=False, parser_kwargs={"default_env": False})
+    command = _command(list(arguments), None, run=False, parser_kwargs={"default_env": False, "exit_on_error": False})
     callbacks = command.trainer.callbacks  # type: ignore[attr-defined]
     callbacks[:] = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
     return command
@@ -174,16 +187,23 @@ def _command(args: Any, callbacks: list[Callback] | None, bar: bool = True, **op
         options["save_config_callback"] = None
     else:
         defaults["callbacks"] = callbacks
-    return _Command(
-        ChainModule,
-        NecksData,
-        args=args,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
-        trainer_defaults=defaults,
-        auto_configure_optimizers=False,
-        **options,
-    )
+    try:
+        return _Command(
+            ChainModule,
+            NecksData,
+            args=args,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults=defaults,
+            auto_configure_optimizers=False,
+            **options,
+        )
+    except ArgumentError as error:  # it ends in all that was given
+        raise UserError(" ".join(str(error).partition("Given value")[0].split())) from error
+    except ValueError as error:  # jsonargparse's, about what one of our classes has said
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
+        raise
 
 
 def _word(value: Any) -> str:
