@@ -24,7 +24,7 @@ def add(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset; a new or empty folder becomes one.")],
     scans: Annotated[
         list[Path],
-        typer.Argument(metavar="SCAN...", help="NRRD, NIfTI or MetaImage files, DICOM folders, or zip files of them."),
+        typer.Argument(metavar="SCAN...", help="NRRD, NIfTI or MetaImage files, DICOM folders or zip files."),
     ],
     patient: Annotated[
         str | None,

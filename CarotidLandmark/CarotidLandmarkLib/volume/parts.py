@@ -49,7 +49,7 @@ class Part:
 
     @property
     def is_ct(self) -> bool:
-        """Whether it is a CT of the body in several slices, read or not: no localizer, no pictures."""
+        """Whether it is a CT of the body in several slices, read or not: no localizer."""
         return self.is_scan and len(self.slices) > 1
 
     @property
@@ -250,7 +250,8 @@ def _runs(slices: list[Slice]) -> dict[str, list[Slice]]:
 def _visits(slices: list[Slice]) -> dict[str, list[Slice]]:
     """The first slice of each place, the second of each place, and so on."""
     ordered = sorted(slices, key=lambda one: (one.instance or 0, one.file.path, one.frame))
-    return _nth(ordered, np.rint(heights(ordered) / SAME_PLACE_MM / 5).tolist())
+    # Visits of one place differ by what a table shakes, neighbours by a slice: five times the rounding lies between.
+    return _nth(ordered, np.rint(heights(ordered) / (5 * SAME_PLACE_MM)).tolist())
 
 
 def _turns(slices: list[Slice]) -> dict[str, list[Slice]]:

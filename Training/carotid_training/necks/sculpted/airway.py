@@ -72,14 +72,14 @@ def _airway(dice: Dice, frame: Frame, wild: bool, u: Tensor, v: Tensor, z: Tenso
     hyoid = both(2.2 - (arc / slope).abs(), 4.8 - 0.14 * (y + 24).clamp_min(0) - tilt.abs(), 16 - y, 27 - side)
     hyoid = torch.where((side - 11).abs() < gap / 2, hyoid - 3, hyoid)
     triticeous = 1.8 - ((side - 21) ** 2 + (y - 12) ** 2 + (z + 3) ** 2).sqrt() - 20 * (not dice.chance(0.3))
-    styloid = any_of(thyroid, horns, cricoid_front, arytenoid, rings, triticeous)
+    larynx = any_of(thyroid, horns, cricoid_front, arytenoid, rings, triticeous)
     if wild and dice.chance(0.25):
         hyoid = hyoid - 20
-    cartilage = any_of(styloid, hyoid)
+    cartilage = any_of(larynx, hyoid)
     patchy = Waves.draw(dice, 12, 8, 30).at(x, y, z)
     ossified = 110 + 650 * torch.sigmoid(4 * (patchy + 2.2 * age - 1.2)) * (0.35 + 0.65 * age)
     hyoid_hu = dice.uniform(350, 900)
-    hu = torch.where(hyoid > styloid, torch.full_like(ossified, hyoid_hu), ossified)
+    hu = torch.where(hyoid > larynx, torch.full_like(ossified, hyoid_hu), ossified)
 
     gullet = bowl(x + dice.normal(4, 3.0), y - 15, 8, 5) - 0.5 * (z + 44).clamp_min(0)
     wall = both(air + dice.uniform(2.0, 4.0) * size, z + 40 + 0.0 * x)
