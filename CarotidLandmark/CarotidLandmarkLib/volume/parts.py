@@ -250,7 +250,7 @@ def _runs(slices: list[Slice]) -> dict[str, list[Slice]]:
 def _visits(slices: list[Slice]) -> dict[str, list[Slice]]:
     """The first slice of each place, the second of each place, and so on."""
     ordered = sorted(slices, key=lambda one: (one.instance or 0, one.file.path, one.frame))
-    # Visits of one place differ by what a table shakes, neighbours by a slice: five times the rounding lies between.
+    # Within 0.05 mm it is one place: half of the decimal to which some round positions.
     return _nth(ordered, np.rint(heights(ordered) / (5 * SAME_PLACE_MM)).tolist())
 
 
