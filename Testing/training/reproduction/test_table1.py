@@ -337,6 +337,15 @@ def test_the_cohort_of_the_protocol_is_made_once_and_another_is_not_mixed_into_i
         table1._cohort(tmp_path / "necks", replace(wanted, cohort_seed=9), StandInStyles(), said.append)
 
 
+def test_cases_without_a_split_have_one_before_the_run_records_its_dataset(tmp_path):
+    dataset = write_cohort(tmp_path / "own", {"train": 1, "validation": 1, "test": 1})
+    case = dataset.add_case(scan_of_balls(PLACES), case_id="later", group="later")
+    said = dict(zip((LEFT, RIGHT), map(tuple, PLACES.tolist()), strict=True))
+    dataset.save_annotation(case, "anna", said, dict.fromkeys(said, "accepted"))
+    opened = table1._cohort(dataset.path, PROTOCOL, StandInStyles(), lambda words: None)
+    assert opened.case("later").split == "train"
+
+
 def test_bad_arguments_end_in_one_sentence(cohort, tmp_path):
     result = CliRunner().invoke(
         app, ["table1", str(cohort.path), "--output", str(tmp_path / "x"), "--protocol", "table9"]

@@ -17,7 +17,7 @@ from typing import Annotated
 import matplotlib
 import torch
 import typer
-from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
@@ -137,6 +137,7 @@ def _cohort(folder: Path, protocol: Protocol, styles: Styles, say: Say) -> Datas
     names = {landmark.name for landmark in CAROTID_BIFURCATIONS}
     if set(dataset.landmarks) != names:
         raise DatasetError(f"Table 1 is about {', '.join(sorted(names))}; {folder.name} is about other landmarks.")
+    freeze_splits(dataset)  # as training does: the run's record is of the dataset after it
     for split in ("train", "validation", "test"):
         annotated(dataset, split)
     return dataset
