@@ -1,7 +1,7 @@
 """Ours beside the usual ways to look at a whole scan: seconds, memory, and what each gives, on one scan in one run.
 
     pip install -c constraints.txt '.[peers]'
-    python benchmarks/peers.py
+    python benchmarks/peers.py table
 
 A scan of 512 x 512 x 500 voxels of 0.5 x 0.5 x 0.6 mm, in memory. The peers' nets are untrained: weights change neither
 time nor memory. nnU-Net's is the net that its planner makes for windows of 128 voxels (PlainConvUNet, 3d_fullres), run

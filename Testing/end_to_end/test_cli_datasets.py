@@ -200,6 +200,9 @@ def test_a_new_dataset_is_about_the_landmarks_that_are_named_and_stays_so(run, s
     for words in ((scan, "--landmark", "a/b"), (tmp_path / "nowhere.nrrd", *chosen)):
         assert run("add", tmp_path / "bad", *words)[0] == 2
         assert not (tmp_path / "bad").exists()
+    (tmp_path / "mine").mkdir()
+    assert run("add", tmp_path / "mine", tmp_path / "nowhere.nrrd")[0] == 2
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_scans_are_not_added_to_a_folder_of_something_else(run, scan, tmp_path):

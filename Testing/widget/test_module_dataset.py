@@ -225,6 +225,16 @@ def test_no_to_that_question_leaves_the_folder_empty(widget, choose, tmp_path, a
     assert widget.ui.caseLabel.text == "No dataset is open."
 
 
+def place_left_and_miss_right(widget, application):
+    """By hand, in a case that no model has looked at: the left at LPS (20, -5, 12), then saved."""
+    widget.table.select(0)
+    application.layoutManager().slices["Red"].look_at((-20.0, 5.0, 12.0), 100.0)
+    press(application, Qt.Key.Key_M)
+    widget.table.select(1)
+    press(application, Qt.Key.Key_A)
+    press(application, Qt.Key.Key_S)
+
+
 def test_a_case_without_a_prediction_can_be_annotated_by_hand_but_not_saved_unseen(
     widget, dataset, choose, application
 ):
@@ -239,12 +249,7 @@ def test_a_case_without_a_prediction_can_be_annotated_by_hand_but_not_saved_unse
     assert "L bifurcation: place it (Bring back), or accept that it is missing." in widget.ui.statusLabel.text
     assert dataset.case(case_id).annotators() == []
     application.layoutManager().slices["Red"].look_at((-20.0, 5.0, 12.0), 100.0)
-    widget.table.select(0)
-    application.layoutManager().slices["Red"].look_at((-20.0, 5.0, 12.0), 100.0)
-    press(application, Qt.Key.Key_M)
-    widget.table.select(1)
-    press(application, Qt.Key.Key_A)
-    press(application, Qt.Key.Key_S)
+    place_left_and_miss_right(widget, application)
     saved = dataset.case(case_id).annotation("anna")
     assert saved.status == {LEFT: "corrected", RIGHT: "missing"}
     assert saved.points[LEFT] == pytest.approx((20.0, -5.0, 12.0), abs=1e-3)
@@ -266,12 +271,7 @@ def test_landmarks_that_no_model_has_learnt_are_annotated_by_hand_and_not_detect
     assert not widget.logic.running and "left_vertebral_origin" in widget.ui.statusLabel.text
     widget.ui.detectAllButton.click()
     assert not widget.logic.running and "left_vertebral_origin" in widget.ui.statusLabel.text
-    widget.table.select(0)
-    application.layoutManager().slices["Red"].look_at((-20.0, 5.0, 12.0), 100.0)
-    press(application, Qt.Key.Key_M)
-    widget.table.select(1)
-    press(application, Qt.Key.Key_A)
-    press(application, Qt.Key.Key_S)
+    place_left_and_miss_right(widget, application)
     saved = dataset.case("one").annotation("anna")
     assert saved.points[names[0]] == pytest.approx((20.0, -5.0, 12.0), abs=1e-3)
     assert saved.status == {names[0]: "corrected", names[1]: "missing"} and saved.model is None

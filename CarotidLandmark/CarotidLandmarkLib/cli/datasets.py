@@ -48,7 +48,8 @@ def add(
     from ..dataset import Dataset, DatasetError
     from ..volume import VolumeError
 
-    new = not dataset.exists() or (dataset.is_dir() and not any(dataset.iterdir()))
+    there = dataset.exists()
+    new = not there or (dataset.is_dir() and not any(dataset.iterdir()))
     if new:
         opened = Dataset.create(dataset, landmark or [spec.name for spec in default_bundle().metadata.landmarks])
     else:
@@ -68,6 +69,8 @@ def add(
         print(f"{dataset.name} is a new dataset about {', '.join(opened.landmarks)}")
     elif new:  # nothing has come into it: its landmarks are not settled
         opened.discard()
+        if not there:
+            dataset.rmdir()
     if failed:
         raise UserError(f"{failed} of {len(scans)} scans could not be added; the lines above say why.")
 

@@ -89,10 +89,9 @@ class Dataset:
         return dataset
 
     def discard(self) -> None:
-        """Take back `create`, while there is no case. Raises OSError."""
+        """Take back what `create` has put into the folder, while there is no case. Raises OSError."""
         (self.path / "cases").rmdir()
         (self.path / "dataset.json").unlink()
-        self.path.rmdir()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Dataset:

@@ -132,12 +132,11 @@ def configuration(name: str) -> Path:
 
 def main(arguments: Sequence[str]) -> None:
     """Train, or go on with --ckpt_path RUN/checkpoints/last.ckpt; ``arguments``: of the command line, after `fit`."""
-    parser = {"exit_on_error": False, "fit": {"default_env": False, "exit_on_error": False}}
     if sys.stderr.isatty():  # lightning's own bar
-        _command(["fit", *arguments], [RunRecord(arguments)], parser_kwargs=parser)
+        _command(["fit", *arguments], [RunRecord(arguments)])
         return
     with progress(lines=getattr(rank_zero_only, "rank", 0) == 0) as step:
-        _command(["fit", *arguments], [RunRecord(arguments), Told(step)], bar=False, parser_kwargs=parser)
+        _command(["fit", *arguments], [RunRecord(arguments), Told(step)], bar=False)
 
 
 def train(
@@ -153,12 +152,7 @@ def train(
             inner = inner.setdefault(part, {})
         inner[last] = value
     words = [f"--config={config}", *(f"--{name}={_word(value)}" for name, value in options.items())]
-    command = _command(
-        document,
-        [RunRecord(words), *callbacks],
-        run=False,
-        parser_kwargs={"default_env": False, "exit_on_error": False},
-    )
+    command = _command(document, [RunRecord(words), *callbacks], run=False)
     more: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": False} if checkpoint else {}
     command.trainer.fit(command.model, command.datamodule, **more)  # type: ignore[attr-defined]
 
@@ -168,20 +162,22 @@ def prepared(arguments: Sequence[str]) -> LightningCLI:
 
     Nothing is recorded or saved: for measurements.
     """
-    command = _command(list(arguments), None, run=False, parser_kwargs={"default_env": False, "exit_on_error": False})
+    command = _command(list(arguments), None, run=False)
     callbacks = command.trainer.callbacks  # type: ignore[attr-defined]
     callbacks[:] = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
     return command
 
 
-def _command(args: Any, callbacks: list[Callback] | None, bar: bool = True, **options: Any) -> LightningCLI:
+def _command(args: Any, callbacks: list[Callback] | None, bar: bool = True, run: bool = True) -> LightningCLI:
     """Lightning's command line over our module and data; without ``callbacks`` it leaves nothing behind.
 
-    ``bar``: lightning's own, unless the configuration says otherwise.
+    ``bar``: lightning's own, unless the configuration says otherwise. ``run``: ``args`` begin with `fit`, which runs.
     """
+    parser: dict[str, Any] = {"default_env": False, "exit_on_error": False}
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # not sys.argv: there `fit` is among others
     # Every process validates on all cases: split among them, each would have other styles to average.
     defaults: dict[str, Any] = {"use_distributed_sampler": False, "enable_progress_bar": bar}
+    options: dict[str, Any] = {"run": run, "parser_kwargs": {"exit_on_error": False, "fit": parser} if run else parser}
     if callbacks is None:
         defaults["logger"] = False
         options["save_config_callback"] = None
