@@ -50,8 +50,8 @@ def main(
     text = (
         f"{bundle.metadata.name} {bundle.metadata.version}. A body's cross-section where it is narrowest, but for a "
         f"twentieth of the slices; too wide: more than {limit / 100:g} cm2, not searched enlarged by the program. The "
-        "rule changes which search is taken in the scans of the last column. In float32; the program takes bfloat16 where "
-        "the processor has it, and a search that leads by little is then another one."
+        "rule changes which search is taken in the scans of the last column. In float32; the program takes bfloat16 "
+        "where the processor has it, and a search that leads by little is then another one."
     )
     question = "Is the enlarged search ever taken where a body is too wide for a child's?"
     print(write_table(output, "body-width", question, text, NOT_SHOWN, rows).read_text())
