@@ -61,10 +61,13 @@ def test_no_colour_is_the_red_of_rendered_vessels(number):
     assert not (green < 0.6 * red and blue < 0.6 * red)
 
 
-def test_the_usual_distance_is_known_of_bifurcations_and_of_nothing_else():
+def test_what_is_usual_is_known_of_bifurcations_and_of_nothing_else():
     low, high = Pair("left_carotid_bifurcation", "right_carotid_bifurcation").usual_distance_mm
     assert low < 38 and high > 89  # the smallest and the largest of 52 published scans
     assert Pair("left_orbit", "right_orbit").usual_distance_mm == (0.0, float("inf"))
+    middle, _ = Pair("left_carotid_bifurcation", "right_carotid_bifurcation").usual_offset_mm
+    assert middle[0] > 0  # the patient's left is where LPS grows
+    assert Pair("left_orbit", "right_orbit").usual_offset_mm is None
 
 
 def test_every_landmark_has_a_colour_of_its_own_as_long_as_there_are_some():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet, strongest_mode
+from CarotidLandmarkLib.nets.pairs import beside_counterparts
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume
 
@@ -116,8 +117,10 @@ def test_the_scale_before_the_last_looks_twice_from_every_candidate_and_keeps_it
         first = net.finer(pyramid, 2, starts)
     assert [seen.scale_mm for seen in outputs] == [4.0, 2.0, 1.0]
     assert torch.equal(looks.centre_lps, first.position_lps)
+    highest = looks.logits.flatten(-3).amax(-1)
+    assert torch.equal(looks.peak, beside_counterparts(looks.position_lps, highest, SIDES))
     for landmark in range(2):
-        best = int(looks.logits[0, landmark].flatten(1).amax(-1).argmax())
+        best = int(looks.peak[0, landmark].argmax())
         assert torch.equal(outputs[2].position_lps[0, landmark, 0], looks.position_lps[0, landmark, best])
         assert torch.equal(outputs[2].logits[0, landmark, 0], looks.logits[0, landmark, best])
 

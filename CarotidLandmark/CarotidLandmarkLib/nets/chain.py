@@ -7,7 +7,7 @@ one net side by side: under noise for the last one, from several starts in the s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -18,6 +18,7 @@ from ..bundle import Bundle, BundleError, BundleMetadata
 from ..errors import UserError
 from ..landmarks import CAROTID_BIFURCATIONS, LandmarkSpec
 from .locnet import LocNet, centre_of_mass, heatmap_covariance, heatmap_weights, lattice_offsets
+from .pairs import beside_counterparts
 from .pyramid import AIR_HU
 
 # Logits beyond it say nothing more: a peak of e^20 against 56^3 voxels. It bounds the loss of a wrong sure heatmap.
@@ -100,7 +101,7 @@ class ScaleOutput:
     scale_mm: float
     position_lps: Tensor  # [B, L, P, 3] mm
     covariance_mm2: Tensor  # [B, L, P, 3, 3]: the heatmap's own spread, second modes included
-    peak: Tensor  # [B, L, P]: the largest logit
+    peak: Tensor  # [B, L, P]: the largest logit; of the looks of a search: as `beside_counterparts`
     descriptor: Tensor  # [B, L, P, D]: what the presence head reads
     logits: Tensor  # [B, L, P, k, j, i], mirrored landmarks still mirrored
     centre_lps: Tensor  # [B, L, P, 3]: the middle of the patch
@@ -188,8 +189,8 @@ class MultiScaleLocNet(nn.Module):
         """All scales but the last, as they look at test; and every look of the last of them, one per pass.
 
         That scale begins at each of the coarsest heatmap's modes and at what the scales between found, looks again at
-        what it found there, and its surest look wins: the coarsest net often takes a place for the landmark that looks
-        alike at 4 mm and not at 1 mm, with the landmark as its second choice. Without a window around modes, as in the
+        what it found there, and its surest look, beside its counterpart's, wins: the coarsest net often takes a place
+        for the landmark that looks alike at 4 mm and not at 1 mm, with the landmark as its second choice. Without a window around modes, as in the
         paper, it is the plain chain. seen: what the plain chain has seen of this view, where it has looked already.
         """
         searching, window_mm = len(self.nets) - 2, self.architecture.mode_window_mm
@@ -201,6 +202,8 @@ class MultiScaleLocNet(nn.Module):
         starts = [self.modes(outputs[0], window_mm), *(seen.position_lps for seen in outputs[1:])]
         looks = self.finer(view, searching, torch.cat(starts, dim=2))
         looks = self.finer(view, searching, looks.position_lps)
+        peak = beside_counterparts(looks.position_lps, looks.peak, self.architecture.landmarks)
+        looks = replace(looks, peak=peak)
         return [*outputs, looks.surest()], looks
 
     def unperturbed(self, view: View) -> list[ScaleOutput]:
