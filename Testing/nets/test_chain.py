@@ -113,7 +113,7 @@ def test_the_scale_before_the_last_looks_twice_from_every_candidate_and_keeps_it
     pyramid = Pyramid(textured_scan(), net.architecture.scales_mm)
     with torch.no_grad():
         outputs, looks = net.search(pyramid)
-        starts = torch.cat([net.modes(outputs[0], 16.0), outputs[1].position_lps], dim=2)
+        starts = torch.cat([outputs[1].position_lps, net.modes(outputs[0], 16.0)[:, :, 1:]], dim=2)
         first = net.finer(pyramid, 2, starts)
     assert [seen.scale_mm for seen in outputs] == [4.0, 2.0, 1.0]
     assert torch.equal(looks.centre_lps, first.position_lps)

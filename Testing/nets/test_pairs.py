@@ -15,7 +15,9 @@ LOW_LPS = (30.0, -15.0, 40.0)  # in a vessel, 60 mm below
 def fitting(left, right, landmarks=SIDES):
     """The peaks beside each other, of looks at two landmarks: [(place, peak), ...] each."""
     positions = torch.tensor([[[place for place, _ in looks] for looks in (left, right)]])
-    return beside_counterparts(positions, torch.tensor([[[peak for _, peak in looks] for looks in (left, right)]]), landmarks)[0]
+    return beside_counterparts(
+        positions, torch.tensor([[[peak for _, peak in looks] for looks in (left, right)]]), landmarks
+    )[0]
 
 
 def test_of_two_places_that_look_alike_the_one_beside_its_counterpart_is_higher():

@@ -188,10 +188,11 @@ class MultiScaleLocNet(nn.Module):
     def search(self, view: View, seen: Sequence[ScaleOutput] | None = None) -> tuple[list[ScaleOutput], ScaleOutput]:
         """All scales but the last, as they look at test; and every look of the last of them, one per pass.
 
-        That scale begins at each of the coarsest heatmap's modes and at what the scales between found, looks again at
+        That scale begins at what the scales before it found and at the coarsest heatmap's other modes, looks again at
         what it found there, and its surest look, beside its counterpart's, wins: the coarsest net often takes a place
-        for the landmark that looks alike at 4 mm and not at 1 mm, with the landmark as its second choice. Without a window around modes, as in the
-        paper, it is the plain chain. seen: what the plain chain has seen of this view, where it has looked already.
+        for the landmark that looks alike at 4 mm and not at 1 mm, with the landmark as its second choice. Without a
+        window around modes, as in the paper, it is the plain chain. seen: what the plain chain has seen of this view,
+        where it has looked already.
         """
         searching, window_mm = len(self.nets) - 2, self.architecture.mode_window_mm
         depth = searching if self.searches else searching + 1
@@ -199,8 +200,8 @@ class MultiScaleLocNet(nn.Module):
         if not self.searches:
             return outputs, outputs[-1]
         assert window_mm is not None  # or it would not search
-        starts = [self.modes(outputs[0], window_mm), *(seen.position_lps for seen in outputs[1:])]
-        looks = self.finer(view, searching, torch.cat(starts, dim=2))
+        others = self.modes(outputs[0], window_mm)[:, :, 1:]
+        looks = self.finer(view, searching, torch.cat([outputs[-1].position_lps, others], dim=2))
         looks = self.finer(view, searching, looks.position_lps)
         peak = beside_counterparts(looks.position_lps, looks.peak, self.architecture.landmarks)
         looks = replace(looks, peak=peak)

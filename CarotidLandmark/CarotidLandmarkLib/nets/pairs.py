@@ -1,4 +1,4 @@
-"""The looks at a landmark beside those at its counterpart: of two places that look alike, the one that fits is better."""
+"""The looks at a landmark beside those at its counterpart: of two places that look alike one fits better."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..uncertainty import PEAK_ODDS
 
 
 def beside_counterparts(position_lps: Tensor, peak: Tensor, landmarks: Sequence[LandmarkSpec]) -> Tensor:
-    """Peaks [B, L, P] of the looks that ended at position_lps [B, L, P, 3]; lower, the less a look fits its counterpart.
+    """Peaks [B, L, P] of looks that ended at position_lps [B, L, P, 3]; lower, the less one fits its counterpart.
 
     A look's peak and its counterpart's, less what is unusual in the way between them, are a pair's; of the pairs that a
     look is part of the best counts (max-marginals: every landmark's highest look belongs to the best pair of all).
     Unusual is a Gaussian's log-odds near the middle and a Laplacian's far from it: necks are tilted, and some are odd.
-    On 72 unseen necks of a model half-way in training 8 of 130 landmarks were over 10 mm off, and 12 without.
+    On 72 unseen necks, half-way in training, 7 of 130 landmarks were over 10 mm off, and 12 without.
     """
     names, peak = [landmark.name for landmark in landmarks], peak.float()  # bfloat16 has steps of a sixteenth there
     fitting = peak.clone()

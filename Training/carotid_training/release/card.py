@@ -29,10 +29,11 @@ has become two separate lumens, the midpoint of the wall between them.
 
 A chain of Loc-Nets at {{ m.scales_mm | join(", ") }} mm (Ma, Gupta, Sabuncu, ISBI 2020); patches of {{ m.patch_sizes | join(", ") }} voxels a
 side, HU window {{ m.hu_window[0] }} to {{ m.hu_window[1] }}, noise of up to {{ m.noise_mm }} mm per axis at the last scale.
-At test the scale before the last looks from several places, twice: from the strongest modes of the coarsest heatmap and from
-what the scales between found. The look with the highest peak is taken; the odds of the others are in its region. All that is
-done in the scan as it is and enlarged {{ enlargement }} times, for a child's neck, enlarged, looks like those of training; the
-clearer answers are taken.
+At test the scale before the last looks from two places, twice: from what the scales before it found and from the coarsest
+heatmap's second mode. The look with the highest peak is taken, beside that at the landmark's counterpart: of two that look alike
+the one that lies as the two usually lie; the odds of the others are in its region. All that is done in the scan as it is and,
+where a body is narrow, enlarged {{ enlargement }} times, for a child's neck, enlarged, looks like those of training; the clearer
+answers are taken.
 Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{ ", " if not loop.last else "." }}{% endfor %}
 from ..pages import page
 
