@@ -16,11 +16,13 @@ import torch
 import typer
 from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.detector import bfloat16_is_fast
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets import MultiScaleLocNet, search
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from tables import RESULTS, Output, Row, write_table
 
+CPU = torch.device("cpu")
 NOT_SHOWN = "Children: theirs are adults' digital necks made smaller."
 
 
@@ -39,7 +41,7 @@ def main(
         for case in Dataset.open(folder).cases():
             pyramid = Pyramid(case.read_volume(), net.architecture.scales_mm)
             widths.append(search.narrowest_mm2(pyramid))
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_fast(CPU)):
                 taken.append(search.seek(net, pyramid, lambda words, share: None).size > 1)
         wide = np.array(widths) > limit
         cm2 = {f"{name} (cm2)": float(np.percentile(widths, share)) / 100
@@ -50,8 +52,8 @@ def main(
     text = (
         f"{bundle.metadata.name} {bundle.metadata.version}. A body's cross-section where it is narrowest, but for a "
         f"twentieth of the slices; too wide: more than {limit / 100:g} cm2, not searched enlarged by the program. The "
-        "rule changes which search is taken in the scans of the last column. In float32; the program takes bfloat16 "
-        "where the processor has it, and a search that leads by little is then another one."
+        "rule changes which search is taken in the scans of the last column. In the program's precision: bfloat16 "
+        "where the processor has it. In another one a search that leads by little is another one."
     )
     question = "Is the enlarged search ever taken where a body is too wide for a child's?"
     print(write_table(output, "body-width", question, text, NOT_SHOWN, rows).read_text())

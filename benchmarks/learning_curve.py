@@ -3,8 +3,8 @@
     python benchmarks/learning_curve.py DATASET 0.15=runs/shipped-1 8.5=CHECKPOINT 20.15=runs/shipped-2
 
 `carotid-train curve` shows what one run measured of itself, one pass on a few necks. Here the checkpoints of runs that
-begin where others ended are measured alike, on the validation cases of a dataset. Detections are kept in --runs:
-stopped, the same command goes on where it was.
+begin where others ended are measured alike, on the cases of a dataset's split: the chain, and the coarsest net by
+itself. Detections are kept in --runs: stopped, the same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.evaluation.figures import save
@@ -20,23 +21,54 @@ from carotid_training.evaluation.metrics import Estimate
 from carotid_training.evaluation.outcomes import annotated
 from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.detector import bfloat16_is_fast
 from CarotidLandmarkLib.memory import keep_freed_memory
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
+from CarotidLandmarkLib.nets.pyramid import Pyramid
 from detected import columns, found_by, mean_error
 from matplotlib.figure import Figure
 from tables import RESULTS, Output, Row, write_table
 
 GOAL_MM = 2.0
-
-
+# So far from the landmark the next scale's patch hardly holds it.
+LOST_MM = 15.0
+MODE_MM = 16.0  # the window around a mode of an architecture that has none
+CPU = torch.device("cpu")
 NOT_SHOWN = "Errors on patients, and the spread between trainings: each point is one."
 
 
-def figure(hours: list[float], means: list[Estimate]) -> Figure:
-    """Mean error with its interval against hours of training."""
+def coarsest_alone(checkpoint: Path, dataset: Dataset, split: str) -> np.ndarray:
+    """How far the places that the coarsest net proposes are off, mm, the strongest first: [landmarks, modes]."""
+    architecture, state, _ = read_run(checkpoint)
+    net, off = MultiScaleLocNet(architecture).eval(), []
+    net.load_state_dict(state)
+    names = [landmark.name for landmark in architecture.landmarks]
+    for case in annotated(dataset, split):
+        pyramid = Pyramid(case.read_volume(), architecture.scales_mm)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_fast(CPU)):
+            modes = net.modes(net.coarsest(pyramid), architecture.mode_window_mm or MODE_MM)[0].float().numpy()
+        truth = consensus([case.annotation(annotator).points for annotator in case.annotators()], names)
+        points = [truth[name] for name in names]
+        off += [np.linalg.norm(modes[n] - point, axis=1) for n, point in enumerate(points) if point is not None]
+    return np.array(off)
+
+
+def figure(hours: list[float], means: list[Estimate], coarsest: list[float]) -> Figure:
+    """Mean error of the chain, with its interval, and of the coarsest net against hours of training."""
     drawn = Figure(figsize=(5, 3.4), layout="constrained", facecolor="white")
     axes = drawn.subplots()
     values = np.array(means, dtype=float)
-    axes.errorbar(hours, values[:, 0], np.abs(values[:, 1:] - values[:, :1]).T, marker="o", capsize=2, color="#1971c2")
+    axes.errorbar(
+        hours,
+        values[:, 0],
+        np.abs(values[:, 1:] - values[:, :1]).T,
+        marker="o",
+        capsize=2,
+        color="#1971c2",
+        label="all scales",
+    )
+    axes.plot(hours, coarsest, marker="s", color="#f08c00", label="coarsest net by itself")
     axes.axhline(GOAL_MM, color="#868e96", lw=1, ls="--", label=f"{GOAL_MM:g} mm")
     axes.set(xlabel="hours of training", ylabel="mean error (mm), 95 % interval", xlim=(0, None), ylim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
@@ -45,8 +77,9 @@ def figure(hours: list[float], means: list[Estimate]) -> Figure:
 
 
 def main(
-    dataset: Annotated[Path, typer.Argument(help="Annotated; its validation cases are used.")],
+    dataset: Annotated[Path, typer.Argument(help="An annotated dataset.")],
     points: Annotated[list[str], typer.Argument(help="HOURS=RUN or HOURS=CHECKPOINT, in the order of training.")],
+    split: Annotated[str, typer.Option(help="Whose cases are used.")] = "test",
     passes: int = 10,
     runs: Annotated[Path, typer.Option(help="Folder for the detections.")] = Path("runs/learning-curve"),
     output: Output = RESULTS,
@@ -56,21 +89,28 @@ def main(
     rows: list[Row] = []
     hours: list[float] = []
     means: list[Estimate] = []
+    coarsest: list[float] = []
     for point in points:
         when, _, checkpoint = point.partition("=")
         steps = read_run(Path(checkpoint))[2]["steps"]
-        outcomes = found_by(Path(checkpoint), opened, "validation", runs / when, Settings(passes=passes))
-        rows.append({"hours of training": float(when), "steps of the run": steps, **columns(outcomes)})
+        outcomes = found_by(Path(checkpoint), opened, split, runs / when, Settings(passes=passes))
+        off = coarsest_alone(Path(checkpoint), opened, split)
+        alone = {
+            "coarsest net: mean (mm)": off[:, 0].mean(),
+            "best of its modes over 15 mm": (off.min(1) > LOST_MM).mean(),
+        }
+        rows.append({"hours of training": float(when), "steps of the run": steps, **columns(outcomes), **alone})
         print(rows[-1], flush=True)
         hours.append(float(when))
         means.append(mean_error(outcomes))
-    cases = len(annotated(opened, "validation"))
+        coarsest.append(float(off[:, 0].mean()))
+    cases = len(annotated(opened, split))
     text = (
         f"Mean error on {cases} digital necks that no training saw (synthetic, nothing about patients), {passes} "
         "passes. Hours of one training after the other, without the rendering that went before."
     )
     print(write_table(output, "learning-curve", "What does training reach, after how long?", text, NOT_SHOWN, rows))
-    save(figure(hours, means), output, "learning-curve")
+    save(figure(hours, means, coarsest), output, "learning-curve")
 
 
 if __name__ == "__main__":
