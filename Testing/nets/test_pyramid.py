@@ -5,7 +5,7 @@ import pytest
 import torch
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, Level, Pyramid, sample_lattice
 from CarotidLandmarkLib.volume import Volume
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 SCALES = (4.0, 2.0, 1.0, 0.5)
@@ -115,9 +115,12 @@ def test_reduction_neither_shifts_nor_scales_what_it_sees():
     assert (reduced.values[5, 5] - 2 * x)[3:-3].abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("spacing", [(0.4, 0.5, 0.4), (0.9, 0.4, 1.1), (0.7, 0.7, 3.0)])
-def test_slabs_and_strips_add_up_to_the_scan_reduced_in_one_piece(spacing):
-    pyramid = Pyramid(blob_volume(rotation((10, -20, 15)), spacing, size=(75, 67, 53)), SCALES)
+@settings(max_examples=25, deadline=None)
+@given(st.tuples(*[st.floats(0.3, 3)] * 2, st.floats(0.02, 4)), st.integers(1, 70))
+@example((0.4, 0.5, 0.4), 53)
+@example((0.7, 0.7, 0.04), 61)  # 25 slices become one, more than a slab has
+def test_slabs_and_strips_add_up_to_the_scan_reduced_in_one_piece(spacing, slices):
+    pyramid = Pyramid(blob_volume(rotation((10, -20, 15)), spacing, size=(35, 27, slices)), SCALES)
     scan = torch.as_tensor(pyramid.volume.array).sub(AIR_HU).clamp(min=0)
     wanted = Level.of_scan(scan, pyramid.affine_lps).reduced(2.0)
     level = pyramid.levels[2.0]
