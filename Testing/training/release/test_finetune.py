@@ -60,7 +60,7 @@ def save_start(folder, presence: float) -> Bundle:
         intended_use="Tests.", licence="Apache-2.0",
     )  # fmt: skip
     with torch.random.fork_rng():
-        torch.manual_seed(5)
+        torch.manual_seed(6)  # nets whose points lie inside the scans
         net = MultiScaleLocNet(Architecture.of(metadata))
     with torch.no_grad():
         for head in net.presence:
