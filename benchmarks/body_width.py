@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.detector import bfloat16_is_fast
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets import MultiScaleLocNet, search
 from CarotidLandmarkLib.nets.pyramid import Pyramid
+from detected import as_detected
 from tables import RESULTS, Output, Row, write_table
 
-CPU = torch.device("cpu")
 NOT_SHOWN = "Children: theirs are adults' digital necks made smaller."
 
 
@@ -41,7 +39,7 @@ def main(
         for case in Dataset.open(folder).cases():
             pyramid = Pyramid(case.read_volume(), net.architecture.scales_mm)
             widths.append(search.narrowest_mm2(pyramid))
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_fast(CPU)):
+            with as_detected():
                 taken.append(search.seek(net, pyramid, lambda words, share: None).size > 1)
         wide = np.array(widths) > limit
         cm2 = {f"{name} (cm2)": float(np.percentile(widths, share)) / 100

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 from carotid_training.evaluation.evaluate import Settings, detect_cases
 from carotid_training.evaluation.metrics import Estimate, bootstrap, error_statistics, errors_mm
 from carotid_training.evaluation.outcomes import Outcome, annotated
@@ -13,8 +16,30 @@ from carotid_training.release.export import metadata_of
 from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.bundle import Bundle
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast
+from CarotidLandmarkLib.landmarks import Point
+from CarotidLandmarkLib.nets.chain import Architecture
+from CarotidLandmarkLib.nets.pyramid import Pyramid
 from tables import Row
+
+
+@contextmanager
+def as_detected() -> Iterator[None]:
+    """Nets run on the CPU in the precision in which the program runs them."""
+    fast = bfloat16_is_fast(torch.device("cpu"))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        yield
+
+
+def scans(
+    dataset: Dataset, split: str | None, architecture: Architecture
+) -> Iterator[tuple[Pyramid, list[Point | None]]]:
+    """Of every annotated case what the nets see, and where its landmarks are: LPS mm, None where absent."""
+    names = [landmark.name for landmark in architecture.landmarks]
+    for case in annotated(dataset, split):
+        truth = consensus([case.annotation(annotator).points for annotator in case.annotators()], names)
+        yield Pyramid(case.read_volume(), architecture.scales_mm), [truth[name] for name in names]
 
 
 def found_by(checkpoint: Path, dataset: Dataset, split: str, folder: Path, settings: Settings) -> list[Outcome]:

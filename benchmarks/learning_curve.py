@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.evaluation.figures import save
@@ -21,12 +20,9 @@ from carotid_training.evaluation.metrics import Estimate
 from carotid_training.evaluation.outcomes import annotated
 from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.dataset.agreement import consensus
-from CarotidLandmarkLib.detector import bfloat16_is_fast
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
-from CarotidLandmarkLib.nets.pyramid import Pyramid
-from detected import columns, found_by, mean_error
+from detected import as_detected, columns, found_by, mean_error, scans
 from matplotlib.figure import Figure
 from tables import RESULTS, Output, Row, write_table
 
@@ -34,7 +30,6 @@ GOAL_MM = 2.0
 # So far from the landmark the next scale's patch hardly holds it.
 LOST_MM = 15.0
 MODE_MM = 16.0  # the window around a mode of an architecture that has none
-CPU = torch.device("cpu")
 NOT_SHOWN = "Errors on patients, and the spread between trainings: each point is one."
 
 
@@ -43,13 +38,9 @@ def coarsest_alone(checkpoint: Path, dataset: Dataset, split: str) -> np.ndarray
     architecture, state, _ = read_run(checkpoint)
     net, off = MultiScaleLocNet(architecture).eval(), []
     net.load_state_dict(state)
-    names = [landmark.name for landmark in architecture.landmarks]
-    for case in annotated(dataset, split):
-        pyramid = Pyramid(case.read_volume(), architecture.scales_mm)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_fast(CPU)):
+    for pyramid, points in scans(dataset, split, architecture):
+        with as_detected():
             modes = net.modes(net.coarsest(pyramid), architecture.mode_window_mm or MODE_MM)[0].float().numpy()
-        truth = consensus([case.annotation(annotator).points for annotator in case.annotators()], names)
-        points = [truth[name] for name in names]
         off += [np.linalg.norm(modes[n] - point, axis=1) for n, point in enumerate(points) if point is not None]
     return np.array(off)
 
@@ -97,7 +88,7 @@ def main(
         off = coarsest_alone(Path(checkpoint), opened, split)
         alone = {
             "coarsest net: mean (mm)": off[:, 0].mean(),
-            "best of its modes over 15 mm": (off.min(1) > LOST_MM).mean(),
+            f"best of its modes over {LOST_MM:g} mm": f"{(off.min(axis=1) > LOST_MM).mean():.0%}",
         }
         rows.append({"hours of training": float(when), "steps of the run": steps, **columns(outcomes), **alone})
         print(rows[-1], flush=True)
