@@ -128,7 +128,7 @@ def detect(
         rows = []
         for device in ("cpu", "cuda"):
             where = [f"--output={folder / device}", f"--device={device}"]
-            rows.append(measured("detection", device, 3000, ["command", str(scan), *where, *options], folder))
+            rows.append(measured("detection", device, 2000, ["command", str(scan), *where, *options], folder))
     text = (
         f"`carotid-landmark detect` with {passes} passes on a compressed NRRD of {size} voxels, int16, report included."
     )

@@ -16,7 +16,7 @@ from . import __version__, uncertainty
 from .bundle import Bundle, open_bundle
 from .detection import DEFAULTS, Detection, DetectionSettings, LandmarkResult, ModelInfo
 from .errors import UserError
-from .nets import MultiScaleLocNet, Pyramid, ScaleOutput, Sought, evidence_of, seek
+from .nets import Architecture, MultiScaleLocNet, Pyramid, ScaleOutput, Sought, evidence_of, seek
 from .quality import Signals, judge, share_elsewhere
 from .volume import Volume, check_volume
 
@@ -24,8 +24,9 @@ Progress = Callable[[str, float], None]
 
 PRESENCE_THRESHOLD = 0.5
 CONTRAST_RADIUS_MM = 6.0
-# Passes per batch: few enough that Cancel answers within a second on two cores.
-CPU_BATCH, ACCELERATOR_BATCH = 5, 50
+# Voxels in a batch of passes: few enough that Cancel answers within a second on two cores.
+CPU_VOXELS = 1_800_000
+ACCELERATOR_BATCH = 50
 
 
 class DeviceError(UserError):
@@ -144,7 +145,7 @@ class Detector:
         centre = sought.outputs[-1].position_lps
         noise = uncertainty.draw_noise(centre.shape[1], passes, self.architecture.noise_mm, seed)
         shifts = torch.from_numpy(noise).to(self._device)[None]
-        size = CPU_BATCH if self._device.type == "cpu" else ACCELERATOR_BATCH
+        size = cpu_batch(self.architecture) if self._device.type == "cpu" else ACCELERATOR_BATCH
         parts: list[ScaleOutput] = []
         done = 0
         while done < passes:
@@ -204,6 +205,11 @@ class Detector:
     def _move(self, device: torch.device) -> None:
         self._device = device
         self.net = self.net.to(device)
+
+
+def cpu_batch(architecture: Architecture) -> int:
+    """Passes of all landmarks that a CPU runs at a time."""
+    return max(1, CPU_VOXELS // (len(architecture.landmarks) * architecture.patch_sizes[-1] ** 3))
 
 
 def choose_device(wanted: str) -> torch.device:

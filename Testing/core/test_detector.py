@@ -7,7 +7,7 @@ import pytest
 import torch
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.detection import DetectionSettings
-from CarotidLandmarkLib.detector import Detector, DeviceError, choose_device
+from CarotidLandmarkLib.detector import CPU_VOXELS, Detector, DeviceError, choose_device, cpu_batch
 from CarotidLandmarkLib.nets import Architecture, MultiScaleLocNet, Pyramid, ScaleOutput
 from CarotidLandmarkLib.quality import share_elsewhere
 from CarotidLandmarkLib.volume import Volume, VolumeError
@@ -63,7 +63,18 @@ def test_the_answer_is_the_mean_of_the_passes_and_the_spread_their_deviation(det
     assert found.confidence.level == 0.9
 
 
-def test_progress_names_its_steps_and_only_grows(detector):
+@pytest.mark.parametrize(
+    "size, landmarks", [(32, SIDES), (56, SIDES), (24, (LandmarkSpec("c6", "C6", "c6"),)), (256, SIDES)]
+)
+def test_a_batch_of_passes_is_as_large_as_its_voxels_allow_and_never_empty(size, landmarks):
+    architecture = Architecture(landmarks, widths=WIDTHS, patch_sizes=(size,) * 3)
+    batch, voxels = cpu_batch(architecture), len(landmarks) * size**3
+    assert batch == 1 or batch * voxels <= CPU_VOXELS
+    assert (batch + 1) * voxels > CPU_VOXELS
+
+
+def test_progress_names_its_steps_and_only_grows(detector, monkeypatch):
+    monkeypatch.setattr("CarotidLandmarkLib.detector.CPU_VOXELS", 5 * 2 * 24**3)
     steps = []
     detector.detect(scan(), DetectionSettings(passes=12), progress=lambda words, share: steps.append((words, share)))
     words, shares = [w for w, _ in steps], [s for _, s in steps]

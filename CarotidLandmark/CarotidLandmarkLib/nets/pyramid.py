@@ -34,7 +34,7 @@ def sample_lattice(
     values: [B, 1, K, J, I], air = 0. affine_lps: [B, 4, 4], voxel index (i, j, k, 1) -> LPS mm. centres_lps: [B, P, 3],
     the middle of each lattice. shape: (k, j, i) of a lattice. Returns [B, P, 1, k, j, i].
     """
-    batch, patches = centres_lps.shape[:2]
+    patches = centres_lps.shape[1]
     size = torch.tensor([values.shape[4], values.shape[3], values.shape[2]], device=values.device)
     # Inverted in float64; the rest in float32, which not every accelerator exceeds: 1e-4 mm at 1 m from the origin.
     inverse = torch.linalg.inv(affine_lps.double().cpu()).to(values.device, torch.float32)[:, :3, :3]
@@ -44,11 +44,12 @@ def sample_lattice(
     offsets = torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], dim=-1)
     index = torch.einsum("bxy,kjiy->bkjix", inverse, offsets)[:, None]
     index = index + centre_index[:, :, None, None, None, :]
-    grid = (2 * index + 1) / size - 1
-    # One tall grid per volume instead of P copies of the volume.
-    tall = grid.reshape(batch, patches * shape[0], shape[1], shape[2], 3)
-    sampled = F.grid_sample(values, tall.to(values.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
-    return sampled.reshape(batch, patches, 1, *shape)
+    grid = ((2 * index + 1) / size - 1).to(values.dtype)
+    # A patch is a grid of its own, for torch shares grids out to the cores; an expanded volume is not copied.
+    return torch.stack([
+        F.grid_sample(volume.expand(patches, *volume.shape), own, padding_mode="zeros", align_corners=False)
+        for volume, own in zip(values, grid, strict=True)
+    ])  # fmt: skip
 
 
 @dataclass(frozen=True)

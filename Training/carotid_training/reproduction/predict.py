@@ -20,7 +20,7 @@ from CarotidLandmarkLib import uncertainty
 from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.detection import LandmarkResult
-from CarotidLandmarkLib.detector import CPU_BATCH
+from CarotidLandmarkLib.detector import cpu_batch
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import atomic_path, write_text
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
@@ -128,9 +128,8 @@ def _noise_passes(
     noise = uncertainty.draw_noise(len(NAMES), passes, net.architecture.noise_mm, seed)
     shifts = torch.from_numpy(noise).to(centre_lps.device)[None]
     last = len(net.nets) - 1
-    parts = [net.finer(pyramid, last, centre_lps + shifts[:, :, n : n + CPU_BATCH])
-             for n in range(0, passes, CPU_BATCH)]  # fmt: skip
-    return ScaleOutput.joined(parts)
+    batches = shifts.split(cpu_batch(net.architecture), dim=2)
+    return ScaleOutput.joined([net.finer(pyramid, last, centre_lps + batch) for batch in batches])
 
 
 def _map(net: MultiScaleLocNet, output: ScaleOutput, landmark: int) -> tuple[np.ndarray, float, np.ndarray]:
