@@ -207,6 +207,7 @@ def test_the_probability_of_a_right_answer_is_held_against_what_was_right():
     assert known["reliability_roc_area", ALL].value == pytest.approx(5 / 6)
     page = summary_markdown(measure(outcomes, model()), outcomes, model(), {})
     assert "| 0.9 to 1.0 | 3 | 0.94 | 0.67 |" in page
+    assert "| the same, were every probability true |" in page
     unjudged = measure([outcome()], model())
     assert lookup(unjudged)["reliability_roc_area", ALL].note == "the model does not judge its answers"
 

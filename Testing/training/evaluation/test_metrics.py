@@ -278,3 +278,21 @@ def test_levels_above_what_is_calibrated_are_named_and_have_no_number(few_resamp
         assert math.isnan(rows[name, ALL].value) and "above what is calibrated" in rows[name, ALL].note
     assert rows["paper_coverage_90", ALL].value >= 0
     assert model(calibration(**{"0.8": 2.0})).volume_level == 0.8 and PLACES[LEFT][0] > 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_true_probabilities_show_the_calibration_error_that_chance_alone_makes(seed):
+    generator = np.random.default_rng(seed)
+    said = generator.uniform(0.05, 0.95, 400)
+    chance = metrics.calibration_error_by_chance(said, seed)
+    seen = metrics.calibration_error(said, generator.random(400) < said)
+    # One experiment in twenty lies outside the interval; none three times as far out.
+    assert chance.value - 3 * (chance.value - chance.low) < seen < chance.value + 3 * (chance.high - chance.value)
+    assert metrics.calibration_error(said, generator.random(400) < said**2) > chance.high
+
+
+def test_fewer_answers_look_less_calibrated_and_none_look_like_nothing():
+    few, many = (metrics.calibration_error_by_chance(np.full(n, 0.5)).value for n in (10, 1000))
+    # The mean distance of a share of n fair coins from a half: 0.123 for ten.
+    assert few == pytest.approx(0.123, abs=0.01) and many < few / 5
+    assert math.isnan(metrics.calibration_error_by_chance(np.empty(0)).value)

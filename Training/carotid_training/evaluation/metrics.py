@@ -159,6 +159,19 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
     return sum(abs(said - seen) * n for _, said, seen, n in reliability_bins(probabilities, right)) / len(right)
 
 
+def calibration_error_by_chance(probabilities: np.ndarray, seed: int = 0) -> Estimate:
+    """The calibration error that true probabilities would show over as few answers; NaN without answers.
+
+    Of 60 answers, 45 of them nearly certain, 0.08 is what to expect. The mean of resamples that are right as often as
+    the probabilities say (consistency resampling; Bröcker and Smith, Weather and Forecasting 22, 2007).
+    """
+    if not len(probabilities):
+        return Estimate(math.nan, math.nan, math.nan)
+    drawn = np.random.default_rng(seed).random((RESAMPLES, len(probabilities))) < probabilities
+    errors = [calibration_error(probabilities, right) for right in drawn]
+    return Estimate(float(np.mean(errors)), *np.percentile(errors, INTERVAL).tolist())
+
+
 def on_other_side(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> list[bool]:
     """For each outcome, whether its point lies nearer to the true place of its mirror landmark than to its own.
 

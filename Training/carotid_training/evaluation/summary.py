@@ -159,6 +159,7 @@ def _reliability(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
         },
         seed=seed,
     )
+    estimates["reliability_calibration_error_by_chance"] = metrics.calibration_error_by_chance(said, seed)
     note = "" if answers else NO_JUDGEMENT
     rows = [_row(name, scope, estimate, len(answers), note=note) for name, estimate in estimates.items()]
     for low, mean, share, n in metrics.reliability_bins(said, right):

@@ -153,6 +153,7 @@ _COUNTS = {
 _RELIABILITY = {
     "reliability_roc_area": "area under the ROC",
     "reliability_calibration_error": "expected calibration error",
+    "reliability_calibration_error_by_chance": "the same, were every probability true",
 }
 _VOLUMES = {
     "pearson_calibrated_volume": "calibrated volume, Pearson r",
