@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .cases import Case
 
 SAME_MM = 1e-3  # files round
+ENDINGS = ".json", ".draft.damaged"  # .draft.json and .mrk.json, too
 STATUSES = ("accepted", "corrected", "missing")
 
 AnnotationStatus = Literal["accepted", "corrected", "missing"]
@@ -84,6 +85,12 @@ def annotation_names(folder: Path) -> list[str]:
     """Whose annotations lie in the folder of a case, readable or not."""
     files = (folder / "annotations").glob("*.json")
     return sorted(file.stem for file in files if is_safe_name(file.stem))
+
+
+def strangers(folder: Path) -> list[Path]:
+    """Files among a case's annotations that are nobody's: copies that a shared disk or a file manager has made."""
+    files = sorted((folder / "annotations").glob("[!.]*"))
+    return [file for file in files if not is_safe_name(file.name.split(".")[0]) or not file.name.endswith(ENDINGS)]
 
 
 def read_annotation(folder: Path, annotator: str) -> Annotation:
