@@ -209,7 +209,9 @@ class TestCheck:
         (finding,) = check_dataset(dataset)
         assert str(finding) == "warning: cases: c1 and copy are the same scan, so it counts twice; remove one."
 
-    @pytest.mark.parametrize("name", ["anna (1).json", "anna - Copy.json", "anna.json.orig", "anna.draft.json~"])
+    @pytest.mark.parametrize(
+        "name", ["anna (1).json", "anna - Copy.json", "anna.json.orig", "anna.draft.json~", "anna.draft (1).json"]
+    )
     def test_a_copy_of_an_annotation_that_counts_for_nobody_is_named(self, dataset, name):
         dataset.save_annotation("c1", "anna", POINTS, ACCEPTED)
         folder = dataset.path / "cases/c1/annotations"

@@ -30,8 +30,9 @@ CT_CLASSES = tuple("1.2.840.10008.5.1.4.1.1.2" + kind for kind in ("", ".1", ".2
 CAPTURE_CLASSES = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.3"  # one frame, many frames of 16 bits
 TAGS = (
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesDescription",
-    "ContrastBolusAgent", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber",
-    "InstanceNumber", "ImagesInAcquisition", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier",
+    "ContrastBolusAgent", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesNumber",
+    "AcquisitionNumber", "InstanceNumber", "ImagesInAcquisition", "AcquisitionTime", "ContentTime",
+    "TemporalPositionIdentifier",
     "TriggerTime", "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
     "SamplesPerPixel", "PhotometricInterpretation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope",
@@ -70,6 +71,7 @@ class File:
     patient: str
     study: str
     uid: str
+    frame_of_reference: str
     number: str
     description: str
     modality: str
@@ -235,6 +237,7 @@ def _slices(dataset: Dataset, path: Path) -> list[Slice]:
         patient=_text(dataset, "PatientID"),
         study=_text(dataset, "StudyInstanceUID"),
         uid=_text(dataset, "SeriesInstanceUID"),
+        frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
         number=_text(dataset, "SeriesNumber"),
         description=_text(dataset, "SeriesDescription"),
         modality=_text(dataset, "Modality").upper() or ("CT" if _text(dataset, "SOPClassUID") in CT_CLASSES else ""),

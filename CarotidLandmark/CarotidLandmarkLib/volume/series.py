@@ -241,6 +241,8 @@ def _choose(name: str, whole: list[Part], series: str | None) -> tuple[Part, tup
         notes.append(f"{chosen.name.capitalize()} may be computed, not scanned ({chosen.kind}).")
     if len({one.file.uid for one in chosen.slices}) > 1:
         notes.append(f"Slices of {chosen.name} have series UIDs of their own; they were read as one series.")
+    if len({one.file.frame_of_reference for one in chosen.slices}) > 1:
+        notes.append(f"Slices of {chosen.name} have frames of reference of their own; they were placed as in one.")
     notes += _lost_at_ends(chosen, whole)
     return chosen, tuple(notes)
 
