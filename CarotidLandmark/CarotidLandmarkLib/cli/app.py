@@ -42,9 +42,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         code = app(arguments or ["--help"], prog_name="carotid-landmark", standalone_mode=False) or DONE
         print(end="", flush=True)
-    except OSError as error:  # of stdout alone: a full disk, or a reader that has left
+    except (OSError, SystemExit) as error:  # of stdout: a full disk, or a reader that has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer has to go somewhere
-        if code == DONE and isinstance(error, BrokenPipeError):
+        if code == DONE and isinstance(error, (BrokenPipeError, SystemExit)):
             code = CANCELLED
         elif code == DONE:
             say(sentence(error))
