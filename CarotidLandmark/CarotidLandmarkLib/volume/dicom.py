@@ -230,8 +230,8 @@ def _without_overlays(values: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _slices(dataset: Dataset, path: Path) -> list[Slice]:
-    padding = _number(dataset, "PixelPaddingValue")
-    limit = padding if (last := _number(dataset, "PixelPaddingRangeLimit")) is None else last
+    tags = "PixelPaddingValue", "PixelPaddingRangeLimit"
+    padding = [value for tag in tags if (value := _number(dataset, tag)) is not None]
     file = File(
         path=path,
         patient=_text(dataset, "PatientID"),
@@ -248,7 +248,7 @@ def _slices(dataset: Dataset, path: Path) -> list[Slice]:
         colour=dataset.get("SamplesPerPixel", 1) != 1 or "PALETTE" in _text(dataset, "PhotometricInterpretation"),
         expected=int(_number(dataset, "ImagesInAcquisition") or 0),
         files=int(_number(dataset, "InConcatenationTotalNumber") or 0),
-        padding=None if padding is None else (min(padding, limit), max(padding, limit)),
+        padding=(min(padding), max(padding)) if padding else None,
         has_table="ModalityLUTSequence" in dataset,
     )
     number = _number(dataset, "InstanceNumber")
