@@ -346,3 +346,10 @@ def test_voxels_come_with_a_note_of_how_they_were_counted(run, dataset, tmp_path
     code, _, err = run("import", dataset.path, table, "--annotator", "anna")
     assert (code, points(dataset)[LEFT]) == (0, (28.0, 40.0, 48.0))
     assert "voxels were counted from 0 along the axes of this scan's image" in err[0]
+
+
+def test_an_annotator_without_a_name_is_refused_and_nobody_else_gets_the_points(run, dataset, tmp_path):
+    table = csv(tmp_path / "t.csv", TABLES["LPS in the header"])
+    code, _, err = run("import", dataset.path, table, "--annotator", "")
+    assert code == 2 and "The annotator's name '' must be" in err[0]
+    assert dataset.annotator_names() == set()

@@ -92,7 +92,7 @@ def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, 
     known = case_of(dataset, volume)
     if known is not None:
         return f"{known}: {scan.name} was there already"
-    if patient is None and is_dicom(scan):
+    if not patient and is_dicom(scan):
         patient = patient_id(scan, series)
     group = patient_group(patient or "")
     case_id = dataset.add_case(scan if reference else volume, copy=not reference, group=group)

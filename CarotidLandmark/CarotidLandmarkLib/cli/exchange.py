@@ -60,7 +60,7 @@ def import_(
         raise UserError("--columns, --frame and --missing are for files of points; leave them out with --segmentation.")
     if annotator is None and not segmentation:
         raise UserError("Say whose points these are with --annotator NAME.")
-    annotator = annotator or exchange.ANNOTATOR
+    annotator = exchange.ANNOTATOR if annotator is None else annotator
     check_annotator(annotator)
     if segmentation:
         steps = exchange.plan_segmentations(opened, files, _meanings(label, "VESSEL", ROLES))
