@@ -24,7 +24,7 @@ if sys.version_info < (3, 12):
 _OBLIQUE = np.array([[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, 1.0]]) @ np.array(
     [[1.0, 0.0, 0.0], [0.0, 0.8, -0.6], [0.0, 0.6, 0.8]]
 )
-STUDY = generate_uid()
+STUDY, FRAME = generate_uid(), generate_uid()
 AXES = {  # columns: where i, j and k lead, LPS
     "LPS": np.eye(3),
     "RAS": np.diag([-1.0, -1.0, 1.0]),
@@ -143,7 +143,7 @@ def _image(sop_class: str, series: str, volume: Volume) -> Dataset:
     dataset.PatientName, dataset.PatientID = "Test^Phantom", "0"
     dataset.Modality, dataset.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SeriesNumber = STUDY, series, 3
-    dataset.FrameOfReferenceUID = generate_uid()
+    dataset.FrameOfReferenceUID = FRAME
     dataset.Columns, dataset.Rows, _ = volume.size
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation, dataset.SamplesPerPixel = 15, 0, 1

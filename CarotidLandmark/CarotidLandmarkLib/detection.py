@@ -12,6 +12,7 @@ from .errors import UserError
 from .landmarks import FARTHEST_MM, is_place
 
 SCHEMA_VERSION = 1
+SAME_MM, SAME_PLACE_MM = 1e-3, 0.1  # headers round
 
 CSV_COLUMNS = (
     "volume", "landmark", "status", "presence", "x_lps_mm", "y_lps_mm", "z_lps_mm", "std_x_mm", "std_y_mm", "std_z_mm",
@@ -125,12 +126,28 @@ class LandmarkResult:
 
 @dataclass(frozen=True)
 class VolumeInfo:
-    """The scan, named without its folder: ``path`` is a file or folder name only. ``size`` is (i, j, k)."""
+    """The scan, named without its folder: ``path`` is a file or folder name only. ``size`` is (i, j, k).
+
+    ``centre_lps_mm``: where its middle lies; None in a document of before 0.8.
+    """
 
     path: str
     size: tuple[int, int, int]
     spacing_mm: Triple
     orientation: str
+    centre_lps_mm: Triple | None = None
+
+    def difference(self, other: VolumeInfo) -> str:
+        """How the other scan differs, in words that follow "has"; empty where it may be the same, whatever its name."""
+        if self.size != other.size:
+            sizes = [" x ".join(map(str, each.size)) for each in (other, self)]
+            return f"{sizes[0]} voxels, not {sizes[1]}"
+        if math.dist(self.spacing_mm, other.spacing_mm) > SAME_MM or self.orientation != other.orientation:
+            return "another voxel size or orientation"
+        here, there = self.centre_lps_mm, other.centre_lps_mm
+        if here is not None and there is not None and math.dist(here, there) > SAME_PLACE_MM:
+            return f"its middle {math.dist(here, there):.1f} mm away"
+        return ""
 
     def __post_init__(self) -> None:
         """Raises ValueError."""

@@ -11,8 +11,9 @@ class UserError(ValueError):
 
 def sentence(error: BaseException) -> str:
     """What the user is told of an error that is theirs to mend, or their machine's; "" of a fault of ours."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename} can not be used ({error.strerror}); check the path and the disk."
+    if isinstance(error, OSError) and error.strerror:  # an error of write() names no file
+        what = error.filename or "A file or the output"
+        return f"{what} can not be used ({error.strerror}); check the path and the disk."
     return str(error) if isinstance(error, UserError) else ""
 
 

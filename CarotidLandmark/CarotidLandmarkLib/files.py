@@ -27,10 +27,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         sync(temporary)
         os.replace(temporary, path)
-    except BaseException:
+        sync(path.parent)
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)
         raise
-    sync(path.parent)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -82,7 +84,9 @@ def staged_folder(
             _exchange(staging, destination)
         else:
             _move_into(staging, destination)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename and Path(error.filename).is_relative_to(staging):
+            error.filename = str(destination / Path(error.filename).relative_to(staging))
         shutil.rmtree(staging, ignore_errors=True)
         with suppress(OSError):  # one that somebody else has put something into stays
             for parent in new_parents:

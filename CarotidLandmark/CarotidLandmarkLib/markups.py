@@ -78,7 +78,7 @@ def write_markups(
 
 
 def read_markups(path: str | os.PathLike[str], labels: Mapping[str, str] | None = None) -> dict[str, Point | None]:
-    """Read the first list of points of a ``.mrk.json`` as LPS millimetres; None is a point stated to be missing.
+    """Read the points of a ``.mrk.json``, of all its lists, as LPS millimetres; None is one stated to be missing.
 
     Keys are the labels in the file; ``labels`` (name -> label, as given to `write_markups`) turns them back into
     names. A point that was never placed (``undefined`` or ``preview``) is left out: nobody has said anything about
@@ -96,16 +96,19 @@ def read_markups(path: str | os.PathLike[str], labels: Mapping[str, str] | None 
         markups = build(_File, document).markups
         if not markups:
             raise DocumentError("markups is empty")
-        markup = markups[0]
-        sign = _sign_to_lps(markup, path.name)
-        marks = [point for point in markup.controlPoints if point.positionStatus in ("defined", "missing")]
+        marks = [
+            (point, _sign_to_lps(markup, path.name))
+            for markup in markups
+            for point in markup.controlPoints
+            if point.positionStatus in ("defined", "missing")
+        ]
         positions = {
             point.label: None if point.positionStatus == "missing" else _position(point, sign, path.name)
-            for point in marks
+            for point, sign in marks
         }
     except DocumentError as error:
         raise MarkupsError(f"{path.name} is no Slicer markups file (.mrk.json), or it is damaged: {error}.") from error
-    _refuse_duplicates([point.label for point in marks], path.name)
+    _refuse_duplicates([point.label for point, _ in marks], path.name)
     names = {label: name for name, label in (labels or {}).items()}
     return {names.get(label, label): position for label, position in positions.items()}
 

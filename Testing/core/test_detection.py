@@ -87,7 +87,7 @@ def test_the_file_has_the_published_keys():
     assert set(document) == {
         *("schema_version", "volume", "model", "passes", "seed", "device", "timing_s", "landmarks", "quality", "notes")
     }
-    assert set(document["volume"]) == {"path", "size", "spacing_mm", "orientation"}
+    assert set(document["volume"]) == {"path", "size", "spacing_mm", "orientation", "centre_lps_mm"}
     assert set(document["model"]) == {"name", "version", "sha256"}
     landmark = document["landmarks"][0]
     assert set(landmark) == {

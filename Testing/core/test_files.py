@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
-from CarotidLandmarkLib.files import staged_folder
+from CarotidLandmarkLib.errors import sentence
+from CarotidLandmarkLib.files import atomic_path, staged_folder
 
 
 def fill(folder: Path, text: str) -> None:
@@ -87,3 +89,18 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_of_its_token_and_by_no
         (folder / "whole").write_text("whole")
     assert [path.name for path in destination.iterdir()] == ["whole"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-theirs-results", "results"]
+
+
+def test_an_error_of_writing_names_the_file_that_was_to_be_written(tmp_path):
+    for place in (tmp_path / "new", tmp_path):
+        with pytest.raises(OSError) as failure, staged_folder(place) as folder, atomic_path(folder / "a.txt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        assert sentence(failure.value) == (
+            f"{place / 'a.txt'} can not be used (No space left on device); check the path and the disk."
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_names_no_file_is_a_sentence_all_the_same():
+    assert "can not be used (Input/output error)" in sentence(OSError(errno.EIO, "Input/output error"))
+    assert sentence(OSError("what a library says")) == sentence(ValueError("x")) == ""

@@ -109,3 +109,15 @@ def test_a_point_that_can_not_be_written_leaves_the_old_file_as_it_was(tmp_path)
         write_markups(path, {"a": (1.0, float("inf"), 3.0)})
     assert read_markups(path) == {"a": (1.0, 2.0, 3.0)}
     assert [item.name for item in tmp_path.iterdir()] == ["a.mrk.json"]
+
+
+def test_points_of_all_lists_are_read_each_in_its_own_frame_and_a_label_twice_is_refused(tmp_path):
+    def some(frame, label, x):
+        points = [{"label": label, "position": [x, 2, 3]}]
+        return document(coordinateSystem=frame, controlPoints=points)["markups"][0]
+
+    content = document() | {"markups": [some("LPS", "a", 1), some("RAS", "b", -1)]}
+    assert read_markups(write(tmp_path / "a.mrk.json", content)) == {"a": (1, 2, 3), "b": (1, -2, 3)}
+    content = document() | {"markups": [some("LPS", "a", 1), some("LPS", "a", 5)]}
+    with pytest.raises(MarkupsError, match="two points with the same label"):
+        read_markups(write(tmp_path / "a.mrk.json", content))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from CarotidLandmarkLib.dataset import (
     order_cases,
 )
 from CarotidLandmarkLib.markups import write_markups
+from CarotidLandmarkLib.volume import Volume
 from points import ACCEPTED, LEFT, POINTS, RIGHT
 
 
@@ -92,7 +94,7 @@ class TestDamage:
 class TestCheck:
     def test_a_sound_dataset_has_no_findings(self, dataset, case_volume, make_detection):
         dataset.save_prediction("c1", make_detection())
-        dataset.add_case(case_volume)
+        dataset.add_case(Volume(case_volume.array[:-1], case_volume.affine_lps))
         assert check_dataset(dataset) == []
 
     @pytest.mark.parametrize(
@@ -201,3 +203,33 @@ class TestCheck:
             "warning: cases/c1/.tmp-1-prediction.json: "
             "A save under way, or what a killed one has left: `carotid-landmark repair` knows which."
         ]
+
+    def test_a_scan_that_is_two_cases_is_named(self, dataset):
+        shutil.copytree(dataset.path / "cases" / "c1", dataset.path / "cases" / "copy")
+        (finding,) = check_dataset(dataset)
+        assert str(finding) == "warning: cases: c1 and copy are the same scan, so it counts twice; remove one."
+
+    @pytest.mark.parametrize(
+        "name", ["anna (1).json", "anna - Copy.json", "anna.json.orig", "anna.draft.json~", "anna.draft (1).json"]
+    )
+    def test_a_copy_of_an_annotation_that_counts_for_nobody_is_named(self, dataset, name):
+        dataset.save_annotation("c1", "anna", POINTS, ACCEPTED)
+        folder = dataset.path / "cases/c1/annotations"
+        shutil.copy(folder / "anna.json", folder / name)
+        (finding,) = check_dataset(dataset)
+        assert (finding.level, finding.file) == ("warning", f"cases/c1/annotations/{name}")
+        assert "counts for nobody" in finding.message
+
+    def test_a_dataset_that_has_lost_the_folder_of_its_cases_is_in_error(self, dataset):
+        shutil.rmtree(dataset.path / "cases")
+        assert [str(finding) for finding in check_dataset(dataset)] == [
+            "error: cases: The folder with the cases is not there; restore it."
+        ]
+
+    @pytest.mark.parametrize("file", ["dataset.json", "cases/c1/case.json", "cases/c1/annotations/anna.json"])
+    def test_a_document_that_an_editor_has_given_a_byte_order_mark_is_read(self, dataset, file):
+        dataset.save_annotation("c1", "anna", POINTS, ACCEPTED)
+        path = dataset.path / file
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        opened = Dataset.open(dataset.path)
+        assert check_dataset(opened) == [] and opened.case("c1").annotators() == ["anna"]

@@ -158,8 +158,9 @@ def test_a_run_that_fails_leaves_earlier_results_and_other_files_as_they_were(ru
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT as a terminal does")
-def test_ctrl_c_ends_with_3_and_leaves_nothing(scan, model, tmp_path):
+@pytest.mark.skipif(os.name != "posix", reason="sends signals as terminals and schedulers do")
+@pytest.mark.parametrize("number", [2, 15, 1], ids=["Ctrl-C", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_and_its_like_end_with_3_and_leave_nothing(scan, model, tmp_path, number):
     command = [sys.executable, "-m", "CarotidLandmarkLib.cli", "detect", scan, "-o", tmp_path / "new" / "results"]
     started = subprocess.Popen(
         [*map(str, command), "--model", str(model), "--passes", "10000"],
@@ -171,10 +172,41 @@ def test_ctrl_c_ends_with_3_and_leaves_nothing(scan, model, tmp_path):
     while not list(tmp_path.glob("new/.tmp-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(4)  # into the passes
-    started.send_signal(signal.SIGINT)
+    started.send_signal(number)
     _, err = started.communicate(timeout=60)
     assert (started.returncode, err.splitlines()) == (3, ["Cancelled; nothing is left half-written."])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["info"]])
+def test_a_stdout_that_takes_nothing_is_told_in_one_line(arguments):
+    command = [sys.executable, "-m", "CarotidLandmarkLib.cli", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    words = "A file or the output can not be used (No space left on device); check the path and the disk."
+    assert (done.returncode, done.stderr.splitlines()) == (2, [words])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are closed otherwise elsewhere")
+@pytest.mark.parametrize("arguments", [["--help"], ["info"]])
+def test_a_reader_that_has_left_ends_it_in_silence(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "CarotidLandmarkLib.cli", *arguments]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_a_dicom_report_of_an_earlier_detection_does_not_stay_beside_another(run, scan, model, tmp_path, write_dicom):
+    write_dicom(scan_volume(), tmp_path / "ct")
+    settings = ("-o", tmp_path / "r", "--model", model, "--passes", 2)
+    assert run("detect", tmp_path / "ct", "--sr", *settings)[0] == 0
+    assert (tmp_path / "r" / "landmarks.dcm").exists()
+    code, _, err = run("detect", scan, *settings)
+    assert code == 0 and "Note: landmarks.dcm of an earlier detection was removed" in err[-1]
+    assert not (tmp_path / "r" / "landmarks.dcm").exists()
 
 
 def test_a_fault_of_ours_ends_with_1_and_names_the_log(run, scan, model, tmp_path, monkeypatch):
@@ -244,10 +276,14 @@ def test_the_report_can_be_made_again_and_not_from_another_scan(run, scan, model
     assert (code, out.strip()) == (0, str(page))
     assert page.read_text() == (tmp_path / "r" / "report.html").read_text()
     other = scan_volume()
-    write_volume(Volume(other.array[:-4], other.affine_lps), tmp_path / "other.nrrd")
-    code, _, err = run("report", tmp_path / "other.nrrd", tmp_path / "r" / "detection.json", "-o", tmp_path / "no.html")
-    assert (code, len(err)) == (2, 1)
-    assert not (tmp_path / "no.html").exists()
+    moved = other.affine_lps + np.array([[0, 0, 0, 1.0], *np.zeros((3, 4))])
+    turned = np.diag([-1.0, -1.0, 1.0, 1.0]) @ other.affine_lps
+    for array, affine in ((other.array[:-4], other.affine_lps), (other.array, moved), (other.array, turned)):
+        write_volume(Volume(array, affine), tmp_path / "other.nrrd")
+        detection = tmp_path / "r" / "detection.json"
+        code, _, err = run("report", tmp_path / "other.nrrd", detection, "-o", tmp_path / "no.html")
+        assert (code, len(err)) == (2, 1) and "was made on another scan" in err[0]
+        assert not (tmp_path / "no.html").exists()
     (tmp_path / "cut.json").write_text('{"schema_version": 1')
     assert run("report", scan, tmp_path / "cut.json", "-o", tmp_path / "no.html")[0] == 2
 

@@ -201,7 +201,7 @@ def test_a_report_of_another_scan_or_of_no_dicom_is_refused(run, series, detecti
     (results / "detection.json").write_text(detection.to_json())
     arguments = ("export", results, "--format", "sr", "--output", tmp_path / "sr", "--scan")
     code, _, err = run(*arguments, series)
-    assert code == 2 and "was made on a scan of 32 x 32 x 32 voxels, and ct has 40 x 32 x 32" in err[0]
+    assert code == 2 and "was made on another scan: ct has 40 x 32 x 32 voxels, not 32 x 32 x 32" in err[0]
     plain = tmp_path / "scan.nrrd"
     plain.write_bytes(b"NRRD0004\n")
     code, _, err = run(*arguments, plain)
@@ -235,3 +235,14 @@ def test_nothing_that_is_there_is_overwritten_and_bad_folders_are_named(run, dat
     (tmp_path / "full" / "detection.json").write_text("{")
     code, _, err = run("export", tmp_path / "full", "--output", tmp_path / "y.csv")
     assert code == 2 and "full/detection.json can not be used: This is not a detection.json" in err[0]
+
+
+@pytest.mark.parametrize("kind", ["csv", "mrk.json"])
+def test_what_can_not_be_read_of_a_dataset_is_named_when_the_rest_is_exported(run, dataset, tmp_path, kind):
+    points = {LEFT: (30, 40, 50), RIGHT: None}
+    for who in ("anna", "ben"):
+        dataset.save_annotation("c1", who, points, {LEFT: "corrected", RIGHT: "missing"})
+    (dataset.path / "cases/c1/annotations/anna.json").write_text("{")
+    code, out, err = run("export", dataset.path, "--format", kind, "-o", tmp_path / "out")
+    assert (code, len(err)) == (2, 1) and "1 annotations" in out
+    assert "Left out: The annotation of case c1 by anna is damaged" in err[0]

@@ -317,3 +317,39 @@ def test_no_name_of_a_source_enters_the_dataset(run, dataset, tmp_path):
     file = csv(tmp_path / "Doe_John.csv", TABLES["wide"])
     assert run("import", dataset.path, file, "--annotator", "anna")[0] == 0
     assert not [name for name, content in files(dataset).items() if b"Doe" in content or b"Doe" in name.encode()]
+
+
+def test_a_row_that_names_a_case_goes_before_one_whose_points_only_lie_in_it(run, dataset, tmp_path):
+    table = HEADER + "c1,left,30,40,50\nc1,right,-30.25,44.5,52.125\nstranger,left,31,40,50\nstranger,right,-30,44,52\n"
+    code, out, err = run("import", dataset.path, csv(tmp_path / "t.csv", table), "--annotator", "anna")
+    assert (code, out) == (2, "c1: c1\n")
+    assert "No case matches stranger: its points lie in case c1, but that is c1" in err[0]
+    assert points(dataset) == {LEFT: L, RIGHT: R}
+
+
+def test_a_status_that_nobody_knows_is_no_point(run, dataset, tmp_path):
+    for word in ("fehlt", "not seen"):
+        table = f"case,label,x,y,z,status\nc1,left,30,40,50,detected\nc1,right,-30.25,44.5,52.125,{word}\n"
+        code, _, err = run("import", dataset.path, csv(tmp_path / "t.csv", table), "--annotator", "anna")
+        assert code == 2 and f"t.csv has '{word}' in its column status; write one of missing" in err[0]
+    assert not dataset.case("c1").has_annotation("anna")
+
+
+def test_coordinates_in_other_units_than_mm_are_refused(run, dataset, tmp_path):
+    table = "case,label,x_cm,y_cm,z_cm\nc1,left,3,4,5\nc1,right,-3,4.4,5.2\n"
+    code, _, err = run("import", dataset.path, csv(tmp_path / "t.csv", table), "--annotator", "anna")
+    assert code == 2 and "t.csv has coordinates in cm; give them in mm" in err[0]
+
+
+def test_voxels_come_with_a_note_of_how_they_were_counted(run, dataset, tmp_path):
+    table = csv(tmp_path / "t.csv", "case,label,i,j,k\nc1,left,27,5,12\nc1,right,12,6,13\n")
+    code, _, err = run("import", dataset.path, table, "--annotator", "anna")
+    assert (code, points(dataset)[LEFT]) == (0, (28.0, 40.0, 48.0))
+    assert "voxels were counted from 0 along the axes of this scan's image" in err[0]
+
+
+def test_an_annotator_without_a_name_is_refused_and_nobody_else_gets_the_points(run, dataset, tmp_path):
+    table = csv(tmp_path / "t.csv", TABLES["LPS in the header"])
+    code, _, err = run("import", dataset.path, table, "--annotator", "")
+    assert code == 2 and "The annotator's name '' must be" in err[0]
+    assert dataset.annotator_names() == set()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.scans import list_scans
-from CarotidLandmarkLib.volume import write_volume
+from CarotidLandmarkLib.volume import VolumeError, read_volume, write_volume
 from pydicom.uid import generate_uid
+
+from ..volume.test_bad_scans import not_root
 
 
 @pytest.fixture
@@ -109,3 +114,26 @@ def test_what_is_not_there_or_empty_is_left_to_the_reader_and_a_dataset_to_cohor
     (tmp_path / "empty" / "dataset.json").write_text("{}")
     with pytest.raises(UserError, match="carotid-landmark cohort"):
         list_scans([tmp_path / "empty"], tmp_path / "out")
+
+
+def test_what_is_no_scan_in_a_folder_of_scans_is_named(tmp_path, study, make_volume):
+    write_volume(make_volume(), tmp_path / "a.nrrd")
+    study(tmp_path / "dicom")
+    (tmp_path / "dicom" / "notes.txt").write_text("of a DICOM folder, which is read whole")
+    for name in ("b.nrrd.gz", "c.tar.gz"):
+        (tmp_path / name).write_bytes(b"packed")
+    (note,) = list_scans([tmp_path], tmp_path / "out").notes
+    assert note.endswith("Other files are left out: b.nrrd.gz, c.tar.gz.")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are others there")
+def test_a_folder_that_may_not_be_looked_into_is_a_scan_whose_reading_says_why(make_volume):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        write_volume(make_volume(), folder / "a.nrrd")
+        (folder / "locked").mkdir(mode=0)
+        with not_root():
+            assert names(list_scans([folder], folder / "out")) == ["a", "locked"]
+            with pytest.raises(VolumeError, match="locked can not be opened; check its read permission"):
+                read_volume(folder / "locked")

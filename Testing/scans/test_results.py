@@ -50,13 +50,16 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path, scans):
     assert folders(plan_results(tmp_path / "out", scans[:1], MODEL, SETTINGS)) == ["scan-2"]
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", "/etc", "con:x", "summary.csv", "a" * 300, "\udcff", "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", "/etc", "con:x", "summary.csv", "a" * 300, "頸動脈" * 80, "\udcff", "a\nb"]
+)
 def test_every_name_becomes_one_folder_inside_the_results(tmp_path, name):
     (task,) = plan_results(tmp_path / "out", [Scan(tmp_path / "x.nrrd", name)], MODEL, SETTINGS).tasks
     folder = Path(task.folder)
     assert folder.parent == tmp_path / "out"
     assert folder.name not in ("summary.csv", ".", "..") and not folder.name.startswith(".")
     folder.mkdir(parents=True)
+    (tmp_path / "out" / f".tmp-{'0' * 12}-{folder.name}").mkdir()  # as it is written before it is there
 
 
 def test_results_of_another_model_or_other_settings_are_not_mixed(tmp_path, scans):
@@ -106,6 +109,18 @@ def test_a_scan_is_done_when_its_results_are_by_this_model_and_newer_than_it(
     assert not task.is_done()
     os.utime(task.scan, (0, 0))
     Path(task.folder, "detection.json").write_text("{")
+    assert not task.is_done()
+
+
+def test_a_dicom_folder_is_newer_when_files_came_to_any_folder_below_it(tmp_path, case_volume, make_detection):
+    (tmp_path / "in" / "study" / "series").mkdir(parents=True)
+    results = plan_results(tmp_path / "out", [Scan(tmp_path / "in", "in")], MODEL, SETTINGS)
+    (task,) = results.tasks
+    Path(task.folder).mkdir(parents=True)
+    write_results(Path(task.folder), case_volume, make_detection())
+    assert task.is_done()
+    later = os.stat(Path(task.folder, "detection.json")).st_mtime + 10
+    os.utime(tmp_path / "in" / "study" / "series", (later, later))
     assert not task.is_done()
 
 

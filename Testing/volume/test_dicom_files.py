@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import shutil
 import zipfile
@@ -163,14 +164,67 @@ class TestZip:
 
     def test_a_damaged_one_is_refused(self, archive):
         archive.write_bytes(archive.read_bytes()[:-5000])
-        with pytest.raises(VolumeError, match=r"scan\.zip is a zip file that can not be unpacked here"):
+        with pytest.raises(VolumeError, match=r"scan\.zip is damaged or incomplete; copy or export it again"):
             read_volume(archive)
+
+    def test_its_folders_tell_phases_apart_as_they_do_unpacked(self, make_volume, write_dicom, tmp_path):
+        def alike(dataset, k):  # one image number and one time for all: nothing but the folder is left
+            dataset.InstanceNumber = 1
+
+        for name, size in (("A", 18), ("B", 18)):
+            volume = make_volume(size=(24, 20, size))
+            volume.array[:] += name == "B"
+            write_dicom(volume, tmp_path / "cd" / name, edit=alike, SeriesInstanceUID="1.2.3")
+        shutil.make_archive(str(tmp_path / "cd"), "zip", tmp_path / "cd")
+        folder, archive = ([row.cells for row in list_series(tmp_path / name)] for name in ("cd", "cd.zip"))
+        assert folder == archive and len(folder) == 2
 
     def test_one_without_dicom_is_refused(self, tmp_path):
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as content:
             content.writestr("notes.txt", "hello")
         with pytest.raises(VolumeError, match=r"a\.zip holds no DICOM images"):
             read_volume(tmp_path / "a.zip")
+
+
+class TestFilesThatAreNoImages:
+    @pytest.mark.parametrize("content", [b"", bytes(2000), b"<html>timeout</html>", bytes(128) + b"DICM\2\0"])
+    def test_a_file_of_the_images_suffix_that_is_none_is_noted(
+        self, agree, make_volume, write_dicom, tmp_path, content
+    ):
+        folder = write_dicom(make_volume(), tmp_path / "ct")
+        (folder / "lost.DCM").write_bytes(content)
+        (folder / "readme.txt").write_bytes(content)
+        (folder / ".DS_Store").write_bytes(content)
+        read = read_volume(folder)
+        assert agree(read, make_volume())
+        assert "left out (lost.DCM: damaged" in read.note and "readme" not in read.note
+
+    @pytest.mark.parametrize("number", [".3", ""])
+    def test_so_it_is_where_uids_are_the_names(self, make_volume, write_dicom, tmp_path, number):
+        folder = write_dicom(make_volume(), tmp_path / "ct")
+        for k, file in enumerate(sorted(folder.iterdir())):
+            file.rename(folder / f"1.2.840{number}.{k}")
+        (folder / f"1.2.840{number}.99").write_bytes(b"")
+        assert f"left out (1.2.840{number}.99: damaged" in read_volume(folder).note
+
+    def test_packed_slices_are_named_in_note_and_refusal(self, agree, make_volume, write_dicom, tmp_path):
+        folder = write_dicom(make_volume(size=(24, 20, 40)), tmp_path / "ct")
+        files = sorted(folder.iterdir())
+        by_height = sorted(files, key=lambda file: pydicom.dcmread(file).ImagePositionPatient[2])
+        for file in by_height[18:]:
+            (folder / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+            file.unlink()
+        assert "and 19 more: damaged, packed" in read_volume(folder).note
+        for file in by_height[:18]:
+            file.unlink()
+        with pytest.raises(VolumeError, match=r"ct holds no DICOM images \(.*\.dcm\.gz, .*packed.*\); give a folder"):
+            read_volume(folder)
+
+    def test_documents_beside_images_are_not_noted(self, make_volume, write_dicom, tmp_path):
+        folder = write_dicom(make_volume(), tmp_path / "ct")
+        directory(folder)
+        (folder / "DICOMDIR").rename(folder / "document.dcm")
+        assert read_volume(folder).notes == ()
 
 
 class TestEnhanced:
@@ -181,6 +235,20 @@ class TestEnhanced:
             write_enhanced_dicom(part(volume, begin, end), tmp_path / f"{-number}.dcm", series="1.2.3")
         read = read_volume(tmp_path)
         assert agree(read, volume) and read.notes == ()
+
+    def test_a_part_that_is_not_there_is_noted_where_the_others_count_it(
+        self, agree, make_volume, write_enhanced_dicom, tmp_path
+    ):
+        def counted(dataset):
+            dataset.InConcatenationTotalNumber = 3
+
+        volume = make_volume(size=(24, 20, 40))
+        for number in range(2):
+            path = tmp_path / f"{number}.dcm"
+            write_enhanced_dicom(part(volume, 10 * number, 10 * number + 10), path, series="1.2.3", edit=counted)
+        read = read_volume(tmp_path)
+        assert agree(read, part(volume, 0, 20))
+        assert "is to come in 3 files (In-concatenation Total Number) and is in 2; the others are absent" in read.note
 
     def test_frames_have_their_own_rescale(self, agree, make_volume, write_enhanced_dicom, tmp_path):
         def rescale(dataset):
@@ -277,6 +345,66 @@ class TestStoredValues:
             dataset.add_new((0x6000, 0x0102), "US", 15)
 
         folder = write_dicom(make_volume(), tmp_path / "ct", edit=draw, BitsStored=12, HighBit=11)
+        assert agree(read_volume(folder), make_volume())
+
+    def test_a_range_of_padding_is_air(self, agree, make_volume, write_dicom, tmp_path):
+        def pad(dataset, k):
+            stored = np.frombuffer(dataset.PixelData, "<u2").reshape(20, 24).copy()
+            stored[:, :3] = 60_000, 61_000, 65_535
+            dataset.PixelData = stored.tobytes()
+
+        volume = make_volume()
+        array = volume.array.copy()
+        array[:, :, :3] = -1024
+        tags = {"PixelPaddingValue": 60_000, "PixelPaddingRangeLimit": 65_535}
+        folder = write_dicom(volume, tmp_path / "ct", edit=pad, **tags)
+        assert agree(read_volume(folder), Volume(array, volume.affine_lps))
+
+    @pytest.mark.parametrize("value", [None, "", "x"])
+    @pytest.mark.parametrize("tag", ["RescaleIntercept", "RescaleSlope"])
+    def test_a_series_of_which_a_slice_lacks_its_rescale_is_refused(
+        self, make_volume, write_dicom, tmp_path, tag, value
+    ):
+        def change(dataset, k):
+            if k == 7 and value is None:
+                delattr(dataset, tag)
+            elif k == 7:
+                dataset[tag]._value = value
+
+        with pytest.raises(VolumeError, match="has slices with and without Rescale Slope and Intercept"):
+            read_volume(write_dicom(make_volume(), tmp_path / "ct", edit=change))
+
+    def test_a_slope_of_zero_and_a_table_in_place_of_the_rescale_are_refused(self, make_volume, write_dicom, tmp_path):
+        def table(dataset, k):
+            lut = Dataset()
+            lut.LUTDescriptor, lut.ModalityLUTType = [4096, 0, 16], "HU"
+            lut.add_new("LUTData", "OW", np.arange(4096, dtype="<u2").tobytes())
+            dataset.ModalityLUTSequence = [lut]
+
+        with pytest.raises(VolumeError, match="has slices with a Rescale Slope of 0"):
+            read_volume(write_dicom(make_volume(), tmp_path / "zero", RescaleSlope="0"))
+        with pytest.raises(VolumeError, match=r"has values that become HU by a table \(Modality LUT\)"):
+            read_volume(write_dicom(make_volume(), tmp_path / "table", edit=table))
+
+    def test_values_in_another_unit_than_hu_come_last_and_are_noted(self, agree, make_volume, write_dicom, tmp_path):
+        scan = make_volume()
+        write_dicom(make_volume(size=(24, 20, 30)), tmp_path / "ct" / "ed", SeriesNumber=2, RescaleType="ED")
+        read = read_volume(tmp_path / "ct")
+        assert "may be computed, not scanned (ORIGINAL/PRIMARY/AXIAL, values in ED)" in read.note
+        write_dicom(scan, tmp_path / "ct" / "hu", SeriesNumber=3, RescaleType="HU")
+        assert agree(read_volume(tmp_path / "ct"), scan)
+
+    @pytest.mark.parametrize("modality", ["ct", None])
+    def test_a_ct_image_is_ct_however_its_modality_is_written(
+        self, agree, make_volume, write_dicom, tmp_path, modality
+    ):
+        def change(dataset, k):
+            dataset.Modality = modality
+            if modality is None:
+                del dataset.Modality
+
+        with pydicom.config.disable_value_validation():
+            folder = write_dicom(make_volume(), tmp_path / "ct", edit=change)
         assert agree(read_volume(folder), make_volume())
 
     @pytest.mark.parametrize("padding", [0, 4095, 63536])

@@ -203,9 +203,10 @@ class TestNiftiThatStatesItsPlaceTwice:
         content = bytearray(nifti(scan(), tmp_path / "a.nii").read_bytes())
         for magic, sentence in ((b"ni1\0", "is the header of a NIfTI pair"), (bytes(4), "is ANALYZE 7.5")):
             content[344:348] = magic
-            (tmp_path / "a.nii").write_bytes(content)
-            with pytest.raises(VolumeError, match=sentence):
-                read_volume(tmp_path / "a.nii")
+            for end in (348, 352, None):  # a header of its own may end with its last field
+                (tmp_path / "a.nii").write_bytes(content[:end])
+                with pytest.raises(VolumeError, match=sentence):
+                    read_volume(tmp_path / "a.nii")
 
 
 class TestNrrd:
@@ -296,6 +297,7 @@ class TestNrrd:
         [
             ("encoding: ascii", "holds its voxels as text"),
             ("encoding: hex", "holds its voxels as text"),
+            ("encoding: zrle", "has the encoding 'zrle', which is not read; save it again with encoding raw or gzip"),
             ("data file: LIST", "has its voxels in several files"),
             ("data file: slice%03d.raw 1 16 1", "has its voxels in several files"),
             ("line skip: 2", "skips lines or bytes"),
@@ -305,6 +307,17 @@ class TestNrrd:
     def test_sound_files_of_a_kind_that_is_not_read_are_refused_as_such(self, tmp_path, line, sentence):
         with pytest.raises(VolumeError, match=sentence):
             read_volume(nrrd(scan(), tmp_path / "a.nrrd", line))
+
+    def test_a_type_of_voxels_that_is_not_read_is_named(self, tmp_path):
+        for write, name, known, kind in (
+            (nrrd, "a.nrrd", b"type: short", b"type: half"),
+            (metaimage, "a.mha", b"MET_SHORT", b"MET_HALF"),
+        ):
+            path = write(scan(), tmp_path / name)
+            path.write_bytes(path.read_bytes().replace(known, kind, 1))
+            word = kind.decode().removeprefix("type: ")
+            with pytest.raises(VolumeError, match=f"has voxels of type '{word}', which is not read; save it as short"):
+                read_volume(path)
 
 
 class TestMetaImage:

@@ -112,8 +112,8 @@ class TestPipesAndLinks:
         read = read_volume(folder)
         assert agree(read, make_volume())
         assert read.note == (
-            "ct holds files that could not be opened and were left out "
-            "(latest: no read permission, or a link that leads nowhere)."
+            "ct holds files that could not be read and were left out "
+            "(latest: damaged, packed, no read permission, or a link that leads nowhere)."
         )
 
     def test_a_link_to_a_scan_is_read(self, agree, make_volume, tmp_path):
@@ -130,7 +130,7 @@ class TestPipesAndLinks:
         (folder / "secret.dcm").chmod(0)
         with not_root():
             read = read_volume(folder)
-        assert agree(read, make_volume()) and "(secret.dcm: no read permission" in read.note
+        assert agree(read, make_volume()) and "left out (secret.dcm: " in read.note
 
 
 def test_what_a_detached_header_points_to_is_never_a_device(tmp_path):

@@ -99,7 +99,7 @@ class TestChoice:
         assert str(refusal.value) == (
             "cd holds no CT that can be read: series 1 (16 slices) lacks 2 of 18 slices; "
             "series 2 (9 slices) has only 24 x 20 x 9 voxels; "
-            "series 4 (18 slices) has no voxel size (Pixel Spacing of 0). Give a folder with one whole CT."
+            "series 4 (18 slices) has no voxel size (Pixel Spacing of 0 or less). Give a folder with one whole CT."
         )
 
     def test_the_patient_is_that_of_the_part_that_is_read(self, make_volume, write_dicom, tmp_path):

@@ -162,6 +162,21 @@ def test_slices_lost_at_the_ends_are_noted_where_their_count_is_known(make_volum
     )
 
 
+def test_slices_in_several_frames_of_reference_are_noted(agree, make_volume, write_dicom, tmp_path):
+    def moved(dataset, k):
+        dataset.FrameOfReferenceUID = "1.2.3" if k < 9 else "1.2.4"
+
+    read = read_volume(write_dicom(make_volume(), tmp_path / "ct", edit=moved))
+    assert agree(read, make_volume())
+    assert (
+        read.note == "Slices of series 3 (18 slices) have frames of reference of their own; they were placed as in one."
+    )
+
+
+def test_image_numbers_that_are_all_the_same_say_nothing_of_what_is_absent(make_volume, write_dicom, tmp_path):
+    assert read_volume(write_dicom(make_volume(), tmp_path / "ct", InstanceNumber=5)).notes == ()
+
+
 def test_a_table_that_was_moved_once_is_no_tilt(make_volume, write_dicom, tmp_path):
     def move(dataset, k):
         dataset.ImagePositionPatient = ["11.3" if k > 8 else "11", "-22", f"{1.25 * k}"]

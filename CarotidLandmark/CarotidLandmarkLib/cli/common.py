@@ -32,6 +32,8 @@ def answers_for_its_errors(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             say("Cancelled; nothing is left half-written.")
             raise typer.Exit(CANCELLED) from None
+        except (BrokenPipeError, SystemExit):  # whoever read stdout has left; rich makes SystemExit of it
+            raise typer.Exit(CANCELLED) from None
         except typer.Exit:
             raise
         except Exception as error:

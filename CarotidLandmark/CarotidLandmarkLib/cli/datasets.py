@@ -58,19 +58,23 @@ def add(
             raise UserError(
                 f"{dataset.name} is about {', '.join(opened.landmarks)}; leave --landmark out, or name a new folder."
             )
+    for name, reason in opened.damaged().items():
+        say(f"Note: whether a scan is there already can not be told of cases/{name}: {reason}")
     failed = 0
-    for scan in scans:
-        try:
-            print(_add(opened, scan, patient, series, reference), flush=True)
-        except (DatasetError, VolumeError) as error:
-            say(str(error))
-            failed += 1
-    if new and opened.case_ids():
-        print(f"{dataset.name} is a new dataset about {', '.join(opened.landmarks)}")
-    elif new:  # nothing has come into it: its landmarks are not settled
-        opened.discard()
-        if not there:
-            dataset.rmdir()
+    try:
+        for scan in scans:
+            try:
+                print(_add(opened, scan, patient, series, reference), flush=True)
+            except (DatasetError, VolumeError) as error:
+                say(str(error))
+                failed += 1
+        if new and opened.case_ids():
+            print(f"{dataset.name} is a new dataset about {', '.join(opened.landmarks)}")
+    finally:
+        if new and not opened.case_ids():  # nothing has come into it: its landmarks are not settled
+            opened.discard()
+            if not there:
+                dataset.rmdir()
     if failed:
         raise UserError(f"{failed} of {len(scans)} scans could not be added; the lines above say why.")
 
@@ -88,7 +92,7 @@ def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, 
     known = case_of(dataset, volume)
     if known is not None:
         return f"{known}: {scan.name} was there already"
-    if patient is None and is_dicom(scan):
+    if not patient and is_dicom(scan):
         patient = patient_id(scan, series)
     group = patient_group(patient or "")
     case_id = dataset.add_case(scan if reference else volume, copy=not reference, group=group)

@@ -33,6 +33,7 @@ Inputs = Annotated[
         metavar="SCAN", help="NRRD, NIfTI or MetaImage files, DICOM folders, zip files; or a folder of such."
     ),
 ]
+SR_FILE = "landmarks.dcm"
 Json = Annotated[bool, typer.Option("--json", help="Print detection.json to stdout, and nothing else there.")]
 
 Sr = Annotated[bool, typer.Option("--sr", help="Of a DICOM scan: also write landmarks.dcm, a DICOM structured report.")]
@@ -79,8 +80,11 @@ def detect(
 
         files = write_results(folder, volume, detection)
         if sr:
-            write_report(folder / "landmarks.dcm", detection, series_headers(scan.path, series))
-            files.append("landmarks.dcm")
+            write_report(folder / SR_FILE, detection, series_headers(scan.path, series))
+            files.append(SR_FILE)
+    if not sr and (old := output / SR_FILE).exists():
+        old.unlink()
+        say(f"Note: {SR_FILE} of an earlier detection was removed; --sr writes that of this one.")
     if json:
         print(detection.to_json(), end="")
     else:

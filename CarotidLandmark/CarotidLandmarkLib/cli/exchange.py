@@ -60,7 +60,7 @@ def import_(
         raise UserError("--columns, --frame and --missing are for files of points; leave them out with --segmentation.")
     if annotator is None and not segmentation:
         raise UserError("Say whose points these are with --annotator NAME.")
-    annotator = annotator or exchange.ANNOTATOR
+    annotator = exchange.ANNOTATOR if annotator is None else annotator
     check_annotator(annotator)
     if segmentation:
         steps = exchange.plan_segmentations(opened, files, _meanings(label, "VESSEL", ROLES))
@@ -79,7 +79,8 @@ def import_(
             if isinstance(item, UserError):
                 raise item
             print(exchange.save_import(opened, item, annotator, segmentation, replace), flush=True)
-            for note in item.notes:
+            place = ["matched by its place alone: look whether it is this scan"] if item.by_place else []
+            for note in (*place, *item.notes):
                 say(f"Note: {item.case.id}: {note}.")
         except UserError as error:
             say(str(error))
@@ -116,7 +117,10 @@ def export(
     if (source / "dataset.json").exists():
         if scan is not None or series is not None:
             raise UserError("--scan and --series are for a folder of detect; a dataset exports no patient.")
-        print(export_dataset(Dataset.open(source), format, output))
+        opened = Dataset.open(source)
+        print(export_dataset(opened, format, output))
+        if problems := opened.problems():
+            raise UserError(" ".join(f"Left out: {problem}" for problem in problems))
         return
     if scan is not None and format != "sr":
         raise UserError("--scan is for --format sr; leave it out.")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .cases import Case
 
 SAME_MM = 1e-3  # files round
+ENDINGS = ".json", ".draft.json", ".draft.damaged", ".mrk.json"  # of what belongs to an annotator
 STATUSES = ("accepted", "corrected", "missing")
 
 AnnotationStatus = Literal["accepted", "corrected", "missing"]
@@ -84,6 +85,16 @@ def annotation_names(folder: Path) -> list[str]:
     """Whose annotations lie in the folder of a case, readable or not."""
     files = (folder / "annotations").glob("*.json")
     return sorted(file.stem for file in files if is_safe_name(file.stem))
+
+
+def strangers(folder: Path) -> list[Path]:
+    """Files among a case's annotations that are nobody's: copies that a shared disk or a file manager has made."""
+    return [
+        file
+        for file in sorted((folder / "annotations").glob("[!.]*"))
+        if file.is_file()
+        and not any(file.name.endswith(end) and is_safe_name(file.name[: -len(end)]) for end in ENDINGS)
+    ]
 
 
 def read_annotation(folder: Path, annotator: str) -> Annotation:

@@ -120,7 +120,7 @@ class Case:
         if not path.exists():
             return None
         try:
-            return Detection.from_json(path.read_text(encoding="utf-8"))
+            return Detection.from_json(path.read_bytes())
         except (OSError, ValueError) as error:
             raise DatasetError(f"prediction.json of case {self.id} can not be read; predict the case again.") from error
 

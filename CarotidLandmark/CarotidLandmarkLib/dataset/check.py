@@ -12,6 +12,7 @@ from .. import landmarks
 from ..files import file_sha256
 from ..geometry import Geometry
 from ..landmarks import Points
+from .annotations import strangers
 from .cases import IMAGE_FILE, Case
 from .common import DatasetError, is_safe_name
 from .dataset import SPLITS, Dataset
@@ -40,6 +41,7 @@ def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = N
     """
     findings = list(_dataset_findings(dataset))
     groups: dict[str, set[str | None]] = defaultdict(set)
+    scans: dict[tuple[str, bytes], list[Case]] = defaultdict(list)
     cases = list(dataset.cases())
     for number, case in enumerate(cases):
         if progress is not None:
@@ -49,6 +51,12 @@ def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = N
             Finding(level, f"cases/{case.id}/{file}", message, case.id)
             for level, file, message in _case_findings(dataset, case)
         ]
+        scans[case.voxels_sha256 or case.image_sha256, case.affine_lps.tobytes()].append(case)
+    for same in scans.values():
+        if len(same) > 1:
+            names = " and ".join(case.id for case in same)
+            message = f"{names} are the same scan, so it counts twice; remove one."
+            findings.append(Finding("warning", "cases", message))
     for group, splits in sorted(groups.items()):
         if len(splits) > 1:
             names = ", ".join(sorted(split or "none" for split in splits))
@@ -69,6 +77,8 @@ def _dataset_findings(dataset: Dataset) -> Iterator[Finding]:
             yield Finding("error", "dataset.json", "The landmarks have changed since the dataset was opened.")
     except DatasetError as error:
         yield Finding("error", "dataset.json", str(error))
+    if not (dataset.path / "cases").is_dir():
+        yield Finding("error", "cases", "The folder with the cases is not there; restore it.")
     for name, reason in dataset.damaged().items():
         has_document = is_safe_name(name) and name in dataset.case_ids()
         yield Finding("error", f"cases/{name}/case.json" if has_document else f"cases/{name}", reason, name)
@@ -112,6 +122,12 @@ def _case_findings(dataset: Dataset, case: Case) -> Iterator[tuple[Level, str, s
             yield "error", file, strange.format("annotate")
         for level, message in _implausible(case.geometry, points):
             yield level, file, message
+    for path in strangers(case.folder):
+        yield (
+            "warning",
+            f"annotations/{path.name}",
+            "It counts for nobody: its name is not ANNOTATOR.json; rename or remove it.",
+        )
     for path in twins(case):
         problem = twin_problem(case, path)
         if problem is not None:

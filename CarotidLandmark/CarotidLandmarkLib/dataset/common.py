@@ -58,14 +58,12 @@ def read_entry(kind: type[T], path: Path, what: str, remedy: str, **fields: str)
     is damaged.
     """
     try:
-        return build(kind, {**parse(path.read_text(encoding="utf-8")), **fields})
+        return build(kind, {**parse(path.read_bytes()), **fields})
     except FileNotFoundError as error:
         raise DatasetError(f"{what} is missing; {remedy}.") from error
     except OSError as error:
         raise UnreadableError(
             f"{what} can not be read ({error.strerror}); check its permissions and the disk."
         ) from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{what} is damaged (it is not text); {remedy}.") from error
     except DocumentError as error:
         raise DatasetError(f"{what} is damaged ({error}); {remedy}.") from error

@@ -321,7 +321,7 @@ def _read_dataset(path: Path) -> _DatasetDocument:
     what = f"dataset.json of {path.name}"
     file = path / "dataset.json"
     try:
-        version = parse(file.read_text(encoding="utf-8")).get("schema_version")
+        version = parse(file.read_bytes()).get("schema_version")
     except (OSError, ValueError):
         version = None  # said by the next line
     if isinstance(version, int) and version > SCHEMA_VERSION:

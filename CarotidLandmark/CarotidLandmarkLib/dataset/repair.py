@@ -70,7 +70,7 @@ def twin_problem(case: Case, path: Path) -> str | None:
     except (MarkupsError, OSError) as error:
         return f"It can not be read: {error}"
     # where version 1 was killed between the two files of an annotation, this one is of the save before
-    replaces = parse(path.with_name(f"{owner}.json").read_text(encoding="utf-8")).get("replaces_markups_sha256")
+    replaces = parse(path.with_name(f"{owner}.json").read_bytes()).get("replaces_markups_sha256")
     if not same_points(shown, points) and replaces != file_sha256(path):
         return f"Its points are not those of {owner}.json, which count; save the annotation again."
     return None

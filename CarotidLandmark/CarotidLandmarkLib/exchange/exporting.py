@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from ..dataset import Dataset, write_table
 from ..detection import CSV_COLUMNS, Detection
 from ..documents import DocumentError, csv_text
@@ -107,13 +105,9 @@ def check_dicom(scan: Path) -> None:
 
 
 def _check_scan(detection: Detection, scan: Path, series: str | None) -> None:
-    info, there = read_volume(scan, series).info, detection.volume
-    if info.size != there.size or not np.allclose(info.spacing_mm, there.spacing_mm, rtol=0, atol=1e-3):
-        sizes = [" x ".join(map(str, size)) for size in (there.size, info.size)]
-        raise UserError(
-            f"The detection was made on a scan of {sizes[0]} voxels, and {scan.name} has {sizes[1]} or another voxel "
-            "size; give the scan it was made on."
-        )
+    difference = detection.volume.difference(read_volume(scan, series).info)
+    if difference:
+        raise UserError(f"The detection was made on another scan: {scan.name} has {difference}; give that scan.")
 
 
 def _check_new(output: Path, kind: Format) -> None:

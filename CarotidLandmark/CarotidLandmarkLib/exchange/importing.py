@@ -29,12 +29,14 @@ SAME_MM = 1e-3
 class Import:
     """What a file says of a case. ``points``: LPS mm, None where the landmark is stated to be missing from the scan.
 
-    Landmarks that are not in it have not been spoken of. ``notes``: what was decided, or is doubtful; clauses.
+    Landmarks that are not in it have not been spoken of. ``by_place``: the case was told by nothing but the points'
+    place. ``notes``: what was decided, or is doubtful; clauses.
     """
 
     source: str
     case: Case
     points: dict[str, Point | None]
+    by_place: bool
     notes: tuple[str, ...] = ()
 
 
@@ -82,7 +84,7 @@ def plan_segmentations(
             def fits(case: Case, exact: set[str] = exact, box: np.ndarray = box) -> bool:
                 return case.id in exact if exact else case.geometry.contains(box)
 
-            case, how = matcher.case(file, "", fits)
+            case, by_place = matcher.case(file, "", fits)
             if not case.geometry.contains(box):
                 raise UserError(
                     f"{file.name} has another geometry than case {case.id}: labels lie outside its image; "
@@ -90,7 +92,7 @@ def plan_segmentations(
                 )
             points, notes = carotid_forks(masks, segmentation, dataset.landmarks, case.read_volume())
             check_places(points, case.geometry, file.name, case.id)
-            yield Import(file.name, case, points, (*filter(None, [how]), *notes))
+            yield Import(file.name, case, points, by_place, notes)
         except UserError as error:
             yield error
 
@@ -108,16 +110,28 @@ def points_of_scan(
 
 
 def without_conflicts(plan: Sequence[Import | UserError]) -> list[Import | UserError]:
-    """The same, but two files that speak of one case are both refused: nobody knows which is right."""
-    sources: dict[str, list[str]] = defaultdict(list)
+    """The same, but two files that speak of one case are both refused: nobody knows which is right.
+
+    What names a case goes before what only lies in it.
+    """
+    named: dict[str, list[str]] = defaultdict(list)
+    placed: dict[str, list[str]] = defaultdict(list)
     for item in plan:
         if isinstance(item, Import):
-            sources[item.case.id].append(item.source)
+            (placed if item.by_place else named)[item.case.id].append(item.source)
 
     def judge(item: Import | UserError) -> Import | UserError:
-        if isinstance(item, UserError) or len(sources[item.case.id]) == 1:
+        if isinstance(item, UserError):
             return item
-        both = " and ".join(dict.fromkeys(sources[item.case.id]))
+        rivals = named[item.case.id] or placed[item.case.id]
+        if item.by_place and named[item.case.id]:
+            return UserError(
+                f"No case matches {item.source}: its points lie in case {item.case.id}, but that is {rivals[0]}; "
+                "add the scan first."
+            )
+        if len(rivals) == 1:
+            return item
+        both = " and ".join(dict.fromkeys(rivals))
         return UserError(f"{item.source} is about case {item.case.id}, of which {both} speak; give one of them.")
 
     return [judge(item) for item in plan]
@@ -161,9 +175,9 @@ def _import(dataset: Dataset, matcher: Matcher, file: Path, points: PointList, o
     def fits(case: Case) -> bool:
         return placed and any(lie_in(points.points, frame, case.geometry) for frame in frames)
 
-    case, how = matcher.case(file, points.scan, fits)
+    case, by_place = matcher.case(file, points.scan, fits)
     result, notes = _placed(points, case.geometry, dataset.landmarks, case.id, options)
-    return Import(points.scan or points.source, case, result, (*filter(None, [how]), *notes))
+    return Import(points.scan or points.source, case, result, by_place, notes)
 
 
 def _placed(
@@ -174,6 +188,10 @@ def _placed(
     if frame is None:
         frame, note = frame_of(points.points, geometry, points.source)
         notes.append(note)
+    if frame == "voxel":
+        notes.append(
+            "voxels were counted from 0 along the axes of this scan's image: look whether the points are right"
+        )
     named, decided = landmark_points(replace(points, frame=frame), landmarks, options.labels)
     result = {name: None if point is None else to_lps(point, frame, geometry) for name, point in named.items()}
     if not result:

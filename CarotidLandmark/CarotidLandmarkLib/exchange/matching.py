@@ -29,8 +29,8 @@ class Matcher:
                 self._named[name].append(case)
             self._of_patient[case.group].append(case)
 
-    def case(self, path: Path, scan: str, fits: Fits) -> tuple[Case, str]:
-        """The case that ``path`` is about, and how that was told where it was not by its own name.
+    def case(self, path: Path, scan: str, fits: Fits) -> tuple[Case, bool]:
+        """The case that ``path`` is about, and whether nothing but its place tells so.
 
         ``scan``: what the file calls the scan, "" where it does not: then its own name, or that of its folder counts.
         ``fits``: whether what the file holds can be of a case. Raises UserError where no case matches, or two.
@@ -39,20 +39,20 @@ class Matcher:
         what = f"'{scan}' in {path.name}" if scan else path.name
         for word in words:
             if named := self._named.get(word.lower()):
-                return _only(named, what, f"are called {word}"), ""
+                return _only(named, what, f"are called {word}"), False
         known = self._beside(path, stem(scan) if scan else words[0])
         if known is not None:
-            return known, ""
+            return known, False
         patients = {patient_group(word) for word in words[: 2 if scan else 1]}
         if same := [case for patient in patients for case in self._of_patient.get(patient, [])]:
-            return _only([case for case in same if fits(case)] or same, what, "are of this patient"), ""
+            return _only([case for case in same if fits(case)] or same, what, "are of this patient"), False
         fitting = [case for case in self.cases if fits(case)]
         if not fitting:
             raise UserError(
                 f"No case of {self._dataset.path.name} matches {what}: none has its name, its patient, or its place; "
                 "add the scan first, or name the file after the case."
             )
-        return _only(fitting, what, "hold its points"), "matched by its place alone: look whether it is this scan"
+        return _only(fitting, what, "hold its points"), True
 
     def _beside(self, path: Path, name: str) -> Case | None:
         """The case that is the scan of the same name in the same folder."""

@@ -19,6 +19,7 @@ FCSV_FRAMES: dict[str, Frame] = {"0": "RAS", "RAS": "RAS", "1": "LPS", "LPS": "L
 FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 SLICER_3_COLUMNS = "label,x,y,z,sel,vis"
 MISSING = ("missing", "absent")
+PLACED = ("", "detected", "accepted", "corrected", "present", "placed", "defined")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def _in_frame(points: PointList, frame: Frame | None) -> PointList:
 
 def _markups(path: Path, document: Mapping[str, Any], frame: Frame | None) -> PointList:
     points = PointList(path.name, "", "LPS", dict(read_markups(path)))  # in LPS, whatever the file has
-    _in_frame(replace(points, frame=document["markups"][0]["coordinateSystem"]), frame)
+    for markup in document["markups"]:
+        _in_frame(replace(points, frame=markup["coordinateSystem"]), frame)
     return points
 
 
@@ -144,7 +146,13 @@ def _points(rows: list[Row], columns: Columns, name: str, scan: str) -> dict[str
         for label, triple in columns.points.items():
             label = label or row[columns.label or ""].strip()
             cells = [row[column] for column in triple]
-            missing = columns.status is not None and row[columns.status].strip().lower() in MISSING
+            status = row[columns.status].strip().lower() if columns.status is not None else ""
+            missing = status in MISSING
+            if status not in (*MISSING, *PLACED):
+                known = ", ".join((*MISSING, *PLACED[1:]))
+                raise UserError(
+                    f"{name} has '{status}' in its column {columns.status}; write one of {known}, or nothing."
+                )
             if not missing and not any(cell.strip() for cell in cells):
                 continue  # nobody has said anything about it
             if label in points:

@@ -26,6 +26,7 @@ NOT_NAMES = {
 }  # fmt: skip
 # an error is no place
 NOT_PLACES = {"std", "sd", "size", "spacing", "error", "direction", "sigma"}
+NOT_MM = {"cm", "m", "um", "inch"}
 LABELS = ("label", "landmark", "name", "pointname", "pointlabel", "structure", "landmarkname")
 CASES = (
     "case", "caseid", "scan", "scanid", "volume", "image", "imageid", "file", "filename", "patient", "patientid",
@@ -176,6 +177,8 @@ def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str
                     f"{name} has the columns {' and '.join(columns.values())}, but not the third; add it, or say "
                     "--columns."
                 )
+            if len(columns) == 3 and (unit := NOT_MM & set(rest.split())):
+                raise UserError(f"{name} has coordinates in {unit.pop()}; give them in mm, or say --columns.")
             if len(columns) == 3 and not NOT_PLACES & set(rest.split()) and rest not in triples:
                 x, y, z = (columns[axis] for axis in letters)
                 triples[rest] = x, y, z

@@ -54,11 +54,8 @@ def report_html(volume: Volume, detection: Detection, truth: Points | None = Non
 
     Raises ReportError when ``detection`` was made on another scan.
     """
-    if detection.volume.size != volume.size:
-        sizes = [" x ".join(map(str, size)) for size in (detection.volume.size, volume.size)]
-        raise ReportError(
-            f"The detection was made on a scan of {sizes[0]} voxels, this one has {sizes[1]}; give that scan."
-        )
+    if difference := detection.volume.difference(volume.info):
+        raise ReportError(f"The detection was made on another scan: this one has {difference}; give that scan.")
     for landmark in detection.landmarks:
         if landmark.position_lps_mm is not None and not volume.contains(landmark.position_lps_mm):
             raise ReportError(

@@ -38,10 +38,13 @@ class Listing:
 
 @dataclass
 class _Folder:
-    """What lies in a folder. ``study``: of its first DICOM image, None where it has none itself."""
+    """What lies in a folder. ``study``: of its first DICOM image, None where it has none itself; ``others``: files that
+    are neither this nor an image file."""
 
     path: Path
     images: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    can_be_read: bool = True
     study: tuple[str, str] | None = None
     folders: list[_Folder] = field(default_factory=list)
 
@@ -55,7 +58,7 @@ class _Folder:
         return self.study is not None or (len(studies) == 1 and not any(each.images for each in self.below()))
 
     def scans(self) -> Iterator[Path]:
-        if self.is_one_scan():
+        if self.is_one_scan() or not self.can_be_read:  # the reader says why it can not be read
             yield self.path
             return
         yield from self.images
@@ -96,12 +99,13 @@ def list_scans(paths: Sequence[Path], output: Path) -> Listing:
 
 
 def _look(path: Path, output: str, seen: set[str]) -> _Folder:
-    """A folder and all below; a linked one is entered once. What can not be opened is left to the reader's sentence."""
+    """A folder and all below; a linked one is entered once."""
     folder = _Folder(path)
     seen.add(os.path.realpath(path))
     try:
         entries = sorted(os.scandir(path), key=lambda entry: entry.name)
     except OSError:
+        folder.can_be_read = False
         return folder
     for entry in entries:
         if entry.name.startswith("."):
@@ -115,6 +119,8 @@ def _look(path: Path, output: str, seen: set[str]) -> _Folder:
             folder.images.append(place)
         elif folder.study is None and entry.is_file():
             folder.study = study_of(place)
+            if folder.study is None:
+                folder.others.append(place)
     return folder
 
 
@@ -122,10 +128,12 @@ def _folder_note(folder: _Folder, scans: list[Path]) -> str:
     files = sum(path.is_file() for path in scans)
     folders = len(scans) - files
     counts = ((files, "file"), (folders, "DICOM folder"))
+    others = [path.name for each in folder.below() if each.study is None for path in each.others]
+    left = f" Other files are left out: {some_of(others, _MOST_NAMED)}." if others else ""
     parts = " and ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counts if count)
     return (
         f"{folder.path} was taken for a folder of {len(scans)} scan{'s' * (len(scans) > 1)} ({parts}): it holds "
-        "neither DICOM images itself nor one single study below."
+        f"neither DICOM images itself nor one single study below.{left}"
     )
 
 

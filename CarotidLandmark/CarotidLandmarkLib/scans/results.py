@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 RECORD_FILE = "scans.json"
 SCHEMA_VERSION = 1
 STALE_AFTER_S = 3600  # no folder takes an hour to write
-_LONGEST_NAME = 100
+_LONGEST_NAME = 100  # bytes: a name has 255 at most, and a number or a prefix may come to it
 _TAKEN = {RECORD_FILE, "summary.csv", "summary.html"}  # files beside the scans' folders
 
 
@@ -82,7 +82,7 @@ class ScanTask:
     def is_done(self) -> bool:
         """Whether there is a result, and the scan is not newer."""
         try:
-            newer = os.stat(self.scan).st_mtime > os.stat(os.path.join(self.folder, DETECTION_FILE)).st_mtime
+            newer = _last_change(self.scan) > os.stat(os.path.join(self.folder, DETECTION_FILE)).st_mtime
         except OSError:
             return False
         return not newer and self.detection() is not None
@@ -171,9 +171,15 @@ def _read(output: Path) -> _Record | None:
         raise UserError(f"{file} is damaged ({error}); give another folder, or remove this one.") from error
 
 
+def _last_change(scan: str) -> float:
+    """When a file was written, or the files of a folder and of those below came and went. Raises OSError."""
+    return max(os.stat(place).st_mtime for place in (scan, *(top for top, _, _ in os.walk(scan))))
+
+
 def _folder_name(name: str) -> str:
     """A folder's name for a scan's, good on every machine."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:_LONGEST_NAME] or "scan"
+    name = re.sub(r"[^\w.-]+", "_", name).strip("._")
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore") or "scan"
 
 
 def _free(name: str, taken: set[str]) -> str:

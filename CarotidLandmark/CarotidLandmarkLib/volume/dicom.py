@@ -30,11 +30,13 @@ CT_CLASSES = tuple("1.2.840.10008.5.1.4.1.1.2" + kind for kind in ("", ".1", ".2
 CAPTURE_CLASSES = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.3"  # one frame, many frames of 16 bits
 TAGS = (
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesDescription",
-    "ContrastBolusAgent", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber",
-    "InstanceNumber", "ImagesInAcquisition", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier",
+    "ContrastBolusAgent", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesNumber",
+    "AcquisitionNumber", "InstanceNumber", "ImagesInAcquisition", "AcquisitionTime", "ContentTime",
+    "TemporalPositionIdentifier",
     "TriggerTime", "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
-    "SamplesPerPixel", "PhotometricInterpretation", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept",
+    "SamplesPerPixel", "PhotometricInterpretation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope",
+    "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "InConcatenationTotalNumber",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 PIXEL_TAGS = (
@@ -60,14 +62,16 @@ PHASES = {
 class File:
     """What a file says of all its slices. ``size``: columns and rows; ``kind``: Image Type, in upper case.
 
-    ``expected``: how many images its acquisition has, 0 where it does not say. ``padding``: the stored value of pixels
-    outside the field of view.
+    ``expected``: how many images its acquisition has, ``files``: in how many files a multi-frame image comes, 0 where
+    it does not say. ``padding``: the stored values, from and to, of pixels outside the field of view. ``has_table``:
+    whether stored values become HU by a table (Modality LUT).
     """
 
     path: Path
     patient: str
     study: str
     uid: str
+    frame_of_reference: str
     number: str
     description: str
     modality: str
@@ -77,7 +81,9 @@ class File:
     size: tuple[int, int]
     colour: bool
     expected: int
-    padding: float | None
+    files: int
+    padding: tuple[float, float] | None
+    has_table: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +92,7 @@ class Slice:
 
     ``position``, LPS mm, is that of the first pixel; ``axes`` [2, 3] are unit vectors along which columns (i) and rows
     (j) are counted; ``spacing_mm`` is along i and j. Each is None where the file does not say it, or not rightly.
+    ``has_rescale``: whether it states slope and intercept. ``unit``: Rescale Type, in upper case.
     """
 
     file: File
@@ -98,6 +105,8 @@ class Slice:
     gap_mm: float | None = None
     slope: float = 1.0
     intercept: float = 0.0
+    has_rescale: bool = False
+    unit: str = ""
     phase: dict[str, str] = field(default_factory=dict)
 
 
@@ -116,7 +125,7 @@ def lenient() -> Iterator[None]:
 
 
 def read_slices(path: Path, name: str) -> list[Slice] | None:
-    """The slices of one file; none of what holds no image; None of what is not DICOM.
+    """The slices of one file; none of what holds no image; None of what is not DICOM, or too damaged to be told.
 
     Raises VolumeError on a damaged CT image, OSError. Call within `lenient`.
     """
@@ -129,14 +138,14 @@ def read_slices(path: Path, name: str) -> list[Slice] | None:
             dataset = _parse(stream, start, specific_tags=[_key(tag) for tag in TAGS], stop_before_pixels=True)
             is_ct = is_ct or dataset.get("SOPClassUID") in CT_CLASSES
             if _text(dataset, "SOPClassUID") == DIRECTORY_CLASS or not ("Rows" in dataset or is_ct):
-                return []
+                return [] if "SOPClassUID" in dataset or _sop_class(start) else None
             return _slices(dataset, path)
         except OSError:
             raise
         except Exception as error:  # pydicom raises errors of any class on damaged files
             if is_ct:
                 raise _damaged(path, name) from error
-            return []
+            return [] if _sop_class(start) else None
 
 
 def is_directory_file(start: bytes) -> bool:
@@ -221,21 +230,26 @@ def _without_overlays(values: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _slices(dataset: Dataset, path: Path) -> list[Slice]:
+    tags = "PixelPaddingValue", "PixelPaddingRangeLimit"
+    padding = [value for tag in tags if (value := _number(dataset, tag)) is not None]
     file = File(
         path=path,
         patient=_text(dataset, "PatientID"),
         study=_text(dataset, "StudyInstanceUID"),
         uid=_text(dataset, "SeriesInstanceUID"),
+        frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
         number=_text(dataset, "SeriesNumber"),
         description=_text(dataset, "SeriesDescription"),
-        modality=_text(dataset, "Modality"),
+        modality=_text(dataset, "Modality").upper() or ("CT" if _text(dataset, "SOPClassUID") in CT_CLASSES else ""),
         kind=tuple(part.strip().upper() for part in _text(dataset, "ImageType").split("\\")),
         kernel=_text(dataset, "ConvolutionKernel"),
         contrast=bool(_text(dataset, "ContrastBolusAgent")),
         size=(int(dataset.Columns), int(dataset.Rows)),
         colour=dataset.get("SamplesPerPixel", 1) != 1 or "PALETTE" in _text(dataset, "PhotometricInterpretation"),
         expected=int(_number(dataset, "ImagesInAcquisition") or 0),
-        padding=_number(dataset, "PixelPaddingValue"),
+        files=int(_number(dataset, "InConcatenationTotalNumber") or 0),
+        padding=(min(padding), max(padding)) if padding else None,
+        has_table="ModalityLUTSequence" in dataset,
     )
     number = _number(dataset, "InstanceNumber")
     frames, count = dataset.get("PerFrameFunctionalGroupsSequence"), _frame_count(dataset)
@@ -262,12 +276,15 @@ def _slices(dataset: Dataset, path: Path) -> list[Slice]:
 def _slice(file: File, frame: int, instance: int | None, places: list[Dataset], phase: dict[str, str]) -> Slice:
     """A slice from where its header may say things: of the frame, shared by all frames, of the whole file."""
 
-    def numbers(group: str, tag: str, count: int) -> np.ndarray | None:
+    def where(group: str, tag: str) -> Dataset:
         for place in places:
             inner = place[_key(group)].value[0] if _key(group) in place and place[_key(group)].value else place
             if _key(tag) in inner:
-                return _numbers(inner, tag, count)
-        return None
+                return inner
+        return Dataset()
+
+    def numbers(group: str, tag: str, count: int) -> np.ndarray | None:
+        return _numbers(where(group, tag), tag, count)
 
     def number(group: str, tag: str) -> float | None:
         values = numbers(group, tag, 1)
@@ -275,8 +292,8 @@ def _slice(file: File, frame: int, instance: int | None, places: list[Dataset], 
 
     axes = numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
     spacing = numbers("PixelMeasuresSequence", "PixelSpacing", 2)
-    slope = number("PixelValueTransformationSequence", "RescaleSlope")
-    intercept = number("PixelValueTransformationSequence", "RescaleIntercept")
+    rescale = "PixelValueTransformationSequence"
+    slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
     return Slice(
         file=file,
         frame=frame,
@@ -288,6 +305,8 @@ def _slice(file: File, frame: int, instance: int | None, places: list[Dataset], 
         gap_mm=number("PixelMeasuresSequence", "SpacingBetweenSlices"),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
+        has_rescale=slope is not None and intercept is not None,
+        unit=_text(where(rescale, "RescaleType"), "RescaleType").upper(),
         phase=phase,
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .scan import VolumeError, damaged, degenerate, no_scalars, printable
+from .scan import VolumeError, damaged, degenerate, no_scalars, printable, unknown_type
 from .stored import NO_SIDE, Fields, Header, three_dimensional
 
 TYPES = {
@@ -37,7 +37,7 @@ def metaimage_header(start: bytes, path: Path, name: str) -> Header:
     if fields.get("ElementNumberOfChannels", "1") != "1" or "ARRAY" in fields.get("ElementType", ""):
         raise no_scalars(name)
     if fields.get("ElementType") not in TYPES:
-        raise damaged(name)
+        raise unknown_type(name, fields.get("ElementType", ""))
     if not _flag(fields, "BinaryData"):
         raise VolumeError(f"{name} holds its voxels as text, which is not read; save it again in binary form.")
     order = ">" if _flag(fields, "BinaryDataByteOrderMSB") else "<"

@@ -43,7 +43,7 @@ def is_nifti(start: bytes) -> bool:
 
 def nifti_header(start: bytes, path: Path, name: str, packed: bool) -> Header:
     """The header in the first 540 bytes of a file (after decompression if ``packed``). Raises VolumeError."""
-    if len(start) < 352:
+    if len(start) < 348:
         raise damaged(name)
     order = "<" if start[:4] in (struct.pack("<i", 348), struct.pack("<i", 540)) else ">"
     second = int(struct.unpack(order + "i", start[:4])[0] == 540)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .scan import VolumeError, damaged, degenerate, no_scalars, printable
+from .scan import VolumeError, damaged, degenerate, no_scalars, printable, unknown_type
 from .stored import NO_SIDE, Fields, Header, three_dimensional
 
 TYPES = {
@@ -50,7 +50,7 @@ def nrrd_header(start: bytes, path: Path, name: str, labels: bool = False) -> He
         raise no_scalars(name)
     code = next((code for code, names in TYPES.items() if kind in names.split("|")), None)
     if code is None:
-        raise damaged(name)
+        raise unknown_type(name, kind)
     size = three_dimensional(name, sizes)
     endian = fields.get("endian", "").lower() or ("little" if code[1] == "1" else "")
     if endian not in ("little", "big"):
@@ -60,7 +60,8 @@ def nrrd_header(start: bytes, path: Path, name: str, labels: bool = False) -> He
     if encoding in TEXT:
         raise VolumeError(f"{name} holds its voxels as text, which is not read; save it again with encoding raw.")
     if encoding not in ENCODINGS:
-        raise damaged(name)
+        words = f"has the encoding '{printable(encoding)}', which is not read"
+        raise VolumeError(f"{name} {words}; save it again with encoding raw or gzip.")
     affine, notes = _affine(fields)
     data, offset = path, blank.end() if blank else 0
     if "data file" in fields:

@@ -24,6 +24,7 @@ DERIVED = (  # how words begin that name what is computed from scans
     "MIP", "MINIP", "MPR", "VRT", "IODINE", "VNC", "VUE", "MONO", "KEV", "VIRTUAL", "MAP", "SPECTRAL", "RHO", "ZEFF",
     "CBF", "CBV", "MTT", "TMAX", "PROJECTION", "SUBTRACT", "OVERLAY", "FUSION",
 )  # fmt: skip
+HU_UNITS = ("", "HU", "US")  # Rescale Type; US: unspecified
 SINGLE = "holds a single slice"
 ANGIOGRAPHY = ("CTA", "ANGIO", "CAROT", "SUPRAAORT", "CONTRAST", "KONTRAST")
 
@@ -67,9 +68,21 @@ class Part:
 
     @property
     def is_original(self) -> bool:
-        """Whether a scanner measured it: ORIGINAL and PRIMARY, and no word for what is computed from scans."""
+        """Whether a scanner measured it: ORIGINAL and PRIMARY, in HU, and no word for what is computed from scans."""
         words = " ".join([*self.file.kind, self.file.description.upper()]).replace("_", " ").split()
-        return self.file.kind[:2] == ("ORIGINAL", "PRIMARY") and not any(word.startswith(DERIVED) for word in words)
+        is_scanned = self.file.kind[:2] == ("ORIGINAL", "PRIMARY") and self.unit in HU_UNITS
+        return is_scanned and not any(word.startswith(DERIVED) for word in words)
+
+    @property
+    def unit(self) -> str:
+        """Of its values, as it says; "" where it does not."""
+        return self.slices[0].unit
+
+    @property
+    def kind(self) -> str:
+        """What it says of how it was made, for people."""
+        unit = f"values in {self.unit}" if self.unit not in HU_UNITS else ""
+        return _words("/".join(self.file.kind) or "no Image Type", unit)
 
     @property
     def is_enhanced(self) -> bool:
@@ -319,7 +332,13 @@ def _stacked(slices: list[Slice]) -> tuple[Stack | None, str, str]:
         if any(getattr(one, field) is None for one in slices):
             return None, f"has slices without {tag}", "export the series again"
     if any((one.spacing_mm <= 0).any() for one in slices if one.spacing_mm is not None):
-        return None, "has no voxel size (Pixel Spacing of 0)", "export the series again"
+        return None, "has no voxel size (Pixel Spacing of 0 or less)", "export the series again"
+    if file.has_table:
+        return None, "has values that become HU by a table (Modality LUT)", "export it with Rescale Slope and Intercept"
+    if len({one.has_rescale for one in slices}) > 1:
+        return None, "has slices with and without Rescale Slope and Intercept", "export the series again"
+    if any(one.slope == 0 for one in slices):
+        return None, "has slices with a Rescale Slope of 0", "export the series again"
     if len(slices) == 1:
         return None, SINGLE, "give the folder with all DICOM files of the CT"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -153,4 +154,4 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
                 image.SetOrigin(volume.affine_lps[:3, 3].tolist())
                 sitk.WriteImage(image, file, useCompression=not name.lower().endswith(".nii"), compressionLevel=1)
         except RuntimeError as error:
-            raise OSError(f"{name} could not be written; check the folder and the space left in it.") from error
+            raise OSError(errno.EIO, "it could not be written", str(path)) from error

@@ -66,7 +66,8 @@ class Volume:
     def info(self) -> VolumeInfo:
         """The scan as ``detection.json`` names it."""
         i, j, k = self.spacing_mm.tolist()
-        return VolumeInfo(path=self.name, size=self.size, spacing_mm=(i, j, k), orientation=self.geometry.orientation)
+        x, y, z = self.centre_lps.tolist()
+        return VolumeInfo(self.name, self.size, (i, j, k), self.geometry.orientation, (x, y, z))
 
     def to_lps(self, voxels: Any) -> np.ndarray:
         """`Geometry.to_lps`."""
@@ -134,6 +135,10 @@ def text_name(path: str | os.PathLike[str]) -> str:
 
 def no_scalars(name: str, what: str = "") -> VolumeError:
     return VolumeError(f"{name} does not hold one number per voxel{what}; give a scalar CT volume in HU.")
+
+
+def unknown_type(name: str, kind: str) -> VolumeError:
+    return VolumeError(f"{name} has voxels of type '{printable(kind)}', which is not read; save it as short or float.")
 
 
 def printable(text: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,13 +19,15 @@ import pydicom
 from ..errors import some_of
 from .dicom import Slice, header_of, is_directory_file, lenient, read_slices
 from .parts import SINGLE, Part, parts
-from .scan import VolumeError, text_name
+from .scan import VolumeError, damaged, text_name
 from .stack import read_stack
 from .stored import Progress
 
 HEADERS = 0.3  # of the time to read a series
 LARGEST_ZIP_RATIO = 200  # scans shrink to a half or a tenth; more is a trap
 MOST_NAMED = 8
+PACKED = {".gz", ".bz2", ".xz", ".zip", ".7z", ".rar", ".tar", ".tgz"}
+UNREAD = "damaged, packed, no read permission, or a link that leads nowhere"
 LARGEST_COUNT = 5000  # of images in a series: larger numbers are no counts
 
 
@@ -106,6 +110,7 @@ def _parts(path: Path, progress: Progress = lambda share: None) -> Iterator[tupl
     name = text_name(path)
     slices: list[Slice] = []
     unread: list[str] = []
+    others: list[Path] = []
     # damaged headers hold numbers of any size
     with np.errstate(all="ignore"), lenient(), _folder(path, name) as folder:
         files = list(_files(folder))
@@ -114,17 +119,33 @@ def _parts(path: Path, progress: Progress = lambda share: None) -> Iterator[tupl
         for number, file in enumerate(files, start=1):
             try:
                 if file.is_file():
-                    slices += read_slices(file, name) or []
+                    images = read_slices(file, name)
+                    slices += images or []
+                    if images is None and not file.name.startswith("."):
+                        others.append(file)
                 elif file.is_symlink():
                     unread.append(text_name(file))
             except OSError:
                 unread.append(text_name(file))
             progress(number / len(files))
-        left = f" ({some_of(unread, 3)}: no read permission, or a link that leads nowhere)" if unread else ""
+        suffixes = {_suffix(one.file.path) for one in slices} | PACKED
+        unread += [text_name(file) for file in others if _suffix(file) in suffixes]
+        left = f" ({some_of(unread, 3)}: {UNREAD})" if unread else ""
         if not slices:
             raise VolumeError(f"{name} holds no DICOM images{left}; give a folder with the DICOM files of one CT.")
-        notes = (f"{name} holds files that could not be opened and were left out{left}.",) if unread else ()
+        notes = (f"{name} holds files that could not be read and were left out{left}.",) if unread else ()
         yield name, parts(slices), notes
+
+
+def _plain(name: str) -> str:
+    """A file's name with nothing in it that a file system might refuse."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)[-100:]
+
+
+def _suffix(file: Path) -> str:
+    """The end of a file's name in lower case, "" for numbers: those of a UID, or of an image."""
+    suffix = file.suffix.lower()
+    return "" if suffix[1:].isdecimal() else suffix
 
 
 @contextmanager
@@ -146,9 +167,14 @@ def _folder(path: Path, name: str) -> Iterator[Path]:
                     raise VolumeError(
                         f"{name} would become {size / 1e6:.0f} MB; unpack it yourself and give the folder."
                     )
+                places: dict[str, int] = {}
                 for number, member in enumerate(archive.infolist()):
-                    if not member.is_dir():  # members are numbered: their names may be no names here
-                        target = Path(folder, f"{number:06d}")
+                    if not member.is_dir():  # their names may be no names here
+                        place, _, file = member.filename.rpartition("/")
+                        target = Path(folder, str(places.setdefault(place, len(places))), _plain(file))
+                        if target.exists():
+                            target = target.with_name(f"{number}-{target.name}")
+                        target.parent.mkdir(exist_ok=True)
                         with archive.open(member) as source, target.open("wb") as copy:
                             while block := source.read(1 << 20):
                                 copy.write(block)
@@ -157,6 +183,8 @@ def _folder(path: Path, name: str) -> Iterator[Path]:
         except Exception as error:  # zipfile raises errors of any class on damaged files
             if isinstance(error, RuntimeError) and "password" in str(error):
                 raise VolumeError(f"{name} is protected by a password; unpack it and give the folder.") from error
+            if isinstance(error, (zipfile.BadZipFile, EOFError, zlib.error)):
+                raise damaged(name) from error
             raise VolumeError(
                 f"{name} is a zip file that can not be unpacked here ({type(error).__name__}); "
                 "unpack it and give the folder."
@@ -210,16 +238,22 @@ def _choose(name: str, whole: list[Part], series: str | None) -> tuple[Part, tup
     if not chosen.is_axial:
         notes.append(f"{name} holds no axial CT; {chosen.name} was read.")
     if not chosen.is_original:
-        notes.append(f"{chosen.name.capitalize()} may be computed, not scanned ({'/'.join(chosen.file.kind)}).")
+        notes.append(f"{chosen.name.capitalize()} may be computed, not scanned ({chosen.kind}).")
     if len({one.file.uid for one in chosen.slices}) > 1:
         notes.append(f"Slices of {chosen.name} have series UIDs of their own; they were read as one series.")
+    if len({one.file.frame_of_reference for one in chosen.slices}) > 1:
+        notes.append(f"Slices of {chosen.name} have frames of reference of their own; they were placed as in one.")
     notes += _lost_at_ends(chosen, whole)
     return chosen, tuple(notes)
 
 
 def _lost_at_ends(chosen: Part, whole: list[Part]) -> list[str]:
     """A note where image numbers, or their count, say that slices below the first or above the last are not there."""
-    if len({one.file.path for one in chosen.slices}) < len(chosen.slices):
+    files = len({one.file.path for one in chosen.slices})
+    if files < chosen.file.files:
+        total = f"{chosen.file.files} files (In-concatenation Total Number)"
+        return [f"{chosen.name.capitalize()} is to come in {total} and is in {files}; the others are absent."]
+    if files < len(chosen.slices):
         return []  # frames have no numbers
     series = [one for part in whole if part.file.uid == chosen.file.uid for one in part.slices]
     numbers = [one.instance for one in series if one.instance is not None]
@@ -228,7 +262,7 @@ def _lost_at_ends(chosen: Part, whole: list[Part]) -> list[str]:
         return [
             f"{chosen.name.capitalize()} is to have {expected} images (Images in Acquisition); the others are absent."
         ]
-    if numbers and 1 < min(numbers) <= LARGEST_COUNT:
+    if len(set(numbers)) == len(numbers) > 0 and 1 < min(numbers) <= LARGEST_COUNT:
         return [f"The image numbers of {chosen.name} begin at {min(numbers)}; earlier images are absent."]
     return []
 

@@ -161,9 +161,9 @@ def _planes(whole: Stack, name: str, progress: Callable[[float], None]) -> Itera
 
 def _hu(stored: np.ndarray, one: Slice) -> np.ndarray:
     """Stored values of a slice to HU; padding that would be bone or more becomes air, as lower padding does later."""
-    values, padding = rescaled(stored, one.slope, one.intercept), one.file.padding
-    if padding is not None and one.slope * padding + one.intercept > LOWEST_PADDING_HU:
-        values = np.where(stored == padding, PADDING_HU, values)
+    values, (low, high) = rescaled(stored, one.slope, one.intercept), one.file.padding or (-np.inf, -np.inf)
+    if one.slope * low + one.intercept > LOWEST_PADDING_HU:
+        values = np.where((stored >= low) & (stored <= high), PADDING_HU, values)
     return values
 
 

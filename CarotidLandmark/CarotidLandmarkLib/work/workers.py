@@ -225,7 +225,7 @@ def _try_out(tool: Tool) -> None:
 
 def _told(error: BaseException) -> BaseException:
     """What the user is told of an error that a worker could not answer for."""
-    if sentence(error):
+    if sentence(error) and not (isinstance(error, OSError) and error.filename is None):
         return error
     if isinstance(error, OSError):
         return WorkersError("The connection to the workers broke; the same command goes on from here.")
