@@ -238,7 +238,7 @@ def test_the_question_names_reviewed_points_that_the_model_does_not_find(widget,
     application.answers = [qt.QMessageBox.Cancel]
     with pytest.raises(DetectionCancelled):
         ask_to_keep_reviewed(nodes, ("dens",))
-    assert "The model does not find L bifurcation: that will go, whatever you answer." in application.asked[0]
+    assert "The model does not find L bifurcation: that goes, unless you cancel." in application.asked[0]
 
 
 def test_a_point_that_is_moved_while_a_detection_runs_stays_though_the_reviewed_ones_shall_be_replaced(
@@ -259,7 +259,8 @@ def test_a_point_that_is_moved_while_a_detection_runs_stays_though_the_reviewed_
 def test_a_point_that_is_not_placed_can_not_be_accepted(widget, nodes, application):
     nodes.points.UnsetNthControlPointPosition(0)
     application.processEvents()
-    widget.ui.acceptButton.click()
+    assert not widget.ui.acceptButton.enabled
+    press(application, Qt.Key.Key_A)
     assert review_of(nodes).status[LEFT] == "predicted"
 
 

@@ -39,7 +39,7 @@ def ask_to_keep_reviewed(nodes: DetectionNodes | None, landmarks: Sequence[str])
     question = _("These points were reviewed: {names}. Keep them as they are?").format(names=names)
     lost = ", ".join(review.labels[name] for name in review.reviewed if name not in landmarks)
     if lost:
-        question += " " + _("The model does not find {names}: that will go, whatever you answer.").format(names=lost)
+        question += " " + _("The model does not find {names}: that goes, unless you cancel.").format(names=lost)
     keep = ask(question, YES_NO | qt.QMessageBox.Cancel, _("Detect again"))
     if keep is None:
         raise DetectionCancelled
@@ -100,8 +100,9 @@ class ReviewPanel:
         nodes, row = self._module.nodes, self._module.table.row()
         count = 0 if nodes is None else len(nodes.detection.landmarks)
         chosen = 0 <= row < count
-        for button in (self.ui.acceptButton, self.ui.missingButton, self.ui.resetButton):
+        for button in (self.ui.missingButton, self.ui.resetButton):
             button.setEnabled(chosen)
+        self.ui.acceptButton.setEnabled(chosen and not scene.is_unset(nodes, row))
         for button in (self.ui.previousLandmarkButton, self.ui.nextLandmarkButton):
             button.setEnabled(count > 0)
         self.ui.undoButton.setEnabled(nodes is not None and scene_review.can_undo(nodes))

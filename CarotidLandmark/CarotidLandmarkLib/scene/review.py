@@ -191,9 +191,7 @@ def set_status(nodes: DetectionNodes, index: int, status: str) -> None:
 
 
 def accept(nodes: DetectionNodes, index: int) -> None:
-    """The point, or its absence, is right as it is. Can be undone. Nothing can be right of one that is not placed."""
-    if is_unset(nodes, index):
-        return
+    """The point, or its absence, is right as it is. Can be undone."""
     remember(nodes)
     set_status(nodes, index, "accepted")
 
