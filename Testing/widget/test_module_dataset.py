@@ -206,12 +206,17 @@ def test_scans_of_one_patient_are_added_as_such_by_dicom_or_by_a_typed_word(widg
     dataset = Dataset.create(tmp_path / "new", (LEFT, RIGHT))
     choose(dataset.path)
     groups = []
-    for spacing, instances, word in ((5.0, "1.2.3 1.2.4", ""), (6.0, "", "Jane"), (7.0, "", ""), (7.5, "1.2.3", "p07")):
+    for spacing, instances, word, words in (
+        (5.0, "1.2.3 1.2.4", "", "scan 1 of this patient."),
+        (6.0, "", "Jane", "scan 2 of this patient."),
+        (7.0, "", "", "as a patient of its own: none is named."),
+        (7.5, "1.2.3", "p07", "scan 1 of this patient."),
+    ):
         show(widget, spacing=spacing).volume.SetAttribute("DICOM.instanceUIDs", instances)
         QTest.keyClicks(widget.ui.patientLineEdit, word)
         widget.ui.addCaseButton.click()
         said = widget.ui.statusLabel.text
-        assert said.endswith("scan 2 of this patient." if word == "Jane" else "scan 1 of this patient."), said
+        assert said.endswith(words), said
         assert widget.ui.patientLineEdit.text == ""
         groups.append(dataset.case(said.split()[2].rstrip(",")).group)
     assert groups[0] == groups[1] and len(set(groups)) == 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.dataset import Dataset, read_draft, write_draft
+from CarotidLandmarkLib.dataset import Case, Dataset, read_draft, write_draft
 from CarotidLandmarkLib.scene.review import review_of
 from panel_steps import case_shown, drag_left_point, nodes_shown, press, show, type_name
 from PySide6.QtCore import Qt
@@ -285,3 +285,17 @@ def test_an_empty_folder_is_not_made_a_dataset_while_a_detection_runs(widget, ap
     choose(tmp_path)
     assert application.asked == []
     assert "A detection is running" in widget.ui.statusLabel.text
+
+
+def test_a_scene_that_is_closed_while_a_case_is_read_stays_closed(widget, opened_dataset, application, monkeypatch):
+    read = Case.read_volume
+
+    def read_while_the_scene_is_closed(case):
+        slicer.mrmlScene.Clear(0)
+        return read(case)
+
+    monkeypatch.setattr(Case, "read_volume", read_while_the_scene_is_closed)
+    widget.ui.nextCaseButton.click()
+    assert widget.ui.statusLabel.text == "Case unsure can not be opened: the scene was closed meanwhile."
+    assert widget.logic.volumes() == []
+    assert widget.ui.caseLabel.text == "No dataset is open."

@@ -378,8 +378,10 @@ class DatasetPanel:
             return False
         self._module.review.write_remarks()
         if not found[0].folder.is_dir():
-            words = _("The folder of {dataset} is out of reach: nothing is saved. Your work is kept on this computer.")
-            raise DatasetError(words.format(dataset=self._opened().path.name))
+            words = _(
+                "The folder of case {case} is out of reach: nothing is saved. Your work is kept on this computer."
+            )
+            raise DatasetError(words.format(case=found[0].id))
         if not self._shown.save(*found):
             self.say(_("Not saved."))
             return False

@@ -210,11 +210,13 @@ class CaseInScene:
 
     def _open(self, case: Case, choose: Callable[[Any], None]) -> str:
         assert self.dataset is not None
-        words: list[str] = []
+        dataset, words = self.dataset, list[str]()
         try:
-            with slicer.util.WaitCursor():
+            with slicer.util.WaitCursor():  # the event loop turns
                 verify_image(case)
                 volume = case.read_volume()
+            if self.dataset is not dataset:
+                raise DatasetError(_("the scene was closed meanwhile."))
             prediction = self._prediction(case, words)
             annotation, damage = self._read_stored(case)  # what was saved must be seen before it is replaced
         except (DatasetError, VolumeError) as error:
