@@ -11,8 +11,8 @@ from CarotidLandmarkLib.job import DetectionCancelled
 from CarotidLandmarkLib.panel.dataset import DatasetPanel
 from CarotidLandmarkLib.panel.follower import Observations
 from CarotidLandmarkLib.panel.install import ensure_dependencies
-from CarotidLandmarkLib.panel.logic import CarotidLandmarkLogic, bundle_title
-from CarotidLandmarkLib.panel.results import ResultsTable, advice_html, progress_words
+from CarotidLandmarkLib.panel.logic import CarotidLandmarkLogic
+from CarotidLandmarkLib.panel.results import ResultsTable, advice_html, nothing_words, progress_words
 from CarotidLandmarkLib.panel.review import ReviewPanel, ask_to_keep_reviewed
 from CarotidLandmarkLib.panel.selftests import CarotidLandmarkTest  # noqa: F401 - Slicer looks for it here
 from CarotidLandmarkLib.panel.words import rendering_logic
@@ -22,6 +22,7 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
 
 DEVICES = ["auto", "cpu", "cuda", "mps"]
+SESSION = ["annotator", "datasetFolder", "order"]  # parameters of who sits here, not of a scene
 
 
 class CarotidLandmark(ScriptedLoadableModule):
@@ -64,7 +65,7 @@ def registerSampleData():
 class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
     """The panel. It shows what is in the scene; all work is the logic's.
 
-    Its parts are given the widget itself. ``parameters``: the scene's parameter node, None while the module is not
+    Its parts are given the widget itself. ``parameters``: the scene's parameter node, None while another module is
     open; ``nodes``: the detection shown, or None; ``ended``: nothing of the panel may be there any more, nor other
     modules.
     """
@@ -74,7 +75,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.logic = self.parameters = self.nodes = None
         self.ended = False
         self._guiTag = None
-        self._session = None  # annotator and dataset's folder, while a scene is added to them
+        self._session = None  # what `onSceneStartImport` keeps, while a scene is added
+        self._input = None  # the scan that is chosen, as last seen
         self._sceneObservations, self._parameterObservations = Observations(), Observations()
 
     def setup(self):
@@ -112,7 +114,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         """List the models; the parameter node knows which one is chosen, so filling chooses none."""
         self.ui.modelComboBox.blockSignals(True)
         self.ui.modelComboBox.clear()
-        self.ui.modelComboBox.addItems([bundle_title(bundle) for bundle in self.logic.bundles])
+        self.ui.modelComboBox.addItems(list(self.logic.models()))
         self.ui.modelComboBox.blockSignals(False)
 
     def cleanup(self):
@@ -136,18 +138,19 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         if self.parameters:
             self.parameters.disconnectGui(self._guiTag)
             self._parameterObservations.release()
-            self.parameters = None
+            self.parameters = self._input = None
 
     def initializeParameterNode(self):
-        """Follow the scene's own parameters; without an input yet, take the first scan there is."""
+        """Follow the scene's own parameters; without an input yet, take the scan in the views, or the first one."""
         self.leaveParameterNode()
         self.parameters = self.logic.getParameterNode()
         self._guiTag = self.parameters.connectGui(self.ui)
         self._parameterObservations.add(self.parameters, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
         volumes = self.logic.volumes()
         if not self.parameters.inputVolume and volumes:
-            self.parameters.inputVolume = volumes[0]
-        titles = [bundle_title(bundle) for bundle in self.logic.bundles]
+            seen = scene_display.volumes_in_views(slicer.mrmlScene)
+            self.parameters.inputVolume = next((node for node in seen if node in volumes), volumes[0])
+        titles = list(self.logic.models())
         if titles and self.parameters.model not in titles:
             self.parameters.model = titles[0]
         self.onParametersChanged()
@@ -157,14 +160,14 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.watch(None)
 
     def onSceneStartImport(self, caller, event):
-        if self.parameters and self.dataset.is_open:
-            self._session = self.parameters.annotator, self.parameters.datasetFolder, self.parameters.order
+        """A scene that is added says neither who sits here nor at which dataset."""
+        parameters, names = self.logic.getParameterNode(), ["annotator"] if not self.dataset.is_open else SESSION
+        self._session = {name: getattr(parameters, name) for name in names if getattr(parameters, name)}
 
     def onSceneReplaced(self, caller, event):
-        if self._session is not None:  # a scene that is added says neither who sits here nor at what
-            parameters = self.logic.getParameterNode()
-            parameters.annotator, parameters.datasetFolder, parameters.order = self._session
-            self._session = None
+        session, self._session = self._session, None
+        for name, value in (session or {}).items():
+            setattr(self.logic.getParameterNode(), name, value)
         self.logic.follower.follow_all()
         if self.parent.isEntered:
             self.initializeParameterNode()
@@ -174,6 +177,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         if nodes is None or all(node.GetScene() is not None for node in (nodes.volume, *nodes.all())):
             return
         self.watch(None)
+        nodes.points.SetLocked(True)  # if they are there still: no scan's any more
         if nodes.volume.GetScene() is not None and nodes.points.GetScene() is not None:
             self.watch(scene.find_detection(nodes.volume))  # without an ellipsoid, or the table
         elif nodes.volume.GetScene() is not None and not slicer.mrmlScene.IsBatchProcessing():
@@ -191,11 +195,27 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.ui.modelComboBox.setCurrentText(parameters.model)
         self.ui.deviceComboBox.setCurrentText(parameters.device)
         self.watch(scene.find_detection(parameters.inputVolume))
+        self.showScan()
         if self.nodes is not None:
             scene_display.set_opacity(self.nodes, parameters.opacity)
             self.say(self.logic.setLevel(self.nodes, parameters.level))
         self.dataset.open_named_dataset()
         self.refresh()
+
+    def showScan(self):
+        """Have a scan that is newly chosen in the views, with its vessels where those of the scan before were seen."""
+        before, self._input = self._input, self.parameters.inputVolume
+        if self._input is None or self._input is before:
+            return
+        self.bringIntoViews(self._input)
+        if scene_display.vessels_shown(before, rendering_logic()):
+            self.showVessels(before, False)
+            self.showVessels(self._input, True)
+
+    def bringIntoViews(self, volume):
+        """Show a scan in all slice views; where one shows it already they stay as somebody has set them."""
+        if volume not in scene_display.volumes_in_views(slicer.mrmlScene):
+            slicer.util.setSliceViewerLayers(background=volume, fit=True)
 
     def watch(self, nodes):
         """Show the points of ``nodes`` (or of nothing): they can be moved, those of other scans can not."""
@@ -206,21 +226,28 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
                 each.points.SetLocked(each.points is not nodes.points)
 
     def onPointsMoved(self, nodes, landmarks):
-        if self.parameters:
-            self.review.moved(nodes, landmarks)
+        self.review.moved(nodes, landmarks)
         if landmarks and self.nodes is not None and nodes.points is self.nodes.points:
             scene.follow_strip(nodes, landmarks[-1])
 
     def onRowSelected(self, row):
+        self.bringIntoViews(self.nodes.volume)
         scene_display.centre_views(self.nodes, row, slicer.modules.markups.logic())
         self.review.show()
 
     def onVesselsButton(self, *checked):
-        volume, logic = self.parameters.inputVolume, rendering_logic()
-        if volume is not None and logic is not None:
-            scene_display.peel_depth(slicer.mrmlScene)
-            scene_display.show_vessels(volume, logic, not scene_display.vessels_shown(volume, logic))
+        volume = self.parameters.inputVolume
+        self.showVessels(volume, not scene_display.vessels_shown(volume, rendering_logic()))
         self.refresh()
+
+    def showVessels(self, volume, visible):
+        try:
+            if visible:
+                scene.voxels_from_node(volume)
+                scene_display.peel_depth(slicer.mrmlScene)
+            scene_display.show_vessels(volume, rendering_logic(), visible)
+        except UserError as error:
+            self.say(str(error))
 
     def onStripButton(self):
         if scene.strip_shown(slicer.mrmlScene):
@@ -247,6 +274,12 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
             slicer.util.setSliceViewerLayers(background=volumes[number], fit=True)
             words = _("{name}, scan {n} of {all}")
             self.say(words.format(name=volumes[number].GetName(), n=number + 1, all=len(volumes)))
+            self.selectFirst()
+
+    def selectFirst(self):
+        """All views go to the first point of the scan shown."""
+        self.ui.resultsTable.setCurrentCell(-1, -1)
+        self.review.step_landmark(1)
 
     def settings(self):
         """What the parameters say. Raises BundleError."""
@@ -260,10 +293,11 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         volume = self.parameters.inputVolume
         try:
             self.dataset.check_can_detect(self.parameters.model)
-            keep = ask_to_keep_reviewed(scene.find_detection(volume))
-            scene.voxels_from_node(volume)  # refused before anything is installed
+            scene.voxels_from_node(volume)  # refused before anything is asked or installed
+            settings = self.settings()
+            keep = ask_to_keep_reviewed(scene.find_detection(volume), self.logic.landmarks()[self.parameters.model])
             ensure_dependencies()
-            self.logic.start(volume, self.settings(), keep, self.onProgress, self.onDetectionEnds)
+            self.logic.start(volume, settings, keep, self.onProgress, self.onDetectionEnds)
         except DetectionCancelled:
             return
         except (UserError, OSError) as error:
@@ -295,12 +329,14 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.ui.statusLabel.setText(text)
 
     def refresh(self):
-        """Bring the whole panel in line with scene and logic."""
+        """Keep what has changed, and bring the whole panel in line with scene and logic."""
         if self.ended:
             return
         self.logic.follower.settle()
-        running = self.logic.running
-        volume = self.parameters.inputVolume if self.parameters else None
+        self.dataset.keep()
+        if not self.parameters:  # another module is open; `enter` does the rest
+            return
+        running, volume = self.logic.running, self.parameters.inputVolume
         self.ui.detectButton.setText(_("Cancel") if running else _("Detect"))
         self.ui.detectButton.setEnabled(running or (volume is not None and bool(self.logic.bundles)))
         self.ui.progressBar.setVisible(running)
@@ -312,6 +348,6 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.ui.vesselsButton.setChecked(scene_display.vessels_shown(volume, rendering_logic()))
         self.dataset.show()
         self.table.show(self.nodes)
-        nothing = _("Nothing has been detected in this scan yet.")
-        self.ui.adviceLabel.setText(nothing if self.nodes is None else advice_html(self.nodes.detection))
+        words = nothing_words(volume, self.logic.bundles)
+        self.ui.adviceLabel.setText(words if self.nodes is None else advice_html(self.nodes.detection))
         self.review.show()

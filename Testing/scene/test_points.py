@@ -216,3 +216,40 @@ def test_a_deleted_ellipsoid_or_table_takes_neither_points_nor_review_along(node
     scene.show_detection(again, make_detection(scale=0.5))
     assert review_of(again).status == {LEFT: "missing", RIGHT: "accepted"}
     assert math.dist(scene.position_lps(again, 1), RIGHT_LPS) < 1e-6
+
+
+def test_a_point_that_somebody_selects_elsewhere_does_not_count_as_looked_at(nodes):
+    nodes.points.SetNthControlPointSelected(0, False)
+    assert scene_review.settle(nodes) == []
+    assert nodes.points.GetNthControlPointSelected(0)
+
+
+def test_an_ellipsoid_is_hidden_while_there_is_none_and_else_as_the_user_has_it(nodes):
+    displays = {name: model.GetDisplayNode() for name, model in nodes.ellipsoids.items()}
+    displays[RIGHT].SetVisibility(False)
+    scene_review.mark_missing(nodes, 0)
+    assert not displays[LEFT].GetVisibility()
+    scene_review.undo(nodes)
+    assert displays[LEFT].GetVisibility()
+    scene_review.replace_detection(nodes, make_detection(left=None))
+    assert not displays[LEFT].GetVisibility()
+    scene_review.replace_detection(nodes, make_detection(scale=0.5))
+    assert displays[LEFT].GetVisibility()
+    assert not displays[RIGHT].GetVisibility()
+
+
+def test_points_of_a_newer_version_are_left_alone_and_the_reason_is_told(nodes):
+    text = nodes.points.GetAttribute("CarotidLandmark.Detection")
+    nodes.points.SetAttribute("CarotidLandmark.Detection", text.replace('"schema_version": 1', '"schema_version": 9'))
+    assert scene.find_detection(nodes.volume) is None
+    assert "schema version is not 1" in scene.unreadable(nodes.volume)
+    again = scene.add_detection(nodes.volume, make_detection())
+    assert scene.find_detection(nodes.volume).points is again.points
+    assert nodes.points.GetScene() is not None
+
+
+def test_what_a_newer_version_says_more_of_a_review_does_no_harm(nodes):
+    scene_review.accept(nodes, 0)
+    text = nodes.points.GetAttribute(scene_review.REVIEW_ATTRIBUTE)
+    nodes.points.SetAttribute(scene_review.REVIEW_ATTRIBUTE, text.replace("{", '{"newer": [1], ', 1))
+    assert review_of(nodes).status == {LEFT: "accepted", RIGHT: "predicted"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.dataset import Case
+from CarotidLandmarkLib.dataset import Case, read_draft
 from CarotidLandmarkLib.scene import review as scene_review
 from CarotidLandmarkLib.scene.review import review_of
 from panel_steps import case_shown, cells, drag, drag_left_point, nodes_shown, pixel_of, press, show, type_name
@@ -98,8 +98,43 @@ def test_a_left_point_on_the_right_is_saved_only_after_a_question(widget, opened
     type_place(nodes, LEFT_LPS, 1)
     application.answers = [getattr(qt.QMessageBox, answer)]
     press(application, Qt.Key.Key_S)
-    assert application.asked == ["L bifurcation is on the patient's right of R bifurcation. Save them so?"]
+    assert application.asked == ["L bifurcation is not on the patient's left of R bifurcation. Save them so?"]
     assert bool(opened_dataset.case(ALARMED).annotators()) is saved
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ((900.0, 0.0, 0.0), "L bifurcation lies outside the scan. Save it so?"),
+        (RIGHT_LPS, "L bifurcation is not on the patient's left of R bifurcation. Save them so?"),
+    ],
+)
+def test_what_a_check_of_the_dataset_would_call_an_error_is_asked_about(
+    widget, opened_dataset, application, place, words
+):
+    import qt
+
+    type_place(nodes_shown(widget), place)
+    application.answers = [qt.QMessageBox.No]
+    press(application, Qt.Key.Key_S)
+    assert application.asked == [words]
+    assert opened_dataset.case(ALARMED).annotators() == []
+
+
+def test_what_is_done_while_another_module_is_open_is_a_draft_at_once(widget, opened_dataset, application):
+    nodes = nodes_shown(widget)
+    widget.exit()
+    widget.parent.isEntered = False
+    try:
+        type_place(nodes, ELSEWHERE)
+        turn(application)
+        draft = read_draft(opened_dataset.case(ALARMED), "anna")
+    finally:
+        widget.parent.isEntered = True
+        widget.initializeParameterNode()
+        widget.review.install_keys(application.mainWindow())
+    assert draft.landmarks == {LEFT: ("corrected", pytest.approx(ELSEWHERE))}
+    assert cells(widget, 0)["Status"].startswith("reviewed by anna")
 
 
 def test_a_point_that_is_half_placed_is_not_saved_as_missing(widget, opened_dataset, application):

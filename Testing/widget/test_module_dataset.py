@@ -129,9 +129,9 @@ def test_the_order_can_be_changed_and_is_kept_with_the_scene(widget, opened_data
     assert case_shown(widget) == rest[0]
 
 
-@pytest.mark.parametrize("trouble", ["no dataset", "gone"])
+@pytest.mark.parametrize(("trouble", "words"), [("no dataset", "is not a dataset"), ("gone", "is not there")])
 def test_a_folder_that_can_not_be_used_is_refused_in_a_sentence_and_the_case_stays(
-    widget, opened_dataset, choose, tmp_path, trouble
+    widget, opened_dataset, choose, tmp_path, trouble, words
 ):
     folder = tmp_path / "other"
     if trouble == "no dataset":
@@ -139,7 +139,7 @@ def test_a_folder_that_can_not_be_used_is_refused_in_a_sentence_and_the_case_sta
         (folder / "notes.txt").write_text("notes")
     before = slicer.mrmlScene.GetNumberOfNodes()
     choose(folder)
-    assert "is not a dataset" in widget.ui.statusLabel.text
+    assert words in widget.ui.statusLabel.text
     assert slicer.mrmlScene.GetNumberOfNodes() == before
     assert widget.ui.caseLabel.text == "necks: case 1 of 3, 0 reviewed."
 
@@ -183,7 +183,9 @@ def test_an_empty_folder_becomes_a_dataset_after_a_question_and_scans_are_added_
     widget.ui.acceptButton.click()
     widget.ui.addCaseButton.click()
     (case_id,) = Dataset.open(folder).case_ids()
-    assert widget.ui.statusLabel.text == f"Added as {case_id}, the last of the queue."
+    assert widget.ui.statusLabel.text == (
+        f"Added as {case_id}, the last of the queue, as a patient of its own: none is named."
+    )
     assert not any(b"Jane" in file.read_bytes() for file in folder.rglob("*") if file.is_file())
     widget.ui.addCaseButton.click()
     assert "in the dataset already" in widget.ui.statusLabel.text
@@ -204,12 +206,17 @@ def test_scans_of_one_patient_are_added_as_such_by_dicom_or_by_a_typed_word(widg
     dataset = Dataset.create(tmp_path / "new", (LEFT, RIGHT))
     choose(dataset.path)
     groups = []
-    for spacing, instances, word in ((5.0, "1.2.3 1.2.4", ""), (6.0, "", "Jane"), (7.0, "", ""), (7.5, "1.2.3", "p07")):
+    for spacing, instances, word, words in (
+        (5.0, "1.2.3 1.2.4", "", "scan 1 of this patient."),
+        (6.0, "", "Jane", "scan 2 of this patient."),
+        (7.0, "", "", "as a patient of its own: none is named."),
+        (7.5, "1.2.3", "p07", "scan 1 of this patient."),
+    ):
         show(widget, spacing=spacing).volume.SetAttribute("DICOM.instanceUIDs", instances)
         QTest.keyClicks(widget.ui.patientLineEdit, word)
         widget.ui.addCaseButton.click()
         said = widget.ui.statusLabel.text
-        assert said.endswith("scan 2 of this patient." if word == "Jane" else "the last of the queue."), said
+        assert said.endswith(words), said
         assert widget.ui.patientLineEdit.text == ""
         groups.append(dataset.case(said.split()[2].rstrip(",")).group)
     assert groups[0] == groups[1] and len(set(groups)) == 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.dataset import read_draft, write_draft
+from CarotidLandmarkLib.dataset import Case, Dataset, read_draft, write_draft
 from CarotidLandmarkLib.scene.review import review_of
 from panel_steps import case_shown, drag_left_point, nodes_shown, press, show, type_name
 from PySide6.QtCore import Qt
@@ -232,3 +232,70 @@ def test_a_draft_of_a_version_without_questions_is_read(opened_dataset):
     assert document.pop("ask_colleague") is True
     file.write_text(json.dumps(document))
     assert read_draft(case, "anna").ask_colleague is False
+
+
+def test_work_that_is_nobodys_yet_belongs_to_whoever_types_a_name_and_until_then_the_panel_says_so(
+    widget, opened_dataset, application, tmp_path
+):
+    widget.parameters.annotator = ""
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "nobodys.mrb")
+    slicer.mrmlScene.Clear(0)
+    widget.initializeParameterNode()
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "nobodys.mrb"))
+    place = drag_left_point(widget, application)
+    assert "Type your name in the field Annotator first" in widget.ui.statusLabel.text
+    type_name(widget, "carl")
+    assert scene.position_lps(nodes_shown(widget), 0) == pytest.approx(place)
+    assert read_draft(opened_dataset.case(ALARMED), "carl").landmarks[LEFT][1] == pytest.approx(place)
+
+
+def test_without_a_dataset_the_name_in_a_scene_that_is_added_does_not_become_that_of_who_sits_here(
+    widget, application, tmp_path
+):
+    show(widget)
+    type_name(widget, "ben")
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "bens.mrb")
+    slicer.mrmlScene.Clear(0)
+    widget.initializeParameterNode()
+    show(widget)
+    type_name(widget, "anna")
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "bens.mrb"))
+    assert widget.ui.annotatorLineEdit.text == "anna"
+
+
+def test_a_remark_without_a_name_is_not_added_half(widget, choose, tmp_path):
+    dataset = Dataset.create(tmp_path / "new", (LEFT, RIGHT))
+    show(widget)
+    choose(dataset.path)
+    widget.ui.commentLineEdit.setFocus()
+    QTest.keyClicks(widget.ui.commentLineEdit, "plaque")
+    widget.ui.addCaseButton.click()
+    assert "Type your name in the field Annotator first" in widget.ui.statusLabel.text
+    assert dataset.case_ids() == []
+    type_name(widget, "anna")
+    widget.ui.addCaseButton.click()
+    (case_id,) = dataset.case_ids()
+    assert read_draft(dataset.case(case_id), "anna").comment == "plaque"
+
+
+def test_an_empty_folder_is_not_made_a_dataset_while_a_detection_runs(widget, application, tmp_path, choose):
+    show(widget)
+    type_name(widget, "anna")
+    widget.ui.detectButton.click()
+    choose(tmp_path)
+    assert application.asked == []
+    assert "A detection is running" in widget.ui.statusLabel.text
+
+
+def test_a_scene_that_is_closed_while_a_case_is_read_stays_closed(widget, opened_dataset, application, monkeypatch):
+    read = Case.read_volume
+
+    def read_while_the_scene_is_closed(case):
+        slicer.mrmlScene.Clear(0)
+        return read(case)
+
+    monkeypatch.setattr(Case, "read_volume", read_while_the_scene_is_closed)
+    widget.ui.nextCaseButton.click()
+    assert widget.ui.statusLabel.text == "Case unsure can not be opened: the scene was closed meanwhile."
+    assert widget.logic.volumes() == []
+    assert widget.ui.caseLabel.text == "No dataset is open."

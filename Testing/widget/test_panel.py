@@ -7,12 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicer
+import vtk
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.detection import ModelInfo, Quality
-from panel_steps import cells, show
+from CarotidLandmarkLib.panel.results import LEAST_PX
+from panel_steps import cells, press, show
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QAccessible
 from PySide6.QtTest import QTest
-from scene_cases import LEFT, LEFT_LPS, RIGHT_LPS, make_detection, neck_volume
+from PySide6.QtWidgets import QApplication, QWidget
+from scene_cases import LEFT, LEFT_LPS, RIGHT, RIGHT_LPS, landmark, make_detection, neck_volume
+from tiny_model import save_tiny_model
 
 
 def test_without_a_scan_there_is_nothing_to_press(widget):
@@ -20,7 +25,84 @@ def test_without_a_scan_there_is_nothing_to_press(widget):
     assert not widget.ui.acceptButton.enabled
     assert not widget.ui.vesselsButton.enabled
     assert widget.ui.resultsTable.rowCount == 0
-    assert "Nothing has been detected" in widget.ui.adviceLabel.text
+    assert widget.ui.adviceLabel.text == "Choose the scan under CT angiography."
+
+
+def test_where_no_model_is_the_panel_says_so(widget):
+    scene.add_volume(slicer.mrmlScene, neck_volume(5.0))
+    widget.logic.bundles = []
+    widget.fillModels()
+    widget.initializeParameterNode()
+    assert not widget.ui.detectButton.enabled
+    assert "There is no model here" in widget.ui.adviceLabel.text
+
+
+def test_two_models_of_one_name_and_version_are_told_apart_and_the_chosen_one_detects(widget, tiny, tmp_path):
+    other, same = save_tiny_model(tmp_path / "own", presence=-9.0), save_tiny_model(tmp_path / "copy")
+    widget.logic.bundles = [tiny, same, other]
+    widget.fillModels()
+    widget.initializeParameterNode()
+    combo = widget.ui.modelComboBox
+    titles = [combo.itemText(number) for number in range(combo.count)]
+    assert titles == ["tiny 1.0", f"tiny 1.0 ({other.metadata.weights_sha256[:8]})"]
+    combo.setCurrentIndex(1)
+    assert widget.settings().bundle == other.path
+
+
+@pytest.mark.parametrize(("components", "words"), [(0, "has no voxels"), (3, "is a colour volume")])
+def test_a_volume_that_is_no_scan_is_refused_by_every_button_in_a_sentence(widget, components, words):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "odd")
+    if components:
+        image = vtk.vtkImageData()
+        image.SetDimensions(20, 20, 20)
+        image.AllocateScalars(vtk.VTK_SHORT, components)
+        node.SetAndObserveImageData(image)
+    widget.ui.inputSelector.setCurrentNode(node)
+    for button in (widget.ui.vesselsButton, widget.ui.detectButton):
+        widget.ui.statusLabel.setText("")
+        button.click()
+        assert words in widget.ui.statusLabel.text
+    widget.ui.windowButton.click()
+    assert widget.ui.statusLabel.text == "CTA 900 / 300"
+
+
+def test_names_and_sentences_are_shown_as_they_are_written(widget):
+    show(widget, name="<b>neck</b>")
+    widget.stepCase(1)
+    assert widget.ui.statusLabel.text == "<b>neck</b>, scan 1 of 1"
+    labels = (widget.ui.statusLabel, widget.ui.caseLabel, widget.ui.reviewLabel, widget.ui.detectAllLabel)
+    assert {label.textFormat for label in labels} == {Qt.TextFormat.PlainText}
+
+
+def test_every_field_has_a_name_for_those_who_can_not_see_it(widget):
+    nameless = []
+    for name, field in vars(widget.ui).items():
+        if isinstance(field, QWidget) and field.focusPolicy != Qt.FocusPolicy.NoFocus:
+            said = QAccessible.queryAccessibleInterface(field).text(QAccessible.Text.Name)
+            nameless += [] if said or name.startswith("qt_") else [name]
+    assert nameless == []
+
+
+def test_the_key_tab_goes_on_from_the_table(widget, application):
+    show(widget)
+    widget.ui.resultsTable.setFocus()
+    press(application, Qt.Key.Key_Tab)
+    assert QApplication.focusWidget() is not widget.ui.resultsTable
+
+
+def test_long_names_of_landmarks_wrap_and_the_table_is_as_high_as_its_rows(widget, application):
+    label = "Brachiocephalic trunk origin from the aortic arch"
+    names = [LEFT, RIGHT, label.lower().replace(" ", "_"), "left_vertebral_artery_origin", "dens", "basion"]
+    marks = tuple(landmark(name, (0.0, float(number), 0.0)) for number, name in enumerate(names))
+    show(widget, replace(make_detection(), landmarks=marks))
+    table = widget.ui.resultsTable
+    application.wait_until(lambda: table.rowHeight(2) > table.rowHeight(4))
+    assert cells(widget, 2)["Landmark"] == label
+    assert table.horizontalHeader().length() <= table.viewport().width
+    assert cells(widget, 0)["R A S (mm)"].startswith("0.0 0.0 0.0")
+    application.wait_until(lambda: table.height > LEAST_PX)
+    show(widget, replace(make_detection(), landmarks=marks[-1:]), name="one")
+    application.wait_until(lambda: table.height == LEAST_PX)
 
 
 def test_a_scan_that_is_loaded_can_be_chosen_but_a_label_map_can_not(widget):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
+from CarotidLandmarkLib.job import DetectionCancelled
 from CarotidLandmarkLib.panel.review import ask_to_keep_reviewed
 from CarotidLandmarkLib.scene.review import review_of
 from panel_steps import cells, drag, pixel_of, press, show
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
-from scene_cases import LEFT, LEFT_LPS, RIGHT, RIGHT_LPS, make_detection
+from scene_cases import LEFT, LEFT_LPS, RIGHT, RIGHT_LPS, landmark, make_detection
 
 
 @pytest.fixture
@@ -183,10 +184,11 @@ def test_a_second_detection_asks_before_it_touches_a_reviewed_point(widget, node
     scene.set_position(nodes, 0, (20.0, -8.0, 4.0))
     widget.ui.acceptButton.click()
     application.answers = [getattr(qt.QMessageBox, answer)]
-    keep = ask_to_keep_reviewed(nodes)
+    keep = ask_to_keep_reviewed(nodes, (LEFT, RIGHT))
     assert keep is kept
     assert "L bifurcation (accepted)" in application.asked[0]
-    widget.logic.show(nodes.volume, make_detection(left=(30.0, -12.0, 7.0), right=(-30.0, -12.0, 7.0)), keep)
+    replaced = {} if keep else scene.reviewed_landmarks(nodes)
+    widget.logic.show(nodes.volume, make_detection(left=(30.0, -12.0, 7.0), right=(-30.0, -12.0, 7.0)), replaced)
     assert scene.position_lps(nodes, 0) == pytest.approx((20.0, -8.0, 4.0) if kept else (30.0, -12.0, 7.0))
     assert scene.position_lps(nodes, 1) == pytest.approx((-30.0, -12.0, 7.0))
     assert review_of(nodes).status[LEFT] == ("accepted" if kept else "predicted")
@@ -196,7 +198,7 @@ def test_a_reviewed_point_stays_when_another_model_lists_the_landmarks_in_anothe
     scene.set_position(nodes, 0, (20.0, -8.0, 4.0))
     widget.ui.acceptButton.click()
     detection = make_detection(left=(30.0, -12.0, 7.0), right=(-30.0, -12.0, 7.0))
-    widget.logic.show(nodes.volume, replace(detection, landmarks=detection.landmarks[::-1]), True)
+    widget.logic.show(nodes.volume, replace(detection, landmarks=detection.landmarks[::-1]))
     assert scene.position_lps(nodes, 1) == pytest.approx((20.0, -8.0, 4.0))
     assert review_of(nodes).status == {LEFT: "accepted", RIGHT: "predicted"}
     assert scene.position_lps(nodes, 0) == pytest.approx((-30.0, -12.0, 7.0))
@@ -214,6 +216,71 @@ def test_cancelling_that_question_detects_nothing(widget, nodes, application):
 
 
 def test_without_reviewed_points_nothing_is_asked(widget, nodes, application):
-    assert ask_to_keep_reviewed(nodes)
-    assert ask_to_keep_reviewed(None)
+    assert ask_to_keep_reviewed(nodes, (LEFT, RIGHT))
+    assert ask_to_keep_reviewed(None, (LEFT, RIGHT))
     assert application.asked == []
+
+
+def test_a_reviewed_point_stays_when_another_model_finds_more_landmarks(widget, nodes):
+    scene.set_position(nodes, 0, (20.0, -8.0, 4.0))
+    widget.ui.acceptButton.click()
+    detection = make_detection(left=(30.0, -12.0, 7.0))
+    more = replace(detection, landmarks=(landmark("dens", (0.0, 0.0, 0.0)), *detection.landmarks))
+    nodes = widget.logic.show(nodes.volume, more)
+    assert scene.position_lps(nodes, 1) == pytest.approx((20.0, -8.0, 4.0))
+    assert review_of(nodes).status == {"dens": "predicted", LEFT: "accepted", RIGHT: "predicted"}
+
+
+def test_the_question_names_reviewed_points_that_the_model_does_not_find(widget, nodes, application):
+    import qt
+
+    widget.ui.acceptButton.click()
+    application.answers = [qt.QMessageBox.Cancel]
+    with pytest.raises(DetectionCancelled):
+        ask_to_keep_reviewed(nodes, ("dens",))
+    assert "The model does not find L bifurcation: that goes, unless you cancel." in application.asked[0]
+
+
+def test_a_point_that_is_moved_while_a_detection_runs_stays_though_the_reviewed_ones_shall_be_replaced(
+    widget, nodes, application
+):
+    import qt
+
+    widget.ui.acceptButton.click()
+    application.answers = [qt.QMessageBox.No]
+    widget.parameters.passes = 2
+    widget.ui.detectButton.click()
+    scene.set_position(nodes, 1, (-20.0, -8.0, 4.0))
+    application.wait_until(lambda: not widget.logic.running, 120)
+    assert scene.position_lps(nodes, 1) == pytest.approx((-20.0, -8.0, 4.0))
+    assert review_of(nodes).status == {LEFT: "predicted", RIGHT: "corrected"}
+
+
+def test_a_point_that_is_not_placed_can_not_be_accepted(widget, nodes, application):
+    nodes.points.UnsetNthControlPointPosition(0)
+    application.processEvents()
+    assert not widget.ui.acceptButton.enabled
+    press(application, Qt.Key.Key_A)
+    assert review_of(nodes).status[LEFT] == "predicted"
+
+
+def test_an_ellipsoid_that_the_user_has_hidden_stays_hidden(widget, nodes):
+    display = nodes.ellipsoids[LEFT].GetDisplayNode()
+    display.SetVisibility(False)
+    widget.ui.acceptButton.click()
+    widget.ui.levelSlider.setValue(0.5)
+    assert not display.GetVisibility()
+
+
+def test_points_are_imported_where_the_file_has_them_in_a_scan_that_was_centred(widget, nodes, tmp_path):
+    (tmp_path / "points.csv").write_text(f"name,L,P,S\n{LEFT},30,-10,5\n{RIGHT},-25,-9,2\n")
+    x, y, z = nodes.volume.GetOrigin()
+    nodes.volume.SetOrigin(x + 300.0, y, z)
+    widget.review.import_points(tmp_path / "points.csv")
+    assert scene.position_lps(nodes, 0) == pytest.approx((30.0, -10.0, 5.0)), widget.ui.statusLabel.text
+
+
+def test_a_file_whose_frame_nobody_says_is_referred_to_the_command_that_has_the_option(widget, nodes, tmp_path):
+    (tmp_path / "points.csv").write_text(f"name,x,y,z\n{LEFT},30,-10,5\n{RIGHT},-25,-9,2\n")
+    widget.review.import_points(tmp_path / "points.csv")
+    assert widget.ui.statusLabel.text.endswith("--frame. Here there are no options: use carotid-landmark import.")

@@ -280,6 +280,15 @@ def test_a_detector_killed_for_memory_behind_a_launcher_is_told_as_such(widget, 
     assert "lack of memory" in widget.ui.statusLabel.text
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a script is no program there")
+def test_what_a_library_prints_is_no_word_of_the_detector(widget, volume, application, launcher):
+    launcher.write_text(f"#!/bin/sh\necho 'MKL WARNING: hello'\nexec {sys.executable} \"$@\"\n")
+    widget.ui.passesSpinBox.setValue(2)
+    widget.ui.detectButton.click()
+    application.wait_until(lambda: not widget.logic.running, 120)
+    assert widget.ui.statusLabel.text == "Done."
+
+
 def test_a_folder_that_can_not_be_removed_yet_goes_later(tiny, monkeypatch):
     voxels = neck_volume(5.0)
     job = DetectionJob(voxels.array, voxels.affine_lps, "neck", JobSettings(tiny.path))

@@ -97,6 +97,8 @@ class Dataset:
     def open(cls, path: str | os.PathLike[str]) -> Dataset:
         """Open an existing dataset of any version up to ours; nothing is changed. Raises DatasetError."""
         path = Path(path)
+        if not path.exists():
+            raise DatasetError(f"The folder {path.name} is not there; connect its disk, or choose another.")
         if not (path / "dataset.json").is_file():
             raise DatasetError(f"{path.name} is not a dataset (it has no dataset.json); choose one or create it.")
         return cls(path, _read_dataset(path).landmarks)

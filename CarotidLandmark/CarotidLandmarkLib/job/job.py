@@ -209,6 +209,8 @@ class DetectionJob:
         whole = text[: text.rfind(b"\n") + 1]
         self._told += len(whole)
         for line in whole.splitlines():
+            if not line.startswith(b"{"):
+                continue  # a library's own words, as MKL has some
             said = json.loads(line)
             if "error" in said:
                 raise DetectionFailed(said["error"])

@@ -22,15 +22,14 @@ from .cases import (
     CaseList,
     Models,
     ReviewQueue,
+    Work,
     check_detectable,
-    landmarks_of,
     open_or_create,
     without_model,
 )
 from .detect_all import DetectAll
-from .words import YES_NO, ask
+from .words import YES_NO, ask, dicom_patient
 
-PATIENT_ID = "0010,0020"
 ORDERS: tuple[Order, ...] = ("uncertain", "doubtful", "random")
 
 
@@ -92,8 +91,10 @@ class DatasetPanel:
     @answers_for_its_errors
     def open_folder(self, folder: str) -> None:
         """What choosing ``folder`` does."""
+        if not self._leave():
+            return
         dataset = open_or_create(Path(folder), self._models(), self._module.parameters.model)
-        if dataset is None or not self._leave():
+        if dataset is None:
             return
         self._shown.remove()
         self._use(dataset, folder)
@@ -169,10 +170,13 @@ class DatasetPanel:
             self._attempt(self._make_queue)
         self.ui.orderComboBox.setCurrentIndex(ORDERS.index(order))
 
-    def show(self) -> None:
-        """Keep what has changed as a draft, and bring the widgets in line."""
+    def keep(self) -> None:
+        """Keep what has changed as a draft, whatever module is open."""
         self._attempt(self._keep)
-        volume = self._module.parameters.inputVolume if self._module.parameters else None
+
+    def show(self) -> None:
+        """Bring the widgets in line."""
+        volume = self._module.parameters.inputVolume
         nodes = self._nodes_of(volume)
         for widget in (self.ui.closeDatasetButton, self.ui.orderComboBox, self.ui.detectAllButton):
             widget.setEnabled(self.is_open)
@@ -240,22 +244,23 @@ class DatasetPanel:
         self._make_queue()
 
     def _models(self) -> Models:
-        return landmarks_of(self._module.logic.bundles)
+        return self._module.logic.landmarks()
 
     def _add_case(self) -> None:
         dataset, volume_node = self._opened(), self._module.parameters.inputVolume
         nodes = scene.find_detection(volume_node)
-        if nodes is not None and review_of(nodes).reviewed:
-            self._take_over()  # corrections are kept under a name
+        if nodes is not None and Work.shown(nodes) != Work():
+            self._take_over()  # corrections and remarks are kept under a name
         self._be_idle()
-        case = self._shown.add(volume_node, self.ui.patientLineEdit.text or _dicom_patient(volume_node))
+        patient = self.ui.patientLineEdit.text.strip() or dicom_patient(volume_node)
+        case = self._shown.add(volume_node, patient)
         self.ui.patientLineEdit.clear()
         self._queue.case_ids.append(case.id)
         self._module.refresh()
-        words = _("Added as {case}, the last of the queue.")
+        words = _("Added as {case}, the last of the queue: scan {n} of this patient.")
+        if not patient:
+            words = _("Added as {case}, the last of the queue, as a patient of its own: none is named.")
         count = sum(each.group == case.group for each in dataset.cases())
-        if count > 1:
-            words = _("Added as {case}, the last of the queue: scan {n} of this patient.")
         self.say(words.format(case=case.id, n=count))
 
     # the queue
@@ -289,8 +294,7 @@ class DatasetPanel:
         said = self._shown.open(case, lambda volume: setattr(self._module.parameters, "inputVolume", volume))
         self.say(" ".join(filter(None, [said, *words])))
         self._module.refresh()
-        self.ui.resultsTable.setCurrentCell(-1, -1)
-        self._module.review.step_landmark(1)  # all views go to the first point
+        self._module.selectFirst()
 
     def _be_idle(self) -> None:
         if self._module.logic.running:
@@ -320,6 +324,8 @@ class DatasetPanel:
         words = self._shown.keep()
         if words:
             self.say(words)
+        if not self._shown.annotator and self._module.parameters and self._shown.unsaved():
+            self._annotator()  # raises: nothing is kept yet
 
     # the annotator's word
 
@@ -333,7 +339,8 @@ class DatasetPanel:
     def _take_over(self) -> bool:
         """Make queue and case those of the annotator named in the panel; True when they had been somebody else's.
 
-        Unsaved work of the other one stays a draft of theirs. Raises DatasetError without a proper name.
+        Unsaved work of the other one stays a draft of theirs; work that was nobody's yet is theirs who are named now.
+        Raises DatasetError without a proper name.
         """
         if not self.is_open or not self._module.parameters:
             return False
@@ -341,11 +348,15 @@ class DatasetPanel:
         if name == self._shown.annotator:
             return False
         self._be_idle()
-        self._keep()
+        nobodys = not self._shown.annotator and bool(self._shown.unsaved())
+        if not nobodys:
+            self._keep()
         shown = self._shown.case_id
         self._shown.annotator = name
         self._make_queue()
-        if self._queue.case_ids:
+        if nobodys:
+            self._module.refresh()
+        elif self._queue.case_ids:
             self._open_case(self._queue.case_ids.index(shown) if shown in self._queue.case_ids else 0)
         return True
 
@@ -367,8 +378,10 @@ class DatasetPanel:
             return False
         self._module.review.write_remarks()
         if not found[0].folder.is_dir():
-            words = _("The folder of {dataset} is out of reach: nothing is saved. Your work is kept on this computer.")
-            raise DatasetError(words.format(dataset=self._opened().path.name))
+            words = _(
+                "The folder of case {case} is out of reach: nothing is saved. Your work is kept on this computer."
+            )
+            raise DatasetError(words.format(case=found[0].id))
         if not self._shown.save(*found):
             self.say(_("Not saved."))
             return False
@@ -382,9 +395,3 @@ def _no_name() -> str:
 
 def _no_cases() -> str:
     return _("There is no case in this dataset yet; choose a scan and press Add scan.")
-
-
-def _dicom_patient(volume_node: Any) -> str:
-    """The Patient ID of a scan that was loaded from the application's DICOM database, else ""."""
-    instances = (volume_node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    return slicer.dicomDatabase.instanceValue(instances[0], PATIENT_ID) if instances else ""

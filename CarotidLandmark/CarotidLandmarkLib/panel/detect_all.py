@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from ..dataset import Dataset, DatasetError
 from ..detection import Detection
 from ..job import DetectionFailed, DetectionJob, JobSettings
-from .cases import NO_MODEL, CaseInScene, ReviewQueue, landmarks_of
+from .cases import NO_MODEL, CaseInScene, ReviewQueue
 from .install import ensure_dependencies
 from .logic import POLL_MS, pythonExecutable
 from .results import progress_words
@@ -52,7 +52,7 @@ class DetectAll:
         if dataset is None or logic.running:
             raise DatasetError(_("A detection is running; wait for it, or cancel it first."))
         settings = self._module.settings()
-        names = landmarks_of(logic.bundles)
+        names = logic.landmarks()
         dataset.check_landmarks(set(names.get(self._module.parameters.model, dataset.landmarks)))
         waiting = [case_id for case_id in self._queue.case_ids if not _is_predicted(dataset, case_id)]
         if not waiting:

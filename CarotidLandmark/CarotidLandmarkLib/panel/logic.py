@@ -62,6 +62,26 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
         """Look again for the models that are here: ``bundles``."""
         self.bundles = available_bundles()
 
+    def models(self):
+        """The bundles by what they are called in the list: name and version, and where two have the same, the weights'.
+
+        The same weights are listed once.
+        """
+        models: dict[str, Any] = {}
+        for bundle in self.bundles:
+            about = bundle.metadata
+            title = f"{about.name} {about.version}"
+            if title in models and models[title].metadata.weights_sha256 != about.weights_sha256:
+                title += f" ({about.weights_sha256[:8]})"
+            models.setdefault(title, bundle)
+        return models
+
+    def landmarks(self):
+        """What each model finds: names by what the model is called in the list."""
+        return {
+            title: tuple(each.name for each in bundle.metadata.landmarks) for title, bundle in self.models().items()
+        }
+
     @property
     def running(self):
         return self._job is not None
@@ -75,8 +95,8 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
 
     def settings(self, model="", passes=DEFAULTS.passes, level=DEFAULTS.level, seed=DEFAULTS.seed, device="auto"):
         """Settings for `start`; ``model`` is a bundle's title, empty for the first. Raises BundleError."""
-        for bundle in self.bundles:
-            if model in ("", bundle_title(bundle)):
+        for title, bundle in self.models().items():
+            if model in ("", title):
                 return JobSettings(bundle.path, passes, level, seed, device)
         raise BundleError(_("There is no model '{name}'; choose one of the list.").format(name=model))
 
@@ -105,8 +125,10 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
         if self.running:
             raise DetectionFailed(_("A detection is running already; wait for it or cancel it first."))
         voxels, affine, name = scene.voxels_from_node(volumeNode)
+        nodes = scene.find_detection(volumeNode)
+        asked = {} if keepReviewed or nodes is None else scene.reviewed_landmarks(nodes)
         self._job = DetectionJob(voxels, affine, name, settings, pythonExecutable())
-        self._volume, self._frame, self._keep = volumeNode, affine, keepReviewed
+        self._volume, self._frame, self._asked = volumeNode, affine, asked
         self._onProgress, self._onEnd = onProgress, onEnd
         self.progress = self._job.progress
         self._timer.start()
@@ -129,7 +151,7 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
             return
         if detection is not None:
             message = " ".join(self._job.notes) or _("Done.")
-            self._end(self.show(self._volume, detection, self._keep, self._frame), message)
+            self._end(self.show(self._volume, detection, self._asked, self._frame), message)
         elif self._job.progress != self.progress:
             self.progress = self._job.progress
             if self._onProgress:
@@ -142,22 +164,20 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
         onEnd, self._onEnd, self._onProgress, self._volume = self._onEnd, None, None, None
         onEnd(nodes, message)
 
-    def show(self, volumeNode, detection, keepReviewed=True, frame=None):
+    def show(self, volumeNode, detection, replaced=None, frame=None):
         """Put ``detection`` into the scene, in place of an older one of the same scan. Returns the nodes.
 
-        ``frame``: the scan's affine to LPS [4, 4] when it was given to the detector, if it may have moved since.
+        Points that somebody has reviewed stay, but those that are still as in ``replaced``, which
+        `scene.reviewed_landmarks` gave. ``frame``: the scan's affine to LPS [4, 4] when it was given to the detector,
+        if it may have moved since.
         """
         nodes = scene.find_detection(volumeNode)
-        if nodes is not None and set(scene_review.names_of(nodes)) != {mark.name for mark in detection.landmarks}:
-            scene.remove_detection(nodes)
-            nodes = None
         if nodes is None:
             nodes = scene.add_detection(volumeNode, detection, frame_lps=frame)
             scene_review.write_review(nodes, scene_review.review_of(nodes))
         else:
-            scene_review.settle(nodes)
-            keep = scene_review.review_of(nodes).reviewed if keepReviewed else ()
-            scene_review.replace_detection(nodes, detection, keep, frame)
+            keep = set(scene.reviewed_landmarks(nodes).items()) - set((replaced or {}).items())
+            nodes = scene_review.replace_detection(nodes, detection, [name for name, _word in keep], frame)
         self.follower.follow(nodes)
         return nodes
 
@@ -191,7 +211,3 @@ def cancelledText():
 def pythonExecutable():
     """The interpreter of the child process: PythonSlicer in the application."""
     return shutil.which("PythonSlicer") or sys.executable
-
-
-def bundle_title(bundle):
-    return f"{bundle.metadata.name} {bundle.metadata.version}"

@@ -24,6 +24,7 @@ REVIEWED_ROW_COLOUR = "#1a5fb4"  # somebody's word, not the model's
 NOT_FOUND_COLOUR = "#5f6368"
 STATUS_COLUMN, LEAST_MOVE_SHOWN_MM = 1, 0.05
 LEAST_PX, LARGEST_PX, FRAME_PX = 100, 260, 4
+WIDEST_COLUMN_PX = 130
 
 
 def at_level(detection: Detection, level: float, bundle: Bundle) -> Detection:
@@ -65,6 +66,18 @@ def advice(detection: Detection) -> str:
     if detection.quality.verdict == "ok":
         return _("No sign of trouble. Look at the points before you use them.")
     return " ".join(detection.quality.reasons)
+
+
+def nothing_words(volume: Any, bundles: list[Bundle]) -> str:
+    """Why there is nothing in the table."""
+    if not bundles:
+        return _("There is no model here that can be used (the log says more); install CarotidLandmark again.")
+    if volume is None:
+        return _("Choose the scan under CT angiography.")
+    if problem := scene.unreadable(volume):
+        words = _("The points of this scan can not be read here and are left alone ({reason}).")
+        return words.format(reason=problem)
+    return _("Nothing has been detected in this scan yet.")
 
 
 def advice_html(detection: Detection) -> str:
@@ -109,6 +122,7 @@ class ResultsTable:
         self._resized = timer(self._fit)  # once for many rows, when all have their heights
         table.verticalHeader().sectionResized.connect(lambda *_sizes: self._resized.start())
         table.setTextElideMode(qt.Qt.ElideNone)
+        table.horizontalHeader().setMaximumSectionSize(WIDEST_COLUMN_PX)  # a long name of a landmark wraps
         table.itemSelectionChanged.connect(self._tell)
 
     def show(self, nodes: DetectionNodes | None) -> None:
@@ -131,6 +145,7 @@ class ResultsTable:
             for column in range(len(titles)):  # the status takes what the others leave, and wraps
                 fit = qt.QHeaderView.Stretch if column == STATUS_COLUMN else qt.QHeaderView.ResizeToContents
                 header.setSectionResizeMode(column, fit)
+            self._resized.start()
             if 0 <= row < self._table.rowCount:
                 self._table.selectRow(row)
         finally:
@@ -161,7 +176,7 @@ class ResultsTable:
             words = _("The region at {level:.0%} has {volume:.0f} mm³.")
             details.append(words.format(level=region.level, volume=region.volume_mm3))
         if place is not None:
-            where = "{:.1f} {:.1f} {:.1f}".format(*place)
+            where = "{:.1f} {:.1f} {:.1f}".format(*(np.round(place, 1) + 0.0))  # never -0.0
             ijk = np.linalg.inv(scene.affine_of(nodes.volume)) @ np.append(scene.to_ras(place), 1.0)
             details.append(_("Voxel {0}, {1}, {2} (i, j, k).").format(*(round(float(value)) for value in ijk[:3])))
             if (level := scene.axial_slice(nodes, position_lps(nodes, row))) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from .. import scene
 from ..errors import UserError
 from ..exchange import PointsOptions, points_of_scan
+from ..geometry import Geometry
 from ..job import DetectionCancelled
 from ..scene import DetectionNodes, Review, position_lps, review_of, write_review
 from ..scene import review as scene_review
@@ -22,10 +23,11 @@ from .words import YES_NO, ask
 FILES = "Points (*.mrk.json *.fcsv *.csv *.tsv *.json);;All files (*)"
 
 
-def ask_to_keep_reviewed(nodes: DetectionNodes | None) -> bool:
+def ask_to_keep_reviewed(nodes: DetectionNodes | None, landmarks: Sequence[str]) -> bool:
     """Whether points that somebody has reviewed stay in a new detection; asks when there are any.
 
-    Raises DetectionCancelled when the user would rather not detect.
+    ``landmarks`` are those that will be detected: others can not stay. Raises DetectionCancelled when the user would
+    rather not detect.
     """
     if nodes is None:
         return True
@@ -35,6 +37,9 @@ def ask_to_keep_reviewed(nodes: DetectionNodes | None) -> bool:
         return True
     names = ", ".join(f"{review.labels[name]} ({review.status[name]})" for name in review.reviewed)
     question = _("These points were reviewed: {names}. Keep them as they are?").format(names=names)
+    lost = ", ".join(review.labels[name] for name in review.reviewed if name not in landmarks)
+    if lost:
+        question += " " + _("The model does not find {names}: that goes, unless you cancel.").format(names=lost)
     keep = ask(question, YES_NO | qt.QMessageBox.Cancel, _("Detect again"))
     if keep is None:
         raise DetectionCancelled
@@ -95,8 +100,9 @@ class ReviewPanel:
         nodes, row = self._module.nodes, self._module.table.row()
         count = 0 if nodes is None else len(nodes.detection.landmarks)
         chosen = 0 <= row < count
-        for button in (self.ui.acceptButton, self.ui.missingButton, self.ui.resetButton):
+        for button in (self.ui.missingButton, self.ui.resetButton):
             button.setEnabled(chosen)
+        self.ui.acceptButton.setEnabled(chosen and not scene.is_unset(nodes, row))
         for button in (self.ui.previousLandmarkButton, self.ui.nextLandmarkButton):
             button.setEnabled(count > 0)
         self.ui.undoButton.setEnabled(nodes is not None and scene_review.can_undo(nodes))
@@ -156,11 +162,12 @@ class ReviewPanel:
             say(_("Open a case, or detect in a scan, before you import its points."))
             return
         try:
-            geometry = scene.volume_from_node(nodes.volume).geometry
-            name = nodes.volume.GetName()
+            size = scene.volume_from_node(nodes.volume).size
+            geometry, name = Geometry(scene.frame_of(nodes), size), nodes.volume.GetName()
             points, notes = points_of_scan(file, geometry, scene.names_of(nodes), name, PointsOptions({}, None, {}))
         except UserError as error:
-            say(str(error))
+            options = _("Here there are no options: use carotid-landmark import.") if "--" in str(error) else ""
+            say(" ".join(filter(None, [str(error), options])))
             return
         except OSError as error:
             say(_("{name} can not be read ({reason}).").format(name=file.name, reason=error.strerror or error))
@@ -200,7 +207,7 @@ class ReviewPanel:
         shown = self._module.nodes
         if landmarks:
             write_review(nodes, self._signed(review_of(nodes)))
-            if shown is not None and shown.points is nodes.points:
+            if self._module.parameters and shown is not None and shown.points is nodes.points:
                 self._module.table.select(landmarks[-1])
         self._module.refresh()
 

@@ -146,16 +146,17 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
             shown.dataset, shown.annotator = dataset, "reader-1"
             self.assertIn("No model", shown.open(case, lambda volumeNode: None))
             _case, nodes = shown.find()  # type: ignore[misc]
-            scene.review.bring_back(nodes, 0, (20.0, -8.0, 4.0))
+            place = tuple(case.geometry.centre_lps.tolist())
+            scene.review.bring_back(nodes, 0, place)
             scene.review.accept(nodes, 1)
             shown.keep()
             draft = read_draft(case, "reader-1")
             assert draft is not None
-            self.assertEqual(list(draft.landmarks.values()), [("corrected", (20.0, -8.0, 4.0)), ("accepted", None)])
+            self.assertEqual(list(draft.landmarks.values()), [("corrected", place), ("accepted", None)])
             self.assertEqual(case.annotators(), [])
             shown.save(case, nodes)
             saved = case.annotation("reader-1")
-            self.assertEqual(list(saved.points.values()), [(20.0, -8.0, 4.0), None])
+            self.assertEqual(list(saved.points.values()), [place, None])
             self.assertEqual(list(saved.status.values()), ["corrected", "missing"])
             self.assertIsNone(read_draft(case, "reader-1"))
 
@@ -233,7 +234,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
     def test_after_a_second_detection_undo_does_not_go_back_before_it(self):
         volumeNode, nodes = self.showDetection()
         scene.review.mark_missing(nodes, 0)
-        self.logic.show(volumeNode, nodes.detection, keepReviewed=False)
+        self.logic.show(volumeNode, nodes.detection, scene.reviewed_landmarks(nodes))
         self.assertFalse(scene.review.can_undo(nodes))
         self.assertNear(scene.position_lps(nodes, 0), nodes.detection.landmarks[0].position_lps_mm, 1e-6)
 

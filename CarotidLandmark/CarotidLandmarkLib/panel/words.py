@@ -1,4 +1,4 @@
-"""Part of the module's panel: questions to the user, timers, and what the application may lack while it ends (Qt)."""
+"""Part of the module's panel: questions to the user, timers, and what the application may lack (Qt)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+PATIENT_ID = "0010,0020"
 YES_NO = qt.QMessageBox.Yes | qt.QMessageBox.No
 
 
@@ -55,3 +56,10 @@ def rendering_logic() -> Any:
     """The volume rendering module's logic; None while the application ends: modules go before the panel does."""
     module = getattr(slicer.modules, "volumerendering", None)
     return None if module is None else module.logic()
+
+
+def dicom_patient(volume_node: Any) -> str:
+    """The Patient ID of a scan that was loaded from the application's DICOM database, else ""."""
+    instances = (volume_node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    database = getattr(slicer, "dicomDatabase", None)  # none before a folder for it was chosen
+    return database.instanceValue(instances[0], PATIENT_ID).strip() if instances and database else ""

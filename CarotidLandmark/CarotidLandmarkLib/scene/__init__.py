@@ -1,6 +1,6 @@
 """A detection in Slicer's scene, RAS: its nodes, how they are looked at, what an annotator says of them. No Qt."""
 
-from .nodes import DetectionNodes, find_detection, find_detections, remove_detection, remove_volume
+from .nodes import DetectionNodes, find_detection, find_detections, remove_detection, remove_volume, unreadable
 from .pictures import save_scene
 from .points import axial_slice, frame_of, is_unset, lps_from_world, position_lps, position_ras, set_position
 from .regions import TABLE_COLUMNS, add_detection, follow_volume, show_detection

@@ -38,6 +38,7 @@ def show_vessels(volume_node: Any, logic: Any, visible: bool = True) -> Any:
     """
     display = logic.GetFirstVolumeRenderingDisplayNode(volume_node)
     if display is None:
+        volume_node.CreateDefaultDisplayNodes()  # the slices' display stays the first
         display = logic.CreateDefaultVolumeRenderingNodes(volume_node)
         display.RemoveAllViewNodeIDs()  # in every 3-D view, also in one that comes later
     if visible:
@@ -127,6 +128,13 @@ def centre_views(nodes: DetectionNodes, index: int, logic: Any) -> bool:
     logic.FocusCamerasOnNthPointInMarkup(nodes.points.GetID(), place)
     follow_strip(nodes, index)  # it has jumped along
     return True
+
+
+def volumes_in_views(scene: Any) -> list[Any]:
+    """The volumes that slice views have as background or foreground, each as often as a view has it."""
+    composites = nodes_of_class(scene, "vtkMRMLSliceCompositeNode")
+    ids = [each for view in composites for each in (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) if each]
+    return [node for each in ids if (node := scene.GetNodeByID(each)) is not None]
 
 
 def peel_depth(scene: Any) -> None:

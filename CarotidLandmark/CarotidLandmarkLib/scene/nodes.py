@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import slicer
 
 from ..detection import Detection
+from ..documents import DocumentError
 from .volumes import nodes_of_class, remove_with_displays
 
 DETECTION_ATTRIBUTE = "CarotidLandmark.Detection"
@@ -34,7 +36,7 @@ class DetectionNodes:
     @property
     def detection(self) -> Detection:
         """What was detected, as last given to `add_detection` or `show_detection`."""
-        return Detection.from_json(self.points.GetAttribute(DETECTION_ATTRIBUTE))
+        return _read(self.points.GetAttribute(DETECTION_ATTRIBUTE))
 
     def all(self) -> list[Any]:
         """Points, ellipsoids, table."""
@@ -42,12 +44,18 @@ class DetectionNodes:
 
 
 def find_detections(scene: Any) -> list[DetectionNodes]:
-    """Every detection in ``scene`` whose nodes are all there, in the order in which they were added."""
-    return [
-        nodes
-        for points in nodes_of_class(scene, "vtkMRMLMarkupsFiducialNode")
-        if points.GetAttribute(DETECTION_ATTRIBUTE) and (nodes := _collect(points)) is not None
-    ]
+    """Every detection in ``scene`` whose scan is there, in the order in which they were added.
+
+    One that can not be read is left alone: see `unreadable`.
+    """
+    return [_collect(points) for points in _lists(scene) if not _problem(points)]
+
+
+def unreadable(volume_node: Any) -> str:
+    """What is wrong with a detection of ``volume_node`` that can not be read; "" when there is no such one."""
+    lists = [] if volume_node is None else _lists(volume_node.GetScene())
+    reasons = (_problem(points) for points in lists if points.GetNodeReference(VOLUME_ROLE) is volume_node)
+    return next(filter(None, reasons), "")
 
 
 def find_detection(volume_node: Any) -> DetectionNodes | None:
@@ -96,10 +104,27 @@ def _item(hierarchy: Any, node: Any, parent: int) -> int:
     return item if item != hierarchy.GetInvalidItemID() else hierarchy.CreateItem(parent, node)
 
 
-def _collect(points: Any) -> DetectionNodes | None:
+def _lists(scene: Any) -> list[Any]:
+    """The lists of points that belong to a detection and a scan."""
+    lists = nodes_of_class(scene, "vtkMRMLMarkupsFiducialNode")
+    return [each for each in lists if each.GetAttribute(DETECTION_ATTRIBUTE) and each.GetNodeReference(VOLUME_ROLE)]
+
+
+@lru_cache(maxsize=64)
+def _read(text: str) -> Detection:
+    return Detection.from_json(text)
+
+
+def _problem(points: Any) -> str:
+    try:
+        _read(points.GetAttribute(DETECTION_ATTRIBUTE))
+    except DocumentError as error:
+        return str(error.__cause__ or error)
+    return ""
+
+
+def _collect(points: Any) -> DetectionNodes:
     volume = points.GetNodeReference(VOLUME_ROLE)
-    if volume is None:
-        return None
     count = points.GetNumberOfNodeReferences(ELLIPSOID_ROLE)
     models = [points.GetNthNodeReference(ELLIPSOID_ROLE, number) for number in range(count)]
     ellipsoids = {model.GetAttribute(LANDMARK_ATTRIBUTE): model for model in models if model is not None}

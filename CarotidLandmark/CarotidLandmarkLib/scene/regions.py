@@ -85,9 +85,6 @@ def show_detection(nodes: DetectionNodes, detection: Detection) -> None:
     """Redraw ellipsoids and table for ``detection`` (the same one at another confidence level); points stay put."""
     nodes.points.SetAttribute(DETECTION_ATTRIBUTE, detection.to_json())
     draw_regions(nodes)
-    for landmark in detection.landmarks:
-        if landmark.name in nodes.ellipsoids:
-            nodes.ellipsoids[landmark.name].GetDisplayNode().SetVisibility(landmark.confidence is not None)
     if nodes.table is not None:
         _fill_table(nodes, detection)
 
@@ -97,7 +94,11 @@ def draw_regions(nodes: DetectionNodes) -> None:
     shift = displacement(nodes)
     for landmark in nodes.detection.landmarks:
         if landmark.name in nodes.ellipsoids:
-            nodes.ellipsoids[landmark.name].SetAndObservePolyData(_ellipsoid(landmark, shift))
+            model, surface = nodes.ellipsoids[landmark.name], _ellipsoid(landmark, shift)
+            before, there = model.GetPolyData(), surface.GetNumberOfPoints() > 0
+            model.SetAndObservePolyData(surface)
+            if before is None or there != (before.GetNumberOfPoints() > 0):  # else the user may have hidden it
+                model.GetDisplayNode().SetVisibility(there)
 
 
 def follow_volume(nodes: DetectionNodes) -> None:

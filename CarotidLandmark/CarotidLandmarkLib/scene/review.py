@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from ..detection import Detection
 from ..landmarks import Point, apart_mm
-from .nodes import DetectionNodes
+from .nodes import DetectionNodes, remove_detection
 from .points import (
     apply,
     control_point,
@@ -29,7 +29,7 @@ from .points import (
     set_position,
     unset_position,
 )
-from .regions import marks_of, show_detection
+from .regions import add_detection, marks_of, show_detection
 from .volumes import affine_of
 
 REVIEW_ATTRIBUTE = "CarotidLandmark.Review"
@@ -64,7 +64,8 @@ def review_of(nodes: DetectionNodes) -> Review:
     if not text:
         return Review(detection.labels, dict.fromkeys(predicted, "predicted"), places=predicted)
     document = json.loads(text)
-    document.pop("reviewed", None)  # an older version wrote it
+    # an older version wrote `reviewed`, a newer one may write what is not known here
+    document = {each.name: document[each.name] for each in fields(Review) if each.name in document}
     places = document.pop("places", None)
     if places is None:  # an older version did not write them
         unsaid = [name for name, status in document["status"].items() if status == "predicted"]
@@ -73,7 +74,12 @@ def review_of(nodes: DetectionNodes) -> Review:
 
 
 def write_review(nodes: DetectionNodes, review: Review) -> None:
-    """Keep ``review`` with the points and show each status on its point; a missing landmark's ellipsoid is hidden."""
+    """Keep ``review`` with the points and show each status on its point.
+
+    The ellipsoid of a landmark that becomes missing is hidden until it is there again; else its visibility is the
+    user's.
+    """
+    before = review_of(nodes).status
     nodes.points.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(asdict(review)))
     marks = marks_of(nodes.detection)
     for index, landmark in enumerate(nodes.detection.landmarks):
@@ -81,9 +87,9 @@ def write_review(nodes: DetectionNodes, review: Review) -> None:
         if place >= 0:
             nodes.points.SetNthControlPointLabel(place, marks[landmark.name])
             nodes.points.SetNthControlPointSelected(place, status == "predicted")
-        if landmark.name in nodes.ellipsoids:
-            visible = landmark.confidence is not None and status != "missing"
-            nodes.ellipsoids[landmark.name].GetDisplayNode().SetVisibility(visible)
+        missing = status == "missing"
+        if landmark.name in nodes.ellipsoids and (missing or before[landmark.name] == "missing"):
+            nodes.ellipsoids[landmark.name].GetDisplayNode().SetVisibility(not missing)
 
 
 def settle(nodes: DetectionNodes) -> list[int]:
@@ -101,9 +107,10 @@ def settle(nodes: DetectionNodes) -> list[int]:
         write_review(nodes, replace(review, status={**review.status, **status}, places=now))
     else:
         marks, points = marks_of(nodes.detection), nodes.points
-        shown = [points.GetNthControlPointLabel(control_point(nodes, index)) for index in range(len(names))]
-        if shown != [marks[name] for name in names]:
-            write_review(nodes, review)  # somebody has renamed a point
+        places = [control_point(nodes, index) for index in range(len(names))]
+        shown = [(points.GetNthControlPointLabel(n), bool(points.GetNthControlPointSelected(n))) for n in places]
+        if shown != [(marks[name], review.status[name] == "predicted") for name in names]:
+            write_review(nodes, review)  # somebody has renamed or selected a point
     return moved
 
 
@@ -213,11 +220,11 @@ def reset(nodes: DetectionNodes, index: int) -> None:
 
 def replace_detection(
     nodes: DetectionNodes, detection: Detection, keep: Iterable[str] = (), frame_lps: np.ndarray | None = None
-) -> None:
-    """Put a newer detection of the same landmarks in place of an older one; what was before can not be undone.
+) -> DetectionNodes:
+    """Put a newer detection in place of an older one; what was before can not be undone. Returns its nodes.
 
-    Points named in ``keep`` stay where the annotator has them, with their status; the others become predictions again.
-    ``frame_lps``: see `add_detection`.
+    Points named in ``keep`` stay where the annotator has them, with their status, if the newer detection has such a
+    landmark; the others become predictions again. ``frame_lps``: see `add_detection`.
     """
     settle(nodes)
     review, old = review_of(nodes), displacement(nodes)
@@ -225,9 +232,14 @@ def replace_detection(
     to_new = np.linalg.inv(displacement(nodes)) @ old
     places = {name: None if place is None else apply(to_new, place) for name, place in review.places.items()}
     kept: dict[str, tuple[str, Any]] = {name: (review.status[name], places[name]) for name in keep}
-    show_detection(nodes, detection)
+    if set(names_of(nodes)) == set(detection.labels):
+        show_detection(nodes, detection)
+    else:
+        remove_detection(nodes)
+        nodes = add_detection(nodes.volume, detection, frame_lps)
     restore_landmarks(nodes, kept, review.annotator, review.comment, review.ask_colleague)
     nodes.points.SetAttribute(HISTORY_ATTRIBUTE, "[]")
+    return nodes
 
 
 def reviewed_landmarks(nodes: DetectionNodes) -> dict[str, tuple[str, Point | None]]:

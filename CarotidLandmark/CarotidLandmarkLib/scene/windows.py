@@ -29,9 +29,8 @@ def next_window(volume_node: Any) -> str:
 
     Its own is what it had, or was given by hand, when it was not one of the presets; automatic where there was none.
     """
-    if volume_node.GetDisplayNode() is None:
-        volume_node.CreateDefaultDisplayNodes()
-    display = volume_node.GetDisplayNode()
+    volume_node.CreateDefaultDisplayNodes()
+    display = volume_node.GetScalarVolumeDisplayNode()  # not that of a rendering, which may be the first
     own = None if display.GetAutoWindowLevel() else [display.GetWindow(), display.GetLevel()]
     place = next((number for number, preset in enumerate(PRESETS, 1) if own == list(preset[1:])), 0)
     if place == 0:

@@ -20,11 +20,10 @@ from ... import scene
 from ...dataset import Annotation, Case, Dataset, DatasetError, UnreadableError, case_of, patient_group, verify_image
 from ...detection import Detection
 from ...scene import DetectionNodes, moved_mm, names_of, restore_landmarks
-from ...scene import display as scene_display
 from ...volume import VolumeError
-from ..words import ask, rendering_logic
+from ..words import ask
 from .drafts import Drafts, Work
-from .outcome import NO_MODEL, SAME_FRAME_MM, ImageCheck, outcome_of, sides_fit, unseen
+from .outcome import NO_MODEL, SAME_FRAME_MM, ImageCheck, outcome_of, shall_be_saved, unseen
 
 CASE_ATTRIBUTE = "CarotidLandmark.Case"  # of a case's points: id and sha256, so that no case of another dataset fits
 
@@ -109,7 +108,7 @@ class CaseInScene:
         if followed is None:
             words = _("An older draft of case {case} can not be read; nothing is saved.")
             raise DatasetError(words.format(case=case.id))
-        if not (sides_fit(nodes, points) and self._may_replace(case, followed)):
+        if not (shall_be_saved(case, nodes, points) and self._may_replace(case, followed)):
             return False
         comment, ask_colleague = Work.shown(nodes)[1:]
         outcome = Work({name: (status[name], points[name]) for name in points}, comment, ask_colleague)
@@ -211,11 +210,13 @@ class CaseInScene:
 
     def _open(self, case: Case, choose: Callable[[Any], None]) -> str:
         assert self.dataset is not None
-        words: list[str] = []
+        dataset, words = self.dataset, list[str]()
         try:
-            with slicer.util.WaitCursor():
+            with slicer.util.WaitCursor():  # the event loop turns
                 verify_image(case)
                 volume = case.read_volume()
+            if self.dataset is not dataset:
+                raise DatasetError(_("the scene was closed meanwhile."))
             prediction = self._prediction(case, words)
             annotation, damage = self._read_stored(case)  # what was saved must be seen before it is replaced
         except (DatasetError, VolumeError) as error:
@@ -256,14 +257,10 @@ class CaseInScene:
 
     def _hand_over(self, before: list[Any], node: Any) -> None:
         """The views go from the old volumes to the new one, and the old ones go."""
-        rendering = rendering_logic()
-        vessels = any(scene_display.vessels_shown(old, rendering) for old in before)
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         for old in before:
             scene.remove_volume(old)
         self._volumes, self._followed = [node], []
-        if vessels:
-            scene_display.show_vessels(node, rendering)
 
     def _read_stored(self, case: Case) -> tuple[Annotation | None, str]:
         """What this annotator has saved about the case, and a sentence if it is damaged. Raises UnreadableError."""

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from ...bundle import Bundle
 from ...dataset import Dataset
 from ...landmarks import LABELS
-from ..logic import bundle_title
 from ..words import ask
 
-Models = Mapping[str, tuple[str, ...]]
-
-
-def landmarks_of(bundles: Iterable[Bundle]) -> Models:
-    """What each model finds, by the model's title."""
-    return {bundle_title(bundle): tuple(landmark.name for landmark in bundle.metadata.landmarks) for bundle in bundles}
+Models = Mapping[str, tuple[str, ...]]  # as `CarotidLandmarkLogic.landmarks` gives them
 
 
 def without_model(dataset: Dataset, models: Models) -> list[str]:

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from ... import scene
 from ...dataset import AnnotationStatus, Case, DatasetError, Point, voxels_sha256
 from ...detection import Detection, LandmarkResult, ModelInfo, Quality
-from ...landmarks import pairs
+from ...landmarks import Points, pairs
 from ...scene import LEAST_MOVE_MM, DetectionNodes, moved_mm, names_of, review_of, reviewed_landmarks
 from ...volume import Volume
 from ..words import ask
@@ -89,14 +89,17 @@ def outcome_of(nodes: DetectionNodes) -> tuple[dict[str, Point | None], dict[str
     return points, status
 
 
-def sides_fit(nodes: DetectionNodes, points: dict[str, Point | None]) -> bool:
-    """Whether what is called left is on the patient's left of its counterpart; asks when it is not."""
+def shall_be_saved(case: Case, nodes: DetectionNodes, points: Points) -> bool:
+    """Whether the points can be right; asks about what the dataset's check would call an error."""
     labels = review_of(nodes).labels
+    questions = [
+        _("{label} lies outside the scan. Save it so?").format(label=labels[name])
+        for name, point in points.items()
+        if point is not None and not case.geometry.contains(point)
+    ]
     for pair in pairs(points):
         left, right = points[pair.left], points[pair.right]
-        if left is not None and right is not None and left[0] < right[0]:
-            question = _("{left} is on the patient's right of {right}. Save them so?")
-            words = question.format(left=labels[pair.left], right=labels[pair.right])
-            if not ask(words, default=qt.QMessageBox.No):
-                return False
-    return True
+        if left is not None and right is not None and left[0] <= right[0]:
+            words = _("{left} is not on the patient's left of {right}. Save them so?")
+            questions.append(words.format(left=labels[pair.left], right=labels[pair.right]))
+    return all(ask(question, default=qt.QMessageBox.No) for question in questions)

@@ -73,12 +73,13 @@ class ReviewQueue:
 
 
 class CaseList:
-    """Shows what a queue lists in the ``QListWidget`` of ``ui``; ``chosen(case_id)`` after a click."""
+    """Shows what a queue lists in the ``QListWidget`` of ``ui``; ``chosen(case_id)`` after a click or Return."""
 
     def __init__(self, ui: Any, queue: ReviewQueue, chosen: Callable[[str], None]) -> None:
         self._ui, self._queue, self._shown = ui, queue, ""
         self._listed: list[tuple[str, str]] = []  # ids and words of the rows
-        ui.caseList.itemClicked.connect(lambda item: chosen(item.data(qt.Qt.UserRole)))
+        for signal in (ui.caseList.itemClicked, ui.caseList.itemActivated):  # by mouse, by key
+            signal.connect(lambda item: chosen(item.data(qt.Qt.UserRole)))
         for box in (ui.onlyUnreviewedCheckBox, ui.onlyAskedCheckBox):
             box.clicked.connect(lambda *_checked: self._choose())
 
