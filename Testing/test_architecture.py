@@ -69,7 +69,6 @@ OPTIONAL = ("PyTorchUtils", "SimpleITK", "safetensors", "dask", "distributed", "
 LATE_IMPORTS = {f"job/worker.py: ..{name}" for name in ("bundle", "detection", "detector", "memory", "volume")}
 PAST_THE_DOOR = {
     "report.agreement imports dataset.agreement",  # numbers, which know nothing of a dataset
-    "panel.cases.case imports scene.display",
     "panel.logic imports scene.review",
     "panel.review imports scene.review",
 }

@@ -76,8 +76,12 @@ def dataset(tmp_path):
     from scene_cases import LEFT, RIGHT, make_detection, neck_volume
 
     dataset = Dataset.create(tmp_path / "necks", (LEFT, RIGHT))
-    for case_id, scale, quality in (("sure", 1, "ok"), ("unsure", 2, "ok"), ("alarmed", 1, "review")):
-        dataset.add_case(neck_volume(5.0), case_id)
+    for number, (case_id, scale, quality) in enumerate(
+        (("sure", 1, "ok"), ("unsure", 2, "ok"), ("alarmed", 1, "review"))
+    ):
+        volume = neck_volume(5.0)
+        volume.array[0, 0, 0] += number  # three scans, not one three times
+        dataset.add_case(volume, case_id)
         dataset.save_prediction(case_id, make_detection(scale=scale, quality=Quality(quality)))
     return dataset
 

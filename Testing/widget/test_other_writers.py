@@ -101,7 +101,7 @@ def test_a_draft_that_can_not_be_read_now_is_neither_dropped_nor_replaced(
 
     place = drag_left_point(widget, application)
     (file,) = opened_dataset.path.rglob("*.draft.json")
-    before, read = file.read_text(), Path.read_text
+    before, read = file.read_text(), Path.read_bytes
 
     def share_with_a_cold(path, *arguments, **keywords):
         if path.name == file.name and opened_dataset.path in path.parents:
@@ -109,7 +109,7 @@ def test_a_draft_that_can_not_be_read_now_is_neither_dropped_nor_replaced(
         return read(path, *arguments, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", share_with_a_cold)
+        patch.setattr(Path, "read_bytes", share_with_a_cold)
         start_again(widget, choose, opened_dataset)
         assert "can not be read (Input/output error)" in widget.ui.statusLabel.text
         scene.set_position(nodes_shown(widget), 1, (-24.0, -8.0, 4.0))

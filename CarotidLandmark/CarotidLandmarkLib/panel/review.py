@@ -14,7 +14,6 @@ from slicer.i18n import tr as _
 from .. import scene
 from ..errors import UserError
 from ..exchange import PointsOptions, points_of_scan
-from ..geometry import Geometry
 from ..job import DetectionCancelled
 from ..scene import DetectionNodes, Review, position_lps, review_of, write_review
 from ..scene import review as scene_review
@@ -162,8 +161,8 @@ class ReviewPanel:
             say(_("Open a case, or detect in a scan, before you import its points."))
             return
         try:
-            size = scene.volume_from_node(nodes.volume).size
-            geometry, name = Geometry(scene.frame_of(nodes), size), nodes.volume.GetName()
+            now, name = scene.volume_from_node(nodes.volume).geometry, nodes.volume.GetName()
+            geometry = replace(now, affine_lps=scene.frame_of(nodes))  # the detection's, if the scan has moved
             points, notes = points_of_scan(file, geometry, scene.names_of(nodes), name, PointsOptions({}, None, {}))
         except UserError as error:
             options = _("Here there are no options: use carotid-landmark import.") if "--" in str(error) else ""

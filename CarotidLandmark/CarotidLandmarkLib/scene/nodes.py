@@ -10,7 +10,7 @@ from typing import Any
 import slicer
 
 from ..detection import Detection
-from ..documents import DocumentError
+from ..errors import UserError
 from .volumes import nodes_of_class, remove_with_displays
 
 DETECTION_ATTRIBUTE = "CarotidLandmark.Detection"
@@ -118,7 +118,7 @@ def _read(text: str) -> Detection:
 def _problem(points: Any) -> str:
     try:
         _read(points.GetAttribute(DETECTION_ATTRIBUTE))
-    except DocumentError as error:
+    except UserError as error:
         return str(error.__cause__ or error)
     return ""
 
