@@ -24,8 +24,7 @@ from CarotidLandmarkLib.volume import VolumeError
 from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
 
-from .figures import save, write_figures
-from .gallery import worst_cases
+from .figures import save, worst_cases, write_figures
 from .outcomes import Outcome, annotated, outcomes_of
 from .summary import Measure, Model, landmarks_csv, measure, summary_csv
 from .tables import summary_markdown, worst

@@ -1,4 +1,4 @@
-"""The training step of a single-scale baseline, as a lightning module."""
+"""The training steps that only Table 1 has, as lightning modules: of a single-scale baseline, of a chain in steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ..batches.batch import SampleBatch
 from ..training.augment import Augmentation
-from ..training.module import falling
+from ..training.losses import distance_loss
+from ..training.module import ChainModule, falling
 from ..training.view import BatchView
 from .field import augmented, field_middles
 from .nets import FIELD_MM
@@ -99,3 +100,34 @@ class FieldModule(pl.LightningModule):
         optimizer, steps = torch.optim.Adam(self.parameters(), lr=self.learning_rate), self.trainer.max_steps
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: falling(step / steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class StagedChain(ChainModule):
+    """A chain trained in steps: as many equal parts as there are scales, no gradient from one scale to the next.
+
+    Each part trains the net of one scale. Those before it stay as they are and only say where to crop; the others wait.
+    """
+
+    @property
+    def stage(self) -> int:
+        """The scale that learns now, 0 the coarsest."""
+        scales = len(self.net.nets)
+        return min(scales - 1, int(self.progress * scales))
+
+    def share_of_decay(self, share: float) -> float:
+        """The learning rate falls within each part: the last net would else begin with a rate that has fallen."""
+        return share * len(self.net.nets) % 1.0
+
+    def losses(self, batch: SampleBatch, random: torch.Generator) -> dict[str, Tensor]:
+        view, stage = self.augmented(batch, random), self.stage
+        guide = self.guide(view, random, teach=False)
+        if stage == 0:
+            output = self.net.coarsest(view)
+        else:
+            with torch.no_grad():
+                centre = self.net.coarsest(view).position_lps
+                for scale in range(1, stage):
+                    centre = self.net.finer(view, scale, guide(scale, centre)).position_lps
+            output = self.net.finer(view, stage, guide(stage, centre))
+        truth, present = view.batch.landmarks_lps, view.batch.present
+        return {f"distance_{output.scale_mm:g}mm": distance_loss(output, truth, present, self.objective.distance)}
