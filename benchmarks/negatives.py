@@ -21,7 +21,7 @@ import torch
 from carotid_training import seeds
 from carotid_training.cohorts.synthesize import ANNOTATOR, LANDMARKS
 from carotid_training.necks.styles import Styles
-from carotid_training.necks.tissue.background import LEVELS, Background
+from carotid_training.necks.tissue.background import CERVICAL, Background
 from carotid_training.necks.tissue.backgrounds import background_paths, scan_name
 from carotid_training.scans.sample import Sample
 from CarotidLandmarkLib.dataset import Dataset
@@ -35,7 +35,7 @@ PHANTOM_MM = (1.0, 1.0, 2.0)
 def regions(background: Background) -> Iterator[tuple[str, Volume]]:
     """The neck as scanned, what lies above the atlas, and what lies below C6, where the scan shows so much."""
     z = background.origin[2] + background.spacing[2] * np.arange(background.hu.shape[0])
-    level = {name: place[2] for name, place in zip(LEVELS, background.levels, strict=True)}
+    level = {name: place[2] for name, place in zip(CERVICAL, background.levels, strict=True)}
     for kind, mask in (("unenhanced", z > -np.inf), ("head", z > level["C1"]), ("chest", z < level["C6"] - 10)):
         slices = np.flatnonzero(mask)
         if len(slices) < FEWEST_SLICES:
