@@ -37,10 +37,6 @@ def seconds_of(scans: Path, output: Path, workers: int, passes: int, model: str 
     return time.perf_counter() - started
 
 
-def bytes_below(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def main(
     scans: Annotated[int, typer.Option(min=2, help="How many copies of the bundled scan.")] = 40,
     passes: Annotated[int, typer.Option(min=2, help="Noise passes.")] = 50,
@@ -61,10 +57,11 @@ def main(
             results = Path(temporary, f"results-{count}-{len(rows)}")
             seconds = seconds_of(folder, results, count, passes, model)
             first = first or seconds
+            written = sum(path.stat().st_size for path in results.rglob("*") if path.is_file())
             rows.append(
                 {"workers": count, "seconds": round(seconds, 1), "seconds per scan": round(seconds / scans, 2),
                  "ratio to the first": round(seconds / first, 2), "bytes read per scan": sample.stat().st_size,
-                 "bytes written per scan": bytes_below(results) // scans}
+                 "bytes written per scan": written // scans}
             )  # fmt: skip
             print(rows[-1], flush=True)
     metadata = open_bundle(model).metadata

@@ -20,7 +20,7 @@ import typer
 from carotid_training.cohorts.synthesize import plan, synthesize
 from carotid_training.evaluation.evaluate import Settings, detect_cases
 from carotid_training.evaluation.metrics import swapped_pairs
-from carotid_training.evaluation.outcomes import Outcome, annotated
+from carotid_training.evaluation.outcomes import annotated
 from carotid_training.necks.styles import Styles
 from carotid_training.release.card import model_card
 from carotid_training.scans.shifts import SHIFTS
@@ -46,17 +46,6 @@ def unseen_tissue_cohort(
     )
 
 
-def row(shift: str, outcomes: list[Outcome], mirrors: dict[str, str]) -> Row:
-    """One line of the table."""
-    ok = np.mean([outcome.verdict == "ok" for outcome in outcomes])
-    return {
-        "scans": shift,
-        **columns(outcomes),
-        "swapped": swapped_pairs(outcomes, mirrors),
-        "verdict ok": f"{ok:.0%}",
-    }
-
-
 def main(
     background: Background = None,
     unseen_patients: Annotated[
@@ -76,7 +65,7 @@ def main(
     bundle = open_bundle(model)
     detector = Detector(bundle)
     mirrors = {landmark.name: landmark.mirror for landmark in bundle.metadata.landmarks}
-    rows = []
+    rows: list[Row] = []
     for name in (USUAL, *SHIFTS, *([UNSEEN_TISSUE] if unseen_patients else []), PLAIN):
 
         def say(done: int, total: int, name: str = name) -> None:
@@ -96,7 +85,8 @@ def main(
         outcomes = detect_cases(
             detector, dataset, tests, detections, Settings(passes=passes), lambda words, share: None
         )
-        rows.append(row(name, outcomes, mirrors))
+        ok, swapped = np.mean([each.verdict == "ok" for each in outcomes]), swapped_pairs(outcomes, mirrors)
+        rows.append({"scans": name, **columns(outcomes), "swapped": swapped, "verdict ok": f"{ok:.0%}"})
     text = (
         f"{bundle.metadata.name} {bundle.metadata.version} on {len(tests)} digital necks (seed {seed}, styles "
         f"{', '.join(styles.patient_like)}; synthetic, nothing about patients), {passes} passes. usual: as in "

@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFor
 
 from . import metrics
 from .outcomes import Outcome, located
-from .summary import AXES, Model
+from .summary import TOWARDS, Model
 
 if TYPE_CHECKING:
     from matplotlib.collections import PolyCollection
@@ -186,7 +186,7 @@ def offsets(outcomes: Sequence[Outcome], model: Model) -> Figure:
     centre = np.array([pair.centre_lps for pair in pairs])
     middle = np.array([pair.truth_lps for pair in pairs]) + difference / 2 - centre
     reach = max(1.0, np.abs(difference).max()) * 1.25
-    for n, (axes, towards) in enumerate(zip(figure.subplots(1, 3, sharey=True), AXES, strict=True)):
+    for n, (axes, towards) in enumerate(zip(figure.subplots(1, 3, sharey=True), TOWARDS, strict=True)):
         for label, colour, mine in _masks(pairs, model):
             axes.scatter(middle[mine, n], difference[mine, n], s=14, color=colour, alpha=0.75, lw=0, label=label)
         mean, sd = difference[:, n].mean(), difference[:, n].std(ddof=1) if len(pairs) > 1 else 0.0
@@ -228,7 +228,7 @@ def worst_cases(pairs: Sequence[Outcome], model: Model, read: Callable[[str], Vo
             draw_scale_bar(axes, 10, 6)
             off = offset[3 - plane.across - plane.along]
             axes.text(
-                0.98, 0.98, f"+ {off:.1f} mm off the slice", ha="right", va="top", transform=axes.transAxes,
+                0.98, 0.1, f"+ {off:.1f} mm off the slice", ha="right", va="bottom", transform=axes.transAxes,
                 color="white", fontsize=7, path_effects=OUTLINE,
             )  # fmt: skip
         row[0].set_title(

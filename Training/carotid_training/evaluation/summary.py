@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.bundle import BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.uncertainty import RELIABLE_MM
 
 from ..pages import csv_of
@@ -18,7 +18,7 @@ from .outcomes import Outcome, located
 
 ALL = "all"
 VERDICTS = ("ok", "review", "reject")
-AXES = ("left", "posterior", "superior")
+TOWARDS = ("left", "posterior", "superior")
 VOLUME_LEVEL = 0.9
 RIGHT_SCAN_MM = 2.5  # a scan is right where every point is so near, and none is seen that is not there
 NO_JUDGEMENT = "the model does not judge its answers"
@@ -52,6 +52,11 @@ class Model:
     title: str
     landmarks: tuple[LandmarkSpec, ...]
     calibration: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, metadata: BundleMetadata) -> Model:
+        """What a bundle says of its model."""
+        return cls(f"{metadata.name} {metadata.version}", metadata.landmarks, metadata.calibration)
 
     @property
     def names(self) -> list[str]:
@@ -185,7 +190,7 @@ def _offsets(mine: list[Outcome], scope: str) -> list[Measure]:
     n = len(offsets)
     return [
         Measure(f"offset_{axis}_{name}_mm", scope, float(value), n=n)
-        for axis, column in zip(AXES, offsets.T, strict=True)
+        for axis, column in zip(TOWARDS, offsets.T, strict=True)
         for name, value in (
             ("mean", column.mean() if n else math.nan),
             ("sd", column.std(ddof=1) if n > 1 else math.nan),

@@ -11,7 +11,7 @@ from CarotidLandmarkLib.uncertainty import RELIABLE_MM
 from ..pages import markdown_table, page
 from .metrics import BINS, LEVELS, RESAMPLES, TOLERANCES_MM, UNDEFINED
 from .outcomes import Outcome, located
-from .summary import ALL, AXES, NOT_CALIBRATED, RIGHT_SCAN_MM, VERDICTS, Measure, Model, lookup, region_measure
+from .summary import ALL, NOT_CALIBRATED, RIGHT_SCAN_MM, TOWARDS, VERDICTS, Measure, Model, lookup, region_measure
 
 WORST = 8
 FIGURES = {
@@ -114,7 +114,7 @@ def summary_markdown(
         errors=table({f"error_{key}_mm": f"{title} (mm)" for key, title in _STATISTICS.items()}, _estimate, 2),
         success=table({f"success_{each:g}mm": f"within {each:g} mm" for each in TOLERANCES_MM}, _percent, 1),
         offsets=markdown_table(
-            heads, [[f"towards {axis}", *(_offset(known, axis, name) for name in names)] for axis in AXES]
+            heads, [[f"towards {axis}", *(_offset(known, axis, name) for name in names)] for axis in TOWARDS]
         ),
         sides=table(_COUNTS, _count),
         swapped=_count(known["swapped_pairs", ALL]),

@@ -20,7 +20,7 @@ from ..evaluation.figures import STYLE, show_slice, violin, violin_ticks
 from .protocol import METHODS
 from .report import Row
 
-FIELD_MM = 80.0
+SLICE_MM = 80.0
 PLANES = (AXIAL, SAGITTAL)  # the paper's two
 
 
@@ -62,7 +62,7 @@ def slices(volume: Volume, truth: Mapping[str, tuple[float, float, float] | None
             heatmap, spacing = kept[f"{name}_values"].astype(np.float32), float(kept[f"{name}_spacing_mm"])
         for plane, axes, mapped in zip(PLANES, row[:2], row[2:], strict=True):
             for one, title in ((axes, plane.title), (mapped, f"{plane.title}, heatmap")):
-                show_slice(one, volume, place, plane, FIELD_MM, place, found)
+                show_slice(one, volume, place, plane, SLICE_MM, place, found)
                 one.set_title(title, color="white", fontsize=7)
             _heatmap(mapped, heatmap, spacing, middle, place, plane)
         distance = float(np.linalg.norm(found - place))

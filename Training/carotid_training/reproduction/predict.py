@@ -36,7 +36,7 @@ from .nets import FieldNet
 from .protocol import METHODS, Protocol
 
 NAMES = tuple(landmark.name for landmark in CAROTID_BIFURCATIONS)
-AXES = ("x", "y", "z")
+AXES = "xyz"
 UPPER = tuple((row, column) for row in range(3) for column in range(row, 3))
 COLUMNS = (
     "case", "group", "landmark", *(f"scan_{a}_lps_mm" for a in AXES), *(f"true_{a}_lps_mm" for a in AXES),
