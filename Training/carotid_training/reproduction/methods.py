@@ -17,7 +17,7 @@ from ..training.losses import Objective
 from ..training.module import ChainModule
 from .field import FieldData
 from .module import Crops, FieldModule, StagedChain
-from .nets import HeatmapUNet, PatchNet, SingleScaleLocNet, initialised
+from .nets import FieldNet, HeatmapUNet, PatchNet, SingleScaleLocNet, initialised
 from .protocol import Protocol
 
 NOISE_MM = 5.0
@@ -92,7 +92,7 @@ def paper_architecture(protocol: Protocol, noise_mm: float) -> Architecture:
     )
 
 
-def _field_net(key: str, protocol: Protocol) -> nn.Module:
+def _field_net(key: str, protocol: Protocol) -> FieldNet:
     count = len(CAROTID_BIFURCATIONS)
     if key == "heatmap":
         return HeatmapUNet(protocol.single_widths, count)

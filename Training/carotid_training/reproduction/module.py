@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..batches.batch import SampleBatch
 from ..training.augment import Augmentation
@@ -16,7 +16,7 @@ from ..training.losses import distance_loss
 from ..training.module import ChainModule, falling
 from ..training.view import BatchView
 from .field import augmented, field_middles
-from .nets import FIELD_MM
+from .nets import FIELD_MM, FieldNet
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Crops:
 
 
 class FieldModule(pl.LightningModule):
-    """Trains a `nets.FieldNet` with Adam and a falling rate, on whole fields or (``crops``) on parts of them."""
+    """Trains a `FieldNet` with Adam and a falling rate, on whole fields or (``crops``) on parts of them."""
 
     def __init__(
         self,
-        net: nn.Module,
+        net: FieldNet,
         landmarks: tuple[LandmarkSpec, ...],
         augmentation: Augmentation | None = None,
         learning_rate: float = 5e-4,
@@ -41,7 +41,7 @@ class FieldModule(pl.LightningModule):
         seed: int = 0,
     ):
         super().__init__()
-        self.net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.net: FieldNet = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         names = [landmark.name for landmark in landmarks]
         self.counterpart = [names.index(landmark.mirror) for landmark in landmarks]
         self.augmentation, self.learning_rate, self.crops, self.seed = augmentation, learning_rate, crops, seed
@@ -49,7 +49,7 @@ class FieldModule(pl.LightningModule):
     def training_step(self, batches: dict[str, SampleBatch], step: int) -> Tensor:
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
         view = augmented(batches["cases"], self.augmentation, self.counterpart, random)
-        loss = self.net.loss(*self.seen(view, random))  # type: ignore[operator]
+        loss = self.net.loss(*self.seen(view, random))
         self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
         return loss
 
@@ -90,7 +90,7 @@ class FieldModule(pl.LightningModule):
         middles = field_middles(batch)
         view, side = BatchView(batch), batch.boxes[FIELD_MM].shape[-1]
         values = view.patches(FIELD_MM, middles[:, None, None], side)[:, 0, 0]
-        found = middles[:, None] + self.net.locate(values).offset_mm  # type: ignore[operator]
+        found = middles[:, None] + self.net.locate(values).offset_mm
         errors = (found - batch.landmarks_lps).norm(dim=-1)[batch.present]
         if len(errors):
             self.log("val/error", errors.mean(), batch_size=len(errors), prog_bar=True)

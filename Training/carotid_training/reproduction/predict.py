@@ -213,7 +213,8 @@ def _asker(work: Work, dataset: Dataset) -> Callable[[Volume], Answers]:
     if isinstance(net, MultiScaleLocNet):
         passes = METHODS[work.key].passes
         return lambda volume: ask_chain(net, passes, work.protocol.seed, volume, work.device)
-    return lambda volume: ask_field(net, work.protocol.field_voxels, volume, work.device)  # type: ignore[arg-type]
+    assert isinstance(net, FieldNet)
+    return lambda volume: ask_field(net, work.protocol.field_voxels, volume, work.device)
 
 
 def _rows(dataset: Dataset, case: Case, answers: Answers, peak: float) -> Iterator[list[Any]]:
