@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 from plain_necks import plain_cohort
 from shifted_scans import LENGTH_MM, PLAIN, UNSEEN_TISSUE, unseen_tissue_cohort
 from short_training import short_training
-from tables import RESULTS, Background, Output, Row, Table, run
+from tables import RESULTS, Background, Output, Row, Table, counted, run
 
 COLOURS = {"sculpted": "#e8590c", "painted": "#2f9e44", UNSEEN_TISSUE: "#1971c2", PLAIN: "#212529"}
 TABLE = Table(
@@ -115,20 +115,16 @@ def main(
     cohorts = {
         style: synthesize(
             cases, seed, runs / f"necks-{style}", styles, {style: 1.0}, processes, splits=("test",),
-            length_mm=LENGTH_MM,
-            on_case=lambda done, total, style=style: print(f"{style}: neck {done} of {total}", flush=True),
+            length_mm=LENGTH_MM, on_case=counted(style),
         )
         for style in styles.patient_like
     }  # fmt: skip
     if unseen_patients:
         cohorts[UNSEEN_TISSUE] = unseen_tissue_cohort(
-            cases, runs / f"necks-{UNSEEN_TISSUE}", seed, unseen_patients, processes,
-            lambda done, total: print(f"{UNSEEN_TISSUE}: neck {done} of {total}", flush=True),
-        )  # fmt: skip
+            cases, runs / f"necks-{UNSEEN_TISSUE}", seed, unseen_patients, processes, counted(UNSEEN_TISSUE)
+        )
     count = len(plan(cases, seed, ("test",)))
-    cohorts[PLAIN] = plain_cohort(
-        count, runs / "necks-plain", seed, lambda done, total: print(f"{PLAIN}: neck {done} of {total}", flush=True)
-    )
+    cohorts[PLAIN] = plain_cohort(count, runs / "necks-plain", seed, counted(PLAIN))
     rows: list[Row] = []
     means: dict[tuple[int, str], list[float]] = {}
     everyone = tuple(styles.paths)

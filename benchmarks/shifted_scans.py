@@ -29,7 +29,7 @@ from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
 from detected import columns
 from plain_necks import plain_cohort
-from tables import RESULTS, Background, Model, Output, Row, Table, run, shown
+from tables import RESULTS, Background, Model, Output, Row, Table, counted, run, shown
 
 USUAL, UNSEEN_TISSUE, PLAIN = "usual", "unseen-tissue", "another generator"
 LENGTH_MM = (120.0, 180.0)
@@ -67,10 +67,7 @@ def main(
     mirrors = {landmark.name: landmark.mirror for landmark in bundle.metadata.landmarks}
     rows: list[Row] = []
     for name in (USUAL, *SHIFTS, *([UNSEEN_TISSUE] if unseen_patients else []), PLAIN):
-
-        def say(done: int, total: int, name: str = name) -> None:
-            print(f"{name}: neck {done} of {total}", flush=True)
-
+        say = counted(name)
         if name == PLAIN:
             dataset = plain_cohort(len(plan(cases, seed, ("test",))), runs / "plain", seed, say)
         elif name == UNSEEN_TISSUE and unseen_patients:

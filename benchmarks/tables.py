@@ -68,6 +68,11 @@ def measured_apart(script: str, *arguments: str, **environment: str) -> dict[str
     return json.loads(child.stdout.splitlines()[-1])
 
 
+def counted(name: str) -> Callable[[int, int], None]:
+    """Tells how many necks of a cohort are done."""
+    return lambda done, total: print(f"{name}: neck {done} of {total}", flush=True)
+
+
 def machine() -> str:
     """One line: processor, threads, accelerator, torch."""
     info = Path("/proc/cpuinfo")
