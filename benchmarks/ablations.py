@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from CarotidLandmarkLib.memory import keep_freed_memory
 from short_training import short_training
-from tables import RESULTS, Output, Row, write_table
+from tables import RESULTS, Background, Output, Row, Table, run
 
-NOT_SHOWN = "What a long training makes of them. One training each: differences of a few tenths say little."
+TABLE = Table(
+    "ablations", "What is each addition to the paper worth?",
+    "What a long training makes of them. One training each: differences of a few tenths say little.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def main(
     config: Annotated[Path, typer.Argument(help="Training configuration that is ours.")],
     steps: Annotated[int, typer.Option(min=1, help="Training steps of every variant.")] = 600,
     variant: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(VARIANTS)}; default: all.")] = None,
-    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for the styles of real tissue.")] = None,
+    background: Background = None,
     necks: Annotated[int, typer.Option(min=1, help="Unseen necks that each is measured on.")] = 18,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/ablations"),
     output: Output = RESULTS,
@@ -87,10 +89,8 @@ def main(
             "with it. One training each: differences of a few tenths say little. "
             "See [ablations.py](../../benchmarks/ablations.py)."
         )
-        written = write_table(output, "ablations", "What is each addition to the paper worth?", text, NOT_SHOWN, rows)
-    print(written.read_text())
+        TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    typer.run(main)
+    run(main)

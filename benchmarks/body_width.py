@@ -15,18 +15,20 @@ import numpy as np
 import typer
 from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets import MultiScaleLocNet, search
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from detected import as_detected
-from tables import RESULTS, Output, Row, write_table
+from tables import RESULTS, Model, Output, Row, Table, run
 
-NOT_SHOWN = "Children: theirs are adults' digital necks made smaller."
+TABLE = Table(
+    "body-width", "Is the enlarged search ever taken where a body is too wide for a child's?",
+    "Children: theirs are adults' digital necks made smaller.",
+)  # fmt: skip
 
 
 def main(
     datasets: Annotated[list[Path], typer.Argument(help="Folders with dataset.json; a row each.")],
-    model: Annotated[str | None, typer.Option(help="A bundle's folder or name; default: the shipped one.")] = None,
+    model: Model = None,
     output: Output = RESULTS,
 ) -> None:
     """Search every scan, compare."""
@@ -53,10 +55,8 @@ def main(
         "rule changes which search is taken in the scans of the last column. In the program's precision: bfloat16 "
         "where the processor has it. In another one a search that leads by little is another one."
     )
-    question = "Is the enlarged search ever taken where a body is too wide for a child's?"
-    print(write_table(output, "body-width", question, text, NOT_SHOWN, rows).read_text())
+    TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    typer.run(main)
+    run(main)

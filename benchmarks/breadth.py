@@ -26,18 +26,19 @@ from carotid_training.evaluation.figures import save
 from carotid_training.evaluation.metrics import swapped_pairs
 from carotid_training.necks.styles import STYLES, Styles
 from carotid_training.training.checkpoint import read_run
-from CarotidLandmarkLib.memory import keep_freed_memory
+from CarotidLandmarkLib.report.figures import new_figure
 from detected import columns, found_by, mean_error
 from matplotlib.figure import Figure
 from plain_necks import plain_cohort
 from shifted_scans import LENGTH_MM, PLAIN, UNSEEN_TISSUE, unseen_tissue_cohort
 from short_training import short_training
-from tables import RESULTS, Output, Row, write_table
+from tables import RESULTS, Background, Output, Row, Table, counted, run
 
 COLOURS = {"sculpted": "#e8590c", "painted": "#2f9e44", UNSEEN_TISSUE: "#1971c2", PLAIN: "#212529"}
-
-
-NOT_SHOWN = "How well the shipped model does: these are short trainings. Nothing about patients."
+TABLE = Table(
+    "breadth", "What does each style of neck teach about the others?",
+    "How well the shipped model does: these are short trainings. Nothing about patients.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def style_sets(available: list[str], patient_like: list[str]) -> list[tuple[str,
 
 def figure(means: dict[tuple[int, str], list[float]]) -> Figure:
     """Mean error on necks of each unseen kind against the number of styles in training, a line through the averages."""
-    drawn = Figure(figsize=(5, 3.4), layout="constrained", facecolor="white")
+    drawn = new_figure(5, 3.4)
     axes = drawn.subplots()
     for style in dict.fromkeys(style for _, style in means):
         mine = sorted((count, values) for (count, name), values in means.items() if name == style)
@@ -98,7 +99,7 @@ def figure(means: dict[tuple[int, str], list[float]]) -> Figure:
 def main(
     config: Annotated[Path, typer.Argument(help="Training configuration.")],
     steps: Annotated[int, typer.Option(min=1, help="Steps of every training.")] = 800,
-    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT, or folder of them.")] = None,
+    background: Background = None,
     unseen_patients: Annotated[
         Path | None, typer.Option(help="Folder of open-kbp's patients: necks of those that no training sees, too.")
     ] = None,
@@ -114,20 +115,16 @@ def main(
     cohorts = {
         style: synthesize(
             cases, seed, runs / f"necks-{style}", styles, {style: 1.0}, processes, splits=("test",),
-            length_mm=LENGTH_MM,
-            on_case=lambda done, total, style=style: print(f"{style}: neck {done} of {total}", flush=True),
+            length_mm=LENGTH_MM, on_case=counted(style),
         )
         for style in styles.patient_like
     }  # fmt: skip
     if unseen_patients:
         cohorts[UNSEEN_TISSUE] = unseen_tissue_cohort(
-            cases, runs / f"necks-{UNSEEN_TISSUE}", seed, unseen_patients, processes,
-            lambda done, total: print(f"{UNSEEN_TISSUE}: neck {done} of {total}", flush=True),
-        )  # fmt: skip
+            cases, runs / f"necks-{UNSEEN_TISSUE}", seed, unseen_patients, processes, counted(UNSEEN_TISSUE)
+        )
     count = len(plan(cases, seed, ("test",)))
-    cohorts[PLAIN] = plain_cohort(
-        count, runs / "necks-plain", seed, lambda done, total: print(f"{PLAIN}: neck {done} of {total}", flush=True)
-    )
+    cohorts[PLAIN] = plain_cohort(count, runs / "necks-plain", seed, counted(PLAIN))
     rows: list[Row] = []
     means: dict[tuple[int, str], list[float]] = {}
     everyone = tuple(styles.paths)
@@ -158,13 +155,9 @@ def main(
             "another generator: plain_necks.py, unseen by all.\n\n"
             "![Mean error on unseen necks](breadth.png)"
         )
-        written = write_table(
-            output, "breadth", "What does each style of neck teach about the others?", text, NOT_SHOWN, rows
-        )
+        TABLE.write(output, text, rows)
         save(figure(means), output, "breadth")
-    print(written.read_text())
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    typer.run(main)
+    run(main)

@@ -23,11 +23,11 @@ from carotid_training.necks.sculpted.body import MUSCLE, THYROID
 from carotid_training.necks.sculpted.neck import SculptedNeck
 from carotid_training.necks.styles import Styles
 from carotid_training.necks.vessels.arteries import Carotid
-from carotid_training.necks.vessels.layout import LEVELS
-from carotid_training.necks.vessels.paths import Tube
+from carotid_training.necks.vessels.layout import VERTEBRAE
+from carotid_training.necks.vessels.paths import Tube, interpolated
 from carotid_training.necks.vessels.tree import VesselTree
 from carotid_training.seeds import GENERATOR, neck_seed
-from tables import RESULTS, Output, Row, write_table
+from tables import RESULTS, Output, Row, Table, run
 
 # Where diameters are read, in mm above the fork along the vessel: the common carotid below its widening, the internal
 # beyond the bulb.
@@ -38,9 +38,10 @@ BESIDE_MM = 20.0  # a jugular vein counts within this height of the fork
 LEAST_HU = 75.0  # below it no contrast was given
 
 Measures = dict[str, list[float]]
-
-
-NOT_SHOWN = "Whether a net takes them for real ones. The measured numbers are means of published series."
+TABLE = Table(
+    "carotids", "Do drawn carotids look like measured ones?",
+    "Whether a net takes them for real ones. The measured numbers are means of published series.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def _range(name: str, key: str, low: float, high: float, note: str = "") -> Numb
 
 def _half_levels() -> list[str]:
     """Vertebral bodies and the discs between them, from below upwards: C5, C4/5, C4, C3/4 ..."""
-    names = [LEVELS[0]]
-    for lower, upper in pairwise(LEVELS):
+    names = [VERTEBRAE[0]]
+    for lower, upper in pairwise(VERTEBRAE):
         names += [f"{upper}/{lower[1:]}", upper]
     return names
 
@@ -174,13 +175,9 @@ def angle(internal: Tube, above_i: Points, external: Tube, above_e: Points) -> f
     """Degrees between the chords of both daughters round the fork."""
     chords = []
     for tube, above in ((internal, above_i), (external, above_e)):
-        start, end = (_at(tube, above, mm) for mm in ANGLE_MM)
+        start, end = interpolated(np.array(ANGLE_MM), above, tube.points)
         chords.append((end - start) / np.linalg.norm(end - start))
     return float(np.degrees(np.arccos(np.clip(chords[0] @ chords[1], -1, 1))))
-
-
-def _at(tube: Tube, above: Points, mm: float) -> Points:
-    return np.array([np.interp(mm, above, tube.points[:, axis]) for axis in range(3)])
 
 
 def touching(internal: Tube, external: Tube, fork_z: float) -> float:
@@ -196,8 +193,7 @@ def touching(internal: Tube, external: Tube, fork_z: float) -> float:
 def _on_level(tube: Tube, z: float) -> Points:
     """Centre and radius [4] where the tube first reaches a height."""
     height = np.maximum.accumulate(tube.points[:, 2]) + 1e-9 * np.arange(len(tube.points))
-    rows = np.column_stack([tube.points, tube.radii])
-    return np.array([np.interp(z, height, rows[:, column]) for column in range(4)])
+    return interpolated(np.array([z]), height, np.column_stack([tube.points, tube.radii]))[0]
 
 
 def half_level(spine: Points, z: float) -> int:
@@ -236,10 +232,8 @@ def main(
         measures = measured(styles, style, count, seed)
         rows += [number.row(style, measures) for number in NUMBERS if measures[number.key]]
     text = f"Generator {GENERATOR}, patient-like necks, seed {seed}."
-    print(
-        write_table(output, "carotids", "Do drawn carotids look like measured ones?", text, NOT_SHOWN, rows).read_text()
-    )
+    TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +11,9 @@ import numpy as np
 from carotid_training.evaluation.comparison import COST, MISTAKE_MM, RULE
 from carotid_training.evaluation.figures import save
 from carotid_training.evaluation.metrics import Estimate, bootstrap, error_statistics
+from carotid_training.pages import csv_table, markdown_table
 from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.report.figures import new_figure
 from matplotlib.figure import Figure
 
 ORDERS = ("uncertain", "random")
@@ -102,7 +102,7 @@ def line(point: Point, before: Point, measured_on: str) -> Line:
     there = [mark for mark in marks.values() if mark.present]
     errors = np.array([math.nan if mark.error_mm is None else mark.error_mm for mark in there], dtype=float)
     statistics = error_statistics(errors)
-    mean = mean_with_interval(errors, [mark.group for mark in there])
+    costs = np.array([mark.cost_mm for mark in marks.values()])
     return Line(
         order=point.order,
         cases=point.cases,
@@ -111,10 +111,8 @@ def line(point: Point, before: Point, measured_on: str) -> Line:
         present=len(there),
         missed=int(np.isnan(errors).sum()),
         false_alarms=sum(mark.found and not mark.present for mark in marks.values()),
-        cost_mm=mean_with_interval(
-            np.array([mark.cost_mm for mark in marks.values()]), [mark.group for mark in marks.values()]
-        ),
-        mean_mm=mean,
+        cost_mm=mean_with_interval(costs, [mark.group for mark in marks.values()]),
+        mean_mm=mean_with_interval(errors, [mark.group for mark in there]),
         median_mm=statistics["median"],
         p95_mm=statistics["p95"],
         change_mm=change(before.marks[measured_on], marks),
@@ -132,20 +130,16 @@ def write_curve(output: Path, before: Point, points: Sequence[Point], facts: dic
 
 def curve_csv(lines: Sequence[Line]) -> str:
     """One row per model and set; millimetres."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["measured_on", "order", "cases", "listed", "present", "missed", "false_alarms", "mean_mm", "mean_low_95",
-         "mean_high_95", "median_mm", "p95_mm", "change_mm", "change_low_95", "change_high_95", "cost_mm",
-         "cost_low_95", "cost_high_95"]
-    )  # fmt: skip
+    columns = ["measured_on", "order", "cases", "listed", "present", "missed", "false_alarms", "mean_mm", "mean_low_95",
+               "mean_high_95", "median_mm", "p95_mm", "change_mm", "change_low_95", "change_high_95", "cost_mm",
+               "cost_low_95", "cost_high_95"]  # fmt: skip
+    rows = []
     for row in lines:
         numbers = (*row.mean_mm, row.median_mm, row.p95_mm, *row.change_mm, *row.cost_mm)
-        writer.writerow(
-            [row.measured_on, row.order, row.cases, "yes" if row.listed else "no", row.present, row.missed,
-             row.false_alarms, *("" if math.isnan(number) else f"{number:.3f}" for number in numbers)]
-        )  # fmt: skip
-    return text.getvalue()
+        counts = [row.present, row.missed, row.false_alarms]
+        shown = (number if math.isnan(number) else f"{number:.3f}" for number in numbers)
+        rows.append([row.measured_on, row.order, row.cases, "yes" if row.listed else "no", *counts, *shown])
+    return csv_table(columns, rows)
 
 
 def curve_markdown(lines: Sequence[Line], points: Sequence[Point], facts: dict[str, str]) -> str:
@@ -154,19 +148,15 @@ def curve_markdown(lines: Sequence[Line], points: Sequence[Point], facts: dict[s
     text += ["    python benchmarks/correction_curve.py", ""]
     text += [f"- {key}: {value}" for key, value in facts.items()] + [""]
     for name in (STYLE, ORIGINAL):
-        text += [f"## On unseen cases of the {name}", ""]
-        text += [f"| order | corrected | {COST} | missed | false alarms | mean (mm) | median | 95th percentile "]
-        text[-1] += "| change (mm) | listed |"
-        text += ["|---" * 10 + "|"]
-        for row in lines:
-            if row.measured_on == name:
-                text.append(
-                    f"| {row.order if row.cases else 'before'} | {row.cases} | {_interval(row.cost_mm)} | "
-                    f"{row.missed} of {row.present} | {row.false_alarms} | {_interval(row.mean_mm)} | "
-                    f"{row.median_mm:.2f} | {row.p95_mm:.2f} | "
-                    f"{_interval(row.change_mm, '+') if row.cases else '–'} | {'yes' if row.listed else 'no'} |"
-                )
-        text.append("")
+        rows = [
+            [row.order if row.cases else "before", f"{row.cases}", row.cost_mm.words(),
+             f"{row.missed} of {row.present}", f"{row.false_alarms}", row.mean_mm.words(), f"{row.median_mm:.2f}",
+             f"{row.p95_mm:.2f}", row.change_mm.words(sign="+") if row.cases else "–", "yes" if row.listed else "no"]
+            for row in lines if row.measured_on == name
+        ]  # fmt: skip
+        columns = ["order", "corrected", COST, "missed", "false alarms", "mean (mm)", "median", "95th percentile",
+                   "change (mm)", "listed"]  # fmt: skip
+        text += [f"## On unseen cases of the {name}", "", markdown_table(columns, rows)]
     text += [
         f"{RULE.partition('. ')[0]}. Means are over the landmarks that were found;",
         "changes are after minus before over those that both models found. In brackets: 95 % intervals, resampling",
@@ -184,17 +174,15 @@ def curve_markdown(lines: Sequence[Line], points: Sequence[Point], facts: dict[s
     for cases in sorted({point.cases for point in points}):
         uncertain, random = (by_order.get((order, cases)) for order in ORDERS)
         if uncertain is not None and random is not None:
-            text.append(
-                f"- {cases} cases: cost of uncertainty-first minus that of random order "
-                f"{_interval(cost_change(random, uncertain), '+')} mm"
-            )
+            gain = cost_change(random, uncertain).words(sign="+")
+            text.append(f"- {cases} cases: cost of uncertainty-first minus that of random order {gain} mm")
     return "\n".join(text) + "\n"
 
 
 def curve_figure(lines: Sequence[Line]) -> Figure:
     """Against the number of corrected cases, one line per order: left the style's mean cost, right the change of the
     original styles' distances and what of it is allowed."""
-    figure = Figure(figsize=(9, 3.8), layout="constrained", facecolor="white")
+    figure = new_figure(9, 3.8)
     left, right = figure.subplots(1, 2)
     panels = ((left, STYLE, "cost_mm", "mean cost (mm)"), (right, ORIGINAL, "change_mm", "change of the distance (mm)"))
     for axes, name, what, words in panels:
@@ -209,7 +197,9 @@ def curve_figure(lines: Sequence[Line]) -> Figure:
                 elinewidth=0.8, capsize=2, label=f"{order} first" if order == "uncertain" else "random order",
             )  # fmt: skip
         axes.set_title(f"unseen cases of the {name}", fontsize=10, loc="left")
-        axes.set(xlabel="corrected cases", ylabel=f"{words}, 95 % interval", xticks=[0, *_counts(lines)])
+        axes.set(
+            xlabel="corrected cases", ylabel=f"{words}, 95 % interval", xticks=sorted({row.cases for row in lines})
+        )
         axes.spines[["top", "right"]].set_visible(False)
     left.set_ylim(bottom=0)
     right.axhline(ALLOWED_LOSS_MM, color="#868e96", lw=1, ls="--")
@@ -217,14 +207,3 @@ def curve_figure(lines: Sequence[Line]) -> Figure:
     right.text(1, ALLOWED_LOSS_MM, f"allowed: +{ALLOWED_LOSS_MM} mm", **edge)
     left.legend(frameon=False, fontsize=8)
     return figure
-
-
-def _counts(lines: Sequence[Line]) -> list[int]:
-    return sorted({row.cases for row in lines if row.cases})
-
-
-def _interval(estimate: Estimate, sign: str = "") -> str:
-    """The value, and its interval where there are patients enough for one."""
-    if math.isnan(estimate.low):
-        return "–" if math.isnan(estimate.value) else f"{estimate.value:{sign}.2f}"
-    return f"{estimate.value:{sign}.2f} ({estimate.low:{sign}.2f} to {estimate.high:{sign}.2f})"

@@ -15,13 +15,15 @@ import numpy as np
 import typer
 from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets import MultiScaleLocNet
 from detected import as_detected, scans
-from tables import RESULTS, Output, Row, write_table
+from tables import RESULTS, Model, Output, Row, Table, run
 
 GROSS_MM = 10.0
-NOT_SHOWN = "The enlarged search, and the last scale, which moves a point by a few millimetres."
+TABLE = Table(
+    "counterparts", "Does a place that fits its counterpart make the better choice?",
+    "The enlarged search, and the last scale, which moves a point by a few millimetres.",
+)  # fmt: skip
 
 
 def errors_mm(net: MultiScaleLocNet, dataset: Dataset) -> np.ndarray:
@@ -40,7 +42,7 @@ def errors_mm(net: MultiScaleLocNet, dataset: Dataset) -> np.ndarray:
 
 def main(
     datasets: Annotated[list[Path], typer.Argument(help="Annotated datasets; a row each.")],
-    model: Annotated[str | None, typer.Option(help="A bundle's folder or name; default: the shipped one.")] = None,
+    model: Model = None,
     output: Output = RESULTS,
 ) -> None:
     """Search every scan, compare."""
@@ -61,10 +63,8 @@ def main(
         })  # fmt: skip
         print(rows[-1], flush=True)
     text = f"{bundle.metadata.name} {bundle.metadata.version}, places of the scale before the last, digital necks."
-    question = "Does a place that fits its counterpart make the better choice?"
-    print(write_table(output, "counterparts", question, text, NOT_SHOWN, rows).read_text())
+    TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    typer.run(main)
+    run(main)

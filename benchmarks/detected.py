@@ -6,20 +6,20 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from carotid_training.evaluation.evaluate import Settings, detect_cases
 from carotid_training.evaluation.metrics import Estimate, bootstrap, error_statistics, errors_mm
-from carotid_training.evaluation.outcomes import Outcome, annotated
+from carotid_training.evaluation.outcomes import Outcome, annotated, truth_of
 from carotid_training.release.export import metadata_of
 from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.bundle import Bundle
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast
 from CarotidLandmarkLib.landmarks import Point
-from CarotidLandmarkLib.nets.chain import Architecture
+from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from tables import Row
 
@@ -38,8 +38,16 @@ def scans(
     """Of every annotated case what the nets see, and where its landmarks are: LPS mm, None where absent."""
     names = [landmark.name for landmark in architecture.landmarks]
     for case in annotated(dataset, split):
-        truth = consensus([case.annotation(annotator).points for annotator in case.annotators()], names)
+        truth = truth_of(dataset, case, names)
         yield Pyramid(case.read_volume(), architecture.scales_mm), [truth[name] for name in names]
+
+
+def net_of_run(checkpoint: Path) -> tuple[MultiScaleLocNet, dict[str, Any]]:
+    """The net of a training run or of one of its checkpoints, and what is known of its training."""
+    architecture, state, training = read_run(checkpoint)
+    net = MultiScaleLocNet(architecture)
+    net.load_state_dict({name: values.float() for name, values in state.items()})
+    return net.eval(), training
 
 
 def found_by(checkpoint: Path, dataset: Dataset, split: str, folder: Path, settings: Settings) -> list[Outcome]:
@@ -66,7 +74,7 @@ def columns(outcomes: list[Outcome]) -> Row:
     return {
         "landmarks": len(errors),
         "missed": int(np.isnan(errors).sum()),
-        "mean (mm)": f"{mean.value:.2f} ({mean.low:.2f} to {mean.high:.2f})",
+        "mean (mm)": mean.words(),
         "median": statistics["median"],
         "95th percentile": statistics["p95"],
         "over 10 mm": f"{np.mean(errors[~np.isnan(errors)] > 10):.0%}",

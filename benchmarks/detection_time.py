@@ -15,16 +15,16 @@ import typer
 from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import Detector
-from CarotidLandmarkLib.memory import keep_freed_memory
 from memory import phantom
-from tables import NO_GPU, RESULTS, Output, Row, devices, write_table
+from tables import NO_GPU, RESULTS, Output, Row, Table, devices, run
 
 SIZE, SPACING_MM = (512, 512, 500), (0.45, 0.45, 0.6)
 PARTS = ("pyramid", "coarse", "passes", "total")
 ALLOWED_S = {"cpu": 10.0, "cuda": ""}
-
-
-NOT_SHOWN = "How right the answer is: the phantom has no bifurcation. Reading the scan."
+TABLE = Table(
+    "detection-time", "How long does a detection take?",
+    "How right the answer is: the phantom has no bifurcation. Reading the scan.",
+)  # fmt: skip
 
 
 def rows_of(model: str, device: str, timings: list[dict[str, float]]) -> list[Row]:
@@ -59,9 +59,8 @@ def main(
         f"A phantom of {size} voxels, int16, with {passes} passes on both sides; bundle loaded, scan in memory; models "
         "in turn. coarse: all scales before the passes."
     )
-    print(write_table(output, "detection-time", "How long does a detection take?", text, NOT_SHOWN, rows).read_text())
+    TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    typer.run(main)
+    run(main)

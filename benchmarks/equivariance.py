@@ -21,12 +21,12 @@ import numpy as np
 import scipy.fft
 import torch
 import typer
-from carotid_training.training.checkpoint import read_run
-from CarotidLandmarkLib.bundle import METADATA_FILE, Bundle, default_bundle, resources_directory
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.bundle import METADATA_FILE, open_bundle, resources_directory
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume, read_volume
-from tables import RESULTS, Output, Row, write_table
+from detected import net_of_run
+from tables import RESULTS, Output, Row, Table, run
 from torch import Tensor
 
 # Blur of the scene, in voxels: what a scanner's kernel leaves near the Nyquist frequency rings when it is moved.
@@ -34,9 +34,10 @@ BLUR_VOXELS = 0.6
 # Mirrored voxels around the scan keep its ends from ringing into it.
 PADDING = 16
 CHAIN = "whole chain"
-
-
-NOT_SHOWN = "Noise and reconstruction, which change between two real scans of one patient."
+TABLE = Table(
+    "equivariance", "Does the answer move with the scan?",
+    "Noise and reconstruction, which change between two real scans of one patient.",
+)  # fmt: skip
 
 
 class Scene:
@@ -80,14 +81,9 @@ class Scene:
 def load_chain(path: Path | None) -> tuple[str, MultiScaleLocNet]:
     """Name and net of a bundle, of a training run, or (None) of the model that came with the program."""
     if path is None or (path / METADATA_FILE).is_file():
-        bundle = default_bundle() if path is None else Bundle.load(path)
-        name, architecture, state = bundle.path.name, Architecture.of(bundle.metadata), bundle.state
-    else:
-        name = path.name
-        architecture, state, _ = read_run(path)
-    net = MultiScaleLocNet(architecture)
-    net.load_state_dict({key: value.float() for key, value in state.items()})
-    return name, net.eval()
+        bundle = open_bundle(path)
+        return bundle.path.name, MultiScaleLocNet.of(bundle).eval()
+    return path.name, net_of_run(path)[0]
 
 
 @torch.inference_mode()
@@ -168,8 +164,8 @@ def main(
         "Deviation: distance between where the answer went and where the scene went. See "
         "[equivariance.py](../../benchmarks/equivariance.py)."
     )
-    print(write_table(output, "equivariance", "Does the answer move with the scan?", text, NOT_SHOWN, rows).read_text())
+    TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

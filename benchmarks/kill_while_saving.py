@@ -18,15 +18,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Testing" / "scene"))
+
 import numpy as np
 from CarotidLandmarkLib.dataset import STALE_AFTER_S, Dataset, check_dataset, repair_dataset
-from CarotidLandmarkLib.detection import ConfidenceRegion, Detection, LandmarkResult, ModelInfo, Quality, VolumeInfo
+from CarotidLandmarkLib.detection import Detection
 from CarotidLandmarkLib.volume import from_array
+from scene_cases import LEFT, RIGHT, make_detection
 
-NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
+NAMES = (LEFT, RIGHT)
 CASE = "first"
 
 
@@ -44,12 +48,7 @@ def points(number: int) -> dict[str, tuple[float, float, float]]:
 
 def detection(number: int) -> Detection:
     """A result whose seed tells which save it is from."""
-    region = ConfidenceRegion(0.9, 30.0, 25.0, (2.0, 2.0, 2.0), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
-    landmarks = tuple(
-        LandmarkResult(name, "detected", 0.9, position, confidence=region) for name, position in points(number).items()
-    )
-    volume = VolumeInfo("scan", (32, 32, 32), (4.0, 4.0, 4.0), "LPS")
-    return Detection(volume, ModelInfo("m", "1", "0" * 64), 50, number, "cpu", {"total": 1.0}, landmarks, Quality("ok"))
+    return replace(make_detection(*points(number).values()), seed=number)
 
 
 def save_forever(path: Path) -> None:

@@ -20,24 +20,25 @@ from carotid_training.evaluation.metrics import Estimate
 from carotid_training.evaluation.outcomes import annotated
 from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.memory import keep_freed_memory
-from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
-from detected import as_detected, columns, found_by, mean_error, scans
+from CarotidLandmarkLib.report.figures import new_figure
+from detected import as_detected, columns, found_by, mean_error, net_of_run, scans
 from matplotlib.figure import Figure
-from tables import RESULTS, Output, Row, write_table
+from tables import RESULTS, Output, Row, Table, run
 
 GOAL_MM = 2.0
 # So far from the landmark the next scale's patch hardly holds it.
 LOST_MM = 15.0
 MODE_MM = 16.0  # the window around a mode of an architecture that has none
-NOT_SHOWN = "Errors on patients, and the spread between trainings: each point is one."
+TABLE = Table(
+    "learning-curve", "What does training reach, after how long?",
+    "Errors on patients, and the spread between trainings: each point is one.",
+)  # fmt: skip
 
 
 def coarsest_alone(checkpoint: Path, dataset: Dataset, split: str) -> np.ndarray:
     """How far the places that the coarsest net proposes are off, mm, the strongest first: [landmarks, modes]."""
-    architecture, state, _ = read_run(checkpoint)
-    net, off = MultiScaleLocNet(architecture).eval(), []
-    net.load_state_dict(state)
+    net, off = net_of_run(checkpoint)[0], []
+    architecture = net.architecture
     for pyramid, points in scans(dataset, split, architecture):
         with as_detected():
             modes = net.modes(net.coarsest(pyramid), architecture.mode_window_mm or MODE_MM)[0].float().numpy()
@@ -47,18 +48,11 @@ def coarsest_alone(checkpoint: Path, dataset: Dataset, split: str) -> np.ndarray
 
 def figure(hours: list[float], means: list[Estimate], coarsest: list[float]) -> Figure:
     """Mean error of the chain, with its interval, and of the coarsest net against hours of training."""
-    drawn = Figure(figsize=(5, 3.4), layout="constrained", facecolor="white")
+    drawn = new_figure(5, 3.4)
     axes = drawn.subplots()
     values = np.array(means, dtype=float)
-    axes.errorbar(
-        hours,
-        values[:, 0],
-        np.abs(values[:, 1:] - values[:, :1]).T,
-        marker="o",
-        capsize=2,
-        color="#1971c2",
-        label="all scales",
-    )
+    reach = np.abs(values[:, 1:] - values[:, :1]).T
+    axes.errorbar(hours, values[:, 0], reach, marker="o", capsize=2, color="#1971c2", label="all scales")
     axes.plot(hours, coarsest, marker="s", color="#f08c00", label="coarsest net by itself")
     axes.axhline(GOAL_MM, color="#868e96", lw=1, ls="--", label=f"{GOAL_MM:g} mm")
     axes.set(xlabel="hours of training", ylabel="mean error (mm), 95 % interval", xlim=(0, None), ylim=(0, None))
@@ -100,10 +94,9 @@ def main(
         f"Mean error on {cases} digital necks that no training saw (synthetic, nothing about patients), {passes} "
         "passes. Hours of one training after the other, without the rendering that went before."
     )
-    print(write_table(output, "learning-curve", "What does training reach, after how long?", text, NOT_SHOWN, rows))
+    TABLE.write(output, text, rows)
     save(figure(hours, means, coarsest), output, "learning-curve")
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    typer.run(main)
+    run(main)

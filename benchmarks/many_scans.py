@@ -19,12 +19,13 @@ from typing import Annotated
 
 import typer
 from CarotidLandmarkLib.bundle import open_bundle, resources_directory
-from tables import RESULTS, Output, Row, write_table
+from tables import RESULTS, Model, Output, Row, Table, run
 
 ALLOWED_RATIO = 0.6
-
-
-NOT_SHOWN = "Other machines: two processes share one memory bus here. One run of each; all scans are the same one."
+TABLE = Table(
+    "many-scans", "How long do many scans take, and what does a second process save?",
+    "Other machines: two processes share one memory bus here. One run of each; all scans are the same one.",
+)  # fmt: skip
 
 
 def seconds_of(scans: Path, output: Path, workers: int, passes: int, model: str | None) -> float:
@@ -36,15 +37,11 @@ def seconds_of(scans: Path, output: Path, workers: int, passes: int, model: str 
     return time.perf_counter() - started
 
 
-def bytes_below(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def main(
     scans: Annotated[int, typer.Option(min=2, help="How many copies of the bundled scan.")] = 40,
     passes: Annotated[int, typer.Option(min=2, help="Noise passes.")] = 50,
     workers: Annotated[list[int] | None, typer.Option(help="Worker processes; repeatable; default: 1, then 2.")] = None,
-    model: Annotated[str | None, typer.Option(help="A bundle's folder or name; default: the shipped one.")] = None,
+    model: Model = None,
     output: Output = RESULTS,
 ) -> None:
     """Table of the runs, one after another, and the ratio to the first."""
@@ -60,10 +57,11 @@ def main(
             results = Path(temporary, f"results-{count}-{len(rows)}")
             seconds = seconds_of(folder, results, count, passes, model)
             first = first or seconds
+            written = sum(path.stat().st_size for path in results.rglob("*") if path.is_file())
             rows.append(
                 {"workers": count, "seconds": round(seconds, 1), "seconds per scan": round(seconds / scans, 2),
                  "ratio to the first": round(seconds / first, 2), "bytes read per scan": sample.stat().st_size,
-                 "bytes written per scan": bytes_below(results) // scans}
+                 "bytes written per scan": written // scans}
             )  # fmt: skip
             print(rows[-1], flush=True)
     metadata = open_bundle(model).metadata
@@ -72,17 +70,8 @@ def main(
         f"bundled scan, {passes} passes, from start to end: model, workers and summary included. Two workers are to "
         f"take at most {ALLOWED_RATIO} of the time of one, each on one core (OMP_NUM_THREADS=1)."
     )
-    print(
-        write_table(
-            output,
-            "many-scans",
-            "How long do many scans take, and what does a second process save?",
-            text,
-            NOT_SHOWN,
-            rows,
-        ).read_text()
-    )
+    TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -10,9 +10,6 @@ libraries were loaded; on a GPU also the largest memory that torch had allocated
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -21,17 +18,20 @@ import numpy as np
 import torch
 import typer
 from carotid_training.cohorts.synthesize import LANDMARKS
+from carotid_training.reproduction.predict import resident_mb
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.volume import Volume, write_volume
-from tables import NO_GPU, RESULTS, Output, Row, write_table
+from tables import NO_GPU, RESULTS, Output, Row, Table, measured_apart, run
 
 PAPER_SIZE, PAPER_SPACING_MM = (448, 448, 448), (0.5, 0.5, 0.5)
 LARGE_SIZE, LARGE_SPACING_MM = (512, 512, 700), (0.45, 0.45, 0.7)
-NOT_SHOWN = {
-    "train": "Batches of several scans, and rendering, which runs in processes of its own.",
-    "detect": "What Slicer itself needs beside it.",
-}
+TRAINING = Table(
+    "memory-training", "How much memory does a training step need?",
+    "Batches of several scans, and rendering, which runs in processes of its own.",
+)  # fmt: skip
+DETECTION = Table(
+    "memory-detection", "How much memory does a detection need?", "What Slicer itself needs beside it."
+)  # fmt: skip
 VESSELS_LPS = ((30.0, -10.0, 5.0), (-30.0, -8.0, -6.0))
 
 app = typer.Typer(add_completion=False)
@@ -53,32 +53,20 @@ def phantom(size: tuple[int, int, int], spacing_mm: tuple[float, float, float]) 
     return Volume(array, affine, "phantom")
 
 
-def peak_mb() -> float:
-    """The largest resident set that this process has had, MB."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
-    return int(status["VmHWM"].split()[0]) * 1024 / 1e6
-
-
 def measured(what: str, device: str, limit_mb: int, arguments: list[str], folder: Path) -> Row:
     """A row of the table: what a child process of this script says of itself."""
     row: dict[str, str | float | int] = {"what": what, "device": device}
     peaks = {"peak MB": "", "above start MB": "", "GPU peak MB": ""}
     if device == "cuda" and not torch.cuda.is_available():
         return {**row, **peaks, "peak MB": NO_GPU, "allowed MB": limit_mb}
-    child = subprocess.run(
-        [sys.executable, __file__, *arguments],
-        env={**os.environ, "CAROTID_CACHE": str(folder / "cache")},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    if child.returncode:
-        raise typer.Exit(child.returncode)
-    return {**row, **peaks, **json.loads(child.stdout.splitlines()[-1]), "allowed MB": limit_mb}
+    own = measured_apart(__file__, *arguments, CAROTID_CACHE=str(folder / "cache"))
+    return {**row, **peaks, **own, "allowed MB": limit_mb}
 
 
 def report(start_mb: float) -> None:
     """The child's last line."""
-    found = {"peak MB": round(peak_mb()), "above start MB": round(peak_mb() - start_mb)}
+    peak = resident_mb("VmHWM")
+    found = {"peak MB": round(peak), "above start MB": round(peak - start_mb)}
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         found["GPU peak MB"] = round(torch.cuda.max_memory_allocated() / 1e6)
     print(json.dumps(found))
@@ -105,11 +93,7 @@ def train(
         f"Two training steps of the whole chain (the second with the optimizer's state in memory) on a scan of {size} "
         "voxels of 0.5 mm, reading and cutting it included."
     )
-    print(
-        write_table(
-            output, "memory-training", "How much memory does a training step need?", text, NOT_SHOWN["train"], rows
-        ).read_text()
-    )
+    TRAINING.write(output, text, rows)
 
 
 @app.command()
@@ -132,11 +116,7 @@ def detect(
     text = (
         f"`carotid-landmark detect` with {passes} passes on a compressed NRRD of {size} voxels, int16, report included."
     )
-    print(
-        write_table(
-            output, "memory-detection", "How much memory does a detection need?", text, NOT_SHOWN["detect"], rows
-        ).read_text()
-    )
+    DETECTION.write(output, text, rows)
 
 
 @app.command(hidden=True)
@@ -144,7 +124,7 @@ def step(config: Path, dataset: Path, device: str) -> None:
     """The measured process of `train`."""
     from carotid_training.training.fit import prepared
 
-    start = peak_mb()
+    start = resident_mb("VmHWM")
     cli = prepared(
         [
             f"--config={config}", f"--data.dataset={dataset}", "--data.workers=0", f"--trainer.accelerator={device}",
@@ -165,7 +145,7 @@ def command(arguments: list[str]) -> None:
         detector,  # noqa: F401  the libraries are loaded before the start
     )
 
-    start = peak_mb()
+    start = resident_mb("VmHWM")
     try:
         cli.main(["detect", *arguments])
     except SystemExit as done:
@@ -175,5 +155,4 @@ def command(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    app()
+    run(app)

@@ -11,21 +11,23 @@ beyond the scan, ligated or grafted are in every synthesized cohort.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+import typer
 from carotid_training import seeds
 from carotid_training.cohorts.synthesize import ANNOTATOR, LANDMARKS
 from carotid_training.necks.styles import Styles
-from carotid_training.necks.tissue.background import LEVELS, Background
+from carotid_training.necks.tissue.background import CERVICAL, Background
 from carotid_training.necks.tissue.backgrounds import background_paths, scan_name
 from carotid_training.scans.sample import Sample
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.volume import Volume
+from tables import run
 
 SPLIT = "test"
 FEWEST_SLICES = 16  # a shorter scan is refused
@@ -35,7 +37,7 @@ PHANTOM_MM = (1.0, 1.0, 2.0)
 def regions(background: Background) -> Iterator[tuple[str, Volume]]:
     """The neck as scanned, what lies above the atlas, and what lies below C6, where the scan shows so much."""
     z = background.origin[2] + background.spacing[2] * np.arange(background.hu.shape[0])
-    level = {name: place[2] for name, place in zip(LEVELS, background.levels, strict=True)}
+    level = {name: place[2] for name, place in zip(CERVICAL, background.levels, strict=True)}
     for kind, mask in (("unenhanced", z > -np.inf), ("head", z > level["C1"]), ("chest", z < level["C6"] - 10)):
         slices = np.flatnonzero(mask)
         if len(slices) < FEWEST_SLICES:
@@ -87,23 +89,23 @@ def negatives(prepared: Path, necks: int, phantoms: int) -> Iterator[tuple[str, 
             yield name, name, phantom(kind, number)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("prepared", type=Path, help="prepared backgrounds of open-kbp")
-    parser.add_argument("--necks", type=int, default=12, help="digital necks without contrast agent")
-    parser.add_argument("--phantoms", type=int, default=4, help="of each kind")
-    parser.add_argument("--output", type=Path, default=Path("negatives"))
-    arguments = parser.parse_args()
+def main(
+    prepared: Annotated[Path, typer.Argument(help="Prepared backgrounds of open-kbp.")],
+    necks: Annotated[int, typer.Option(help="Digital necks without contrast agent.")] = 12,
+    phantoms: Annotated[int, typer.Option(help="Of each kind.")] = 4,
+    output: Annotated[Path, typer.Option(help="Folder of the dataset: new, or one to go on with.")] = Path("negatives"),
+) -> None:
+    """Write the scans and that nothing is in them."""
     torch.set_num_threads(1)
-    exists = (arguments.output / "dataset.json").is_file()
-    dataset = Dataset.open(arguments.output) if exists else Dataset.create(arguments.output, LANDMARKS)
-    for name, patient, volume in negatives(arguments.prepared, arguments.necks, arguments.phantoms):
+    exists = (output / "dataset.json").is_file()
+    dataset = Dataset.open(output) if exists else Dataset.create(output, LANDMARKS)
+    for name, patient, volume in negatives(prepared, necks, phantoms):
         if name not in dataset.case_ids():
             dataset.add_case(replace(volume, name=name), case_id=name, group=patient, split=SPLIT)
             nothing = dict.fromkeys(LANDMARKS)
             dataset.save_annotation(name, ANNOTATOR, nothing, dict.fromkeys(LANDMARKS, "missing"))
-    print(f"{len(dataset.case_ids())} scans in {arguments.output.name}")
+    print(f"{len(dataset.case_ids())} scans in {output.name}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

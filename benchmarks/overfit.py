@@ -19,22 +19,21 @@ import numpy as np
 import torch
 import typer
 from carotid_training.cohorts.synthesize import synthesize
-from carotid_training.evaluation.outcomes import annotated
+from carotid_training.evaluation.outcomes import annotated, truth_of
 from carotid_training.necks.styles import Styles
 from carotid_training.reproduction.methods import data_of, module_of
-from carotid_training.reproduction.predict import NAMES, ask_chain, ask_field, middle_of, truth_of
-from carotid_training.reproduction.protocol import Protocol, read_protocol
-from carotid_training.reproduction.rows import METHODS
+from carotid_training.reproduction.predict import NAMES, ask_chain, ask_field
+from carotid_training.reproduction.protocol import METHODS, Protocol, read_protocol
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
-from tables import RESULTS, Output, Row, write_table
+from tables import RESULTS, Output, Row, Table, run
 
 PROTOCOL = "overfit"
 GOAL_MM = 1.0
-
-
-NOT_SHOWN = "How a method does on necks that it has not seen."
+TABLE = Table(
+    "overfit", "Is each method of Table 1 built right: does it learn five necks by heart?",
+    "How a method does on necks that it has not seen.",
+)  # fmt: skip
 
 
 def measure(key: str, protocol: Protocol, dataset: Dataset, steps: int) -> Row:
@@ -48,7 +47,7 @@ def measure(key: str, protocol: Protocol, dataset: Dataset, steps: int) -> Row:
     net = module.net.cpu().eval()
     errors, places = [], []
     for case in annotated(dataset, "train"):
-        volume, truth = case.read_volume(), truth_of(dataset, case)
+        volume, truth = case.read_volume(), truth_of(dataset, case, NAMES)
         with torch.inference_mode():
             if isinstance(net, MultiScaleLocNet):
                 answers = ask_chain(net, METHODS[key].passes, protocol.seed, volume, "cpu")
@@ -58,7 +57,7 @@ def measure(key: str, protocol: Protocol, dataset: Dataset, steps: int) -> Row:
             true = truth[found.name]
             if true is not None:
                 errors.append(np.linalg.norm(np.subtract(found.position_lps_mm, true)))
-                places.append((NAMES.index(found.name), np.subtract(true, middle_of(case))))
+                places.append((NAMES.index(found.name), np.subtract(true, case.geometry.centre_lps)))
     constant = [
         np.linalg.norm(place - np.mean([p for other, p in places if other == side], axis=0)) for side, place in places
     ]
@@ -104,17 +103,9 @@ def main(
         row = measure(key, how, dataset, steps or how.steps)
         rows[METHODS[key].title] = row
         print(row, flush=True)
-        write_table(
-            output,
-            "overfit",
-            "Is each method of Table 1 built right: does it learn five necks by heart?",
-            text,
-            NOT_SHOWN,
-            list(rows.values()),
-        )
+        TABLE.write(output, text, list(rows.values()))
     raise typer.Exit(int(any(float(rows[METHODS[key].title]["mean mm"]) >= GOAL_MM for key in methods)))
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    typer.run(main)
+    run(main)

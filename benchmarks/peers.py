@@ -13,24 +13,21 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from statistics import median
-from time import perf_counter
 from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 import typer
+from carotid_training.reproduction.predict import now, resident_mb
 from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import Detector
-from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.volume import Volume
-from memory import peak_mb, phantom
-from tables import RESULTS, Output, Row, write_table
+from memory import phantom
+from tables import RESULTS, Output, Row, Table, measured_apart, run
 from torch import Tensor, nn
 
 SIZE, SPACING_MM = (512, 512, 500), (0.5, 0.5, 0.6)
@@ -39,9 +36,10 @@ CLASSES = 3  # background, left, right
 LANDMARKS = 2
 
 app = typer.Typer(add_completion=False)
-
-
-NOT_SHOWN = "How right the peers would be: their nets are untrained, and a class of every voxel is not yet a point."
+TABLE = Table(
+    "peers", "What do a sliding window and a heatmap net cost beside ours?",
+    "How right the peers would be: their nets are untrained, and a class of every voxel is not yet a point.",
+)  # fmt: skip
 
 
 class Timed(nn.Module):
@@ -55,10 +53,9 @@ class Timed(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         if self.limit is None or self.calls < self.limit:
-            start = perf_counter()
+            start = now(values.device)
             self.output = self.net(values)
-            _wait(values.device)
-            self.seconds.append(perf_counter() - start)
+            self.seconds.append(now(values.device) - start)
         self.calls += 1
         return self.output
 
@@ -66,11 +63,6 @@ class Timed(nn.Module):
     def seconds_not_run(self) -> float:
         """What the other inputs would have taken, each as long as the mean of those that ran."""
         return (self.calls - len(self.seconds)) * sum(self.seconds) / len(self.seconds)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def resampled(scan: Volume, spacing_mm: float, device: str) -> Tensor:
@@ -97,12 +89,11 @@ def sliding_window(scan: Volume, device: str, limit: int | None, spacing_mm: flo
 
     timed = Timed(nnunet(device), limit)
     timed.net(torch.zeros(1, 1, *[WINDOW] * 3, device=device))  # the first call makes plans of its own
-    start = perf_counter()
+    start = now(device)
     values = resampled(scan, spacing_mm, device)
     logits = sliding_window_inference(values, [WINDOW] * 3, 1, timed, overlap=OVERLAP, mode="gaussian")
-    labels = logits.argmax(1).byte()
-    _wait(labels.device)
-    seconds = perf_counter() - start + timed.seconds_not_run
+    logits.argmax(1).byte()  # the labels
+    seconds = now(device) - start + timed.seconds_not_run
     return {"seconds": seconds, "windows": timed.calls, "windows run": len(timed.seconds)}
 
 
@@ -113,12 +104,12 @@ def heatmaps(scan: Volume, device: str, limit: int | None) -> Row:
     net = UNet(3, 1, LANDMARKS, (16, 32, 64, 128, 256), (2, 2, 2, 2), num_res_units=2).to(device).eval()
     rounds = []
     for _ in range(2):
-        start = perf_counter()
+        start = now(device)
         values = resampled(scan, 1.0, device)
         halvings = 2**4
         margin = [extra for n in reversed(values.shape[2:]) for extra in (0, -n % halvings)]
         net(F.pad(values, margin)).flatten(2).argmax(-1).tolist()
-        rounds.append(perf_counter() - start)
+        rounds.append(now(device) - start)
     return {"seconds": rounds[-1], "windows": 1, "windows run": 1}
 
 
@@ -143,11 +134,12 @@ METHODS: dict[str, tuple[str, Callable[..., Row], str, str, str]] = {
 def measure(method: str, device: str, limit: int) -> None:
     """One method, in this process: a line of JSON."""
     scan = phantom(SIZE, SPACING_MM)
-    loaded = peak_mb()
+    loaded = resident_mb("VmHWM")
     with torch.inference_mode():
         row = METHODS[method][1](scan, device, limit or None)
     gpu = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else ""
-    print(json.dumps({**row, "peak MB": peak_mb(), "above the scan MB": peak_mb() - loaded, "GPU peak MB": gpu}))
+    peak = resident_mb("VmHWM")
+    print(json.dumps({**row, "peak MB": peak, "above the scan MB": peak - loaded, "GPU peak MB": gpu}))
 
 
 @app.command()
@@ -160,12 +152,7 @@ def table(
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         costs: dict[str, dict[str, float]] = {}
         for key, (title, _, uncertainty, absent, sides) in METHODS.items():
-            child = subprocess.run(
-                [sys.executable, __file__, "measure", key, device, str(windows)], stdout=subprocess.PIPE, text=True
-            )
-            if child.returncode:
-                raise typer.Exit(child.returncode)
-            cost = costs[key] = json.loads(child.stdout.splitlines()[-1])
+            cost = costs[key] = measured_apart(__file__, "measure", key, device, str(windows))
             multiples = {f"times our {name}": cost[of] / costs["ours"][of] for name, of in
                          (("seconds", "seconds"), ("memory", "above the scan MB"))}  # fmt: skip
             gives = {"uncertainty": uncertainty, "a landmark that is absent": absent, "sides": sides}
@@ -179,13 +166,8 @@ def table(
         "are, the others count as long as the mean of those. Peak: of the process; above the scan: less the libraries "
         "and the scan."
     )
-    print(
-        write_table(
-            output, "peers", "What do a sliding window and a heatmap net cost beside ours?", text, NOT_SHOWN, rows
-        ).read_text()
-    )
+    TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    app()
+    run(app)

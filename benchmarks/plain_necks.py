@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from carotid_training.cohorts.synthesize import ANNOTATOR, LANDMARKS
+from carotid_training.scans.acquisition import reorient
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.volume import Volume
 from numpy.typing import NDArray
@@ -120,7 +121,10 @@ def plain_neck(seed: int) -> tuple[Volume, dict[str, tuple[float, float, float]]
     picture.hu += gaussian_filter(random.standard_normal(shape).astype(np.float32), (0.3, 0.6, 0.6)) * uniform(15, 60)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = origin
-    hu, affine = _reordered(picture.hu.clip(-1024, 3071).round().astype(np.int16), affine, random)
+    order = random.permutation(3)  # of i, j, k
+    flips = [2 - n for n in range(3) if random.random() < 0.5]
+    hu = picture.hu.clip(-1024, 3071).round().astype(np.int16)
+    hu, affine = reorient(hu, affine, [2 - order[2 - n] for n in range(3)], flips)
     return Volume(hu, affine, name=f"plain-{seed}"), truth
 
 
@@ -229,19 +233,6 @@ def _wall(tubes: tuple[Tube, Tube, Tube], z: float) -> tuple[float, float, float
 def _direction(random: np.random.Generator) -> Array:
     vector = random.standard_normal(3)
     return vector / np.linalg.norm(vector)
-
-
-def _reordered(hu: NDArray, affine: Array, random: np.random.Generator) -> tuple[NDArray, Array]:
-    """The same scan stored in another order and direction of the axes: [k, j, i], and its affine."""
-    order = random.permutation(3)  # of i, j, k
-    columns = affine[:, order].copy()
-    hu = hu.transpose([2 - order[2 - n] for n in range(3)])
-    for n in range(3):
-        if random.random() < 0.5:
-            hu = np.flip(hu, 2 - n)
-            affine[:3, 3] += columns[:3, n] * (hu.shape[2 - n] - 1)
-            columns[:, n] *= -1
-    return np.ascontiguousarray(hu), np.column_stack([columns, affine[:, 3]])
 
 
 def plain_cohort(

@@ -10,20 +10,19 @@ to look at differently. A whole scan has 448 x 448 x 448 voxels of 0.5 mm, noise
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Annotated
 
 import torch
 import typer
 from carotid_training.batches.stream import NeckStream, box_sizes_of
 from carotid_training.necks.styles import Styles
+from carotid_training.reproduction.predict import now
 from carotid_training.scans.sample import Sample
 from carotid_training.seeds import neck_seed
-from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets.chain import Architecture
-from tables import NO_GPU, RESULTS, Output, Row, devices, write_table
+from tables import NO_GPU, RESULTS, Background, Output, Row, Table, devices, run
 
 SCAN_VOXELS, SCAN_MM = 448, 0.5
 USES = 12  # data.reuse of configs/small.yaml
@@ -35,25 +34,20 @@ SAMPLES: dict[str, dict[float, int]] = {
     "for one look (s)": PATCHES,
     "as kept (s)": box_sizes_of(OURS),
 }
-
-
-NOT_SHOWN = "What a training waits for: it renders beside the steps (throughput)."
-
-
-def seconds(work: Callable[[], object], device: str, clock: Callable[[], float]) -> float:
-    """How long ``work`` takes by ``clock``, everything that it has begun on a GPU included."""
-    begin = clock()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return clock() - begin
+TABLE = Table(
+    "rendering", "How long does a digital neck take?",
+    "What a training waits for: it renders beside the steps (throughput).",
+)  # fmt: skip
 
 
 def per_sample(stream: NeckStream, samples: int, device: str) -> float:
     """Mean seconds of a sample: of the processor on the CPU (one thread), of the clock on a GPU."""
     stream.batch(0)  # opens the background
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    return sum(seconds(lambda n=n: stream.batch(n), device, clock) for n in range(1, samples + 1)) / samples
+    clock = time.process_time if device == "cpu" else partial(now, device)
+    begin = clock()
+    for number in range(1, samples + 1):
+        stream.batch(number)
+    return (clock() - begin) / samples
 
 
 def whole_scan(styles: Styles, style: str, device: str) -> float:
@@ -65,11 +59,13 @@ def whole_scan(styles: Styles, style: str, device: str) -> float:
         sample.scanner.acquisition, matrix=SCAN_VOXELS, pixel_mm=SCAN_MM, slice_mm=SCAN_MM, thickness_mm=SCAN_MM
     )
     scanner = replace(sample.scanner, acquisition=settings, slices=SCAN_VOXELS)
-    return seconds(lambda: scanner.acquire(sample.neck, device), device, time.perf_counter)
+    begin = now(device)
+    scanner.acquire(sample.neck, device)
+    return now(device) - begin
 
 
 def main(
-    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for the styles of real tissue.")] = None,
+    background: Background = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples of each style.")] = 24,
     output: Output = RESULTS,
 ) -> None:
@@ -98,9 +94,8 @@ def main(
         f"middle by chance. As kept: boxes of {kept}, in which a training looks {USES} times, differently each time. "
         "Scan: one, by the clock, with all threads."
     )
-    print(write_table(output, "rendering", "How long does a digital neck take?", text, NOT_SHOWN, rows).read_text())
+    TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    typer.run(main)
+    run(main)

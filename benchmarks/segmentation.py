@@ -17,6 +17,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from carotid_training.cohorts.synthesize import LANDMARKS
 from carotid_training.necks.neck import Grid
 from carotid_training.necks.styles import Styles
 from carotid_training.necks.vessels.paths import Tube
@@ -27,9 +28,8 @@ from carotid_training.seeds import GENERATOR, neck_seed
 from CarotidLandmarkLib.geometry import Geometry
 from CarotidLandmarkLib.vessels import Role, Segmentation, SegmentationError, carotid_forks
 from CarotidLandmarkLib.volume import Volume
-from tables import RESULTS, Output, Row, write_table
+from tables import RESULTS, Output, Row, Table, run
 
-LANDMARKS = ("left_carotid_bifurcation", "right_carotid_bifurcation")
 AROUND_MM = 60.0  # to either side of the middle of the forks, and before and behind it
 FULL = 1000.0  # the value that a voxel inside a lumen is painted with
 LENGTH_MM = (120.0, 180.0)
@@ -38,9 +38,10 @@ WAYS = ("one label", "labels by name")
 FOUND_MM = 5.0  # farther from the truth is another fork
 
 Masks = Mapping[Role, np.ndarray]
-
-
-NOT_SHOWN = "Real segmentations, with their leaks and holes: the label maps are drawn from necks of formulas."
+TABLE = Table(
+    "segmentation", "How near to the truth are forks of segmented vessels?",
+    "Real segmentations, with their leaks and holes: the label maps are drawn from necks of formulas.",
+)  # fmt: skip
 
 
 def window(sample: Sample) -> Grid:
@@ -53,10 +54,8 @@ def window(sample: Sample) -> Grid:
     low = (centre - reach).long().clamp(min=0)
     high = torch.minimum((centre + reach).long() + 1, size)
     low[2], high[2] = 0, size[2]
-    affine = grid.affine.clone()
-    affine[:3, 3] += grid.affine[:3, :3] @ low.double()
-    i, j, k = (high - low).tolist()
-    return Grid(affine, (k, j, i))
+    k, j, i = (high - low).flip(0).tolist()
+    return grid.part(low.flip(0).tolist(), (1, 1, 1), (k, j, i))
 
 
 def masks(sample: Sample, grid: Grid, way: str) -> Masks:
@@ -166,12 +165,8 @@ def main(
         f"Generator {GENERATOR}, {necks} patient-like sculpted necks of the test split, seed {seed}. Within one voxel: "
         "the voxel that holds the truth, or one of its 26 neighbours. A doubt is a note such as `the lumen has a gap`."
     )
-    print(
-        write_table(
-            output, "segmentation", "How near to the truth are forks of segmented vessels?", text, NOT_SHOWN, rows
-        ).read_text()
-    )
+    TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

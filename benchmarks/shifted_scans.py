@@ -20,23 +20,20 @@ import typer
 from carotid_training.cohorts.synthesize import plan, synthesize
 from carotid_training.evaluation.evaluate import Settings, detect_cases
 from carotid_training.evaluation.metrics import swapped_pairs
-from carotid_training.evaluation.outcomes import Outcome, annotated
+from carotid_training.evaluation.outcomes import annotated
 from carotid_training.necks.styles import Styles
 from carotid_training.release.card import model_card
 from carotid_training.scans.shifts import SHIFTS
-from CarotidLandmarkLib.bundle import Bundle, default_bundle, open_bundle
+from CarotidLandmarkLib.bundle import Bundle, open_bundle
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
-from CarotidLandmarkLib.memory import keep_freed_memory
 from detected import columns
 from plain_necks import plain_cohort
-from tables import RESULTS, Output, Row, shown, write_table
+from tables import RESULTS, Background, Model, Output, Row, Table, counted, run, shown
 
 USUAL, UNSEEN_TISSUE, PLAIN = "usual", "unseen-tissue", "another generator"
 LENGTH_MM = (120.0, 180.0)
-
-
-NOT_SHOWN = "Other shifts than these, and patients."
+TABLE = Table("shifts", "How does the model do beyond what training draws?", "Other shifts than these, and patients.")
 
 
 def unseen_tissue_cohort(
@@ -49,23 +46,12 @@ def unseen_tissue_cohort(
     )
 
 
-def row(shift: str, outcomes: list[Outcome], mirrors: dict[str, str]) -> Row:
-    """One line of the table."""
-    ok = np.mean([outcome.verdict == "ok" for outcome in outcomes])
-    return {
-        "scans": shift,
-        **columns(outcomes),
-        "swapped": swapped_pairs(outcomes, mirrors),
-        "verdict ok": f"{ok:.0%}",
-    }
-
-
 def main(
-    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT, or folder of them.")] = None,
+    background: Background = None,
     unseen_patients: Annotated[
         Path | None, typer.Option(help="Folder of open-kbp's patients: those that no training sees are a row.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A bundle's folder or name; default: the shipped one.")] = None,
+    model: Model = None,
     cases: Annotated[int, typer.Option(help="Of a cohort, whose test split is used: one in five.")] = 59,
     seed: int = 90,
     passes: int = 10,
@@ -76,15 +62,12 @@ def main(
 ) -> None:
     """Render, detect, compare."""
     styles = Styles(background or ())
-    bundle = default_bundle() if model is None else open_bundle(model)
+    bundle = open_bundle(model)
     detector = Detector(bundle)
     mirrors = {landmark.name: landmark.mirror for landmark in bundle.metadata.landmarks}
-    rows = []
+    rows: list[Row] = []
     for name in (USUAL, *SHIFTS, *([UNSEEN_TISSUE] if unseen_patients else []), PLAIN):
-
-        def say(done: int, total: int, name: str = name) -> None:
-            print(f"{name}: neck {done} of {total}", flush=True)
-
+        say = counted(name)
         if name == PLAIN:
             dataset = plain_cohort(len(plan(cases, seed, ("test",))), runs / "plain", seed, say)
         elif name == UNSEEN_TISSUE and unseen_patients:
@@ -99,7 +82,8 @@ def main(
         outcomes = detect_cases(
             detector, dataset, tests, detections, Settings(passes=passes), lambda words, share: None
         )
-        rows.append(row(name, outcomes, mirrors))
+        ok, swapped = np.mean([each.verdict == "ok" for each in outcomes]), swapped_pairs(outcomes, mirrors)
+        rows.append({"scans": name, **columns(outcomes), "swapped": swapped, "verdict ok": f"{ok:.0%}"})
     text = (
         f"{bundle.metadata.name} {bundle.metadata.version} on {len(tests)} digital necks (seed {seed}, styles "
         f"{', '.join(styles.patient_like)}; synthetic, nothing about patients), {passes} passes. usual: as in "
@@ -109,7 +93,7 @@ def main(
         "generator: as many crude necks, whose anatomy, vessels, scanner and truth share "
         "nothing with training's (plain_necks.py)."
     )
-    print(write_table(output, "shifts", "How does the model do beyond what training draws?", text, NOT_SHOWN, rows))
+    TABLE.write(output, text, rows)
     if card:
         accuracy = {**bundle.metadata.accuracy, "shifts": {"text": text, "rows": [shown(row) for row in rows]}}
         metadata = replace(bundle.metadata, accuracy=accuracy)
@@ -117,5 +101,4 @@ def main(
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    typer.run(main)
+    run(main)

@@ -21,18 +21,17 @@ from carotid_training.evaluation.outcomes import annotated
 from carotid_training.necks.styles import Styles
 from carotid_training.reproduction.methods import module_of
 from carotid_training.reproduction.predict import Work, predict, read_predictions
-from carotid_training.reproduction.protocol import Protocol, read_protocol
-from carotid_training.reproduction.rows import METHODS
+from carotid_training.reproduction.protocol import METHODS, Protocol, read_protocol
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.memory import keep_freed_memory
-from tables import RESULTS, Output, Row, write_table
+from tables import RESULTS, Output, Row, Table, run
 
 REFERENCE = "single"
 CASES = 20  # of which some are test cases
 ROUNDS = 2
-
-
-NOT_SHOWN = "How right it is: the nets are untrained. The ratios are also the machine's, by its memory bus."
+TABLE = Table(
+    "table1-cost", "What does an answer cost by each method of Table 1?",
+    "How right it is: the nets are untrained. The ratios are also the machine's, by its memory bus.",
+)  # fmt: skip
 
 
 def measure(key: str, protocol: Protocol, dataset: Dataset, folder: Path) -> dict[str, float]:
@@ -93,9 +92,8 @@ def main(
         f'three columns: the cost of "{METHODS[REFERENCE].title}" over '
         "that of the row, in one pass, in one pass and the search, in memory."
     )
-    write_table(output, "table1-cost", "What does an answer cost by each method of Table 1?", text, NOT_SHOWN, rows)
+    TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    typer.run(main)
+    run(main)

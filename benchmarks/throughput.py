@@ -10,23 +10,19 @@ run would. Validation and checkpoints are left out.
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 from typing import Annotated
 
 import lightning.pytorch as pl
-import torch
 import typer
+from carotid_training.reproduction.predict import now
 from carotid_training.training.fit import prepared
-from CarotidLandmarkLib.memory import keep_freed_memory
 from lightning.pytorch.profilers import SimpleProfiler
-from tables import NO_GPU, RESULTS, Output, Row, devices, write_table
+from tables import NO_GPU, RESULTS, Background, Output, Row, Table, devices, run
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 WAITING = "[_TrainingEpochLoop].train_dataloader_next"
-
-
-NOT_SHOWN = "How much better a model becomes by a step."
+TABLE = Table("throughput", "How fast is training?", "How much better a model becomes by a step.")
 
 
 class Durations(SimpleProfiler):
@@ -36,16 +32,14 @@ class Durations(SimpleProfiler):
         return ""
 
 
-class Clock(pl.Callback):
+class Ends(pl.Callback):
     """When each training step ended."""
 
     def __init__(self) -> None:
-        self.ends: list[float] = []
+        self.seconds: list[float] = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.strategy.root_device.type == "cuda":
-            torch.cuda.synchronize()
-        self.ends.append(time.perf_counter())
+        self.seconds.append(now(trainer.strategy.root_device))
 
 
 def measure(
@@ -66,11 +60,11 @@ def measure(
     if background:
         arguments.append(f"--data.backgrounds={[str(path) for path in background]}")
     cli = prepared(arguments)
-    clock, profiler = Clock(), Durations()
-    cli.trainer.callbacks.append(clock)
+    ends, profiler = Ends(), Durations()
+    cli.trainer.callbacks.append(ends)
     cli.trainer.profiler = profiler
     cli.trainer.fit(cli.model, cli.datamodule)
-    seconds = clock.ends[-1] - clock.ends[warmup - 1]
+    seconds = ends.seconds[-1] - ends.seconds[warmup - 1]
     waiting = sum(profiler.recorded_durations[WAITING][warmup : warmup + steps])
     return {
         "configuration": config.stem,
@@ -88,7 +82,7 @@ def main(
     configs: Annotated[list[Path], typer.Argument(help="Training configurations.")],
     steps: Annotated[int, typer.Option(min=1, help="Steps measured: several times data.reuse.")] = 24,
     warmup: Annotated[int, typer.Option(min=1, help="Steps before, not measured.")] = 4,
-    background: Annotated[list[Path] | None, typer.Option(help="Unenhanced CT for the styles of real tissue.")] = None,
+    background: Background = None,
     output: Output = RESULTS,
 ) -> None:
     """Table of training steps per second."""
@@ -105,9 +99,8 @@ def main(
         "configuration. Necks: new ones, rendered and kept beside the training, or those that an earlier run kept. "
         "Waiting for data: share of the time in which the trainer had no batch to train on."
     )
-    print(write_table(output, "throughput", "How fast is training?", text, NOT_SHOWN, rows).read_text())
+    TABLE.write(output, text, rows)
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the commands do
-    typer.run(main)
+    run(main)

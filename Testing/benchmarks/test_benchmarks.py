@@ -93,7 +93,7 @@ def test_a_table_is_the_same_for_people_and_for_programs(tmp_path, monkeypatch):
     monkeypatch.setattr(
         tables.sys, "argv", ["/somewhere/benchmarks/t.py", "--style", "a b", "/home/me/necks", "--output", "x"]
     )
-    written = tables.write_table(tmp_path, "t", "How long?", "What it is.", "Other machines.", rows).read_text()
+    written = tables.Table("t", "How long?", "Other machines.").write(tmp_path, "What it is.", rows).read_text()
     assert written.startswith(
         "# How long?\n\nWhat it is.\n\n    python benchmarks/t.py --style 'a b' necks\n\nMeasured "
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from carotid_training.necks.tissue.deformation import Lattice
+from carotid_training.necks.tissue.deformation import SmoothField
 from CarotidLandmarkLib.volume import Volume
 from scipy import ndimage
 
@@ -10,7 +10,7 @@ UP = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 LEVEL_MM = 15.5  # of the synthetic spine
 SPACING = np.array([1.25, 1.25, 2.0])
 ORIGIN = np.array([-80.0, -95.0, -58.0])  # of voxel 0; C4's middle is at (0, 0, 0)
-NO_FIELD = Lattice(torch.zeros(1, 1, 2, 2, 2))
+NO_FIELD = SmoothField(torch.zeros(1, 1, 2, 2, 2))
 
 
 def synthetic_ct(top_mm: float = 105.0) -> Volume:

@@ -14,12 +14,12 @@ TISSUE = [100.0, 300.0]  # HU of the first and the second part
 
 
 def ball(centre, radius, part=0):
-    return Ellipsoids(torch.tensor([part]), torch.tensor([centre]).float(), radius * torch.eye(3)[None])
+    return Ellipsoids.of(torch.tensor([part]), torch.tensor([centre]).float(), radius * torch.eye(3)[None])
 
 
 def cone(a, b, ra, rb, part=0):
     ends = (torch.tensor([end]).float() for end in (a, b))
-    return Cones(torch.tensor([part]), *ends, torch.tensor([ra]), torch.tensor([rb]))
+    return Cones.between(torch.tensor([part]), *ends, torch.tensor([ra]), torch.tensor([rb]))
 
 
 def scene(seed, cones=12, ellipsoids=6, parts=2):
@@ -31,8 +31,8 @@ def scene(seed, cones=12, ellipsoids=6, parts=2):
     axes = turn * (torch.rand(ellipsoids, 3, 1, generator=g) * 8 + 3)
     centre = torch.rand(ellipsoids, 3, generator=g) * 40 - 20
     return (
-        Cones(torch.randint(parts, (cones,), generator=g), a, b, radii[0], radii[1]),
-        Ellipsoids(torch.randint(parts, (ellipsoids,), generator=g), centre, axes),
+        Cones.between(torch.randint(parts, (cones,), generator=g), a, b, radii[0], radii[1]),
+        Ellipsoids.of(torch.randint(parts, (ellipsoids,), generator=g), centre, axes),
     )
 
 
@@ -137,7 +137,7 @@ def test_a_box_is_called_clear_of_a_shape_only_where_all_of_it_is(seed):
     half = torch.linalg.qr(torch.randn(3, 3, generator=g))[0] * (torch.rand(3, generator=g) * 4 + 0.5)
     centre = torch.rand(3, generator=g) * 40 - 20
     corners = torch.cartesian_prod(*[torch.linspace(-1, 1, 7)] * 3) @ half.T + centre
-    for kind in (cones.kernel("cpu"), ellipsoids.kernel("cpu")):
+    for kind in (cones, ellipsoids):
         shapes = torch.arange(len(kind.part))
         gap = kind.gap(centre.expand(len(shapes), 3), half.expand(len(shapes), 3, 3), shapes)
         inside = kind.bound(corners[:, None], shapes).amin(0)

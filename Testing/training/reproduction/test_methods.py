@@ -8,9 +8,10 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from carotid_training.reproduction.field import FieldBatches, FieldCases, augmented, cut_field, field_middles
+from carotid_training.batches.batch import SampleBatch
+from carotid_training.reproduction.field import FieldBatches, augmented, cut_field, field_middles
 from carotid_training.reproduction.methods import WARMUP_STEPS, module_of
-from carotid_training.reproduction.module import Crops, FieldModule
+from carotid_training.reproduction.module import Crops, FieldModule, StagedChain
 from carotid_training.reproduction.nets import (
     FIELD_MM,
     GAUSSIAN_SD_MM,
@@ -21,9 +22,7 @@ from carotid_training.reproduction.nets import (
     signed_log,
 )
 from carotid_training.reproduction.predict import mean_offsets
-from carotid_training.reproduction.protocol import Protocol, read_protocol
-from carotid_training.reproduction.rows import METHODS
-from carotid_training.reproduction.staged import StagedChain
+from carotid_training.reproduction.protocol import METHODS, Protocol, read_protocol
 from carotid_training.training.augment import Augmentation
 from carotid_training.training.view import BatchView
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
@@ -53,7 +52,13 @@ def batches(cohort, split="train") -> FieldBatches:
     return FieldBatches(SIDE, cohort, split, 1, NAMES)
 
 
-def errors(net: nn.Module, cases: FieldCases) -> torch.Tensor:
+def every_case(cohort) -> list[SampleBatch]:
+    """The training cases, in order, as batches of one."""
+    of = batches(cohort)
+    return [of.of([case]) for case in of.cases]
+
+
+def errors(net: nn.Module, cases: list[SampleBatch]) -> torch.Tensor:
     """Of all landmarks of the cases, mm [n]."""
     found = []
     with torch.no_grad():
@@ -67,7 +72,7 @@ def errors(net: nn.Module, cases: FieldCases) -> torch.Tensor:
 def overfitted(net: nn.Module, cohort, steps: int, rate: float, crops: Crops | None = None) -> FieldModule:
     """The module after so many steps on the five training scans, without augmentation; the last steps are smaller."""
     module = FieldModule(net, CAROTID_BIFURCATIONS, learning_rate=rate, crops=crops)
-    kept = [case for case in FieldCases(batches(cohort))]
+    kept = every_case(cohort)
     optimizer = torch.optim.Adam(module.parameters(), lr=rate)
     fade = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: min(1.0, 3.3 * (1 - done / steps)))
     for step in range(steps):
@@ -92,15 +97,15 @@ LEARNERS = {
 def test_a_baseline_learns_five_scans_and_beats_their_mean_by_far(cohort, name):
     make, steps, rate, crops = LEARNERS[name]
     torch.manual_seed(0)
-    found = errors(overfitted(make(), cohort, steps, rate, crops).net, FieldCases(batches(cohort)))
-    truth = torch.cat([batch.landmarks_lps for batch in FieldCases(batches(cohort))])
+    found = errors(overfitted(make(), cohort, steps, rate, crops).net, every_case(cohort))
+    truth = torch.cat([batch.landmarks_lps for batch in every_case(cohort)])
     constant = (truth - torch.as_tensor(mean_offsets(cohort)).float()).norm(dim=-1)
     assert found.mean() < 0.35 * constant.mean()
     assert found.mean() < 1.0
 
 
 def test_the_constant_is_the_mean_place_of_the_training_scans_alone(cohort):
-    truth = [batch.landmarks_lps[0] for batch in FieldCases(batches(cohort))]
+    truth = [batch.landmarks_lps[0] for batch in every_case(cohort)]
     assert torch.allclose(torch.as_tensor(mean_offsets(cohort)).float(), torch.stack(truth).mean(dim=0), atol=1e-3)
 
 

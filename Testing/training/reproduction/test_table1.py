@@ -20,9 +20,8 @@ from carotid_training.reproduction.figures import slices, violins
 from carotid_training.reproduction.methods import CAROTID_BIFURCATIONS
 from carotid_training.reproduction.module import FieldModule
 from carotid_training.reproduction.predict import COLUMNS, Scan, forget_peak, read_predictions, resident_mb
-from carotid_training.reproduction.protocol import Protocol
+from carotid_training.reproduction.protocol import METHODS, Protocol
 from carotid_training.reproduction.report import Training, pair_of, pairs_of, row_of, table_markdown
-from carotid_training.reproduction.rows import METHODS
 from carotid_training.reproduction.training import Trained, plan_of, train
 from carotid_training.scans.acquisition import Acquisition
 from CarotidLandmarkLib.memory import keep_freed_memory
@@ -301,17 +300,17 @@ def test_the_slices_show_a_heatmap_where_it_lies(tmp_path):
     np.savez(tmp_path / "maps.npz", **{f"{LEFT}_{name}": value for name, value in arrays.items()})
     figure = slices(scan_of_balls(PLACES), {LEFT: tuple(place), RIGHT: None}, {"heatmap": tmp_path / "maps.npz"})
     axial, sagittal, axial_map, sagittal_map = figure.axes
-    for axes, (across, along) in ((axial, (5, 3)), (sagittal, (3, 0))):
+    for axes, axis, (across, along) in ((axial, (0, 1), (5, 3)), (sagittal, (1, 2), (3, 0))):
         plus, cross = (next(line for line in axes.lines if line.get_marker() == marker) for marker in "+x")
-        assert np.ravel(plus.get_data()) == pytest.approx([0, 0])
-        assert np.ravel(cross.get_data()) == pytest.approx([across, along])
+        assert np.ravel(plus.get_data()) == pytest.approx(place[list(axis)])
+        assert np.ravel(cross.get_data()) == pytest.approx(place[list(axis)] + (across, along))
     assert axial.get_ylim()[0] > axial.get_ylim()[1] and sagittal.get_ylim()[0] < sagittal.get_ylim()[1]
     shown = axial_map.images[1]
     row, column = np.argwhere(~np.ma.getmaskarray(shown.get_array()))[0]
     left, right, low, high = shown.get_extent()
     height, width = shown.get_array().shape
-    assert left + (column + 0.5) * (right - left) / width == pytest.approx(5)
-    assert low + (row + 0.5) * (high - low) / height == pytest.approx(3)
+    assert left + (column + 0.5) * (right - left) / width == pytest.approx(place[0] + 5)
+    assert low + (row + 0.5) * (high - low) / height == pytest.approx(place[1] + 3)
     assert np.ma.getmaskarray(sagittal_map.images[1].get_array()).all()  # it lies 5 mm off this slice
 
 

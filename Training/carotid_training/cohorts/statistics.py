@@ -10,8 +10,8 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from CarotidLandmarkLib.nets.pyramid import AIR_HU, sample_lattice
 from CarotidLandmarkLib.report.figures import new_figure
+from CarotidLandmarkLib.report.planes import sample_box
 from CarotidLandmarkLib.volume import Volume, read_volume
 from rich.console import Console
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch import Tensor
 from .. import seeds
 from ..necks.neck import Facts, Grid
 from ..necks.styles import Styles
+from ..pages import markdown_table
 from ..scans.sample import Sample
 from .synthesize import plan
 
@@ -70,19 +71,19 @@ def draw_cohort(
 
 def statistics_table(rows: Sequence[Facts]) -> str:
     """The cohort's statistics beside the published ones, as Markdown; distances where both landmarks are there."""
-    lines = [f"| | published | {len(rows)} digital necks | |", "|---|---|---|---|"]
+    lines = []
     for s in STATISTICS:
         own = s.measure(np.array([row[s.of] for row in rows if s.of in row], dtype=float))
         off = own / s.published - 1
         verdict = "range" if s.tolerance is None else f"{off:+.0%}" + ("" if abs(off) <= s.tolerance else " (off)")
-        lines.append(f"| {s.name} | {s.published:.3g} | {own:.3g} | {verdict} |")
-    return "\n".join(lines) + "\n"
+        lines.append([s.name, f"{s.published:.3g}", f"{own:.3g}", verdict])
+    return markdown_table(["", "published", f"{len(rows)} digital necks", ""], lines)
 
 
 def shares_table(rows: Sequence[Facts]) -> str:
     """How often each kind of neck, disease and absence occurs, as Markdown."""
     sides = [(row, side) for row in rows for side in ("left", "right")]
-    lines = ["| | share |", "|---|---|"]
+    lines = []
     for title, values in (
         ("style", [row["style"] for row in rows]),
         ("bifurcation at", [row.get(f"neck_{side}_level") for row, side in sides]),
@@ -90,8 +91,8 @@ def shares_table(rows: Sequence[Facts]) -> str:
         ("absent", [row[f"{side}_absent_because"] or "no" for row, side in sides]),
     ):
         for value in sorted({str(v) for v in values if v is not None}):
-            lines.append(f"| {title}: {value} | {np.mean([str(v) == value for v in values]):.1%} |")
-    return "\n".join(lines) + "\n"
+            lines.append([f"{title}: {value}", f"{np.mean([str(v) == value for v in values]):.1%}"])
+    return markdown_table(["", "share"], lines)
 
 
 def contact_sheet(samples: Sequence[Sample], path: Path, real: Volume | None = None) -> None:
@@ -147,14 +148,12 @@ def _pictures(axial: Tensor, coronal: Tensor, sagittal: Tensor, block: Tensor) -
 
 
 def _views_of(volume: Volume) -> list[tuple[np.ndarray, tuple]]:
-    values = torch.as_tensor(volume.array.astype(np.float32))[None, None] - AIR_HU
-    affine = torch.as_tensor(volume.affine_lps)[None]
     middle = torch.as_tensor(volume.centre_lps)
     images = []
     for grid in _grids(middle + torch.tensor([25.0, 0.0, -40.0]), middle):
         spacing = float(grid.spacing_mm[0])
-        lattice = sample_lattice(values, affine, grid.centre_lps[None, None], spacing, grid.shape)
-        images.append(lattice[0, 0, 0] + AIR_HU)
+        box = sample_box(volume, grid.centre_lps.numpy(), spacing * np.array(grid.shape[::-1]), spacing)
+        images.append(torch.from_numpy(box.hu))
     return _pictures(*images)
 
 

@@ -27,7 +27,7 @@ from CarotidLandmarkLib.work import progress
 from .. import seeds
 from ..necks.neck import Facts
 from ..necks.styles import Styles
-from ..pages import csv_table
+from ..pages import csv_of
 from ..records import read_record
 from ..scans.sample import Sample
 from ..scans.shifts import SHIFTS, check_shift
@@ -121,7 +121,7 @@ def synthesize(
     for row in _results(todo, processes, make):
         rows.append(row)
         on_case(len(rows), len(todo))
-    write_text(output / "cohort.csv", table(rows))
+    write_text(output / "cohort.csv", csv_of(rows))
     return dataset
 
 
@@ -146,12 +146,6 @@ def make_case(case: CaseToMake, folder: Path, styles: Styles, device: str, drawn
             comment=f"digital neck, style {sample.neck.style}, seed {case.seed}",
         )
     return {"case": case.id, "split": case.split, **sample.facts()}
-
-
-def table(rows: Sequence[Facts]) -> str:
-    """Rows as CSV text; a column for every key, empty where a row lacks it."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    return csv_table(columns, ([row.get(column) for column in columns] for row in rows))
 
 
 def _open(output: Path, recipe: dict) -> Dataset:

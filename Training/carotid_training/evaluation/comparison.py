@@ -10,9 +10,10 @@ import numpy as np
 from CarotidLandmarkLib.dataset.queue import MISTAKE_MM
 from rich.table import Table
 
-from ..pages import csv_table
+from ..pages import csv_of, markdown_table
 from . import metrics
 from .outcomes import Outcome
+from .summary import DIGITS
 
 RULE = (
     f"The mean cost decides: the distance in mm for each landmark that is in the scan and was found, {MISTAKE_MM:g} mm "
@@ -58,14 +59,13 @@ class Comparison:
 
     def markdown(self, before: str, after: str) -> str:
         """The table, the change and the rule."""
-        lines = [f"| | {before} | {after} |", "|---|---|---|"]
-        lines += [f"| {name} | {' | '.join(map(_shown, values))} |" for name, *values in self.rows]
-        return "\n".join([*lines, "", self.words, "", RULE, ""])
+        table = markdown_table(["", before, after], [[name, *map(_shown, values)] for name, *values in self.rows])
+        return f"{table}\n{self.words}\n\n{RULE}\n"
 
     def csv(self) -> str:
         """The table as CSV text; empty cells where nothing was found."""
-        cells = ([name, *("" if math.isnan(v) else f"{v:.6g}" for v in values)] for name, *values in self.rows)
-        return csv_table(["measure", "before", "after"], cells)
+        rows = [{"measure": name, "before": before, "after": after} for name, before, after in self.rows]
+        return csv_of(rows, DIGITS)
 
 
 def compare(
@@ -109,4 +109,4 @@ def _measures(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> dict[s
 
 
 def _shown(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:g}" if value == int(value) else f"{value:.2f}"
+    return metrics.UNDEFINED if math.isnan(value) else f"{value:g}" if value == int(value) else f"{value:.2f}"

@@ -24,8 +24,7 @@ from CarotidLandmarkLib.volume import VolumeError
 from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
 
-from .figures import save, write_figures
-from .gallery import worst_cases
+from .figures import save, worst_cases, write_figures
 from .outcomes import Outcome, annotated, outcomes_of
 from .summary import Measure, Model, landmarks_csv, measure, summary_csv
 from .tables import summary_markdown, worst
@@ -58,9 +57,7 @@ def evaluate(
     settings = settings or Settings()
     if split not in (*SPLITS, EVERY_SPLIT):
         raise DatasetError(f"'{split}' is not a split; choose one of {', '.join(SPLITS)}, {EVERY_SPLIT}.")
-    model = Model(
-        f"{bundle.metadata.name} {bundle.metadata.version}", bundle.metadata.landmarks, bundle.metadata.calibration
-    )
+    model = Model.of(bundle.metadata)
     names = [dataset.path.resolve().name for dataset in datasets]
     if len(set(names)) < len(names):
         raise DatasetError("Two of the datasets have one name; rename a folder.")
@@ -117,7 +114,7 @@ def detect_cases(
     """The outcomes of all cases; detections are kept in ``folder`` and taken from there where nothing has changed."""
     folder.mkdir(parents=True, exist_ok=True)
     metadata = detector.bundle.metadata
-    level = Model(metadata.name, metadata.landmarks, metadata.calibration).volume_level
+    level = Model.of(metadata).volume_level
     outcomes = []
     for number, case in enumerate(cases):
 

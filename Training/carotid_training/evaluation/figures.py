@@ -1,11 +1,12 @@
-"""The charts of an evaluation. Each function takes Outcomes and gives a matplotlib Figure; nothing here opens a window.
+"""The figures of an evaluation: charts, and pictures of the worst cases. Each function takes Outcomes and gives a
+matplotlib Figure; nothing here opens a window.
 
 What a set of cases can not show (a ROC without absent landmarks) is a figure that says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,20 +15,27 @@ import numpy as np
 from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
 from CarotidLandmarkLib.report.figures import new_figure
+from CarotidLandmarkLib.report.planes import PLANES, Plane, draw_scale_bar, sample_plane, show_image
+from CarotidLandmarkLib.volume import Volume
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from . import metrics
-from .outcomes import Outcome
-from .summary import AXES, Model
+from .outcomes import Outcome, located
+from .summary import TOWARDS, Model
 
 if TYPE_CHECKING:
     from matplotlib.collections import PolyCollection
     from matplotlib.typing import RcKeyType
 
 SMALLEST_MM = 0.05  # where a logarithmic axis of errors begins
+TICKS_MM = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
 NEUTRAL = "#495057"
+SMALLEST_FIELD_MM, PIXELS = 60.0, 200  # of a slice through a point
+TRUE_COLOUR, FOUND_COLOUR = "#69db7c", "#ff8787"
+OUTLINE = [Stroke(linewidth=2.2, foreground="black"), Normal()]  # legible on bone
 STYLE: dict[RcKeyType, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -42,18 +50,17 @@ STYLE: dict[RcKeyType, Any] = {
 def cumulative_error(outcomes: Sequence[Outcome], model: Model) -> Figure:
     """Share of the landmarks in the scan that were found within a distance, one step curve each."""
     figure, axes = _axes("Error at most (mm)", "Landmarks found")
-    drawn = [(name, colour, metrics.errors_mm(mine)) for name, colour, mine in _each(outcomes, model)]
-    drawn = [entry for entry in drawn if np.isfinite(entry[2]).any()]
+    drawn = [entry for entry in _errors(outcomes, model) if np.isfinite(entry[2]).any()]
     if not drawn:
         return _says(figure, "No landmark was found.")
     largest = max(10.0, *(np.nanmax(errors) for _, _, errors in drawn))
-    for name, colour, errors in drawn:
+    for label, colour, errors in drawn:
         found = np.clip(np.sort(errors[np.isfinite(errors)]), SMALLEST_MM, None)
         share = np.arange(1, len(found) + 1) / len(errors)
         axes.step(
             np.concatenate([[SMALLEST_MM], found, [largest * 1.2]]),
             np.concatenate([[0], share, share[-1:]]),
-            where="post", color=colour, lw=1.8, label=f"{model.labels[name]} (n = {len(errors)})",
+            where="post", color=colour, lw=1.8, label=f"{label} (n = {len(errors)})",
         )  # fmt: skip
     for limit in metrics.TOLERANCES_MM:
         axes.axvline(limit, color="#adb5bd", lw=0.8, ls=":")
@@ -67,37 +74,47 @@ def cumulative_error(outcomes: Sequence[Outcome], model: Model) -> Figure:
 def error_violin(outcomes: Sequence[Outcome], model: Model) -> Figure:
     """Distribution of the errors of the found landmarks, every one a dot; the line is the median."""
     figure, axes = _axes("", "Error (mm)")
-    drawn = [(name, colour, metrics.errors_mm(mine)) for name, colour, mine in _each(outcomes, model)]
-    drawn = [(name, colour, errors[np.isfinite(errors)]) for name, colour, errors in drawn]
+    drawn = [(label, colour, errors[np.isfinite(errors)]) for label, colour, errors in _errors(outcomes, model)]
     if not any(len(errors) for _, _, errors in drawn):
         return _says(figure, "No landmark was found.")
-    generator = np.random.default_rng(0)  # sideways places of the dots
     for place, (_, colour, errors) in enumerate(drawn):
-        if not len(errors):
-            continue
-        logs = np.log10(np.clip(errors, SMALLEST_MM, None))
-        if len(errors) > 2 and np.ptp(logs) > 0:  # a density needs a spread
-            shapes = axes.violinplot(logs, [place], widths=0.8, showextrema=False)["bodies"]
-            (body,) = cast("list[PolyCollection]", shapes)  # matplotlib's own annotation says one collection
-            body.set(facecolor=colour, alpha=0.35)
-        axes.plot(place + generator.uniform(-0.06, 0.06, len(logs)), logs, ".", color=colour, ms=4, alpha=0.8)
-        axes.hlines(np.median(logs), place - 0.25, place + 0.25, color="black", lw=1.5)
-        median = f"{np.median(errors):.2f} mm"
-        axes.annotate(median, (place + 0.25, np.median(logs)), (4, 0), textcoords="offset points", va="center")
-    axes.set_xticks(range(len(drawn)), [f"{model.labels[name]}\nn = {len(errors)}" for name, _, errors in drawn])
+        violin(axes, place, errors, colour)
+        if len(errors):
+            median = np.median(errors)
+            beside = (place + 0.25, np.log10(max(median, SMALLEST_MM)))
+            axes.annotate(f"{median:.2f} mm", beside, (4, 0), textcoords="offset points", va="center")
+    axes.set_xticks(range(len(drawn)), [f"{label}\nn = {len(errors)}" for label, _, errors in drawn])
     axes.set_xlim(-0.5, len(drawn) - 0.3)  # the last median is written beside its line
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda log, _: f"{10**log:.3g}"))
-    ticks = np.log10([0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100])
-    low, high = axes.get_ylim()
-    axes.set_yticks([tick for tick in ticks if low <= tick <= high])
-    axes.grid(axis="x", visible=False)
+    violin_ticks(axes)
     return figure
+
+
+def violin(axes: Axes, place: int, errors: np.ndarray, colour: str) -> None:
+    """Errors [n] in mm, finite, at a place on the x axis, log10 on the y axis: every one a dot, the median a line."""
+    if not len(errors):
+        return
+    logs = np.log10(np.clip(errors, SMALLEST_MM, None))
+    if len(errors) > 2 and np.ptp(logs) > 0:  # a density needs a spread
+        shapes = axes.violinplot(logs, [place], widths=0.8, showextrema=False)["bodies"]
+        (body,) = cast("list[PolyCollection]", shapes)  # matplotlib's own annotation says one collection
+        body.set(facecolor=colour, alpha=0.35)
+    sideways = np.random.default_rng(place).uniform(-0.06, 0.06, len(logs))
+    axes.plot(place + sideways, logs, ".", color=colour, ms=4, alpha=0.8)
+    axes.hlines(np.median(logs), place - 0.25, place + 0.25, color="black", lw=1.5)
+
+
+def violin_ticks(axes: Axes) -> None:
+    """Millimetres on the y axis of violins, and no lines across the x axis."""
+    low, high = axes.get_ylim()
+    axes.set_yticks([tick for tick in np.log10(TICKS_MM) if low <= tick <= high])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda log, _: f"{10**log:.3g}"))
+    axes.grid(axis="x", visible=False)
 
 
 def reliability(outcomes: Sequence[Outcome], model: Model) -> Figure:
     """Observed against nominal coverage of the calibrated and of the paper's regions, with the binomial band."""
     figure, axes = _axes("Nominal coverage", "Observed coverage", size=(4.6, 4.4))
-    pairs = _pairs(outcomes)
+    pairs = located(outcomes)
     if not pairs:
         return _says(figure, "No landmark was found: there is no region.")
     levels = np.arange(1, 20) / 20
@@ -111,17 +128,15 @@ def reliability(outcomes: Sequence[Outcome], model: Model) -> Figure:
     name = "calibrated" if model.calibration else "Gaussian, not calibrated"
     axes.plot(known, ours, "o-", color=COLOURS[0], ms=3.5, label=name)
     axes.plot(levels, paper, "s--", color=NEUTRAL, ms=3, lw=1, label="paper's, from the passes' sd")
-    axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0))
+    _shares(axes)
     axes.legend(loc="upper left", fontsize=8)
     return figure
 
 
 def volume_against_error(outcomes: Sequence[Outcome], model: Model) -> Figure:
     """Confidence volume against error, one dot per landmark: calibrated at the left, the paper's at the right."""
-    figure = _figure((8.2, 3.8))
-    pairs = _pairs(outcomes)
+    figure = new_figure(8.2, 3.8)
+    pairs = located(outcomes)
     if not pairs:
         return _says(figure, "No landmark was found.")
     percent = f"{model.volume_level * 100:g}"
@@ -156,24 +171,22 @@ def presence_roc(outcomes: Sequence[Outcome], model: Model) -> Figure:
     detected = np.array([outcome.found.status == "detected" for outcome in outcomes], dtype=bool)
     point = detected[~present].mean(), detected[present].mean()
     axes.plot(*point, "o", mfc="none", color=NEUTRAL, ms=8, ls="", label="as detected")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0))
+    _shares(axes)
     axes.legend(loc="lower right", fontsize=8)
     return figure
 
 
 def offsets(outcomes: Sequence[Outcome], model: Model) -> Figure:
     """Bland-Altman plot per LPS axis: difference of found and true against their mean, from the scan's middle."""
-    figure = _figure((10.5, 3.6))
-    pairs = _pairs(outcomes)
+    figure = new_figure(10.5, 3.6)
+    pairs = located(outcomes)
     if not pairs:
         return _says(figure, "No landmark was found.")
     difference = metrics.offsets_mm(pairs)
     centre = np.array([pair.centre_lps for pair in pairs])
     middle = np.array([pair.truth_lps for pair in pairs]) + difference / 2 - centre
     reach = max(1.0, np.abs(difference).max()) * 1.25
-    for n, (axes, towards) in enumerate(zip(figure.subplots(1, 3, sharey=True), AXES, strict=True)):
+    for n, (axes, towards) in enumerate(zip(figure.subplots(1, 3, sharey=True), TOWARDS, strict=True)):
         for label, colour, mine in _masks(pairs, model):
             axes.scatter(middle[mine, n], difference[mine, n], s=14, color=colour, alpha=0.75, lw=0, label=label)
         mean, sd = difference[:, n].mean(), difference[:, n].std(ddof=1) if len(pairs) > 1 else 0.0
@@ -192,6 +205,49 @@ def offsets(outcomes: Sequence[Outcome], model: Model) -> Figure:
     return figure
 
 
+def worst_cases(pairs: Sequence[Outcome], model: Model, read: Callable[[str], Volume]) -> Figure:
+    """Axial, coronal and sagittal slice for each of ``pairs`` (outcomes with a truth and a point), two cases per row.
+
+    ``read`` gives the scan of a case id; one scan is held at a time. A line on each slice says how far the annotated
+    point lies off it. Raises what ``read`` raises.
+    """
+    rows = max(1, (len(pairs) + 1) // 2)
+    figure = new_figure(13.2, 2.45 * rows, facecolor="black")
+    panels = figure.subplots(rows, 6, squeeze=False).reshape(-1, 3)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    if not pairs:
+        figure.text(0.5, 0.5, "No landmark was found.", ha="center", va="center", color="white")
+    for number, (pair, row) in enumerate(zip(pairs, panels, strict=False), 1):
+        volume = read(pair.case_id)
+        found, true = np.array(pair.found.position_lps_mm), np.array(pair.truth_lps)
+        offset = np.abs(true - found)
+        field = max(SMALLEST_FIELD_MM, 2.4 * float(offset.max()))
+        for axes, plane in zip(row, PLANES, strict=True):
+            show_slice(axes, volume, found, plane, field, true, found)
+            draw_scale_bar(axes, 10, 6)
+            off = offset[3 - plane.across - plane.along]
+            axes.text(
+                0.98, 0.1, f"+ {off:.1f} mm off the slice", ha="right", va="bottom", transform=axes.transAxes,
+                color="white", fontsize=7, path_effects=OUTLINE,
+            )  # fmt: skip
+        row[0].set_title(
+            f"{number}. {pair.case_id}, {model.labels[pair.landmark]}: {pair.error_mm:.1f} mm, {pair.verdict}",
+            color="white", fontsize=9, loc="left",
+        )  # fmt: skip
+    return figure
+
+
+def show_slice(
+    axes: Axes, volume: Volume, middle: np.ndarray, plane: Plane, field_mm: float, true: np.ndarray, found: np.ndarray
+) -> None:
+    """A square slice of ``field_mm`` around ``middle``, + true, × found, [3] each; all in LPS millimetres."""
+    show_image(axes, sample_plane(volume, middle, plane, field_mm, field_mm / PIXELS), plane, 7)
+    for marker, place, colour, size in (("+", true, TRUE_COLOUR, 10), ("x", found, FOUND_COLOUR, 7)):
+        x, y = place[plane.across], place[plane.along]
+        axes.plot(x, y, marker, color=colour, ms=size, mew=1.5, path_effects=OUTLINE)
+
+
 def write_figures(folder: Path, outcomes: Sequence[Outcome], model: Model) -> None:
     """Draw every chart into ``folder`` as SVG and PNG. Raises OSError."""
     for chart in (cumulative_error, error_violin, offsets, reliability, volume_against_error, presence_roc):
@@ -206,13 +262,8 @@ def save(figure: Figure, folder: Path, name: str) -> None:
             figure.savefig(path, format=suffix, dpi=150, metadata=metadata, facecolor=figure.get_facecolor())
 
 
-def _figure(size: tuple[float, float]) -> Figure:
-    figure = new_figure(*size)
-    return figure
-
-
 def _axes(across: str, along: str, size: tuple[float, float] = (5.6, 3.8)) -> tuple[Figure, Axes]:
-    figure = _figure(size)
+    figure = new_figure(*size)
     axes = figure.subplots()
     axes.set(xlabel=across, ylabel=along)
     return figure, axes
@@ -224,6 +275,13 @@ def _says(figure: Figure, sentence: str) -> Figure:
     return figure
 
 
+def _shares(axes: Axes) -> None:
+    """A square of shares along both axes."""
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0))
+
+
 def _millimetres(axes: Axes) -> None:
     """A logarithmic axis of errors, with plain numbers."""
     axes.set_xscale("log")
@@ -233,21 +291,17 @@ def _millimetres(axes: Axes) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _each(outcomes: Sequence[Outcome], model: Model) -> list[tuple[str, str, list[Outcome]]]:
-    """Each landmark's name, colour and outcomes."""
+def _masks(outcomes: Sequence[Outcome], model: Model) -> list[tuple[str, str, np.ndarray]]:
+    """Each landmark's label, colour and which of ``outcomes`` are its own, [n] bool."""
     return [
-        (name, COLOURS[n % len(COLOURS)], [outcome for outcome in outcomes if outcome.landmark == name])
+        (model.labels[name], COLOURS[n % len(COLOURS)], np.array([each.landmark == name for each in outcomes]))
         for n, name in enumerate(model.names)
     ]
 
 
-def _masks(pairs: Sequence[Outcome], model: Model) -> list[tuple[str, str, np.ndarray]]:
-    """Each landmark's label, colour and which of ``pairs`` it is."""
+def _errors(outcomes: Sequence[Outcome], model: Model) -> list[tuple[str, str, np.ndarray]]:
+    """Each landmark's label, colour and errors, as `metrics.errors_mm`."""
     return [
-        (model.labels[name], COLOURS[n % len(COLOURS)], np.array([pair.landmark == name for pair in pairs]))
-        for n, name in enumerate(model.names)
+        (label, colour, metrics.errors_mm([outcome for outcome, own in zip(outcomes, mine, strict=True) if own]))
+        for label, colour, mine in _masks(outcomes, model)
     ]
-
-
-def _pairs(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return [outcome for outcome in outcomes if outcome.error_mm is not None]

@@ -21,6 +21,7 @@ TOLERANCES_MM = (2.0, 2.5, 3.0, 4.0, 10.0)
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 BINS = 10
 RESAMPLES = 2000
+UNDEFINED = "–"
 INTERVAL = (2.5, 97.5)  # percentiles: a 95 % interval
 
 Numbers = dict[str, float]
@@ -32,6 +33,13 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+    def words(self, digits: int = 2, scale: float = 1, unit: str = "", sign: str = "") -> str:
+        """``1.23 mm (1.10 to 1.35)`` of the scaled numbers; a dash for NaN, no brackets where there is no interval."""
+        if math.isnan(self.value):
+            return UNDEFINED
+        value, low, high = (f"{scale * number:{sign}.{digits}f}" for number in self)
+        return f"{value}{unit}" + ("" if math.isnan(self.low) else f" ({low} to {high})")
 
 
 class Regions(NamedTuple):

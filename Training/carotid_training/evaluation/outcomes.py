@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.dataset.agreement import consensus
-from CarotidLandmarkLib.detection import Detection, DetectionSettings, LandmarkResult
+from CarotidLandmarkLib.detection import Detection, LandmarkResult
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.landmarks import Point
 from CarotidLandmarkLib.uncertainty import mahalanobis
 
 
@@ -24,9 +24,9 @@ class Outcome:
 
     case_id: str
     group: str
-    centre_lps: tuple[float, float, float]
+    centre_lps: Point
     landmark: str
-    truth_lps: tuple[float, float, float] | None
+    truth_lps: Point | None
     found: LandmarkResult
     verdict: str
 
@@ -51,30 +51,34 @@ class Outcome:
 
 
 def run_cases(
-    detector: Detector,
-    dataset: Dataset,
-    cases: Sequence[Case],
-    progress: Callable[[str, float], None] | None = None,
-    **how: Any,
-) -> Iterator[tuple[Case, Detection, list[Outcome]]]:
-    """Detect on every case (``how``: passes, level, seed) and pair each landmark with the annotators' consensus."""
+    detector: Detector, dataset: Dataset, cases: Sequence[Case], progress: Callable[[str, float], None]
+) -> list[Outcome]:
+    """The outcomes of all cases, detected with the usual settings; nothing is kept on disk."""
+    outcomes = []
     for number, case in enumerate(cases):
-        if progress is not None:
-            progress(case.id, number / len(cases))
-        detection = detector.detect(case.read_volume(), DetectionSettings(**how))
-        yield case, detection, outcomes_of(dataset, case, detection)
+        progress(case.id, number / len(cases))
+        outcomes += outcomes_of(dataset, case, detector.detect(case.read_volume()))
+    return outcomes
 
 
 def outcomes_of(dataset: Dataset, case: Case, detection: Detection) -> list[Outcome]:
     """Each landmark of a detection beside the annotators' consensus. Raises DatasetError on a damaged annotation."""
-    said = [annotation.points for annotation in dataset.annotations(case.id).values()]
-    truth = consensus(said, [landmark.name for landmark in detection.landmarks])
-    centre = case.affine_lps[:3, :3] @ (np.array(case.size) - 1) / 2 + case.affine_lps[:3, 3]
+    truth = truth_of(dataset, case, [landmark.name for landmark in detection.landmarks])
+    centre, verdict = tuple(case.geometry.centre_lps.tolist()), detection.quality.verdict
     return [
-        Outcome(case.id, case.group, tuple(centre.tolist()), found.name, truth[found.name], found,
-                detection.quality.verdict)
+        Outcome(case.id, case.group, centre, found.name, truth[found.name], found, verdict)
         for found in detection.landmarks
-    ]  # fmt: skip
+    ]
+
+
+def truth_of(dataset: Dataset, case: Case, landmarks: Sequence[str]) -> dict[str, Point | None]:
+    """The annotators' consensus on a case, LPS mm; None where absent. Raises DatasetError on a damaged annotation."""
+    return consensus([annotation.points for annotation in dataset.annotations(case.id).values()], landmarks)
+
+
+def located(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those with a truth and a point: the ones that have an error."""
+    return [outcome for outcome in outcomes if outcome.error_mm is not None]
 
 
 def annotated(dataset: Dataset, split: str | None) -> list[Case]:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.bundle import BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.uncertainty import RELIABLE_MM
 
-from ..pages import csv_table
+from ..pages import csv_of
 from . import metrics
 from .metrics import LEVELS, Estimate
-from .outcomes import Outcome
+from .outcomes import Outcome, located
 
 ALL = "all"
 VERDICTS = ("ok", "review", "reject")
-AXES = ("left", "posterior", "superior")
+TOWARDS = ("left", "posterior", "superior")
 VOLUME_LEVEL = 0.9
 RIGHT_SCAN_MM = 2.5  # a scan is right where every point is so near, and none is seen that is not there
 NO_JUDGEMENT = "the model does not judge its answers"
 NOT_CALIBRATED = "above what is calibrated"
-COORDINATES = tuple(f"{axis}_lps_mm" for axis in "xyz")
+DIGITS = 6  # of a number in a CSV file
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,11 @@ class Measure:
     n: int = 0
     note: str = ""
 
+    @property
+    def estimate(self) -> Estimate:
+        """The number with its interval."""
+        return Estimate(self.value, self.low_95, self.high_95)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -48,6 +52,11 @@ class Model:
     title: str
     landmarks: tuple[LandmarkSpec, ...]
     calibration: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, metadata: BundleMetadata) -> Model:
+        """What a bundle says of its model."""
+        return cls(f"{metadata.name} {metadata.version}", metadata.landmarks, metadata.calibration)
 
     @property
     def names(self) -> list[str]:
@@ -75,10 +84,16 @@ def measure(outcomes: Sequence[Outcome], model: Model, seed: int = 0) -> list[Me
         rows += _errors(mine, scope, seed) + _presence(mine, scope, seed) + _reliability(mine, scope, seed)
         crossed = zip(outcomes, metrics.on_other_side(outcomes, model.mirrors), strict=True)
         others = sum(yes for outcome, yes in crossed if scope in (ALL, outcome.landmark))
-        rows.append(Measure("on_other_side", scope, others, n=len(_pairs(mine))))
+        rows.append(Measure("on_other_side", scope, others, n=len(located(mine))))
         rows += _offsets(mine, scope) + _confidence(mine, scope, model, seed)
-    rows.append(Measure("swapped_pairs", ALL, metrics.swapped_pairs(outcomes, model.mirrors), n=len(_cases(outcomes))))
+    cases = len({outcome.case_id for outcome in outcomes})
+    rows.append(Measure("swapped_pairs", ALL, metrics.swapped_pairs(outcomes, model.mirrors), n=cases))
     return rows + _verdicts(outcomes)
+
+
+def region_measure(statistic: str, level: float) -> str:
+    """What one of `metrics.region_statistics` at a level is called in the table: ``coverage_90``, ``volume_90_mm3``."""
+    return f"{statistic}_{level * 100:g}{'' if statistic.endswith('coverage') else '_mm3'}"
 
 
 def lookup(rows: Sequence[Measure]) -> dict[tuple[str, str], Measure]:
@@ -88,30 +103,30 @@ def lookup(rows: Sequence[Measure]) -> dict[tuple[str, str], Measure]:
 
 def summary_csv(rows: Sequence[Measure]) -> str:
     """All numbers as CSV text, one row each; empty cells where a number is not defined."""
-    columns = [field.name for field in fields(Measure)]
-    return _csv(columns, [[getattr(row, column) for column in columns] for row in rows])
+    return csv_of([vars(row) for row in rows], DIGITS)
 
 
 def landmarks_csv(outcomes: Sequence[Outcome], model: Model) -> str:
     """One row per landmark and case as CSV text: truth, answer, error, uncertainty. LPS millimetres."""
     crossed = metrics.on_other_side(outcomes, model.mirrors)
-    columns = [
-        "case", "group", "landmark", "truth", "status", "presence", "reliability", "verdict", "error_mm",
-        "on_other_side",
-        *(f"true_{name}" for name in COORDINATES), *(f"found_{name}" for name in COORDINATES),
-        *(f"std_{axis}_mm" for axis in "xyz"), "mahalanobis", "volume_level", "volume_mm3", "paper_volume_mm3",
-    ]  # fmt: skip
-    rows = []
+
+    def along_axes(name: str, values: Sequence[float] | None) -> dict[str, float]:
+        return dict(zip((name.format(axis) for axis in "xyz"), values or [math.nan] * 3, strict=True))
+
+    rows: list[dict[str, Any]] = []
     for outcome, other in zip(outcomes, crossed, strict=True):
         found = outcome.found
         region = metrics.region_of(found, model.calibration, model.volume_level)
-        rows.append([
-            outcome.case_id, outcome.group, outcome.landmark, "absent" if outcome.truth_lps is None else "present",
-            found.status, found.presence, found.reliability, outcome.verdict, outcome.error_mm, int(other),
-            *(outcome.truth_lps or [None] * 3), *(found.position_lps_mm or [None] * 3), *(found.std_mm or [None] * 3),
-            outcome.score, model.volume_level, region and region.volume_mm3, region and region.paper_volume_mm3,
-        ])  # fmt: skip
-    return _csv(columns, rows)
+        rows.append({
+            "case": outcome.case_id, "group": outcome.group, "landmark": outcome.landmark,
+            "truth": "absent" if outcome.truth_lps is None else "present", "status": found.status,
+            "presence": found.presence, "reliability": found.reliability, "verdict": outcome.verdict,
+            "error_mm": outcome.error_mm, "on_other_side": int(other),
+            **along_axes("true_{}_lps_mm", outcome.truth_lps), **along_axes("found_{}_lps_mm", found.position_lps_mm),
+            **along_axes("std_{}_mm", found.std_mm), "mahalanobis": outcome.score, "volume_level": model.volume_level,
+            "volume_mm3": region and region.volume_mm3, "paper_volume_mm3": region and region.paper_volume_mm3,
+        })  # fmt: skip
+    return csv_of(rows, DIGITS)
 
 
 def _errors(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
@@ -122,8 +137,9 @@ def _errors(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
     )
     found = int((~np.isnan(errors)).sum())
     return [
-        _row(f"error_{name}_mm" if name in ("mean", "sd", "median", "p95") else f"{name}mm", scope, estimate,
-             len(errors) if name.startswith("success") else found)
+        Measure(f"{name}mm", scope, *estimate, n=len(errors))
+        if name.startswith("success")
+        else Measure(f"error_{name}_mm", scope, *estimate, n=found)
         for name, estimate in estimates.items()
     ]  # fmt: skip
 
@@ -142,7 +158,7 @@ def _presence(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
         Measure("found", scope, int((present & detected).sum()), n=int(present.sum())),
         Measure("missed", scope, int((present & ~detected).sum()), n=int(present.sum())),
         Measure("falsely_found", scope, int((~present & detected).sum()), n=int((~present).sum())),
-        _row("presence_roc_area", scope, area, len(mine), note=note),
+        Measure("presence_roc_area", scope, *area, n=len(mine), note=note),
     ]
 
 
@@ -161,7 +177,7 @@ def _reliability(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
     )
     estimates["reliability_calibration_error_by_chance"] = metrics.calibration_error_by_chance(said, seed)
     note = "" if answers else NO_JUDGEMENT
-    rows = [_row(name, scope, estimate, len(answers), note=note) for name, estimate in estimates.items()]
+    rows = [Measure(name, scope, *estimate, n=len(answers), note=note) for name, estimate in estimates.items()]
     for low, mean, share, n in metrics.reliability_bins(said, right):
         rows += [
             Measure(f"reliability_from_{low:.1f}_mean", scope, mean, n=n),
@@ -171,11 +187,11 @@ def _reliability(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
 
 
 def _offsets(mine: list[Outcome], scope: str) -> list[Measure]:
-    offsets = metrics.offsets_mm(_pairs(mine))
+    offsets = metrics.offsets_mm(located(mine))
     n = len(offsets)
     return [
         Measure(f"offset_{axis}_{name}_mm", scope, float(value), n=n)
-        for axis, column in zip(AXES, offsets.T, strict=True)
+        for axis, column in zip(TOWARDS, offsets.T, strict=True)
         for name, value in (
             ("mean", column.mean() if n else math.nan),
             ("sd", column.std(ddof=1) if n > 1 else math.nan),
@@ -185,7 +201,7 @@ def _offsets(mine: list[Outcome], scope: str) -> list[Measure]:
 
 def _confidence(mine: list[Outcome], scope: str, model: Model, seed: int) -> list[Measure]:
     """Correlations of volume with error, and what the regions of each level hold."""
-    pairs = _pairs(mine)
+    pairs = located(mine)
     groups = [pair.group for pair in pairs]
     errors = np.array([pair.error_mm for pair in pairs])
     shown = metrics.regions(pairs, model.calibration, model.volume_level)
@@ -203,9 +219,7 @@ def _confidence(mine: list[Outcome], scope: str, model: Model, seed: int) -> lis
         for level, regions in held.items():
             mine = metrics.Regions(*(column[drawn] for column in regions))
             found = metrics.region_statistics(mine, errors[drawn])
-            numbers |= {
-                f"{name}_{level * 100:g}{'' if name.endswith('coverage') else '_mm3'}": found[name] for name in found
-            }
+            numbers |= {region_measure(name, level): value for name, value in found.items()}
         return numbers
 
     p_values = {
@@ -219,27 +233,27 @@ def _confidence(mine: list[Outcome], scope: str, model: Model, seed: int) -> lis
         if not name.startswith("paper") and name.removesuffix("_mm3").endswith(unknown):
             rows.append(Measure(name, scope, math.nan, n=len(pairs), note=NOT_CALIBRATED))
         else:
-            rows.append(_row(name, scope, estimate, len(pairs), p=p_values.get(name, math.nan)))
+            rows.append(Measure(name, scope, *estimate, p=p_values.get(name, math.nan), n=len(pairs)))
     return rows
 
 
 def _verdicts(outcomes: Sequence[Outcome]) -> list[Measure]:
-    counts = Counter({outcome.case_id: outcome.verdict for outcome in outcomes}.values())
+    by_case: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_case.setdefault(outcome.case_id, []).append(outcome)
+    scans = list(by_case.values())
     rows = []
     for verdict in VERDICTS:
-        mine = [outcome.error_mm for outcome in outcomes if outcome.verdict == verdict]
-        errors = [error for error in mine if error is not None]
+        mine = [scan for scan in scans if scan[0].verdict == verdict]
+        errors = metrics.errors_mm(located([outcome for scan in mine for outcome in scan]))
+        mean, largest = (errors.mean(), errors.max()) if len(errors) else (math.nan, math.nan)
         rows += [
-            Measure(f"verdict_{verdict}_cases", ALL, counts[verdict], n=len(_cases(outcomes))),
-            Measure(f"verdict_{verdict}_error_mean_mm", ALL, float(np.mean(errors)) if errors else math.nan,
-                    n=len(errors)),
-            Measure(f"verdict_{verdict}_error_largest_mm", ALL, max(errors, default=math.nan), n=len(errors)),
-        ]  # fmt: skip
-    scans: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        scans.setdefault(outcome.case_id, []).append(outcome)
-    right = [scan for scan in scans.values() if all(map(_is_right, scan))]
-    lacking = [scan for scan in scans.values() if any(each.truth_lps is None for each in scan)]
+            Measure(f"verdict_{verdict}_cases", ALL, len(mine), n=len(scans)),
+            Measure(f"verdict_{verdict}_error_mean_mm", ALL, float(mean), n=len(errors)),
+            Measure(f"verdict_{verdict}_error_largest_mm", ALL, float(largest), n=len(errors)),
+        ]
+    right = [scan for scan in scans if all(map(_is_right, scan))]
+    lacking = [scan for scan in scans if any(each.truth_lps is None for each in scan)]
     for name, some in (("right_scans", right), ("scans_that_lack_a_landmark", lacking)):
         rows.append(Measure(f"verdict_ok_of_{name}", ALL, sum(scan[0].verdict == "ok" for scan in some), n=len(some)))
     return rows
@@ -247,23 +261,3 @@ def _verdicts(outcomes: Sequence[Outcome]) -> list[Measure]:
 
 def _is_right(outcome: Outcome) -> bool:
     return outcome.truth_lps is not None and outcome.error_mm is not None and outcome.error_mm <= RIGHT_SCAN_MM
-
-
-def _row(name: str, scope: str, estimate: Estimate, n: int, p: float = math.nan, note: str = "") -> Measure:
-    return Measure(name, scope, *estimate, p=p, n=n, note=note)
-
-
-def _pairs(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return [outcome for outcome in outcomes if outcome.error_mm is not None]
-
-
-def _cases(outcomes: Sequence[Outcome]) -> set[str]:
-    return {outcome.case_id for outcome in outcomes}
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    return csv_table(columns, ([_cell(value) for value in row] for row in rows))
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) and not math.isnan(value) else value

@@ -8,12 +8,11 @@ from typing import Any
 
 from CarotidLandmarkLib.uncertainty import RELIABLE_MM
 
-from ..pages import page
-from .metrics import BINS, LEVELS, RESAMPLES, TOLERANCES_MM
-from .outcomes import Outcome
-from .summary import ALL, AXES, NOT_CALIBRATED, RIGHT_SCAN_MM, VERDICTS, Measure, Model, lookup
+from ..pages import markdown_table, page
+from .metrics import BINS, LEVELS, RESAMPLES, TOLERANCES_MM, UNDEFINED
+from .outcomes import Outcome, located
+from .summary import ALL, NOT_CALIBRATED, RIGHT_SCAN_MM, TOWARDS, VERDICTS, Measure, Model, lookup, region_measure
 
-UNDEFINED = "–"
 WORST = 8
 FIGURES = {
     "cumulative_error": "Share of the landmarks that are in the scan found within a distance; missed ones never are.",
@@ -101,7 +100,7 @@ def summary_markdown(
 
     def table(words: Mapping[str, str], cell: Callable[..., str], *how: Any) -> str:
         """A row per measure (key -> title), a column per landmark."""
-        return _table(
+        return markdown_table(
             heads, [[title, *(cell(known[key, name], *how) for name in names)] for key, title in words.items()]
         )
 
@@ -114,34 +113,35 @@ def summary_markdown(
         counts=table({"found": "found, of those in the scan"}, _count),
         errors=table({f"error_{key}_mm": f"{title} (mm)" for key, title in _STATISTICS.items()}, _estimate, 2),
         success=table({f"success_{each:g}mm": f"within {each:g} mm" for each in TOLERANCES_MM}, _percent, 1),
-        offsets=_table(heads, [[f"towards {axis}", *(_offset(known, axis, name) for name in names)] for axis in AXES]),
+        offsets=markdown_table(
+            heads, [[f"towards {axis}", *(_offset(known, axis, name) for name in names)] for axis in TOWARDS]
+        ),
         sides=table(_COUNTS, _count),
         swapped=_count(known["swapped_pairs", ALL]),
         presence=table({"presence_roc_area": "presence, area under the ROC"}, _estimate, 3),
         level=f"{model.volume_level * 100:g}",
         correlations=table(_VOLUMES, _correlation),
-        regions=_table(
+        regions=markdown_table(
             _REGION_HEADS, [_region(known, each, name, model.labels[name]) for each in LEVELS for name in names]
         ),
         calibrated=bool(model.calibration),
-        verdicts=_table(
+        verdicts=markdown_table(
             ["verdict", "cases", "mean error (mm)", "largest error (mm)"], [_verdict(known, each) for each in VERDICTS]
         ),
         reliable_mm=f"{RELIABLE_MM:g}",
         reliability=table(_RELIABILITY, _estimate, 3),
-        bins=_table(["probability", "points", "mean said", "right"], _bins(known)),
+        bins=markdown_table(["probability", "points", "mean said", "right"], _bins(known)),
         right_scan_mm=f"{RIGHT_SCAN_MM:g}",
         ok_of_right=_count(known["verdict_ok_of_right_scans", ALL]),
         ok_of_lacking=_count(known["verdict_ok_of_scans_that_lack_a_landmark", ALL]),
-        largest=_table(["case", "landmark", "error (mm)", "presence", "verdict"], _largest(outcomes, model)),
+        largest=markdown_table(["case", "landmark", "error (mm)", "presence", "verdict"], _largest(outcomes, model)),
         figures=FIGURES,
     )
 
 
 def worst(outcomes: Sequence[Outcome], count: int = WORST) -> list[Outcome]:
     """The outcomes with the largest errors, the largest first."""
-    pairs = [outcome for outcome in outcomes if outcome.error_mm is not None]
-    return sorted(pairs, key=lambda pair: (-(pair.error_mm or 0.0), pair.case_id, pair.landmark))[:count]
+    return sorted(located(outcomes), key=lambda pair: (-(pair.error_mm or 0.0), pair.case_id, pair.landmark))[:count]
 
 
 _STATISTICS = {"mean": "mean", "sd": "sd", "median": "median", "p95": "95th percentile"}
@@ -163,20 +163,12 @@ _VOLUMES = {
 }
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
 def _number(value: float, digits: int) -> str:
     return UNDEFINED if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _estimate(row: Measure, digits: int, scale: float = 1, unit: str = "") -> str:
-    value, low, high = (_number(scale * number, digits) for number in (row.value, row.low_95, row.high_95))
-    if value == UNDEFINED:
-        return row.note or UNDEFINED
-    return f"{value}{unit}" + ("" if low == UNDEFINED else f" ({low} to {high})")
+    return row.note if row.note and math.isnan(row.value) else row.estimate.words(digits, scale, unit)
 
 
 def _percent(row: Measure, digits: int) -> str:
@@ -198,7 +190,7 @@ def _correlation(row: Measure) -> str:
 
 def _region(known: Mapping[tuple[str, str], Measure], level: float, name: str, label: str) -> list[str]:
     percent = f"{level * 100:g}"
-    row = {key: known[f"{key}_{percent}{unit}", name] for key, unit in _REGION}
+    row = {key: known[region_measure(key, level), name] for key in _REGION}
     nominal = [f"{percent} %", label]
     paper = [_percent(row["paper_coverage"], 0), _estimate(row["paper_volume"], 1)]
     if row["coverage"].note == NOT_CALIBRATED:
@@ -211,14 +203,7 @@ _REGION_HEADS = (
     "level", "landmark", "coverage", "mean volume (mm³)", "median volume (mm³)", "sphere (mm³)", "paper's coverage",
     "paper's volume (mm³)",
 )  # fmt: skip
-_REGION = (
-    ("coverage", ""),
-    ("volume", "_mm3"),
-    ("median_volume", "_mm3"),
-    ("sphere_volume", "_mm3"),
-    ("paper_coverage", ""),
-    ("paper_volume", "_mm3"),
-)
+_REGION = ("coverage", "volume", "median_volume", "sphere_volume", "paper_coverage", "paper_volume")
 
 
 def _bins(known: Mapping[tuple[str, str], Measure]) -> list[list[str]]:

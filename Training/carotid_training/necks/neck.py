@@ -33,6 +33,16 @@ class Grid:
         affine[:3, 3] = torch.as_tensor(centre_lps, dtype=torch.float64) - spacing * last / 2
         return cls(affine, shape)
 
+    def part(self, start: Sequence[float], step: Sequence[float], shape: tuple[int, int, int]) -> Grid:
+        """The lattice whose first voxel is at ``start`` and whose steps are ``step``: voxels of this one, (k, j, i).
+
+        Both may be fractions.
+        """
+        affine = self.affine.clone()
+        affine[:3, 3] += self.affine[:3, :3] @ torch.tensor(start[::-1], dtype=torch.float64)
+        affine[:3, :3] *= torch.tensor(step[::-1], dtype=torch.float64)
+        return Grid(affine, shape)
+
     @property
     def spacing_mm(self) -> Tensor:
         """Voxel size along i, j, k: [3] float64."""

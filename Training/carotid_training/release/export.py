@@ -89,8 +89,7 @@ def export(
         def outcomes(dataset: Dataset, cases: list, words: str) -> list[Outcome]:
             detector = Detector(Bundle.save(Path(folder) / name, metadata, state, "Not calibrated yet."), device)
             with progress() as step:
-                listed = run_cases(detector, dataset, cases, lambda case, share: step(f"{words}, {case}", share))
-            return [outcome for _, _, found in listed for outcome in found]
+                return run_cases(detector, dataset, cases, lambda case, share: step(f"{words}, {case}", share))
 
         if isinstance(judge, JudgementNecks):
             count = judge.count

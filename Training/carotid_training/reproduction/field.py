@@ -12,12 +12,11 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.dataset import Case
-from CarotidLandmarkLib.dataset import Dataset as CaseFolder
+from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ..batches.batch import SampleBatch
 from ..batches.cases import CaseBatches, cache_directory
@@ -34,12 +33,12 @@ def cut_field(volume: Volume, voxels: int, device: torch.device | str = "cpu") -
 
 
 class FieldBatches(CaseBatches):
-    """`disk.CaseBatches` in which one box holds the whole field, [B, 1, 1, k, j, i] at `FIELD_MM`, for all landmarks.
+    """`CaseBatches` in which one box holds the whole field, [B, 1, 1, k, j, i] at `FIELD_MM`, for all landmarks.
 
     Fields are cut once and kept beside the pyramids: 22 MB for 224 voxels along a side.
     """
 
-    def __init__(self, voxels: int, dataset: CaseFolder, split: str, batch_size: int, names: Sequence[str], **how: int):
+    def __init__(self, voxels: int, dataset: Dataset, split: str, batch_size: int, names: Sequence[str], **how: int):
         """``how``: as in `CaseBatches`. Raises DatasetError where no case of the split is annotated."""
         super().__init__(dataset, split, batch_size, names, {FIELD_MM: voxels}, **how)
         self.voxels = voxels
@@ -73,21 +72,7 @@ class FieldBatches(CaseBatches):
             temporary = path.with_suffix(f".{os.getpid()}.npy")
             np.save(temporary, (values[0, 0] + AIR_HU).half().numpy())
             temporary.replace(path)
-        centre = case.affine_lps[:3, :3] @ (np.array(case.size) - 1) / 2 + case.affine_lps[:3, 3]
-        return torch.from_numpy(np.load(path)), torch.as_tensor(centre, dtype=torch.float32)
-
-
-class FieldCases(Dataset):
-    """Every annotated case of a split, in order, as a batch of one."""
-
-    def __init__(self, batches: FieldBatches):
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches.cases)
-
-    def __getitem__(self, index: int) -> SampleBatch:
-        return self.batches.of([self.batches.cases[index]])
+        return torch.from_numpy(np.load(path)), torch.as_tensor(case.geometry.centre_lps, dtype=torch.float32)
 
 
 class FieldData(pl.LightningDataModule):
@@ -109,10 +94,12 @@ class FieldData(pl.LightningDataModule):
         return {"cases": DataLoader(self._batches("train", start), batch_size=None, **options)}
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(FieldCases(self._batches("validation", 0)), batch_size=None)
+        batches = self._batches("validation", 0)
+        cases: Any = batches.cases  # torch's annotation wants a Dataset; a list will do
+        return DataLoader(cases, batch_size=1, collate_fn=batches.of)
 
     def _batches(self, split: str, start: int) -> FieldBatches:
-        dataset = CaseFolder.open(self.dataset)
+        dataset = Dataset.open(self.dataset)
         return FieldBatches(self.voxels, dataset, split, self.batch_size, self.names, seed=self.seed, start=start)
 
 

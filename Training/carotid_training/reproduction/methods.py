@@ -16,20 +16,26 @@ from ..batches.datamodule import NecksData
 from ..training.losses import Objective
 from ..training.module import ChainModule
 from .field import FieldData
-from .module import Crops, FieldModule
-from .nets import HeatmapUNet, PatchNet, SingleScaleLocNet, initialised
+from .module import Crops, FieldModule, StagedChain
+from .nets import FieldNet, HeatmapUNet, PatchNet, SingleScaleLocNet, initialised
 from .protocol import Protocol
-from .staged import StagedChain
 
 NOISE_MM = 5.0
 # The paper's loss: squared distances with its schedule, nothing else.
 PAPER = Objective(distance="squared", schedule="paper", heatmap_weight=0.0, presence_weight=0.0, teacher_until=0.0)
-STAGED = replace(PAPER, schedule="constant")
 # As configs/small.yaml.
 OURS = Objective(heatmap_weight=3.0, teacher_until=0.75, tied_until=0.35)
 # The paper's, but for so long as in ours its finer nets see patches near the truth.
 TAUGHT = replace(PAPER, teacher_until=OURS.teacher_until)
 WARMUP_STEPS = 100
+# The rows that are chains: how they train, their loss, and the noise that the paper's nets are trained with.
+CHAINS: dict[str, tuple[type[ChainModule], Objective, float]] = {
+    "steps": (StagedChain, replace(PAPER, schedule="constant"), 0.0),
+    "end_to_end": (ChainModule, PAPER, 0.0),
+    "noise": (ChainModule, PAPER, NOISE_MM),
+    "taught": (ChainModule, TAUGHT, NOISE_MM),
+    "ours": (ChainModule, OURS, 0.0),
+}
 
 
 def module_of(key: str, protocol: Protocol) -> pl.LightningModule:
@@ -40,37 +46,34 @@ def module_of(key: str, protocol: Protocol) -> pl.LightningModule:
 
 
 def _module(key: str, protocol: Protocol) -> pl.LightningModule:
-    if key in ("heatmap", "single", "patches"):
+    if key not in CHAINS:
         crops = Crops(protocol.patch_voxels, protocol.patch_count) if key == "patches" else None
         net = _field_net(key, protocol)
         return FieldModule(
             net, CAROTID_BIFURCATIONS, protocol.augmentation, protocol.learning_rate, crops, protocol.seed
         )
-    kind: type[ChainModule] = ChainModule
-    architecture, objective, warmup = paper_architecture(protocol, 0.0), PAPER, 0
-    if key == "steps":
-        kind, objective = StagedChain, STAGED
-    elif key in ("noise", "taught"):
-        architecture = paper_architecture(protocol, NOISE_MM)
-        objective = TAUGHT if key == "taught" else PAPER
-    elif key == "ours":
-        coarse, fine = protocol.our_widths
-        architecture = Architecture(
-            CAROTID_BIFURCATIONS, widths=(coarse, fine, fine, fine), patch_sizes=(protocol.our_patch_size,) * 3
-        )
-        objective, warmup = OURS, WARMUP_STEPS
+    kind, objective, noise_mm = CHAINS[key]
+    ours = objective is OURS
     chain = kind(
-        architecture,
+        our_architecture(protocol) if ours else paper_architecture(protocol, noise_mm),
         objective,
         protocol.augmentation,
         protocol.learning_rate,
-        warmup_steps=warmup,
+        warmup_steps=WARMUP_STEPS if ours else 0,
         epoch_steps=1,  # schedules move with every step
         seed=protocol.seed,
     )
-    if key != "ours":  # plain convolutions, as those of the single-scale rows
+    if not ours:  # plain convolutions, as those of the single-scale rows
         initialised(chain.net)
     return chain
+
+
+def our_architecture(protocol: Protocol) -> Architecture:
+    """Ours, with the protocol's widths and patches."""
+    coarse, fine = protocol.our_widths
+    return Architecture(
+        CAROTID_BIFURCATIONS, widths=(coarse, fine, fine, fine), patch_sizes=(protocol.our_patch_size,) * 3
+    )
 
 
 def paper_architecture(protocol: Protocol, noise_mm: float) -> Architecture:
@@ -89,7 +92,7 @@ def paper_architecture(protocol: Protocol, noise_mm: float) -> Architecture:
     )
 
 
-def _field_net(key: str, protocol: Protocol) -> nn.Module:
+def _field_net(key: str, protocol: Protocol) -> FieldNet:
     count = len(CAROTID_BIFURCATIONS)
     if key == "heatmap":
         return HeatmapUNet(protocol.single_widths, count)
@@ -101,7 +104,7 @@ def _field_net(key: str, protocol: Protocol) -> nn.Module:
 def data_of(key: str, protocol: Protocol, dataset: Path) -> pl.LightningDataModule:
     """Training and validation cases of a trained row: the same cases in the same order for every row."""
     seed, workers, size = protocol.seed, protocol.workers, protocol.batch_size
-    if key in ("heatmap", "single", "patches"):
+    if key not in CHAINS:
         return FieldData(CAROTID_BIFURCATIONS, dataset, protocol.field_voxels, size, seed, workers)
     chain = module_of(key, protocol)
     assert isinstance(chain, ChainModule)

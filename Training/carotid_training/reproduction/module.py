@@ -1,4 +1,4 @@
-"""The training step of a single-scale baseline, as a lightning module."""
+"""The training steps that only Table 1 has, as lightning modules: of a single-scale baseline, of a chain in steps."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..batches.batch import SampleBatch
 from ..training.augment import Augmentation
-from ..training.module import falling
+from ..training.losses import distance_loss
+from ..training.module import ChainModule, falling
 from ..training.view import BatchView
 from .field import augmented, field_middles
-from .nets import FIELD_MM
+from .nets import FIELD_MM, FieldNet
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Crops:
 
 
 class FieldModule(pl.LightningModule):
-    """Trains a `nets.FieldNet` with Adam and a falling rate, on whole fields or (``crops``) on parts of them."""
+    """Trains a `FieldNet` with Adam and a falling rate, on whole fields or (``crops``) on parts of them."""
 
     def __init__(
         self,
-        net: nn.Module,
+        net: FieldNet,
         landmarks: tuple[LandmarkSpec, ...],
         augmentation: Augmentation | None = None,
         learning_rate: float = 5e-4,
@@ -40,7 +41,7 @@ class FieldModule(pl.LightningModule):
         seed: int = 0,
     ):
         super().__init__()
-        self.net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.net: FieldNet = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         names = [landmark.name for landmark in landmarks]
         self.counterpart = [names.index(landmark.mirror) for landmark in landmarks]
         self.augmentation, self.learning_rate, self.crops, self.seed = augmentation, learning_rate, crops, seed
@@ -48,7 +49,7 @@ class FieldModule(pl.LightningModule):
     def training_step(self, batches: dict[str, SampleBatch], step: int) -> Tensor:
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
         view = augmented(batches["cases"], self.augmentation, self.counterpart, random)
-        loss = self.net.loss(*self.seen(view, random))  # type: ignore[operator]
+        loss = self.net.loss(*self.seen(view, random))
         self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
         return loss
 
@@ -89,7 +90,7 @@ class FieldModule(pl.LightningModule):
         middles = field_middles(batch)
         view, side = BatchView(batch), batch.boxes[FIELD_MM].shape[-1]
         values = view.patches(FIELD_MM, middles[:, None, None], side)[:, 0, 0]
-        found = middles[:, None] + self.net.locate(values).offset_mm  # type: ignore[operator]
+        found = middles[:, None] + self.net.locate(values).offset_mm
         errors = (found - batch.landmarks_lps).norm(dim=-1)[batch.present]
         if len(errors):
             self.log("val/error", errors.mean(), batch_size=len(errors), prog_bar=True)
@@ -99,3 +100,34 @@ class FieldModule(pl.LightningModule):
         optimizer, steps = torch.optim.Adam(self.parameters(), lr=self.learning_rate), self.trainer.max_steps
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: falling(step / steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class StagedChain(ChainModule):
+    """A chain trained in steps: as many equal parts as there are scales, no gradient from one scale to the next.
+
+    Each part trains the net of one scale. Those before it stay as they are and only say where to crop; the others wait.
+    """
+
+    @property
+    def stage(self) -> int:
+        """The scale that learns now, 0 the coarsest."""
+        scales = len(self.net.nets)
+        return min(scales - 1, int(self.progress * scales))
+
+    def share_of_decay(self, share: float) -> float:
+        """The learning rate falls within each part: the last net would else begin with a rate that has fallen."""
+        return share * len(self.net.nets) % 1.0
+
+    def losses(self, batch: SampleBatch, random: torch.Generator) -> dict[str, Tensor]:
+        view, stage = self.augmented(batch, random), self.stage
+        guide = self.guide(view, random, teach=False)
+        if stage == 0:
+            output = self.net.coarsest(view)
+        else:
+            with torch.no_grad():
+                centre = self.net.coarsest(view).position_lps
+                for scale in range(1, stage):
+                    centre = self.net.finer(view, scale, guide(scale, centre)).position_lps
+            output = self.net.finer(view, stage, guide(stage, centre))
+        truth, present = view.batch.landmarks_lps, view.batch.present
+        return {f"distance_{output.scale_mm:g}mm": distance_loss(output, truth, present, self.objective.distance)}

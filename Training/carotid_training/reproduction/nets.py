@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -34,16 +33,16 @@ class Answer:
     spacing_mm: float
 
 
-class FieldNet(Protocol):
+class FieldNet(nn.Module):
     """What `FieldModule` trains."""
 
     def loss(self, values: Tensor, truth_mm: Tensor, present: Tensor) -> Tensor:
         """Of places truth_mm [B, L, 3] (anything where not present [B, L]); a scalar."""
-        ...
+        raise NotImplementedError
 
     def locate(self, values: Tensor) -> Answer:
         """Every landmark's place: the method has no word for a landmark that is not there."""
-        ...
+        raise NotImplementedError
 
 
 def initialised(net: nn.Module) -> nn.Module:
@@ -78,7 +77,7 @@ def gaussians(places_mm: Tensor, shape: Sequence[int], sd_mm: float, spacing_mm:
     return z[..., :, None, None] * (y[..., :, None] * x[..., None, :])[..., None, :, :]
 
 
-class HeatmapUNet(nn.Module):
+class HeatmapUNet(FieldNet):
     """A 3-D U-Net that regresses a Gaussian heatmap (sd 6 mm) per landmark in the least-squares sense.
 
     The loss is relative to the target's own sum of squares: a net that says nothing anywhere has a loss of 1.
@@ -103,7 +102,7 @@ class HeatmapUNet(nn.Module):
         )
 
 
-class SingleScaleLocNet(nn.Module):
+class SingleScaleLocNet(FieldNet):
     """One Loc-Net over the whole field, with one level more than those of the chain, and a centre of mass.
 
     heatmap: "softmax" or "relu", as in `chain.Architecture`. Its loss is the squared distance, mm^2.
@@ -126,7 +125,7 @@ class SingleScaleLocNet(nn.Module):
         return Answer(centre_of_mass(weights, FIELD_MM), weights, FIELD_MM)
 
 
-class PatchNet(nn.Module):
+class PatchNet(FieldNet):
     """Regression and classification of patches after Noothout et al. (MIDL 2018, arXiv 1804.04963).
 
     A fully convolutional net divides what it sees into patches of 8 x 8 x 8 voxels. For each patch and landmark it

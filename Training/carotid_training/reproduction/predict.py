@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from CarotidLandmarkLib import uncertainty
 from CarotidLandmarkLib.dataset import Case, Dataset
-from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.detection import LandmarkResult
 from CarotidLandmarkLib.detector import cpu_batch
 from CarotidLandmarkLib.errors import UserError
@@ -29,16 +28,15 @@ from CarotidLandmarkLib.nets.chain import MultiScaleLocNet, ScaleOutput
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume
 
-from ..evaluation.outcomes import Outcome, annotated
+from ..evaluation.outcomes import Outcome, annotated, truth_of
 from ..pages import csv_table
 from .field import cut_field
 from .methods import net_of
 from .nets import FieldNet
-from .protocol import Protocol
-from .rows import METHODS
+from .protocol import METHODS, Protocol
 
 NAMES = tuple(landmark.name for landmark in CAROTID_BIFURCATIONS)
-AXES = ("x", "y", "z")
+AXES = "xyz"
 UPPER = tuple((row, column) for row in range(3) for column in range(row, 3))
 COLUMNS = (
     "case", "group", "landmark", *(f"scan_{a}_lps_mm" for a in AXES), *(f"true_{a}_lps_mm" for a in AXES),
@@ -75,16 +73,27 @@ class Scan:
 
 def ask_field(net: FieldNet, voxels: int, volume: Volume, device: str) -> Answers:
     """A single-scale method on one scan."""
-    begin = _now(device)
+    begin = now(device)
     values, middle = cut_field(volume, voxels, device)
-    cut = _now(device)
+    cut = now(device)
     answer = net.locate(values)
     places = (middle[:, None] + answer.offset_mm)[0].double().cpu().numpy()
-    seconds = (cut - begin, _now(device) - cut, 0.0, 0.0)
+    seconds = (cut - begin, now(device) - cut, 0.0, 0.0)
     centre = middle[0].double().cpu().numpy()
     maps = tuple((heatmap.float().cpu().numpy(), answer.spacing_mm, centre) for heatmap in answer.heatmap[0])
-    found = (LandmarkResult(name, "detected", 1.0, tuple(p)) for name, p in zip(NAMES, places.tolist(), strict=True))
-    return Answers(tuple(found), seconds, maps)
+    return Answers(_detected(places), seconds, maps)
+
+
+def ask_constant(offsets_mm: np.ndarray, volume: Volume) -> Answers:
+    """The scan's middle plus a fixed vector per landmark, [L, 3] LPS mm."""
+    return Answers(_detected(np.asarray(volume.centre_lps) + offsets_mm), (0.0, 0.0, 0.0, 0.0), ())
+
+
+def _detected(places: np.ndarray) -> tuple[LandmarkResult, ...]:
+    """Landmarks at places [L, 3], LPS mm, of which nothing else is known."""
+    return tuple(
+        LandmarkResult(name, "detected", 1.0, tuple(p)) for name, p in zip(NAMES, places.tolist(), strict=True)
+    )
 
 
 def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, device: str) -> Answers:
@@ -92,20 +101,20 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
 
     Every landmark gets a place, however unlikely its presence: the other methods have no word for its absence.
     """
-    begin = _now(device)
+    begin = now(device)
     pyramid = Pyramid(volume, net.architecture.scales_mm, device)
-    ready = _now(device)
+    ready = now(device)
     plain = net(pyramid)
-    once = _now(device)
+    once = now(device)
     outputs, looks = net.search(pyramid, plain)
     outputs.append(net.finer(pyramid, len(net.nets) - 1, outputs[-1].position_lps) if net.searches else plain[-1])
     last = outputs[-1]
     samples = last.position_lps[0].double().cpu().numpy()
-    searched = _now(device)
+    searched = now(device)
     if passes > 1:
         last = _noise_passes(net, pyramid, outputs[-2].position_lps, passes, seed)
         samples = last.position_lps[0].double().cpu().numpy()
-    seconds = (ready - begin, once - ready, searched - once, _now(device) - searched)
+    seconds = (ready - begin, once - ready, searched - once, now(device) - searched)
     presence = net.presence_logit(outputs).sigmoid()[0].tolist()
     within = last.covariance_mm2[0].double().cpu().numpy()
     places, peaks = (values[0].double().cpu().numpy() for values in (looks.position_lps, looks.peak))
@@ -139,31 +148,13 @@ def _map(net: MultiScaleLocNet, output: ScaleOutput, landmark: int) -> tuple[np.
     return weights.float().cpu().numpy(), output.scale_mm, output.centre_lps[0, landmark, 0].double().cpu().numpy()
 
 
-def ask_constant(offsets_mm: np.ndarray, volume: Volume) -> Answers:
-    """The scan's middle plus a fixed vector per landmark, [L, 3] LPS mm."""
-    places = np.asarray(volume.centre_lps) + offsets_mm
-    found = (LandmarkResult(name, "detected", 1.0, tuple(p)) for name, p in zip(NAMES, places.tolist(), strict=True))
-    return Answers(tuple(found), (0.0, 0.0, 0.0, 0.0), ())
-
-
 def mean_offsets(dataset: Dataset) -> np.ndarray:
     """Mean place of each landmark from the scan's middle over the training cases, [L, 3]. Raises ValueError."""
     rows = []
     for case in annotated(dataset, "train"):
-        truth = truth_of(dataset, case)
-        rows.append([np.subtract(p, middle_of(case)) if (p := truth[name]) else [math.nan] * 3 for name in NAMES])
+        points = truth_of(dataset, case, NAMES).values()
+        rows.append([np.subtract(point or [math.nan] * 3, case.geometry.centre_lps) for point in points])
     return np.nanmean(np.array(rows, dtype=float), axis=0)
-
-
-def truth_of(dataset: Dataset, case: Case) -> dict[str, tuple[float, float, float] | None]:
-    """The annotators' consensus on one case, LPS mm; None where absent."""
-    said = [annotation.points for annotation in dataset.annotations(case.id).values()]
-    return consensus(said, list(NAMES))
-
-
-def middle_of(case: Case) -> np.ndarray:
-    """The middle of the scan, LPS mm [3]."""
-    return case.affine_lps[:3, :3] @ (np.array(case.size) - 1) / 2 + case.affine_lps[:3, 3]
 
 
 @dataclass(frozen=True)
@@ -221,17 +212,18 @@ def _asker(work: Work, dataset: Dataset) -> Callable[[Volume], Answers]:
     if isinstance(net, MultiScaleLocNet):
         passes = METHODS[work.key].passes
         return lambda volume: ask_chain(net, passes, work.protocol.seed, volume, work.device)
-    return lambda volume: ask_field(net, work.protocol.field_voxels, volume, work.device)  # type: ignore[arg-type]
+    assert isinstance(net, FieldNet)
+    return lambda volume: ask_field(net, work.protocol.field_voxels, volume, work.device)
 
 
 def _rows(dataset: Dataset, case: Case, answers: Answers, peak: float) -> Iterator[list[Any]]:
-    truth = truth_of(dataset, case)
+    truth = truth_of(dataset, case, NAMES)
     for found in answers.landmarks:
         true, place = truth[found.name], found.position_lps_mm
         assert place is not None
         covariance = found.covariance_mm2
         yield [
-            case.id, case.group, found.name, *middle_of(case).tolist(), *(true or [""] * 3), *place,
+            case.id, case.group, found.name, *case.geometry.centre_lps.tolist(), *(true or [""] * 3), *place,
             "" if true is None else math.dist(true, place), found.presence, *(found.std_mm or [""] * 3),
             *([covariance[row][column] for row, column in UPPER] if covariance else [""] * len(UPPER)),
             *answers.seconds, peak,
@@ -305,8 +297,9 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _now(device: str) -> float:
-    if device.startswith("cuda"):
+def now(device: torch.device | str) -> float:
+    """Seconds on a clock, when all that was begun on a device is done."""
+    if torch.device(device).type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 

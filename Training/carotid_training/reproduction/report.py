@@ -12,12 +12,11 @@ from scipy import stats
 
 from ..evaluation import metrics
 from ..evaluation.metrics import Estimate
-from ..pages import csv_table, page
+from ..pages import csv_of, csv_table, markdown_table, page
 from ..training.curve import NEAR, SCALE, coarse_to_fine, read_curve
 from ..training.module import NEAR_SHARE
 from .predict import Scan
-from .protocol import Protocol
-from .rows import METHODS
+from .protocol import METHODS, Protocol
 from .training import Trained
 
 # Mean distance of a uniform point from the middle of the cube from -1 to 1.
@@ -146,23 +145,25 @@ def pairs_of(rows: Sequence[Row], seed: int) -> list[Pair]:
 
 def table_csv(rows: Sequence[Row]) -> str:
     """One line per method, numbers as they are."""
-    names = ["mean", "sd", "median", "p95", *(f"success_{limit:g}" for limit in metrics.TOLERANCES_MM)]
-    columns = ["method", "title", "paper_mean_mm", "paper_sd_mm", "landmarks", "each_training"]
-    columns += [f"{name}{part}" for name in names for part in ("", "_low95", "_high95")]
-    columns += ["seconds_resampling", "seconds_net", "seconds_search", "seconds_passes", "peak_mb"]
-    columns += ["training_steps", "training_seconds", "chosen_step"]
     lines = []
     for row in rows:
-        paper = METHODS[row.key].paper_mm or ("", "")
+        mean, sd = METHODS[row.key].paper_mm or (None, None)
+        statistics = {
+            f"{name}{part}": number
+            for name, estimate in row.statistics.items()
+            for part, number in zip(("", "_low95", "_high95"), estimate, strict=True)
+        }
         done = row.trainings[0].trained
-        each = " ".join(f"{mean:.6g}" for mean in means_mm(row))
-        lines.append([
-            row.key, row.title, *paper, len(row.groups), each,
-                *(number for name in names for number in row.statistics[name]),
-            row.seconds_resampling, row.seconds_net, row.seconds_search, row.seconds_passes, row.peak_mb,
-            *((done.steps, done.seconds, done.best_step) if done else ("", "", "")),
-        ])  # fmt: skip
-    return csv_table(columns, lines)
+        lines.append({
+            "method": row.key, "title": row.title, "paper_mean_mm": mean, "paper_sd_mm": sd,
+            "landmarks": len(row.groups), "each_training": " ".join(f"{mean:.6g}" for mean in means_mm(row)),
+            **statistics,
+            "seconds_resampling": row.seconds_resampling, "seconds_net": row.seconds_net,
+            "seconds_search": row.seconds_search, "seconds_passes": row.seconds_passes, "peak_mb": row.peak_mb,
+            "training_steps": done and done.steps, "training_seconds": done and done.seconds,
+            "chosen_step": done and done.best_step,
+        })  # fmt: skip
+    return csv_of(lines)
 
 
 def means_mm(row: Row) -> list[float]:
@@ -190,8 +191,8 @@ def table_markdown(
         sign = 1 if (key, other) in by_keys else -1
         pair = by_keys[(key, other) if sign == 1 else (other, key)]
         value, *ends = (sign * number for number in pair.difference_mm)
-        low, high = sorted(ends)
-        return [f"{value:+.2f} ({low:+.2f} to {high:+.2f})", "–" if math.isnan(pair.p) else f"{pair.p:.2g}"]
+        change = Estimate(value, *sorted(ends))
+        return [change.words(sign="+"), metrics.UNDEFINED if math.isnan(pair.p) else f"{pair.p:.2g}"]
 
     before = dict(zip(order, [None, *order[:-1]], strict=True))
     budget = f"{protocol.minutes:g} minutes of training steps" if protocol.minutes else f"{protocol.steps} steps"
@@ -207,22 +208,22 @@ def table_markdown(
         resamples=metrics.RESAMPLES,
         passes=METHODS["noise"].passes,
         reference=METHODS[reference].title,
-        errors=_table(
+        errors=markdown_table(
             ["method", "paper, mean ± sd", "mean ± sd", "each training", "mean", "median"],
             [[row.title, _paper(row), _spread(row), ", ".join(f"{mean:.2f}" for mean in means_mm(row)),
-              _interval(row, "mean"), _interval(row, "median")] for row in rows],
+              row.statistics["mean"].words(), row.statistics["median"].words()] for row in rows],
         ),
         near=_near(rows, protocol),
-        success=_table(
+        success=markdown_table(
             ["method", *(f"{limit:g} mm" for limit in metrics.TOLERANCES_MM)],
-            [[row.title, *(_interval(row, each, 100, 0, " %") for each in success)] for row in rows],
+            [[row.title, *(row.statistics[each].words(0, 100, " %") for each in success)] for row in rows],
         ),
-        cost=_table(
+        cost=markdown_table(
             ["method", "resampling (s)", "one pass (s)", "search (s)", "noise passes (s)", "memory (MB)", "steps",
              "minutes"],
             [_cost(row) for row in rows],
         ),
-        pairs=_table(
+        pairs=markdown_table(
             ["method", "minus the row before (mm)", "p", f"minus {METHODS[reference].title} (mm)", "p"],
             [[row.title, *against(row.key, before[row.key]), *against(row.key, reference)] for row in rows],
         ),
@@ -244,39 +245,23 @@ def _near(rows: Sequence[Row], protocol: Protocol) -> str:
     for size in sorted({protocol.our_patch_size if row.key == "ours" else protocol.patch_size for row in chains}):
         middles = (f"{MEAN_OF_CUBE * NEAR_SHARE * size * spacing:.1f}" for spacing in spacings[1:])
         lines.append([f"the middle of a patch of {size} voxels", "–", *middles])
-    return _table(["method", *(f"{spacing:g} mm" for spacing in spacings)], lines)
+    return markdown_table(["method", *(f"{spacing:g} mm" for spacing in spacings)], lines)
 
 
 def _paper(row: Row) -> str:
     paper = METHODS[row.key].paper_mm
-    return "–" if paper is None else f"{paper[0]:.2f} ± {paper[1]:.2f}"
+    return metrics.UNDEFINED if paper is None else f"{paper[0]:.2f} ± {paper[1]:.2f}"
 
 
 def _spread(row: Row) -> str:
     return f"{row.statistics['mean'].value:.2f} ± {row.statistics['sd'].value:.2f}"
 
 
-def _interval(row: Row, name: str, scale: float = 1, digits: int = 2, unit: str = "") -> str:
-    value, low, high = (f"{scale * number:.{digits}f}" for number in row.statistics[name])
-    return f"{value}{unit} ({low} to {high})"
-
-
 def _cost(row: Row) -> list[str]:
-    passes = f"{row.seconds_passes:.2f}" if METHODS[row.key].passes > 1 else "–"
+    passes = f"{row.seconds_passes:.2f}" if METHODS[row.key].passes > 1 else metrics.UNDEFINED
     # A chain that does not search asks the clock twice in a row.
-    search = f"{row.seconds_search:.2f}" if row.seconds_search >= 0.005 else "–"
+    search = f"{row.seconds_search:.2f}" if row.seconds_search >= 0.005 else metrics.UNDEFINED
     done = row.trainings[0].trained
-    training = [str(done.steps), f"{done.seconds / 60:.1f}"] if done else ["–", "–"]
-    return [
-        row.title,
-        f"{row.seconds_resampling:.2f}",
-        f"{row.seconds_net:.2f}",
-        search,
-        passes,
-        f"{row.peak_mb:.0f}",
-        *training,
-    ]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows]) + "\n"
+    training = [str(done.steps), f"{done.seconds / 60:.1f}"] if done else [metrics.UNDEFINED] * 2
+    seconds = [f"{row.seconds_resampling:.2f}", f"{row.seconds_net:.2f}", search, passes]
+    return [row.title, *seconds, f"{row.peak_mb:.0f}", *training]

@@ -28,16 +28,15 @@ from rich.console import Console
 from ..batches.datamodule import dataset_sha256
 from ..cohorts.synthesize import synthesize
 from ..evaluation.figures import STYLE, save, volume_against_error
-from ..evaluation.outcomes import Outcome, annotated
+from ..evaluation.outcomes import Outcome, annotated, truth_of
 from ..evaluation.summary import Model
 from ..necks.styles import Styles
 from ..records import read_record
 from ..release.export import LEVELS, scores_of
 from .figures import slices, violins
-from .predict import Scan, Work, predict, read_predictions, truth_of
-from .protocol import Protocol, read_protocol
+from .predict import NAMES, Scan, Work, predict, read_predictions
+from .protocol import METHODS, Protocol, read_protocol
 from .report import Row, Training, pairs_csv, pairs_of, row_of, table_csv, table_markdown
-from .rows import METHODS
 from .training import Trained, plan_of, train
 
 # The rows of Figure 3: a heatmap that is regressed, and heatmaps that a centre of mass is taken of.
@@ -104,7 +103,7 @@ def table1(
             save(volume_against_error(outcomes, model), figures, f"figure5_{key}")
     maps = {key: output / key / "heatmaps.npz" for key in SHOWN if key in protocol.methods}
     if maps:
-        save(slices(tests[0].read_volume(), truth_of(dataset, tests[0]), maps), figures, "figure3_slices")
+        save(slices(tests[0].read_volume(), truth_of(dataset, tests[0], NAMES), maps), figures, "figure3_slices")
     return rows
 
 
@@ -134,9 +133,8 @@ def _cohort(folder: Path, protocol: Protocol, styles: Styles, say: Say) -> Datas
             on_case=lambda done, total: say(f"digital neck {done} of {total}"),
         )  # fmt: skip
     dataset = Dataset.open(folder)
-    names = {landmark.name for landmark in CAROTID_BIFURCATIONS}
-    if set(dataset.landmarks) != names:
-        raise DatasetError(f"Table 1 is about {', '.join(sorted(names))}; {folder.name} is about other landmarks.")
+    if set(dataset.landmarks) != set(NAMES):
+        raise DatasetError(f"Table 1 is about {', '.join(sorted(NAMES))}; {folder.name} is about other landmarks.")
     freeze_splits(dataset)  # as training does: the run's record is of the dataset after it
     for split in ("train", "validation", "test"):
         annotated(dataset, split)
@@ -177,7 +175,7 @@ def _outcomes(scans: Sequence[Scan]) -> list[Outcome]:
 
 def _calibrated(key: str, validation: Sequence[Outcome]) -> Model:
     """A method's confidence regions, calibrated by split conformal prediction on the validation cases."""
-    scores = scores_of(validation, [landmark.name for landmark in CAROTID_BIFURCATIONS])
+    scores = scores_of(validation, NAMES)
     return Model(METHODS[key].title, CAROTID_BIFURCATIONS, calibrate(scores, LEVELS))
 
 

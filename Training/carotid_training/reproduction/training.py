@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from ..records import read_record
 from ..training.fit import RunCheckpoint, quiet
 from .methods import data_of, module_of
+from .predict import now
 from .protocol import Protocol
 
 # Steps that are timed before a training of so many minutes; the first is not counted.
@@ -57,23 +57,30 @@ class Trained:
 
 
 class Clock(pl.Callback):
-    """The seconds spent in training steps, also over interruptions: without validation and waiting for data."""
+    """The seconds spent in training steps, also over interruptions: without validation and waiting for data.
+
+    ``steps``: of each step; the first entry of a training that goes on is all that was before.
+    """
 
     def __init__(self) -> None:
-        self.seconds, self.last, self._begin = 0.0, 0.0, 0.0
+        self.steps: list[float] = []
+        self._begin = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.steps)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        self._begin = _now(trainer)
+        self._begin = now(trainer.strategy.root_device)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        self.last = _now(trainer) - self._begin
-        self.seconds += self.last
+        self.steps.append(now(trainer.strategy.root_device) - self._begin)
 
     def state_dict(self) -> dict[str, float]:
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.seconds = state_dict["seconds"]
+        self.steps = [state_dict["seconds"]]
 
 
 def train(key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device, plan: Plan) -> Trained:
@@ -133,20 +140,10 @@ def seconds_per_step(
 
     The schedules run from beginning to end in these steps: a chain trained in steps has quick ones and slow ones.
     """
-
-    class Times(Clock):
-        def __init__(self) -> None:
-            super().__init__()
-            self.all: list[float] = []
-
-        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-            super().on_train_batch_end(trainer)
-            self.all.append(self.last)
-
-    times = Times()
+    clock = Clock()
     options = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
-    _fit(_trainer(protocol, device, steps + 1, [times], **options), key, protocol, dataset, None)
-    return sum(times.all[1:]) / steps
+    _fit(_trainer(protocol, device, steps + 1, [clock], **options), key, protocol, dataset, None)
+    return sum(clock.steps[1:]) / steps
 
 
 def _trainer(
@@ -154,11 +151,11 @@ def _trainer(
 ) -> pl.Trainer:
     with quiet():
         return pl.Trainer(
-        max_steps=steps, max_epochs=-1, callbacks=callbacks, gradient_clip_val=1.0, num_sanity_val_steps=0,
-        accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1, precision=protocol.precision,
-        enable_model_summary=False, **options,
-    )  # fmt: skip
+            max_steps=steps, max_epochs=-1, callbacks=callbacks, gradient_clip_val=1.0, num_sanity_val_steps=0,
+            accelerator="gpu" if device.type == "cuda" else device.type,
+            devices=[device.index or 0] if device.type == "cuda" else 1, precision=protocol.precision,
+            enable_model_summary=False, **options,
+        )  # fmt: skip
 
 
 def _fit(trainer: pl.Trainer, key: str, protocol: Protocol, dataset: Path, checkpoint: Path | None) -> None:
@@ -169,9 +166,3 @@ def _fit(trainer: pl.Trainer, key: str, protocol: Protocol, dataset: Path, check
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
         except SystemExit as stopped:
             raise KeyboardInterrupt from stopped
-
-
-def _now(trainer: pl.Trainer) -> float:
-    if trainer.strategy.root_device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()

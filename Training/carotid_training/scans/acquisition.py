@@ -35,6 +35,7 @@ class Streak:
     shape: Callable[[Tensor, Tensor], Tensor]
 
     def __call__(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """HU to add at gantry coordinates x, y, z, mm; of shapes that broadcast."""
         fade = torch.exp(-0.5 * ((z - self.z_mm) / self.height_mm) ** 2)
         return self.shape(x, y) * (self.amplitude_hu * fade)
 
@@ -71,6 +72,7 @@ class Acquisition:
 
     @classmethod
     def draw(cls, generator: torch.Generator) -> Acquisition:
+        """As scanners in use image and store; every number comes from ``generator`` (CPU)."""
         dice = scan_dice(generator)
         u, n, chance = dice.uniform, dice.normal, dice.chance
         pixel = n(0, 1)

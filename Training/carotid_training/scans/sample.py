@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from CarotidLandmarkLib.landmarks import SIDES
 
 from .. import seeds
 from ..necks.neck import Facts, Neck
@@ -18,7 +19,6 @@ from .shifts import SHIFTS, check_shift
 # Length of a scan along the body, mm: neck block, neck, arch to vertex; and how often.
 LENGTH_SHARES = {(120.0, 180.0): 0.25, (180.0, 300.0): 0.45, (300.0, 500.0): 0.30}
 REGION_SHARES: dict[Region, float] = {"carotids": 0.94, "chest": 0.025, "head": 0.025, "empty": 0.01}
-SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)

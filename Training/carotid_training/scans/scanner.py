@@ -29,7 +29,7 @@ LEAST_ARTERIAL_HU = 75.0
 # A landmark this close to the scan's end is not in the scan: two lumens must be seen above it and one below.
 EDGE_MM = 3.0
 # The blur of a pyramid level, in voxels of the level, beyond the box that a rendered voxel averages over:
-# CarotidLandmarkLib.pyramid low-passes with a sd of 0.45 voxels, a box has 0.29.
+# CarotidLandmarkLib.nets.pyramid low-passes with a sd of 0.45 voxels, a box has 0.29.
 LEVEL_BLUR = math.sqrt(0.45**2 - 1 / 12)
 
 Region = Literal["carotids", "chest", "head", "empty"]
@@ -113,6 +113,7 @@ class Scanner:
 
     @property
     def mirrored(self) -> bool:
+        """Whether the scan shows the neck's mirror image: its left on the patient's right."""
         return bool(torch.linalg.det(self.neck_to_lps[:3, :3]) < 0)
 
     @property

@@ -32,10 +32,9 @@ def _airway(dice: Dice, frame: Frame, wild: bool, u: Tensor, v: Tensor, z: Tenso
     z = z - dice.normal(0, 6.0) * interp(z, (-60, -30, 20, 50), (0, 1, 1, 0))
 
     wide, calibre = dice.uniform(0.55, 1.35 if wild else 1.05), dice.uniform(0.8, 1.2)
-    half_x = interp(
-        z, (-130, -48, -34, -25, -22, -18, -8, 4, 20, 40, 60, 76), (8.5, 8.5, 8, 4.5, 2.2, 5, 9, 13, 13, 12, 13, 14)
-    )
-    half_y = interp(z, (-130, -48, -34, -25, -22, -18, -8, 4, 20, 40, 60, 76), (8, 8, 8.5, 9, 9, 8, 7, 7, 6.5, 6, 8, 9))
+    heights = (-130, -48, -34, -25, -22, -18, -8, 4, 20, 40, 60, 76)
+    half_x = interp(z, heights, (8.5, 8.5, 8, 4.5, 2.2, 5, 9, 13, 13, 12, 13, 14))
+    half_y = interp(z, heights, (8, 8, 8.5, 9, 9, 8, 7, 7, 6.5, 6, 8, 9))
     share = interp(z, (-40, -10), (calibre, wide))
     air = bowl(x, y, half_x * share * frame.airway_share, half_y * share * frame.airway_share, 0.2)
     piriform = both(bowl(side - 12 - 0.3 * (y - 5), y - 5, 2.6, 5) * wide, 9 - (z + 12).abs() - 0.5 * rough)
@@ -51,20 +50,14 @@ def _airway(dice: Dice, frame: Frame, wild: bool, u: Tensor, v: Tensor, z: Tenso
     edges = 12 * tall - (z + 23 - 0.1 * y).abs()
     notch = (z + 14) * 1.0 - 0.9 * side + 4
     thyroid = both(lamina, edges, 13 - y, torch.where(notch > 0, 1.2 * side - notch, 9.0))
-    horns = both(
-        dice.uniform(1.4, 2.4) - ((side - 22 * min(1.0, 0.75 / spread)) ** 2 + (y - 12) ** 2).sqrt(),
-        12 - z - 12,
-        z + 46,
-    )
-    cricoid_front = both(
-        2.0 - ((x * x + (y - 1) ** 2).sqrt() - 11.5).abs(), 3.5 + 0.45 * (y + 11) - (z + 39 - 0.3 * (y + 11)).abs()
-    )
+    off = ((side - 22 * min(1.0, 0.75 / spread)) ** 2 + (y - 12) ** 2).sqrt()
+    horns = both(dice.uniform(1.4, 2.4) - off, 12 - z - 12, z + 46)
+    off = ((x * x + (y - 1) ** 2).sqrt() - 11.5).abs()
+    cricoid_front = both(2.0 - off, 3.5 + 0.45 * (y + 11) - (z + 39 - 0.3 * (y + 11)).abs())
     arytenoid = both(bowl(side - 5, y - 10, 2.5, 3), 6 - (z + 24).abs())
-    rings = (
-        both(1.1 - (air + 1.4).abs(), 1.5 - (torch.remainder(z, 5.0) - 2.5).abs(), 6 - y, -50 - z)
-        if dice.chance(0.3 * age + 0.05)
-        else air * 0 - 9
-    )
+    rings = air * 0 - 9
+    if dice.chance(0.3 * age + 0.05):
+        rings = both(1.1 - (air + 1.4).abs(), 1.5 - (torch.remainder(z, 5.0) - 2.5).abs(), 6 - y, -50 - z)
     gap = dice.uniform(0, 5)  # between the hyoid's body and its greater horns
     tilt = z - 5 - 0.22 * (y + 20)
     arc = (y + dice.normal(24, 2.0)) - side * side / dice.uniform(12, 19)
@@ -79,7 +72,7 @@ def _airway(dice: Dice, frame: Frame, wild: bool, u: Tensor, v: Tensor, z: Tenso
     patchy = Waves.draw(dice, 12, 8, 30).at(x, y, z)
     ossified = 110 + 650 * torch.sigmoid(4 * (patchy + 2.2 * age - 1.2)) * (0.35 + 0.65 * age)
     hyoid_hu = dice.uniform(350, 900)
-    hu = torch.where(hyoid > larynx, torch.full_like(ossified, hyoid_hu), ossified)
+    hu = torch.where(hyoid > larynx, hyoid_hu, ossified)
 
     gullet = bowl(x + dice.normal(4, 3.0), y - 15, 8, 5) - 0.5 * (z + 44).clamp_min(0)
     wall = both(air + dice.uniform(2.0, 4.0) * size, z + 40 + 0.0 * x)
@@ -95,12 +88,12 @@ def _airway(dice: Dice, frame: Frame, wild: bool, u: Tensor, v: Tensor, z: Tenso
         bore = dice.uniform(3.2, 4.5)
         tube = both(0.9 - (off - bore - 0.9).abs(), z + dice.uniform(85, 125))
         air = any_of(both(air, off - bore - 1.8), both(bore - off, z + 85))
-        hu = torch.where(tube > cartilage, torch.full_like(hu, tube_hu), hu)
+        hu = torch.where(tube > cartilage, tube_hu, hu)
         cartilage = any_of(cartilage, tube)
     if dice.chance(0.1):  # gastric tube
         off = ((x + 4) ** 2 + (y - 14 + 6 * (z > -44)) ** 2).sqrt()
         tube = both(1.3 - (off - 1.6).abs(), 60 - z)
-        hu = torch.where(tube > cartilage, torch.full_like(hu, tube_hu), hu)
+        hu = torch.where(tube > cartilage, tube_hu, hu)
         cartilage = any_of(cartilage, tube)
     if wild and dice.chance(0.2):
         air = air - dice.uniform(2, 9)  # nearly or wholly closed

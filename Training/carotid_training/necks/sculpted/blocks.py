@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -61,22 +61,11 @@ def blocks(grid: Grid, voxels: int) -> Iterator[Block]:
             size = (min(tall, grid.shape[0] - k), min(wide, grid.shape[1] - j), grid.shape[2])
             shape = tuple(n * p for n, p in zip(size, parts, strict=True))
             nodes = tuple(math.ceil((n - 1) / s) + 1 for n, s in zip(shape, stride, strict=True))
-            coarse = _subgrid(grid, (k, j), parts, stride, nodes)
-            fine = _subgrid(grid, (k, j), parts, (1, 1, 1), shape)
+            start = [0.5 / part - 0.5 + first for part, first in zip(parts, (k, j, 0), strict=True)]
+            coarse = grid.part(start, [s / part for s, part in zip(stride, parts, strict=True)], nodes)
+            fine = grid.part(start, [1 / part for part in parts], shape)
             place = (slice(k, k + size[0]), slice(j, j + size[1]))
             yield Block(place, coarse, fine, stride, parts, math.prod(finer) ** (1 / 3))
-
-
-def _subgrid(
-    grid: Grid, corner: tuple[int, int], parts: Sequence[int], stride: Sequence[int], shape: tuple[int, int, int]
-) -> Grid:
-    """The lattice from voxel (k, j) = ``corner``, voxels split into ``parts``, then every ``stride``-th (k, j, i)."""
-    affine = grid.affine.clone()
-    start = [0.5 / part - 0.5 for part in reversed(parts)]
-    start = [start[0], start[1] + corner[1], start[2] + corner[0]]
-    affine[:3, 3] += grid.affine[:3, :3] @ torch.tensor(start, dtype=torch.float64)
-    affine[:3, :3] *= torch.tensor([s / p for s, p in zip(stride, parts, strict=True)][::-1], dtype=torch.float64)
-    return Grid(affine, shape)
 
 
 def _stretched(fields: Tensor, axis: int, factor: int) -> Tensor:

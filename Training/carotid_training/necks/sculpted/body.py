@@ -97,20 +97,17 @@ class Outline:
         neck = interp(nominal, (-110, -85, 20, 70), (0, 1, 1, 0))
         head = interp(nominal, (10, 50), (0, 1))
         scale = frame.size
+        beyond = (1 - neck) * (head * habitus.head + (1 - head) * habitus.chest)
         for row, stretch in zip(rows[:3], (habitus.width, habitus.depth, habitus.depth), strict=True):
-            row *= (
-                scale * frame.girth * (neck * stretch + (1 - neck) * (head * habitus.head + (1 - head) * habitus.chest))
-            )
+            row *= scale * frame.girth * (neck * stretch + beyond)
         rows[1] += interp(nominal, (-10, 12, 50, 60), (0, 1, 1, 0)) * dice.normal(0, 4.0)
         rows = [smooth(row, 5) for row in rows]
-        axis = smooth(
-            frame.spine_y - scale * interp(nominal, (-200, -100, -40, 40, 60, 100), (30, 20, 12, 12, 14, 16)), 8
-        )
+        before_spine = interp(nominal, (-200, -100, -40, 40, 60, 100), (30, 20, 12, 12, 14, 16))
+        axis = smooth(frame.spine_y - scale * before_spine, 8)
         clearance = 24 * scale + habitus.fat_mm
         rows[2] = torch.maximum(rows[2], frame.spine_y - axis + 34 * scale + habitus.fat_mm)
-        rows[1] = torch.maximum(
-            rows[1], axis - frame.airway_y + clearance * interp(nominal, (-110, -90, 50, 60), (0, 1, 1, 0))
-        )
+        throat = axis - frame.airway_y + clearance * interp(nominal, (-110, -90, 50, 60), (0, 1, 1, 0))
+        rows[1] = torch.maximum(rows[1], throat)
         rows[0] = rows[0].clamp_min(40 * scale + habitus.fat_mm)
         self.half_width, self.front, self.back, self.square = (smooth(row, 4) for row in rows)
         self.centre = axis
@@ -135,9 +132,8 @@ class Outline:
         needed = torch.zeros(radius.numel()).scatter_reduce(0, row * 185 + column, least, "amax").reshape(1, 1, -1, 185)
         # A vessel too near the skin lifts it over a broad area, as fat would.
         lift = (needed - torch.minimum(plain, radius)).clamp_min(0)
-        lift = F.avg_pool2d(F.max_pool2d(lift, (21, 25), 1, (10, 12)), (17, 21), 1, (8, 10), count_include_pad=False)[
-            0, 0
-        ]
+        lift = F.max_pool2d(lift, (21, 25), 1, (10, 12))
+        lift = F.avg_pool2d(lift, (17, 21), 1, (8, 10), count_include_pad=False)[0, 0]
         plain, radius = plain + lift, radius + lift
         steep = torch.gradient(radius, spacing=step, dim=1)[0] / radius
         return torch.stack([radius, (1 + steep * steep).sqrt(), plain])
@@ -215,18 +211,10 @@ def _body(
     first = torch.where(behind & (wx < 0), -first, first) * apart
     second = second * apart
 
-    thick = (
-        habitus.fat_mm
-        * frame.size
-        * (
-            1
-            + 0.6 * interp(nominal, (-60, -30, 10, 30), (0, 0.7, 1, 0)) * torch.exp(-((angle / 0.8) ** 2))
-            + 0.7
-            * interp(nominal, (-90, -50, 40, 60), (1, 1, 1, 0))
-            * torch.exp(-(((angle.abs() - math.pi) / 0.8) ** 2))
-            + 0.3 * Waves.draw(dice, 6, 60, 200).at(x, y, z)
-        )
-    )
+    chin = 0.6 * interp(nominal, (-60, -30, 10, 30), (0, 0.7, 1, 0)) * torch.exp(-((angle / 0.8) ** 2))
+    from_nape = ((angle.abs() - math.pi) / 0.8) ** 2
+    nape = 0.7 * interp(nominal, (-90, -50, 40, 60), (1, 1, 1, 0)) * torch.exp(-from_nape)
+    thick = habitus.fat_mm * frame.size * (1 + chin + nape + 0.3 * Waves.draw(dice, 6, 60, 200).at(x, y, z))
     thick = thick.clamp_min(1.0) * interp(nominal, (60, 90), (1.0, 0.45)) + 1.0
     platysma = 1.2 - (skin - 0.6 * thick).abs() - 3 * (nominal < -100) - 3 * (nominal > 40) - 6 * (angle.abs() > 2.0)
     lean = any_of(both(lean, skin - thick), platysma)
@@ -255,9 +243,8 @@ def _cells(
         turn, share = dice.uniform(20, 170), dice.uniform(0.35, 0.85)
         kind = MUSCLE if dice.chance(0.7) else FAT
         drift = dice.normal(0, 12)
-        cells.append(
-            (kind, dice.uniform(2, 6), ((level - tall, turn - drift, share), (level + tall, turn + drift, share)))
-        )
+        ends = ((level - tall, turn - drift, share), (level + tall, turn + drift, share))
+        cells.append((kind, dice.uniform(2, 6), ends))
     for _ in range(habitus.nodes):
         level, tall = dice.uniform(-80, 40), dice.uniform(2, 7)
         turn, share = dice.uniform(45, 110), dice.uniform(0.45, 0.8)
@@ -285,9 +272,9 @@ def _cells(
             continue
         closer = distance < nearest_lean[slab]
         second[slab] = torch.where(closer, nearest_lean[slab], torch.minimum(second[slab], distance))
-        value[slab] = torch.where(closer, torch.full_like(distance, tone), value[slab])
+        value[slab] = torch.where(closer, tone, value[slab])
         for sign, coin in zip(signs, coins, strict=True):
-            sign[slab] = torch.where(closer, torch.full_like(distance, coin), sign[slab])
+            sign[slab] = torch.where(closer, coin, sign[slab])
         nearest_lean[slab] = torch.minimum(nearest_lean[slab], distance)
     # Distances to two cells grow apart slowly where both lie in the same direction: divide by the gradient to get mm.
     apart = second.clamp(max=200) - nearest_lean.clamp(max=200)
@@ -318,21 +305,22 @@ def _thorax(
     """Lungs (air field) and the bones of the shoulders (bone field); y is measured from the axis."""
     profiles = (outline.frame.spine_y - outline.centre, outline.half_width, outline.front)
     spine, half_width, front = (interp(z, outline.frame.z, profile) for profile in profiles)
+    side = x.abs()
     apex = -82 + dice.normal(0, 7.0)
     grown = ((apex - nominal) / 75).clamp(0, 1) ** 0.75
-    lungs = bowl(x.abs() - 30 - 32 * grown, y - spine + 8 + 12 * grown, 6 + 46 * grown, 8 + 60 * grown, 0.2)
-    air = torch.where(nominal < apex, lungs, torch.full_like(lungs, -9.0) - (nominal - apex).clamp_min(0))
+    lungs = bowl(side - 30 - 32 * grown, y - spine + 8 + 12 * grown, 6 + 46 * grown, 8 + 60 * grown, 0.2)
+    air = torch.where(nominal < apex, lungs, -9.0 - (nominal - apex).clamp_min(0))
     pitch = dice.uniform(26, 34)
-    phase = torch.remainder(nominal + 0.55 * y - 0.12 * x.abs() + 10, pitch) - pitch / 2
+    phase = torch.remainder(nominal + 0.55 * y - 0.12 * side + 10, pitch) - pitch / 2
     ribs = both(4.5 - (air + 7).abs(), 5.0 - phase.abs(), -70 - nominal)
     lift, reach = dice.normal(0, 6.0), half_width * 0.82
-    out = (x.abs() / reach).clamp(0, 1.3)
+    out = (side / reach).clamp(0, 1.3)
     clavicle_y = -front * 0.72 * (1 - 0.75 * out**2)
     clavicle = 6.0 - ((y - clavicle_y) ** 2 + (nominal + 98 - lift - 16 * out) ** 2).sqrt()
-    clavicle = both(clavicle, x.abs() - 12, reach - x.abs())
-    blade = 3.5 - (y - spine - 38 + 0.3 * (x.abs() - 60)).abs()
-    blade = both(blade, x.abs() - 55, reach * 0.85 - x.abs(), -98 + lift + 0.3 * (x.abs() - 60) - nominal)
-    head = 24 - ((x.abs() - reach) ** 2 + y**2 + (nominal + 118 - lift).clamp_min(0) ** 2).sqrt()
-    shaft = both(13 - ((x.abs() - reach - 4) ** 2 + y**2).sqrt(), -118 + lift - nominal)
+    clavicle = both(clavicle, side - 12, reach - side)
+    blade = 3.5 - (y - spine - 38 + 0.3 * (side - 60)).abs()
+    blade = both(blade, side - 55, reach * 0.85 - side, -98 + lift + 0.3 * (side - 60) - nominal)
+    head = 24 - ((side - reach) ** 2 + y**2 + (nominal + 118 - lift).clamp_min(0) ** 2).sqrt()
+    shaft = both(13 - ((side - reach - 4) ** 2 + y**2).sqrt(), -118 + lift - nominal)
     sternum = both(bowl(x, y + front * 0.8, 26, 8), -104 - nominal)
     return air, both(any_of(ribs, clavicle, blade, head, shaft, sternum), skin - 4)

@@ -40,6 +40,7 @@ def _spine(
     bend = Waves.draw(dice, 5, 25, 90)
     size = frame.size * dice.normal(1.0, 0.05)
     u, v = (u + 1.2 * bend.at(u, v, z)) / size, v / size
+    side = u.abs()
 
     level = torch.argmin((z.flatten()[:, None] - frame.level_z).abs(), dim=1)
     gaps = (frame.level_z[:-1] - frame.level_z[1:]).abs()
@@ -51,8 +52,7 @@ def _spine(
 
     offset = z - frame.level_z[level][:, None, None]
     half_pitch = pitch[level][:, None, None] / 2
-    atlas, axis, thoracic = ((level == 0), (level == 1), (level > 6))
-    atlas, axis, thoracic = (flag[:, None, None] for flag in (atlas, axis, thoracic))
+    atlas, axis, thoracic = (flag[:, None, None] for flag in (level == 0, level == 1, level > 6))
     width, depth = by_level(BODY_WIDTH, 0), by_level(BODY_DEPTH, 1)
     disc = dice.uniform(1.2, 2.8)
     worn = (dice.uniform(0, 1) * dice.uniforms(0, 1, len(NOMINAL)))[level][:, None, None] * 2.0
@@ -71,49 +71,44 @@ def _spine(
     reach = by_level(SPINOUS, 3)
     split = torch.where(thoracic, 0.0, (v - canal_v - 8 - 0.6 * reach).clamp_min(0) * 0.5)
     spinous = both(
-        2.6 - (u.abs() - split).abs(),
+        2.6 - (side - split).abs(),
         canal_v + 8 + reach - v,
         v - canal_v - 6.5,
         torch.where(thoracic, 5.0, 4.5) - tilt.abs(),
     )
-    spinous = torch.where(atlas, torch.full_like(spinous, NO_BONE), spinous)
+    spinous = torch.where(atlas, NO_BONE, spinous)
     joint = (offset - 0.5 * (v - depth - 3)).abs()
-    pillar = both(bowl(u.abs() - width - 7.5, v - depth - 2.5, 6.2, 6.2, 0.3), half_pitch - 0.6 - joint.clamp_max(99))
+    pillar = both(bowl(side - width - 7.5, v - depth - 2.5, 6.2, 6.2, 0.3), half_pitch - 0.6 - joint.clamp_max(99))
     pillar = torch.where(thoracic, pillar - 2.0, pillar)
-    mass = both(bowl(u.abs() - 18.5, v - 2, 7.0, 9.0, 0.2), 9.5 + 0.2 * u.abs() - offset.abs() - 4)
-    front_arch = both(
-        2.6 - ((u * 0.35) ** 2 + (v + 9.5 - 0.012 * u * u) ** 2).sqrt().clamp_min((v + 9.5 - 0.012 * u * u).abs()),
-        5 - offset.abs(),
-        17 - u.abs(),
-    )
+    mass = both(bowl(side - 18.5, v - 2, 7.0, 9.0, 0.2), 9.5 + 0.2 * side - offset.abs() - 4)
+    ahead = v + 9.5 - 0.012 * u * u
+    front_arch = both(2.6 - ((u * 0.35) ** 2 + ahead**2).sqrt().clamp_min(ahead.abs()), 5 - offset.abs(), 17 - side)
     pillar = torch.where(atlas, any_of(mass, front_arch), pillar)
 
     hole_u, hole_v = (interp(z, frame.foramina[:, 0], frame.foramina[:, column]) for column in (1, 2))
-    hole = ((u.abs() - hole_u / size) ** 2 + (v - hole_v / size) ** 2).sqrt()
+    hole = ((side - hole_u / size) ** 2 + (v - hole_v / size) ** 2).sqrt()
     across = by_level(TRANSVERSE, 4)
-    process_v = torch.where(
-        thoracic, depth + 4 + 0.25 * (u.abs() - 12), hole_v / size + 0.2 * (u.abs() - hole_u / size)
-    )
+    process_v = torch.where(thoracic, depth + 4 + 0.25 * (side - 12), hole_v / size + 0.2 * (side - hole_u / size))
     half_tall = torch.where(thoracic, 5.0, 4.4)
     process = both(
-        (half_tall**2 - ((offset - 1 + 0.25 * (u.abs() - 14)) ** 2)).clamp_min(0).sqrt()
+        (half_tall**2 - ((offset - 1 + 0.25 * (side - 14)) ** 2)).clamp_min(0).sqrt()
         - (v - process_v).abs() * torch.where(thoracic, 1.0, 0.8),
-        across - u.abs(),
-        u.abs() - width + 2,
+        across - side,
+        side - width + 2,
         half_tall - (offset - 1).abs(),
     )
     ring = both(5.4 - hole, half_tall - offset.abs())
     transverse = torch.where(thoracic, process, any_of(process, ring))
 
     bone = melt(melt(bodies, any_of(arch, transverse), 1.5), any_of(spinous, pillar), 1.5)
-    bone = both(bone, torch.where(thoracic, torch.full_like(hole, 9.0), hole - 3.1), -canal + 0.3)
+    bone = both(bone, torch.where(thoracic, 9.0, hole - 3.1), -canal + 0.3)
     bone = bone * size + 0.45 * rough
     if wild and dice.chance(0.3):  # some levels fused or missing
         bone = bone + interp(z, frame.level_z.flip(0), dice.uniforms(-9, 3, len(frame.level_z)))
-    column = any_of(body, canal, both(bowl(u.abs() - width - 7.5, v - depth - 2.5, 6, 6), 1.5 - joint)) * size
-    cord = bowl(u, v - torch.where(atlas, torch.full_like(canal_v, 13.0), canal_v), 6.0, 4.2)
+    column = any_of(body, canal, both(bowl(side - width - 7.5, v - depth - 2.5, 6, 6), 1.5 - joint)) * size
+    cord = bowl(u, v - torch.where(atlas, 13.0, canal_v), 6.0, 4.2)
     inside = torch.where(cord > 0, canal_hu + 18.0, canal_hu)
-    hu = torch.where(canal > -1, inside, torch.full_like(inside, disc_hu))
+    hu = torch.where(canal > -1, inside, disc_hu)
     return bone, column, hu
 
 

@@ -170,6 +170,12 @@ def cover(field: Tensor, voxel_mm: float) -> Tensor:
     return (field * (1 / voxel_mm)).add_(0.5).clamp_(0, 1)
 
 
+def lay(hu: Tensor, over: Tensor | float, field: Tensor, voxel_mm: float) -> Tensor:
+    """``hu`` [n] with ``over`` (HU, [n] or one number) painted where a field is positive; in place."""
+    end = over if isinstance(over, Tensor) else torch.full_like(hu[:1], over)
+    return hu.lerp_(end, cover(field, voxel_mm))
+
+
 def both(*fields: Tensor) -> Tensor:
     """Intersection."""
     return reduce(torch.minimum, fields)

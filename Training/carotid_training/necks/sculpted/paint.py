@@ -8,7 +8,7 @@ from torch import Tensor
 from ..dice import Dice
 from ..neck import Grid
 from .body import FAT, MUCOSA, MUSCLE, NODE, PAROTID, SUBMANDIBULAR, THYROID
-from .fields import Waves, cover
+from .fields import Waves, lay
 from .things import Things
 
 AIR_HU = -1000.0
@@ -92,25 +92,24 @@ def colour(palette: Palette, things: Things, grid: Grid, fields: Tensor, voxel_m
     lean = torch.minimum(lean, torch.minimum(first.abs(), second.abs()).sub_((broad * 0.6 + 1).mul_(palette.septum_mm)))
     if palette.marbling_mm > 0:
         lean = lean - palette.streaks.on(grid, voxel_mm, fields.device).abs_().mul_(palette.marbling_mm)
-    lean_hu = torch.lerp(lean_hu, torch.full_like(lean_hu[:1], palette.mucosa), cover(mucosa, edge))
+    lean_hu = lay(lean_hu.clone(), palette.mucosa, mucosa, edge)
     lean = torch.maximum(lean, mucosa)
-    hu = torch.lerp(texture + palette.fat, lean_hu + texture, cover(lean, edge))
+    hu = lay(texture + palette.fat, lean_hu + texture, lean, edge)
     if palette.bias:
         hu.add_(broad, alpha=palette.bias)
     if palette.stripes:
         hu.add_(torch.sin(x * 0.31 + y * 0.17 + z * 0.23).sign_().mul_(palette.stripes))
-    hu = things.inside(hu, grid, x, y, z, edge)
-    hu.lerp_(column_hu + texture, cover(column, edge))
-    hu.lerp_(texture + palette.brain, cover(cavity, edge))
-    hu.lerp_(torch.full_like(hu[:1], palette.skin), cover(1.6 - skin, edge))
-    hu.lerp_(cartilage_hu + texture, cover(cartilage, edge))
-    bone = torch.lerp(spongy, torch.full_like(hu[:1], palette.cortex), cover(palette.cortex_mm - bones, edge))
-    hu.lerp_(bone, cover(bones, edge))
-    hu.lerp_(torch.full_like(hu[:1], palette.enamel), cover(enamel, edge))
-    hu.lerp_(texture + palette.lung, cover(lung, edge))
-    hu.lerp_(torch.full_like(hu[:1], palette.gas), cover(gas, edge))
-    around = things.outside(x, y, z, voxel_mm)
-    return things.metal_over(torch.lerp(around, hu, cover(skin, edge)), x, y, z, voxel_mm)
+    if things.distractors is not None:
+        things.distractors.over(hu, grid, x, y, z, edge)
+    lay(hu, column_hu + texture, column, edge)
+    lay(hu, texture + palette.brain, cavity, edge)
+    lay(hu, palette.skin, 1.6 - skin, edge)
+    lay(hu, cartilage_hu + texture, cartilage, edge)
+    lay(hu, lay(spongy, palette.cortex, palette.cortex_mm - bones, edge), bones, edge)
+    lay(hu, palette.enamel, enamel, edge)
+    lay(hu, texture + palette.lung, lung, edge)
+    lay(hu, palette.gas, gas, edge)
+    return things.metal_over(lay(things.outside(x, y, z, voxel_mm), hu, skin, edge), x, y, z, voxel_mm)
 
 
 def surround(things: Things, grid: Grid, voxel_mm: float, device: torch.device) -> Tensor:

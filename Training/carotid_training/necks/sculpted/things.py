@@ -8,7 +8,7 @@ from torch import Tensor
 from ..dice import Dice
 from ..neck import Grid
 from .body import Outline
-from .fields import Waves, cover, interp
+from .fields import Waves, interp, lay
 
 METAL_HU = 9000.0
 
@@ -27,16 +27,16 @@ class Distractors:
         self.blob_mm = dice.uniform(1.7, 2.6) if dice.chance(0.6) else 9.0
         self.clear = clear.float()
 
-    def over(self, hu: Tensor, grid: Grid, x: Tensor, y: Tensor, z: Tensor, edge: float) -> Tensor:
-        """Painted over soft tissue."""
+    def over(self, hu: Tensor, grid: Grid, x: Tensor, y: Tensor, z: Tensor, edge: float) -> None:
+        """Painted over soft tissue, ``hu`` [n]; in place."""
         away = torch.full_like(x, 1e6)
         for cx, cy, cz in self.clear.tolist():
             away = torch.minimum(away, (x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2)
         room = away.sqrt_().sub_(14).clamp_(-9, 0)
         first, second, blob = (waves.on(grid, 0.0, hu.device) for waves in (*self.tubes, self.blobs))
         off = (first * first + second * second).sqrt_() * (self.scale_mm / 5)
-        hu = torch.lerp(hu, torch.full_like(hu[:1], self.blob_hu), cover((blob - self.blob_mm) * 4 + room, edge))
-        return torch.lerp(hu, torch.full_like(hu[:1], self.tube_hu), cover(self.tube_mm - off + room, edge))
+        lay(hu, self.blob_hu, (blob - self.blob_mm) * 4 + room, edge)
+        lay(hu, self.tube_hu, self.tube_mm - off + room, edge)
 
 
 class Things:
@@ -64,10 +64,6 @@ class Things:
             self.arms = (aside, float(outline.centre.mean()) + dice.uniform(-10, 40), radius, dice.uniform(0.6, 0.9))
         self.metal, self.distractors = metal, distractors
 
-    def inside(self, hu: Tensor, grid: Grid, x: Tensor, y: Tensor, z: Tensor, edge: float) -> Tensor:
-        """HU of soft tissue with the distractors."""
-        return hu if self.distractors is None else self.distractors.over(hu, grid, x, y, z, edge)
-
     def outside(self, x: Tensor, y: Tensor, z: Tensor, voxel_mm: float) -> Tensor:
         """HU around the body: air, pad, table."""
         depth = y - self.table_y - x * x * self.table_bend
@@ -75,20 +71,20 @@ class Things:
         block = torch.minimum(torch.minimum(depth, self.thick_mm - depth), wide)
         hu = torch.full_like(x, -1000.0)
         pad = torch.minimum(torch.minimum(depth + 30, -depth), wide - 40)
-        hu.lerp_(torch.full_like(x[:1], self.pad_hu), cover(pad, voxel_mm))
-        hu.lerp_(torch.full_like(x[:1], self.table_hu), cover(block, voxel_mm))
-        hu.lerp_(torch.full_like(x[:1], self.foam_hu), cover(block - 2.0, voxel_mm))
+        lay(hu, self.pad_hu, pad, voxel_mm)
+        lay(hu, self.table_hu, block, voxel_mm)
+        lay(hu, self.foam_hu, block - 2.0, voxel_mm)
         if self.arms is not None:
             side, back, radius, lean = self.arms
             off = ((x.abs() - side - 0.1 * z) ** 2 + (y - back) ** 2).sqrt_()
             for part, tissue in ((1.0, -100.0), (lean, 60.0), (0.24, 1100.0), (0.13, 50.0)):
                 within = torch.minimum(radius * part - off, z + 90)
-                hu.lerp_(torch.full_like(x[:1], tissue), cover(within, voxel_mm))
+                lay(hu, tissue, within, voxel_mm)
         return hu
 
     def metal_over(self, hu: Tensor, x: Tensor, y: Tensor, z: Tensor, voxel_mm: float) -> Tensor:
-        """HU with the dental metal."""
+        """HU with the dental metal; in place."""
         for cx, cy, cz, radius in self.metal.tolist():
             distance = ((x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2).sqrt_()
-            hu = torch.lerp(hu, torch.full_like(hu[:1], METAL_HU), cover(radius - distance, voxel_mm))
+            lay(hu, METAL_HU, radius - distance, voxel_mm)
         return hu

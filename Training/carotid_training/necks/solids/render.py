@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 
 from ..neck import Grid
-from .shapes import SIDE, TESTS_PER_CHUNK, Shapes
+from .shapes import SIDE, TESTS_PER_CHUNK, Cones, Ellipsoids
 
 _GROUP = 4  # blocks along a group of blocks, the coarse level of culling
-_PAIRS_PER_CHUNK = {"cpu": 768, "cuda": 32768}  # CPU: what stays in the cache; GPU: about 200 MB
+_BLOCKS_PER_CHUNK = {"cpu": 128, "cuda": 1024}  # CPU: what stays in the cache; GPU: a few hundred MB
+Solids = Cones | Ellipsoids
+Pairs = tuple[Tensor, Tensor]  # of a block or its key, and a shape: [n] each
 
 
 def paint(
-    hu: Sequence[Tensor], grids: Sequence[Grid], shapes: Sequence[Shapes], parts: Sequence[float]
+    hu: Sequence[Tensor], grids: Sequence[Grid], shapes: Sequence[Solids], parts: Sequence[float]
 ) -> list[Tensor]:
     """Paint shapes over ``hu`` (float32 [k, j, i] on one device, one per grid); returns new tensors.
 
@@ -38,11 +40,11 @@ def paint(
     if not hu or not shapes:
         return [h.clone() for h in hu]
     device = hu[0].device
-    lattice = _Lattice.of(grids, device)
+    tiling = _Tiling.of(grids, device)
     materials = torch.tensor(parts, dtype=torch.float32, device=device)
-    kinds = [own.kernel(device) for own in shapes]
-    filled = torch.full((len(lattice.blocks.grid),), -1, device=device)
-    near = [_near_pairs(kind, lattice, filled) for kind in kinds]
+    kinds = [own.to(device) for own in shapes]
+    filled = torch.full((len(tiling.blocks.grid),), -1, device=device)
+    near = [_near_pairs(kind, tiling, filled) for kind in kinds]
     # Pairs that a fill does not hide, in painting order: key (block * parts + part) and shape.
     pairs = []
     for kind, (block, shape) in zip(kinds, near, strict=True):
@@ -53,8 +55,8 @@ def paint(
     whole = (filled >= 0).nonzero(as_tuple=True)[0]
     for some in whole.split(8192):
         value = materials[filled[some]].repeat_interleave(SIDE**3)
-        canvas.index_put_((lattice.addresses(some).reshape(-1),), value)
-    _composite(canvas, lattice, materials, kinds, pairs)
+        canvas.index_put_((tiling.addresses(some).reshape(-1),), value)
+    _composite(canvas, tiling, materials, kinds, pairs)
     flat = canvas[:-1].split([h.numel() for h in hu])
     return [piece.reshape(h.shape) for piece, h in zip(flat, hu, strict=True)]
 
@@ -72,7 +74,7 @@ class _Cubes:
 
 
 @dataclass(frozen=True)
-class _Lattice:
+class _Tiling:
     """All grids as cubes of three sizes: groups of blocks, their halves, and blocks.
 
     Cube number n of one size holds the numbers 8 n ... 8 n + 7 of the next.
@@ -85,7 +87,7 @@ class _Lattice:
     end: int  # entry of the canvas that takes what lies outside
 
     @classmethod
-    def of(cls, grids: Sequence[Grid], device: torch.device) -> _Lattice:
+    def of(cls, grids: Sequence[Grid], device: torch.device) -> _Tiling:
         side = SIDE * _GROUP
         firsts, owners = [], []
         for g, grid in enumerate(grids):
@@ -132,11 +134,11 @@ class _Lattice:
         return place.masked_fill_(outside, self.end)
 
 
-def _near_pairs(kind, lattice: _Lattice, filled: Tensor) -> tuple[Tensor, Tensor]:
+def _near_pairs(kind: Solids, tiling: _Tiling, filled: Tensor) -> Pairs:
     """Blocks and shapes that may meet, [n] and [n]; raises ``filled`` [blocks] to the last part that covers a block."""
-    reach = lattice.spacing.sum(-1) / 2  # half the widest shadow of a voxel: beyond it a voxel is all in or all out
+    reach = tiling.spacing.sum(-1) / 2  # half the widest shadow of a voxel: beyond it a voxel is all in or all out
     every = torch.arange(len(kind.part), device=filled.device)
-    groups = lattice.cubes[0]
+    groups = tiling.cubes[0]
     limit = groups.radius + reach[groups.grid]
     found = []
     step = max(1, TESTS_PER_CHUNK // len(kind.part))
@@ -145,79 +147,60 @@ def _near_pairs(kind, lattice: _Lattice, filled: Tensor) -> tuple[Tensor, Tensor
         cube, shape = (bound < limit[start : start + step, None]).nonzero(as_tuple=True)
         found.append((cube + start, shape))
     eight = torch.arange(8, device=filled.device)
-    for cubes in lattice.cubes[1:]:
+    for cubes in tiling.cubes[1:]:
         pairs, found = [torch.cat(column) for column in zip(*found, strict=True)], []
         limit = cubes.radius + reach[cubes.grid]
         for cube, shape in zip(*(column.split(TESTS_PER_CHUNK // 8) for column in pairs), strict=True):
             cube, shape = cube[:, None] * 8 + eight, shape[:, None]
             bound = kind.bound(cubes.centre[cube], shape)
             near = cubes.real[cube] & (bound < limit[cube])
-            if cubes is lattice.blocks:
+            if cubes is tiling.blocks:
                 inside = near & (bound < -limit[cube])
                 filled.scatter_reduce_(0, cube[inside], kind.part[shape.expand_as(cube)[inside]], "amax")
             found.append((cube[near], shape.expand_as(cube)[near]))
     block, shape = (torch.cat(column) for column in zip(*found, strict=True))
     # The sphere around a block is much larger than the block: from here on its own extent counts.
-    grid = lattice.blocks.grid[block]
-    half = lattice.matrix[grid] * ((SIDE - 1) / 2)
-    meets = kind.gap(lattice.blocks.centre[block], half, shape) < reach[grid]
+    grid = tiling.blocks.grid[block]
+    half = tiling.matrix[grid] * ((SIDE - 1) / 2)
+    meets = kind.gap(tiling.blocks.centre[block], half, shape) < reach[grid]
     return block[meets], shape[meets]
 
 
-def _composite(canvas: Tensor, lattice: _Lattice, materials: Tensor, kinds: list, pairs: list) -> None:
+def _composite(canvas: Tensor, tiling: _Tiling, materials: Tensor, kinds: list[Solids], pairs: list[Pairs]) -> None:
+    """Blend the parts of all blocks that are not filled into the canvas, in painting order."""
     parts = len(materials)
-    keys = torch.cat([key for key, _ in pairs]).sort().values
+    keys = torch.cat([key for key, _ in pairs]).unique()  # one for each part in each block
     if not len(keys):
         return
-    slot_key, slot_pairs = torch.unique_consecutive(keys, return_counts=True)
-    slot_block = slot_key // parts
-    block, block_slots = torch.unique_consecutive(slot_block, return_counts=True)
-    last_slot = block_slots.cumsum(0)
-    rank = torch.arange(len(slot_key), device=canvas.device) - (last_slot - block_slots).repeat_interleave(block_slots)
-
-    # Whole blocks go into a chunk until it holds enough pairs.
-    budget = _PAIRS_PER_CHUNK[canvas.device.type]
-    chunk = (slot_pairs.cumsum(0)[last_slot - 1] - 1) // budget
-    last_block = torch.cat([(chunk[1:] != chunk[:-1]).nonzero()[:, 0] + 1, chunk.new_tensor([len(chunk)])])
-    slot_edge = last_slot[last_block - 1]
-    edge_key = slot_key[slot_edge - 1]
-    pair_edges = [torch.searchsorted(key, edge_key, right=True) for key, _ in pairs]
-    chunk_of_block = torch.searchsorted(last_block, torch.arange(len(block), device=canvas.device), right=True)
-    depth = torch.zeros_like(last_block).scatter_reduce_(0, chunk_of_block, block_slots, "amax")
-    table = torch.stack([last_block, slot_edge, depth, *pair_edges]).T.tolist()
-
-    begin = [0] * (2 + len(kinds))
-    for block_end, slot_end, ranks, *pair_ends in table:
-        blocks, slots = block[begin[0] : block_end], slice(begin[1], slot_end)
-        key, grid = slot_key[slots], lattice.blocks.grid[blocks]
-        slot_of_block = torch.searchsorted(blocks, slot_block[slots])
-        # Signed distance of one part in one block: [slots, 8, 8, 8].
-        nearest = lattice.matrix.new_full((len(key), SIDE**3), math.inf)
-        for kind, (pair_key, pair_shape), lo, hi in zip(kinds, pairs, begin[2:], pair_ends, strict=True):
-            if hi > lo:
-                slot = torch.searchsorted(key, pair_key[lo:hi])
-                owner = slot_of_block[slot]
-                centre, steps = lattice.blocks.centre[blocks[owner]], lattice.matrix[grid[owner]]
-                value = kind.on_block(centre, steps, lattice.spacing[grid[owner]], pair_shape[lo:hi])
-                nearest.scatter_reduce_(0, slot[:, None].expand(-1, SIDE**3), value.flatten(1), "amin")
-        distance, part = nearest.view(-1, SIDE, SIDE, SIDE), key % parts
-        _blend_in(canvas, lattice, materials[part], distance, slot_of_block, rank[slots], blocks, ranks)
-        begin = [block_end, slot_end, *pair_ends]
+    for blocks in (keys // parts).unique().split(_BLOCKS_PER_CHUNK[canvas.device.type]):
+        ends = torch.stack([blocks[0], blocks[-1] + 1]) * parts
+        key = keys[slice(*torch.searchsorted(keys, ends).tolist())]
+        owner = torch.searchsorted(blocks, key // parts)
+        grid = tiling.blocks.grid[blocks]
+        # Signed distance of one part in one block: [keys, 8, 8, 8].
+        nearest = tiling.matrix.new_full((len(key), SIDE**3), math.inf)
+        for kind, (pair_key, pair_shape) in zip(kinds, pairs, strict=True):
+            mine = slice(*torch.searchsorted(pair_key, ends).tolist())
+            row = torch.searchsorted(key, pair_key[mine])
+            at = owner[row]
+            steps, spacing = tiling.matrix[grid[at]], tiling.spacing[grid[at]]
+            value = kind.on_block(tiling.blocks.centre[blocks[at]], steps, spacing, pair_shape[mine])
+            nearest.scatter_reduce_(0, row[:, None].expand(-1, SIDE**3), value.flatten(1), "amin")
+        distance = nearest.view(-1, SIDE, SIDE, SIDE)
+        share = _shares(distance, tiling.spacing[grid[owner]])
+        address = tiling.addresses(blocks)
+        picture, hu = canvas[address], materials[key % parts][:, None, None, None]
+        rank = torch.arange(len(key), device=key.device) - torch.searchsorted(owner, owner)  # within its block
+        for level in range(int(rank.max()) + 1):
+            row = (rank == level).nonzero()[:, 0]
+            picture[owner[row]] = torch.lerp(picture[owner[row]], hu[row], share[row])
+        canvas.index_put_((address.reshape(-1),), picture.reshape(-1))
 
 
-def _blend_in(canvas, lattice, hu, distance, slot_of_block, rank, blocks, ranks: int) -> None:
-    """Composite the parts of some blocks, each block's parts in list order, into the canvas."""
-    spacing = lattice.spacing[lattice.blocks.grid[blocks[slot_of_block]]]
+def _shares(distance: Tensor, spacing: Tensor) -> Tensor:
+    """Share of each voxel inside, by the signed distances [n, 8, 8, 8] on blocks with voxels of ``spacing`` [n, 3]."""
     down, back, side = torch.gradient(distance, dim=(1, 2, 3))
     width = down.abs_() + back.abs_() + side.abs_()
     least, most = spacing.amin(-1), spacing.norm(dim=-1)  # first-order distances can be steep deep inside
     width = width.clamp(least[:, None, None, None], most[:, None, None, None])
-    share = (0.5 - distance / width).clamp_(0.0, 1.0)
-    value = hu[:, None, None, None]
-    address = lattice.addresses(blocks)
-    picture = canvas[address]
-    for level in range(ranks):
-        slot = (rank == level).nonzero(as_tuple=True)[0] if ranks > 1 else slice(None)
-        owner = slot_of_block[slot]
-        picture[owner] = torch.lerp(picture[owner], value[slot], share[slot])
-    canvas.index_put_((address.reshape(-1),), picture.reshape(-1))
+    return (0.5 - distance / width).clamp_(0.0, 1.0)

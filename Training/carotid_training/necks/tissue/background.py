@@ -23,7 +23,7 @@ from torch import Tensor
 from . import spine
 
 OUTSIDE, AIR, FAT, SOFT, BONE = range(5)  # air outside the body, and within
-LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7")
+CERVICAL = ("C1", "C2", "C3", "C4", "C5", "C6", "C7")
 METAL_HU = 2300.0
 _FORMAT = 1
 _COARSE_MM = 1.5  # the lattice on which landmarks are sought
@@ -84,7 +84,7 @@ class Background:
         canal = corner + canal_cells * step
         levels = spine.levels(smooth, canal_cells, foramen, step) * step + corner
         foramina = corner + spine.foramina(smooth, canal_cells, foramen, step) * step
-        middle = levels[LEVELS.index("C4")]
+        middle = levels[CERVICAL.index("C4")]
         start, stop = (round(edge * step[2] / spacing[2]) for edge in (lower, upper + 1))
         body, hu, origin = body[start:stop], hu[start:stop], origin + np.array([0, 0, start * spacing[2]])
         if not origin[2] < middle[2] < origin[2] + spacing[2] * len(hu):

@@ -32,8 +32,8 @@ def spline_weights(at: Tensor, count: int) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Lattice:
-    """A smooth field on evenly spaced nodes along the LPS axes: ``values`` [1, channels, k, j, i], trilinear between.
+class SmoothField:
+    """A field on evenly spaced nodes along the LPS axes: ``values`` [1, channels, k, j, i], trilinear between.
 
     The first and the last node lie at the corners ``low`` and ``high`` (x, y, z mm); beyond, the edge's value holds.
     """
@@ -43,7 +43,7 @@ class Lattice:
     high: tuple[float, float, float] = _HIGH
 
     @classmethod
-    def spline(cls, control: Tensor) -> Lattice:
+    def spline(cls, control: Tensor) -> SmoothField:
         """The uniform cubic B-spline with control values [channels, k, j, i] over the neck, on nodes 8 mm apart."""
         weights = []
         for axis, count in zip((2, 1, 0), control.shape[1:], strict=True):
@@ -53,7 +53,7 @@ class Lattice:
         return cls(torch.einsum("ckji,zk,yj,xi->czyx", control, *weights)[None])
 
     @classmethod
-    def random(cls, generator: torch.Generator, channels: int, node_mm: float) -> Lattice:
+    def random(cls, generator: torch.Generator, channels: int, node_mm: float) -> SmoothField:
         """Control values uniform in [-1, 1], about ``node_mm`` apart."""
         size = [math.ceil((high - low) / node_mm) + 3 for low, high in zip(_LOW, _HIGH, strict=True)]
         return cls.spline(torch.rand(channels, *size[::-1], generator=generator) * 2 - 1)
@@ -82,7 +82,7 @@ class Deformation:
     """The invertible map p -> matrix @ (p + displacement(p)) from a neck to the background it is made from, LPS mm."""
 
     matrix: Tensor
-    displacement: Lattice
+    displacement: SmoothField
 
     @classmethod
     def draw(cls, generator: torch.Generator, strength: float) -> Deformation:
@@ -96,12 +96,12 @@ class Deformation:
         shear = torch.eye(3) + torch.triu(uniform(-0.08, 0.08, 3, 3) * strength, 1)
         mirror = torch.tensor([1.0 if torch.rand((), generator=generator) < 0.5 else -1.0, 1.0, 1.0])
         matrix = torch.diag(mirror) @ torch.matrix_exp(turn.reshape(3, 3)) @ shear @ torch.diag(1 / size)
-        wide = Lattice.random(generator, 3, 90.0).values * uniform(10, 42).mul(strength)
-        local = Lattice.random(generator, 3, 42.0).values * uniform(2, 15).mul(strength)
-        displacement = Lattice(wide + local)
-        displacement = Lattice(displacement.values * min(1.0, _LARGEST_SLOPE / displacement.steepest()))
+        wide = SmoothField.random(generator, 3, 90.0).values * uniform(10, 42).mul(strength)
+        local = SmoothField.random(generator, 3, 42.0).values * uniform(2, 15).mul(strength)
+        displacement = SmoothField(wide + local)
+        displacement = SmoothField(displacement.values * min(1.0, _LARGEST_SLOPE / displacement.steepest()))
         anchored = displacement.values - displacement(torch.zeros(3)).reshape(1, 3, 1, 1, 1)  # C4 stays at the origin
-        return cls(matrix, Lattice(anchored))
+        return cls(matrix, SmoothField(anchored))
 
     @property
     def mirrored(self) -> bool:
@@ -143,7 +143,7 @@ class DeformedTissue:
         lower, upper = (self.deformation.inverse(end)[..., 2] for end in ends)
         return float(lower.amax()), float(upper.amin())
 
-    def render(self, grid: Grid, device: torch.device | str, field: Lattice) -> tuple[Tensor, Tensor]:
+    def render(self, grid: Grid, device: torch.device | str, field: SmoothField) -> tuple[Tensor, Tensor]:
         """HU [k, j, i] at the grid's resolution, and a further smooth one-channel field on the same voxels."""
         spacing = grid.spacing_mm
         finest = float(spacing.min())
@@ -152,12 +152,14 @@ class DeformedTissue:
         pieces: list[list[Tensor]] = []
         for start in range(0, grid.shape[0], slab):
             count = min(slab, grid.shape[0] - start)
-            fine = _subdivided(grid, start, count, parts)
+            shape = (count * parts[0], grid.shape[1] * parts[1], grid.shape[2] * parts[2])
+            corner = [0.5 / part - 0.5 + first for part, first in zip(parts, (start, 0, 0), strict=True)]
+            fine = grid.part(corner, [1 / part for part in parts], shape)
             pieces.append([F.avg_pool3d(own[None], parts)[0] for own in self._sample(fine, finest, device, field)])
         hu, extra = (torch.cat(own) for own in zip(*pieces, strict=True))
         return hu, extra
 
-    def _sample(self, grid: Grid, finest: float, device, field: Lattice) -> tuple[Tensor, Tensor]:
+    def _sample(self, grid: Grid, finest: float, device, field: SmoothField) -> tuple[Tensor, Tensor]:
         sparse = _thinned(grid)
         points = sparse.points(device)
         at = self._continued(self.background.normalised(self.deformation(points)))
@@ -196,24 +198,9 @@ class DeformedTissue:
         return self._pooled[key]
 
 
-def _subdivided(grid: Grid, start: int, count: int, parts: list[int]) -> Grid:
-    """Slices start..start+count of the grid, with every voxel cut into parts (k, j, i)."""
-    affine = grid.affine.clone()
-    affine[:3, 3] += affine[:3, 2] * start
-    for axis, n in enumerate(parts[::-1]):
-        affine[:3, 3] -= affine[:3, axis] * ((n - 1) / (2 * n))
-        affine[:3, axis] /= n
-    return Grid(affine, (count * parts[0], grid.shape[1] * parts[1], grid.shape[2] * parts[2]))
-
-
 def _thinned(grid: Grid) -> Grid:
     """A grid with the same corner voxels and steps of at most about 2 mm."""
-    affine, shape = grid.affine.clone(), []
-    for axis, n in enumerate(grid.shape[::-1]):
-        stride = max(1, int(_SMOOTH_STEP_MM / float(grid.spacing_mm[axis]) + 1e-6))
-        nodes = math.ceil((n - 1) / stride) + 1
-        if nodes > 1:
-            affine[:3, axis] *= (n - 1) / (nodes - 1)
-        shape.append(nodes)
-    i, j, k = shape
-    return Grid(affine, (k, j, i))
+    strides = [max(1, int(_SMOOTH_STEP_MM / float(mm) + 1e-6)) for mm in grid.spacing_mm.flip(0)]
+    k, j, i = (math.ceil((n - 1) / stride) + 1 for n, stride in zip(grid.shape, strides, strict=True))
+    steps = [(n - 1) / max(nodes - 1, 1) or 1.0 for n, nodes in zip(grid.shape, (k, j, i), strict=True)]
+    return grid.part((0, 0, 0), steps, (k, j, i))

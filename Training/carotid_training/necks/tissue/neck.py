@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from ..neck import Grid
-from ..solids.render import paint
-from ..solids.shapes import Shapes
+from ..solids.render import Solids, paint
 from ..vessels.tree import VesselTree
-from .deformation import DeformedTissue, Lattice
+from .deformation import DeformedTissue, SmoothField
 from .placement import placement
 
-Decoys = tuple[Sequence[Shapes], Sequence[float]]  # and the HU of their parts
+Decoys = tuple[Sequence[Solids], Sequence[float]]  # and the HU of their parts
 _SHEATH_LOW, _SHEATH_HIGH, _SHEATH_NODE_MM = (-72.0, -72.0, -100.0), (72.0, 36.0, 100.0), 4.0
 
 
@@ -62,7 +61,7 @@ class TissueNeck:
         ]
 
 
-def _sheath(tree: VesselTree, thickness: float, share: float) -> Lattice:
+def _sheath(tree: VesselTree, thickness: float, share: float) -> SmoothField:
     """``share`` within ``thickness`` mm of the carotids and internal jugulars, fading over as much again."""
     names = ("common_carotid", "internal_carotid", "internal_jugular")
     tubes = [tube for tube in tree.tubes if tube.name.endswith(names)]
@@ -77,7 +76,7 @@ def _sheath(tree: VesselTree, thickness: float, share: float) -> Lattice:
     near = ((points > nodes[0, 0, 0] - 9) & (points < nodes[-1, -1, -1] + 9)).all(-1)
     gap = (torch.cdist(nodes.reshape(-1, 3), points[near]) - radii[near]).amin(1).reshape(z.shape)
     values = share * (2 - gap / thickness).clamp(0, 1)
-    return Lattice(values[None, None], _SHEATH_LOW, _SHEATH_HIGH)
+    return SmoothField(values[None, None], _SHEATH_LOW, _SHEATH_HIGH)
 
 
 def _blurred(values: Tensor, sigma: Tensor) -> Tensor:

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..dice import Points
-from ..vessels.layout import LEVELS as LAYOUT_LEVELS
-from ..vessels.layout import Layout
+from ..vessels.layout import VERTEBRAE, Layout
 from ..vessels.paths import Tube
-from .background import LEVELS, Background
+from .background import CERVICAL, Background
 from .deformation import Deformation, spline_weights
 
 _SHARED = ("C6", "C5", "C4", "C3", "C2", "C1")  # from below upwards, as in Layout.foramina
@@ -53,8 +52,8 @@ class _Fit:
             return deformation.inverse(torch.from_numpy(points)).double().numpy()
 
         self.spine = layout.spine
-        self.ours = ours = layout.spine[[LAYOUT_LEVELS.index(name) for name in _SHARED]]
-        self.levels = theirs = here(background.levels[[LEVELS.index(name) for name in _SHARED]])
+        self.ours = ours = layout.spine[[VERTEBRAE.index(name) for name in _SHARED]]
+        self.levels = theirs = here(background.levels[[CERVICAL.index(name) for name in _SHARED]])
         foramina = here(background.foramina)
         self.foramina = foramina[::-1] if deformation.mirrored else foramina
         # Beyond the shared levels heights go on at the mean rate.

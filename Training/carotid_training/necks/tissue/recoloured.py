@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..dice import Dice
-from ..solids.shapes import Cones, Ellipsoids, Shapes
+from ..solids.shapes import Cones, Ellipsoids
 from ..vessels.tree import VesselTree
 from .background import AIR, BONE, FAT, SOFT, Background
 from .deformation import Deformation, DeformedTissue
@@ -53,7 +53,7 @@ def _decoys(tree: VesselTree, generator: torch.Generator) -> Decoys:
     """Tubes and blobs as bright as vessels, beside the arteries but never touching them."""
 
     uniform = Dice(generator).uniforms
-    shapes: list[Shapes] = []
+    shapes: list[Cones | Ellipsoids] = []
     parts: list[float] = []
     for _ in range(int(torch.randint(0, 9, (), generator=generator))):
         start = uniform(-1, 1, 3) * torch.tensor([70.0, 60.0, 90.0]) - torch.tensor([0.0, 15.0, 0.0])
@@ -70,7 +70,7 @@ def _decoys(tree: VesselTree, generator: torch.Generator) -> Decoys:
     centre = uniform(-1, 1, count, 3) * torch.tensor([75.0, 65.0, 90.0]) - torch.tensor([0.0, 15.0, 0.0])
     axes = torch.diag_embed(uniform(1.5, 12.0, count, 3)) @ torch.linalg.qr(uniform(-1, 1, count, 3, 3))[0]
     clear = tree.lumen_distance(centre) - axes.norm(dim=-1).amax(-1) > 2.0
-    shapes.append(Ellipsoids(len(parts) + torch.arange(count), centre, axes)[clear])
+    shapes.append(Ellipsoids.of(len(parts) + torch.arange(count), centre, axes)[clear])
     return shapes, parts + uniform(-200, 900, count).tolist()
 
 

@@ -42,7 +42,7 @@ def draw_carotid(
 ) -> Carotid:
     """``height`` (z of the flow divider) and ``lateral`` (its distance from the spine's midline) in mm.
 
-    ``wild`` and ``randomised``: see `vessels.VesselTree.draw`.
+    ``wild`` and ``randomised``: see `VesselTree.draw`.
     """
     sign = SIDES[side]
     size = layout.size * dice.normal(1.0, 0.05, 0.75, 1.3)

@@ -13,7 +13,7 @@ import numpy as np
 from ..dice import Dice, Points
 from .paths import curve
 
-LEVELS = ("T4", "T3", "T2", "T1", "C7", "C6", "C5", "C4", "C3", "C2", "C1")
+VERTEBRAE = ("T4", "T3", "T2", "T1", "C7", "C6", "C5", "C4", "C3", "C2", "C1")
 _HEIGHTS = np.array([-135.0, -113.5, -92.5, -72.0, -53.0, -35.0, -17.5, 0.0, 17.5, 36.0, 53.0])  # adult mean, mm
 
 
@@ -40,7 +40,7 @@ class Layout:
         width = dice.normal(1.0, 0.07 * (1 + wild), 0.75, 1.35)
         z = _HEIGHTS * size
         z[1:-1] += np.array([dice.normal(0, 0.6) for _ in range(9)])
-        z -= z[LEVELS.index("C4")]
+        z -= z[VERTEBRAE.index("C4")]
         # mm that C4 lies in front of the C1-C7 chord, doubled
         lordosis = dice.normal(9.0, 7.0 * (1 + wild), -8.0, 28.0)
         neck = np.clip(z, -60 * size, None) / (60 * size)
@@ -49,7 +49,7 @@ class Layout:
         bend, lean = dice.normal(0, 1.5 * (1 + wild)), dice.normal(0, 1.5)
         x = bend * np.sin(z / size / 55) + lean * (z / size / 80)
         spine = np.stack([x, y, z], axis=1)
-        spine -= spine[LEVELS.index("C4")] - np.array([dice.normal(0, 1), dice.normal(0, 1), 0.0])
+        spine -= spine[VERTEBRAE.index("C4")] - np.array([dice.normal(0, 1), dice.normal(0, 1), 0.0])
 
         lateral = np.array([15.5, 15.2, 15.0, 15.2, 17.5, 26.5]) * width * dice.normal(1, 0.04)
         foramina = np.repeat(spine[5:, None], 2, axis=1)
@@ -75,7 +75,7 @@ class Layout:
 
     def level(self, z: float) -> str:
         """The vertebra whose body is nearest to height ``z``."""
-        return LEVELS[int(np.argmin(np.abs(self.spine[:, 2] - z)))]
+        return VERTEBRAE[int(np.argmin(np.abs(self.spine[:, 2] - z)))]
 
     def at(self, lateral: float, back: float, z: float, side: int = 1) -> Points:
         """A place of the mean adult's anatomy in this neck: [3] LPS mm.

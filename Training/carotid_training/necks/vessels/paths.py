@@ -28,6 +28,7 @@ class Tube:
     hu_end: float | None = None
 
     def moved(self, fn: Callable[[Points], Points]) -> Tube:
+        """The tube with every point moved by ``fn``; radii stay."""
         return replace(self, points=fn(self.points))
 
     @property
@@ -37,6 +38,7 @@ class Tube:
 
 
 def arc_length(points: Points) -> Points:
+    """Length of a polyline [n, 3] up to each point: [n] mm, 0 first."""
     return np.concatenate([[0.0], np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..dice import Points
-from ..solids.shapes import ConeKernel, Cones
+from ..solids.shapes import Cones
 from .paths import Tube, interpolated
 
 _REACH = 60.0  # mm above the junction within which the lumens must part
@@ -30,7 +30,7 @@ def split_point(common: Tube, internal: Tube, external: Tube, up: Points) -> Poi
         ends = np.flatnonzero(keep)
         chosen.append((tube.points[ends], tube.points[ends + 1], tube.radii[ends], tube.radii[ends + 1]))
     a, b, ra, rb = (torch.from_numpy(np.concatenate(column)).float() for column in zip(*chosen, strict=True))
-    kernel = ConeKernel.of(Cones(torch.zeros(len(a), dtype=torch.long), a, b, ra, rb))
+    cones = Cones.between(torch.zeros(len(a), dtype=torch.long), a, b, ra, rb)
     bottom = torch.minimum(a @ torch.tensor(up).float() - ra, b @ torch.tensor(up).float() - rb).numpy()
     top = torch.maximum(a @ torch.tensor(up).float() + ra, b @ torch.tensor(up).float() + rb).numpy()
 
@@ -54,7 +54,7 @@ def split_point(common: Tube, internal: Tube, external: Tube, up: Points) -> Poi
                 + v[:, :, None, None] * across[:, None, None]
             )
             flat = torch.from_numpy(where.reshape(-1, 3)).float()
-            value = kernel.distance(flat[:, None], near).amin(1).numpy().reshape(where.shape[:3])
+            value = cones.distance(flat[:, None], near).amin(1).numpy().reshape(where.shape[:3])
             ridge = value.argmax(2)
             height = np.take_along_axis(value, ridge[:, :, None], 2)[:, :, 0]
             best = height.argmin(1)

@@ -87,8 +87,8 @@ class VesselTree:
             tuple(_sparse(t) for t in tubes),
             (treated["left"].carotid, treated["right"].carotid),
             torch.tensor([treated["left"].present, treated["right"].present]),
-            _spheres([m for one in treated.values() for m in one.metal]),
-            _dense(tubes, max(hu.values())),
+            torch.tensor([ball for one in treated.values() for ball in one.metal], dtype=torch.float32).reshape(-1, 4),
+            torch.tensor(_dense(tubes, max(hu.values())), dtype=torch.float32),
             facts,
         )
 
@@ -110,8 +110,7 @@ class VesselTree:
 
     def spheres(self, role: str) -> Points:
         """Centres and radii along the tubes of a role, [n, 4] mm."""
-        tubes = (tube for tube in self.tubes if tube.role == role)
-        return np.concatenate([np.empty((0, 4)), *(np.column_stack([t.points, t.radii]) for t in tubes)])
+        return _along([tube for tube in self.tubes if tube.role == role])
 
     def warp(self, move: Callable[[Points], Points]) -> VesselTree:
         """The same tree with every point moved by the smooth map ``move`` ([n, 3] -> [n, 3] float64 LPS); radii stay.
@@ -172,17 +171,17 @@ def _materials(tubes: Sequence[Tube]) -> tuple[Cones, list[float]]:
     order = sorted(set(keys))
     index = {key: n for n, key in enumerate(order)}
     a, b, ra, rb = (torch.from_numpy(np.concatenate(column)).float() for column in zip(*pieces, strict=True))
-    return Cones(torch.tensor([index[key] for key in keys]), a, b, ra, rb), [step * _HU_STEP for _, step in order]
+    cones = Cones.between(torch.tensor([index[key] for key in keys]), a, b, ra, rb)
+    return cones, [step * _HU_STEP for _, step in order]
 
 
-def _spheres(rows: Sequence[Sequence[float]]) -> Tensor:
-    return torch.tensor(np.array(rows).reshape(-1, 4), dtype=torch.float32)
+def _along(tubes: Sequence[Tube], step: int = 1) -> Points:
+    """Centres and radii at every ``step``-th point of tubes: [n, 4] mm."""
+    rows = (np.column_stack([tube.points, tube.radii])[::step] for tube in tubes)
+    return np.concatenate([np.empty((0, 4)), *rows])
 
 
-def _dense(tubes: Sequence[Tube], arterial: float) -> Tensor:
-    """Veins so full of contrast that they cast streaks."""
-    rows = []
-    for tube in tubes:
-        if tube.role == "vein" and max(tube.hu, tube.hu_end or 0) > max(700.0, 1.3 * arterial):
-            rows += [[*p, r] for p, r in zip(tube.points[::4], tube.radii[::4], strict=True)]
-    return _spheres(rows)
+def _dense(tubes: Sequence[Tube], arterial: float) -> Points:
+    """Where veins are so full of contrast that they cast streaks: centre and radius, [n, 4] mm."""
+    least = max(700.0, 1.3 * arterial)
+    return _along([tube for tube in tubes if tube.role == "vein" and max(tube.hu, tube.hu_end or 0) > least], 4)
