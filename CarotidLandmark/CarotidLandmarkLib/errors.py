@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+
+# What a disk says in the middle of a file, where the error names none.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 class UserError(ValueError):
@@ -13,6 +17,8 @@ def sentence(error: BaseException) -> str:
     """What the user is told of an error that is theirs to mend, or their machine's; "" of a fault of ours."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename} can not be used ({error.strerror}); check the path and the disk."
+    if isinstance(error, OSError) and error.errno in DISK:
+        return f"A file can not be read or written ({error.strerror}); check the disk."
     return str(error) if isinstance(error, UserError) else ""
 
 

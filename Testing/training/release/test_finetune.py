@@ -223,7 +223,7 @@ class TestWhatIsRefused:
         for number in range(4):
             annotate(few, f"c{number}")
         assert refused(few, sure) == (
-            "few has annotated cases of 4 patients; fine-tuning needs 5: some to learn from, some to measure by."
+            "few has annotated cases of 4 patients; training needs 5: some to learn from, some to measure by."
         )
         assert {few.case(case).split for case in few.case_ids()} == {None}
 
@@ -315,6 +315,13 @@ class TestComparison:
         rows = {name: values for name, *values in change.rows}
         assert rows["mean error (mm)"] == [8.0, 7.0] and rows["missed, of 4"] == [0.0, 1.0]
         assert change.worse and change.cost_mm == (8.0, (21 + MISTAKE_MM) / 4)
+
+    def test_a_model_is_worse_by_what_the_table_shows_and_not_by_rounding(self):
+        before = [outcome(case, LEFT, (8.0, 0.0, 0.0)) for case in "ab"]
+        for after, worse in ((8.004, False), (8.006, True)):
+            change = compare(before, [outcome(case, LEFT, (after, 0.0, 0.0)) for case in "ab"], MIRRORS)
+            assert change.worse is worse
+            assert ("| mean cost (mm) | 8 | 8.01 |" in change.markdown("old", "new")) is worse
 
     def test_the_interval_takes_whole_patients(self):
         before = [outcome(case, LEFT, (4.0, 0.0, 0.0), group="one") for case in "abcdef"]

@@ -44,14 +44,10 @@ class CaseBatches(IterableDataset):
         world_size: int = 1,
     ):
         """``names``: the landmarks, in the net's order; ``box_sizes``: scale (mm) -> voxels along a side of its boxes
-        (`stream.box_sizes_of`). Raises DatasetError where it has no word on a landmark, or no annotated case of the
-        split."""
+        (`stream.box_sizes_of`). Raises DatasetError where it has no word on a landmark, no annotated case of the split,
+        or not the image of one."""
         super().__init__()
-        if unknown := [name for name in names if name not in dataset.landmarks]:
-            raise DatasetError(
-                f"{dataset.path.name} is about {', '.join(dataset.landmarks)}, not about {', '.join(unknown)}; name "
-                "its landmarks under model.architecture.landmarks, or give another dataset."
-            )
+        check_names(dataset, names)
         annotated = [case for case in map(dataset.case, dataset.case_ids()) if case.annotators()]
         self.cases = [case for case in annotated if case.split == split]
         if not self.cases:
@@ -60,7 +56,14 @@ class CaseBatches(IterableDataset):
                 f"{dataset.path.name} has annotated cases of {patients} patients, none of them in the split "
                 f"'{split}'; annotate more: with five patients every split has one."
             )
-        self.names, self.batch_size, self.seed = tuple(names), batch_size, seed
+        self.names = tuple(names)
+        if split == "train" and all(self.truth(case).isnan().all() for case in self.cases):
+            raise DatasetError(
+                f"In no training case of {dataset.path.name} is there a point of {', '.join(names)}; annotate some."
+            )
+        for case in self.cases:
+            _ = case.image_path  # one that is missing is named now, not when it is drawn
+        self.batch_size, self.seed = batch_size, seed
         self.box_sizes = dict(box_sizes)
         self.start, self.rank, self.world_size = start, rank, world_size
 
@@ -110,6 +113,15 @@ class CaseBatches(IterableDataset):
         """The annotators' consensus: [L, 3] float64 LPS mm, NaN where missing."""
         points = consensus([case.annotation(annotator).points for annotator in case.annotators()], self.names)
         return torch.tensor([points[name] or (math.nan,) * 3 for name in self.names], dtype=torch.float64)
+
+
+def check_names(dataset: Dataset, names: Sequence[str]) -> None:
+    """Raises DatasetError where a dataset has no word on one of the landmarks ``names``."""
+    if unknown := [name for name in names if name not in dataset.landmarks]:
+        raise DatasetError(
+            f"{dataset.path.name} is about {', '.join(dataset.landmarks)}, not about {', '.join(unknown)}; name "
+            "its landmarks under model.architecture.landmarks, or give another dataset."
+        )
 
 
 @lru_cache(maxsize=16)

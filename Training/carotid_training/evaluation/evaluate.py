@@ -63,7 +63,7 @@ def evaluate(
     )
     names = [dataset.path.resolve().name for dataset in datasets]
     if len(set(names)) < len(names):
-        raise DatasetError("Two of the datasets have one name; rename a folder.")
+        raise DatasetError("Two of the datasets have one name; give one of them, or rename its folder.")
     for dataset in datasets:
         check_landmarks(bundle, dataset)
     chosen = [annotated(dataset, None if split == EVERY_SPLIT else split) for dataset in datasets]

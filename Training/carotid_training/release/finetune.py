@@ -20,7 +20,7 @@ from typing import Annotated
 import torch
 import typer
 from CarotidLandmarkLib.bundle import Bundle, models_directory, open_bundle, resources_directory
-from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_patients, freeze_splits
 from CarotidLandmarkLib.detection import DEFAULTS
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
 from CarotidLandmarkLib.errors import UserError
@@ -42,7 +42,6 @@ from ..training.fit import Told, configuration, quiet, train
 from .card import model_card
 from .export import LEVELS, accuracy_of, metadata_of, pooled, scores_of
 
-MINIMUM_PATIENTS = 5  # with fewer, one of the splits is empty
 # What detections ask for unless told otherwise: a model that claims less would refuse them.
 CLAIMED_LEVEL = 0.9
 # The new weights are half-way from the first ones to those at the end of training (Wortsman et al., CVPR 2022,
@@ -152,12 +151,7 @@ def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: floa
 def _split(dataset: Dataset) -> None:
     """Freeze the splits. Raises ValueError where an image is not here, patients are too few, or a split is empty."""
     cases = annotated(dataset, None)
-    patients = len({case.group for case in cases})
-    if patients < MINIMUM_PATIENTS:
-        raise DatasetError(
-            f"{dataset.path.name} has annotated cases of {patients} patients; fine-tuning needs {MINIMUM_PATIENTS}: "
-            "some to learn from, some to measure by."
-        )
+    check_patients(dataset, len({case.group for case in cases}))
     for case in cases:
         _ = case.image_path  # one that is missing is named now, not after the training
     counts = freeze_splits(dataset)
@@ -234,12 +228,7 @@ def _train(
     if rendered is not None:
         options["data.rendered"] = str(rendered.resolve())
     with quiet():
-        try:
-            train(configuration("finetune"), options, [Told(step)], checkpoint)
-        except SystemExit as stopped:
-            if stopped.code != 1:
-                raise
-            raise KeyboardInterrupt from stopped  # so lightning ends after Ctrl-C
+        train(configuration("finetune"), options, [Told(step)], checkpoint)
 
 
 def _calibration(outcomes: list[Outcome], architecture: Architecture) -> tuple[dict, str]:

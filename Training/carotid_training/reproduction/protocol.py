@@ -8,6 +8,7 @@ from typing import Literal
 
 from CarotidLandmarkLib.errors import UserError
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from yaml import YAMLError
 
 from ..training.augment import Augmentation
@@ -47,16 +48,16 @@ class Protocol:
     once: tuple[str, ...] = ()
     validations: int = 10
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    batch_size: int = 1
-    workers: int = 1
-    learning_rate: float = 5e-4
+    batch_size: PositiveInt = 1
+    workers: NonNegativeInt = 1
+    learning_rate: PositiveFloat = 5e-4
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     heatmap: Literal["softmax", "relu"] = "softmax"
     field_voxels: int = 224
     single_widths: Widths = (16, 32, 64, 128, 128)
     patch_widths: Widths = (32, 32, 64, 64)
     patch_voxels: int = 72
-    patch_count: int = 4
+    patch_count: PositiveInt = 4
     chain_widths: Widths = (16, 32, 64, 128)
     our_widths: tuple[Widths, Widths] = ((16, 32, 64, 96), (16, 32, 64, 64))
     patch_size: int = 56
