@@ -1,11 +1,13 @@
-"""The record of a run: what its weights came from."""
+"""The record of a run, what its weights came from; and that no other run is begun over it."""
 
 import json
 
 import lightning.pytorch as pl
+import pytest
+from carotid_training import cli
 from carotid_training.batches.datamodule import NecksData
 from carotid_training.seeds import GENERATOR
-from carotid_training.training.fit import RunRecord
+from carotid_training.training.fit import RunRecord, configuration
 from carotid_training.training.module import ChainModule
 from CarotidLandmarkLib.nets.chain import Architecture
 
@@ -21,3 +23,22 @@ def test_the_record_of_a_run_names_the_generator_and_the_styles_of_its_necks(tmp
     trainer.fit(module, datamodule=NecksData(module.architecture, styles={"sculpted": 1.0}, seed=7, workers=0))
     record = json.loads((tmp_path / "run.json").read_text())
     assert (record["generator"], record["seed"], record["styles"]) == (GENERATOR, 7, {"sculpted": 1.0})
+
+
+def test_no_run_is_begun_over_one_that_is_there_and_it_goes_on_only_from_its_own_checkpoint(tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_text("cut")
+    (tmp_path / "run.json").write_text("{}")
+
+    def says(*options: str) -> str:
+        with pytest.raises(SystemExit) as end:
+            cli.main(["fit", f"--config={configuration('smoke')}", f"--trainer.default_root_dir={tmp_path}", *options])
+        assert end.value.code == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert says().endswith(
+        f"{tmp_path} holds a run already: go on with it by --ckpt_path last, or begin another one in another "
+        "--trainer.default_root_dir."
+    )
+    assert (tmp_path / "run.json").read_text() == "{}"
+    assert f"{tmp_path / 'checkpoints' / 'last.ckpt'} is damaged" in says("--ckpt_path=last")

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
 from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
-from CarotidLandmarkLib.volume import Volume, read_volume
+from CarotidLandmarkLib.volume import Volume, VolumeError, read_volume
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -83,7 +84,7 @@ class CaseBatches(IterableDataset):
     def sample(self, case: Case, number: int) -> SampleBatch:
         """The whole scan at 4 mm and boxes around its landmarks, off their middles as a function of (seed, number).
 
-        Raises DatasetError, VolumeError.
+        Raises DatasetError, OSError.
         """
         pyramid, truth = cached_pyramid(case), self.truth(case)
         present = ~truth.isnan().any(dim=1)
@@ -132,16 +133,21 @@ def _pyramid(digest: str, image: Path) -> Pyramid:
         volume = read_volume(image)
         folder.mkdir(parents=True, exist_ok=True)
         for file, values in ((array_file, volume.array), (affine_file, volume.affine_lps)):
-            temporary = file.with_suffix(f".{os.getpid()}.npy")
-            np.save(temporary, values)
-            temporary.replace(file)
+            with atomic_path(file) as temporary:
+                np.save(temporary, values)
     volume = Volume(np.load(array_file, mmap_mode="r"), np.load(affine_file), digest)
     return Pyramid(volume, (COARSE_MM, COARSE_MM / 2))  # what is finer is cut from the scan itself
 
 
 def cached_pyramid(case: Case) -> Pyramid:
-    """The case's pyramid: voxels memory-mapped from the cache (decompressed once), coarse levels in memory."""
-    return _pyramid(case.image_sha256, case.image_path)
+    """The case's pyramid: voxels memory-mapped from the cache (decompressed once), coarse levels in memory.
+
+    Raises DatasetError where its image is not here or can not be read, OSError.
+    """
+    try:
+        return _pyramid(case.image_sha256, case.image_path)
+    except VolumeError as error:
+        raise DatasetError(f"Case {case.id} can not be used: {error}") from error
 
 
 def cache_directory() -> Path:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from CarotidLandmarkLib.dataset import Case, Dataset
+from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
 from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.detection import Detection, DetectionSettings, LandmarkResult
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.uncertainty import mahalanobis
+from CarotidLandmarkLib.volume import VolumeError
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ def run_cases(
     for number, case in enumerate(cases):
         if progress is not None:
             progress(case.id, number / len(cases))
-        detection = detector.detect(case.read_volume(), DetectionSettings(**how))
+        try:
+            detection = detector.detect(case.read_volume(), DetectionSettings(**how))
+        except VolumeError as error:
+            raise DatasetError(f"Case {case.id} can not be used: {error}") from error
         yield case, detection, outcomes_of(dataset, case, detection)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.dataset import Case
 from CarotidLandmarkLib.dataset import Dataset as CaseFolder
+from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume
 from torch import Tensor
@@ -70,9 +70,8 @@ class FieldBatches(CaseBatches):
         if not path.exists():
             values, _ = cut_field(case.read_volume(), self.voxels)
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.npy")
-            np.save(temporary, (values[0, 0] + AIR_HU).half().numpy())
-            temporary.replace(path)
+            with atomic_path(path) as temporary:
+                np.save(temporary, (values[0, 0] + AIR_HU).half().numpy())
         centre = case.affine_lps[:3, :3] @ (np.array(case.size) - 1) / 2 + case.affine_lps[:3, 3]
         return torch.from_numpy(np.load(path)), torch.as_tensor(centre, dtype=torch.float32)
 

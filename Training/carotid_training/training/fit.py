@@ -19,6 +19,7 @@ import lightning
 import torch
 import yaml
 from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import LandmarkSpec
 from CarotidLandmarkLib.work import Step, progress
 from jsonargparse import ArgumentError
@@ -64,7 +65,7 @@ class RunRecord(Callback):
         }
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+        write_text(folder / "run.json", json.dumps(record, indent=2) + "\n")
 
 
 def _without_folders(argument: str) -> str:
