@@ -121,7 +121,7 @@ def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, cap
         ("model.objective.tied_until=0.5", "give them equal widths"),
         ("trainer.max_steps=0", "give trainer.max_steps above zero, or model.hours"),
         ("trainer.devices=0", "lightning refuses the options under trainer"),
-        ("ckpt_path=nowhere.ckpt", "Checkpoint file not found: nowhere.ckpt"),
+        ("ckpt_path=nowhere.ckpt", "nowhere.ckpt can not be used (No such file or directory)"),
     ],
 )
 def test_a_value_that_nothing_can_be_trained_with_is_refused_in_a_line_and_leaves_no_checkpoint(

@@ -52,10 +52,9 @@ class CaseBatches(IterableDataset):
         annotated = [case for case in map(dataset.case, dataset.case_ids()) if case.annotators()]
         self.cases = [case for case in annotated if case.split == split]
         if not self.cases:
-            patients = len({case.group for case in annotated})
             raise DatasetError(
-                f"{dataset.path.name} has annotated cases of {patients} patients, none of them in the split "
-                f"'{split}'; annotate more: with five patients every split has one."
+                f"{dataset.path.name} has no annotated case in the split '{split}'; annotate more: with five patients "
+                "every split has one."
             )
         self.names = tuple(names)
         if split == "train" and all(self.truth(case).isnan().all() for case in self.cases):

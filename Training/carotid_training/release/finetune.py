@@ -8,7 +8,6 @@ joins the models of the module and the command line if it is not worse there.
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +18,7 @@ from typing import Annotated
 
 import torch
 import typer
-from CarotidLandmarkLib.bundle import Bundle, models_directory, open_bundle, resources_directory
+from CarotidLandmarkLib.bundle import Bundle, is_name, models_directory, open_bundle, resources_directory
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_patients, freeze_splits
 from CarotidLandmarkLib.detection import DEFAULTS
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
@@ -94,7 +93,7 @@ def finetune(
     """
     settings, styles, bar = settings or Settings(), styles or Styles(), bar or _silent
     dataset = Dataset.open(folder)
-    check_landmarks(start, dataset)
+    check_landmarks(start.metadata.landmarks, dataset)
     styles.check(names)
     _split(dataset)
     _claim_name(output)
@@ -166,7 +165,7 @@ def _split(dataset: Dataset) -> None:
 def _claim_name(output: Path) -> None:
     """Raises ValueError where the run's folder names a model that is not this run's."""
     name = output.name
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not is_name(name):
         raise UserError(f"'{name}' can not name a model; give an --output of letters, digits, '.', '_' and '-'.")
     listed, own = models_directory() / name, output / "bundle"
     same = own.is_dir() and listed.is_dir() and _weights(own) == _weights(listed)

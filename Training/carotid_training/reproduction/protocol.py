@@ -8,7 +8,7 @@ from typing import Literal
 
 from CarotidLandmarkLib.errors import UserError
 from jsonargparse import ArgumentParser
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from yaml import YAMLError
 
 from ..training.augment import Augmentation
@@ -50,7 +50,7 @@ class Protocol:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     batch_size: PositiveInt = 1
     workers: NonNegativeInt = 1
-    learning_rate: PositiveFloat = 5e-4
+    learning_rate: float = 5e-4
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     heatmap: Literal["softmax", "relu"] = "softmax"
     field_voxels: int = 224
@@ -68,8 +68,8 @@ class Protocol:
         """Raises ValueError where the numbers do not make a table."""
         if (self.minutes is None) == (self.steps is None):
             raise UserError("A protocol has a budget of minutes or of steps: give one of the two.")
-        if (self.minutes or self.steps or 0) <= 0 or self.validations < 1:
-            raise UserError("A protocol's minutes or steps and its validations must be above zero.")
+        if min(self.minutes or self.steps or 0, self.validations, self.learning_rate) <= 0:
+            raise UserError("A protocol's minutes or steps, validations and learning_rate must be above zero.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError("A protocol's seeds must be one or more numbers, each of them once.")
         unknown = [name for name in (*self.methods, *self.once) if name not in METHODS]

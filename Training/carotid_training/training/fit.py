@@ -30,12 +30,17 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..batches.datamodule import NecksData
+from ..records import read_record
 from ..seeds import GENERATOR
 from .checkpoint import Checkpoints, last_checkpoint
 from .module import ChainModule
 
 # Or a default set of landmarks would be printed, and kept with a run, as text that no configuration can be made of.
 register_type(LandmarkSpec, asdict, lambda fields: LandmarkSpec(**fields), (TypeError, ValueError))
+
+
+# What a record says of the data that a run was trained on.
+DATA = ("generator", "seed", "styles", "dataset_sha256")
 
 
 class RunRecord(Callback):
@@ -65,7 +70,14 @@ class RunRecord(Callback):
         }
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "run.json", json.dumps(record, indent=2) + "\n")
+        file = folder / "run.json"
+        if trainer.ckpt_path and file.exists():  # on other data than it was begun with: both made the weights
+            begun = read_record(file)
+            if any(begun.get(name) != record[name] for name in DATA):
+                record["before"] = begun
+            elif "before" in begun:
+                record["before"] = begun["before"]
+        write_text(file, json.dumps(record, indent=2) + "\n")
 
 
 def _without_folders(argument: str) -> str:
@@ -216,8 +228,8 @@ def _command(args: Any, callbacks: list[Callback] | None, bar: bool = True, run:
                 auto_configure_optimizers=False,
                 **options,
             )
-    except ArgumentError as error:  # it ends in all that was given
-        raise UserError(" ".join(str(error).partition("Given value")[0].split())) from error
+    except ArgumentError as error:
+        raise UserError(_plain(str(error))) from error
     except MisconfigurationException as error:
         raise UserError(f"lightning refuses the options under trainer: {error}") from error
     except ValueError as error:  # jsonargparse's, about what one of our classes has said
@@ -235,6 +247,13 @@ def interruptible() -> Iterator[None]:
         if ending.code != 1:
             raise
         raise KeyboardInterrupt from ending
+
+
+def _plain(refusal: str) -> str:
+    """What jsonargparse says, without the list of types that a value may have, and without all that was given."""
+    words = " ".join(refusal.partition("Given value")[0].split())
+    words = re.sub(r"Does not validate against any of the Union subtypes Subtypes: .*?\] Errors: - ", "", words)
+    return words.removesuffix(" - Expected a <class 'NoneType'>")
 
 
 def _word(value: Any) -> str:

@@ -70,8 +70,10 @@ class ChainModule(pl.LightningModule):
         super().__init__()
         torch.manual_seed(seed)
         self.objective, self.augmentation = objective or Objective(), augmentation
-        self.learning_rate, self.warmup_steps, self.decay, self.seed = learning_rate, warmup_steps, decay, seed
-        self.epoch_steps, self.hours = epoch_steps, hours
+        # Plain numbers: the optimiser keeps the rate in checkpoints, which hold no types of other libraries.
+        self.learning_rate, self.hours = float(learning_rate), hours and float(hours)
+        self.warmup_steps, self.epoch_steps, self.seed = int(warmup_steps), int(epoch_steps), int(seed)
+        self.decay = decay
         self.trained_s = 0.0
         self._clock: float | None = None
         net, self.origin = _first_net(architecture, start_from)
