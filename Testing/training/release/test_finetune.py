@@ -82,7 +82,8 @@ def doubtful(tmp_path_factory) -> Bundle:
 
 
 def annotate(dataset: Dataset, case: str, points=PLACES) -> None:
-    dataset.save_annotation(case, "anna", points, dict.fromkeys(points, "accepted"))
+    status = {name: "missing" if point is None else "accepted" for name, point in points.items()}
+    dataset.save_annotation(case, "anna", points, status)
 
 
 @pytest.fixture
@@ -225,6 +226,19 @@ class TestWhatIsRefused:
         assert refused(few, sure) == (
             "few has annotated cases of 4 patients; training needs 5: some to learn from, some to measure by."
         )
+        assert {few.case(case).split for case in few.case_ids()} == {None}
+
+    def test_a_dataset_without_a_point_before_anything_is_measured(self, few, sure, tmp_path, refused):
+        for case in few.case_ids():
+            annotate(few, case, dict.fromkeys(PLACES))
+        assert refused(few, sure).startswith("In no training case of few is there a point of ")
+        assert not (tmp_path / "new").exists()
+
+    @pytest.mark.parametrize("options", [("--device", "cuda:7"), ("--styles", "marble")])
+    def test_an_option_before_the_patients_get_their_splits(self, few, sure, refused, options):
+        for case in few.case_ids():
+            annotate(few, case)
+        refused(few, sure, *options)
         assert {few.case(case).split for case in few.case_ids()} == {None}
 
     def test_a_dataset_with_nothing_to_measure_by(self, tmp_path, sure, refused):

@@ -30,6 +30,7 @@ from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
 from torch import Tensor
 
+from ..batches.cases import CaseBatches
 from ..batches.datamodule import dataset_sha256
 from ..evaluation.comparison import Comparison, compare
 from ..evaluation.evaluate import Settings, check_landmarks, detect_cases
@@ -95,14 +96,14 @@ def finetune(
     dataset = Dataset.open(folder)
     check_landmarks(start.metadata.landmarks, dataset)
     styles.check(names)
-    _split(dataset)
     _claim_name(output)
+    detector = Detector(start, settings.device)
+    _split(dataset)  # for good, so after what may be refused
     recipe = Recipe(
         start.metadata.weights_sha256, dataset_sha256(dataset), steps, settings.seed,
         names or tuple(styles.available), tuple(styles.fingerprint()),
     )  # fmt: skip
     tests = annotated(dataset, "test")
-    detector = Detector(start, settings.device)
     _claim_folder(output, recipe)
     with bar() as step:
         before = detect_cases(
@@ -160,6 +161,7 @@ def _split(dataset: Dataset) -> None:
                 f"{dataset.path.name} has no annotated case in the split '{split}'; annotate one, or add cases "
                 "without a split."
             )
+    CaseBatches(dataset, "train", 1, dataset.landmarks, {})  # what training would refuse, before anything is measured
 
 
 def _claim_name(output: Path) -> None:
