@@ -3,8 +3,9 @@
 #   bash benchmarks/gpu.sh OUTPUT [FOLDER-OF-PREPARED-CTS [HOURS-OF-TRAINING]]
 # PYTHON chooses the interpreter. A step that fails or takes too long leaves the others alone: see OUTPUT/log.txt.
 set -uo pipefail
+[ $# -ge 1 ] || { sed -n '3s/^# *//p' "$0" >&2; exit 2; }
 cd "$(dirname "$0")/.."
-output=${1:?a folder for the tables} backgrounds=${2:-} hours=${3:-0.05}
+output=$1 backgrounds=${2:-} hours=${3:-0.05}
 python=${PYTHON:-.venv/bin/python}
 export PYTHONPATH="CarotidLandmark:Training:benchmarks${PYTHONPATH:+:$PYTHONPATH}"
 mkdir -p "$output"

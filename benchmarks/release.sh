@@ -4,8 +4,13 @@
 # 54 test necks, 100 in the tissue of patients that no training sees, the shifts, scans without a bifurcation; then all
 # of these together; then time and memory, which want a machine that does nothing else.
 set -euo pipefail
+refuse() { echo "$*" >&2; exit 2; }
+[ $# -eq 4 ] || refuse "$(sed -n '3s/^# *//p' "$0")"
 new=$1 old=$2 patients=$3 runs=$4
 bin=${BIN:-.venv/bin}
+# Each model's tables are in a folder of its name, and the cohorts take an hour: what is wrong is told before.
+[ "$(basename "$new")" != "$(basename "$old")" ] || refuse "Both bundles are named $(basename "$new"); rename one."
+for model in "$new" "$old"; do "$bin/carotid-landmark" info "$model" >/dev/null; done
 
 once() { # FOLDER COMMAND...: what is there already is not made again
   [ -e "$1/.done" ] || { "${@:2}" && touch "$1/.done"; }

@@ -26,7 +26,7 @@ from tables import NO_GPU, RESULTS, Background, Output, Row, Table, devices, run
 
 SCAN_VOXELS, SCAN_MM = 448, 0.5
 USES = 12  # data.reuse of configs/small.yaml
-OURS = Architecture(())
+OURS = Architecture()
 PATCHES = dict(zip(OURS.scales_mm[1:], OURS.patch_sizes, strict=True))
 # Column -> boxes of a sample beside the coarse view.
 SAMPLES: dict[str, dict[float, int]] = {

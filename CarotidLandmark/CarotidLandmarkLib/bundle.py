@@ -69,7 +69,7 @@ class BundleMetadata:
         """Raises ValueError on values that contradict each other."""
         names = [landmark.name for landmark in self.landmarks]
         rules = {
-            "name is not a plain word": re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name),
+            "name is not a plain word": is_name(self.name),
             "landmarks are none, or have a name twice": names and len(set(names)) == len(names),
             "a landmark's mirror is not a landmark": all(landmark.mirror in names for landmark in self.landmarks),
             "scales_mm do not go from coarse to fine": self.scales_mm
@@ -147,8 +147,7 @@ class Bundle:
         from safetensors.torch import save
 
         path = Path(path)
-        if path.exists() and not (path.is_dir() and {item.name for item in path.iterdir()} <= set(FILES)):
-            raise BundleError(f"{path} exists and is not a model bundle; choose another folder.")
+        check_place(path)
         weights = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
         metadata = replace(metadata, weights_sha256=_sha256(weights), format_version=FORMAT_VERSION)
         with staged_folder(path, replace=True) as folder:
@@ -174,6 +173,17 @@ class Bundle:
     def card(self) -> str:
         """The text of the model card (Markdown)."""
         return (self.path / CARD_FILE).read_text(encoding="utf-8")
+
+
+def is_name(name: str) -> bool:
+    """Whether a model can be called so: a plain word, which is also a folder's name everywhere."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is not None
+
+
+def check_place(path: Path) -> None:
+    """Raises BundleError where something else than a bundle is there, which saving one would replace."""
+    if path.exists() and not (path.is_dir() and {item.name for item in path.iterdir()} <= set(FILES)):
+        raise BundleError(f"{path} exists and is not a model bundle; choose another folder.")
 
 
 def resources_directory() -> Path:

@@ -100,6 +100,20 @@ def test_a_kill_half_way_changes_nothing(dataset, add, tmp_path, monkeypatch):
     assert by_patient(dataset) == by_patient(other)
 
 
+def test_too_few_patients_to_share_out_get_no_split(dataset, add):
+    for number in range(4):
+        add(dataset, f"p{number}")
+    with pytest.raises(DatasetError, match="cases has annotated cases of 4 patients; training needs 5"):
+        freeze_splits(dataset)
+    assert set(by_patient(dataset).values()) == {None}
+
+
+def test_few_patients_whose_splits_are_given_are_left_as_they_are(dataset, add):
+    for split in ("train", "validation"):
+        add(dataset, split, split=split)
+    assert freeze_splits(dataset) == {"train": 1, "validation": 1}
+
+
 def test_a_patient_in_two_splits_is_refused(dataset, add):
     first, second = add(dataset, "p1", split="train"), add(dataset, "p1")
     file = dataset.case(second).folder / "case.json"

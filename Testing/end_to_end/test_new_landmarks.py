@@ -83,10 +83,11 @@ def test_a_name_that_the_dataset_does_not_have_is_refused_before_anything_is_lea
     assert not (folder / "typo" / "checkpoints" / "last.ckpt").exists()
 
 
-def test_too_few_patients_for_a_split_are_named_with_what_is_missing(folder, capsys, monkeypatch):
+def test_too_few_patients_are_refused_and_get_no_split(folder, capsys, monkeypatch):
     heads = Dataset.create(folder / "few", NAMES)
     case = heads.add_case(folder / "0.nrrd", "one")
     heads.save_annotation(case, "anna", dict.fromkeys(NAMES), dict.fromkeys(NAMES, "missing"))
     config = configuration(folder, "few-run")
     assert run(training.main, "fit", f"--config={config}", f"--data.dataset={heads.path}") == 2
-    assert "annotated cases of 1 patients, none of them in the split 'validation'" in capsys.readouterr().err
+    assert "few has annotated cases of 1 patient; training needs 5: some to learn from" in capsys.readouterr().err
+    assert heads.case(case).split is None

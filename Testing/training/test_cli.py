@@ -83,7 +83,34 @@ def test_a_command_that_is_stopped_ends_with_3(monkeypatch, capsys):
 
     monkeypatch.setattr("carotid_training.training.fit.main", stop)
     assert left("fit") == 3
-    assert capsys.readouterr().err == "carotid-train fit: stopped; the same command goes on from here.\n"
+    assert capsys.readouterr().err == (
+        "carotid-train fit: stopped; the same command with --ckpt_path last goes on from the last checkpoint.\n"
+    )
+
+
+def test_a_command_that_is_stopped_while_it_is_imported_ends_with_3(monkeypatch, capsys):
+    def stop(*names):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "import_module", stop)
+    assert left("evaluate", "a", "b") == 3
+    assert capsys.readouterr().err == "carotid-train evaluate: stopped; the same command goes on from here.\n"
+
+
+def test_what_a_disk_refuses_is_told_by_its_file_or_as_the_disks(monkeypatch, capsys):
+    def fail(error):
+        def main(arguments):
+            raise error
+
+        monkeypatch.setattr("carotid_training.training.fit.main", main)
+        assert left("fit") == 2
+        return capsys.readouterr().err
+
+    assert fail(FileExistsError(17, "File exists", "runs/a")) == (
+        "carotid-train fit: runs/a can not be used (File exists); check the path and the disk.\n"
+    )
+    words = "A file or the output can not be used (No space left on device); check the path and the disk."
+    assert fail(OSError(28, "No space left on device")) == f"carotid-train fit: {words}\n"
 
 
 def test_a_fault_of_ours_is_not_called_bad_input(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from carotid_training import cli
 from carotid_training.reproduction.protocol import read_protocol
-from carotid_training.training.fit import configuration, prepared
+from carotid_training.training.fit import RunCheckpoint, configuration, prepared
 from carotid_training.training.module import ChainModule
 from CarotidLandmarkLib.bundle import default_bundle
 from CarotidLandmarkLib.errors import UserError
@@ -53,8 +53,11 @@ def test_a_training_keeps_its_checkpoints_in_its_own_run_folder(name):
     document = yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
     folder = document["trainer"]["default_root_dir"]
     assert folder == f"runs/{name.removesuffix('.yaml')}" or name.startswith("shipped/")
-    given = [each["init_args"].get("dirpath") for each in document["trainer"]["callbacks"]]
+    callbacks = document["trainer"]["callbacks"]
+    given = [each["init_args"].get("dirpath") for each in callbacks]
     assert all(path.startswith(f"{folder}/") for path in given if path)
+    # It follows the run's folder: with --trainer.default_root_dir a fixed path mixed checkpoints with another run's.
+    assert f"{RunCheckpoint.__module__}.{RunCheckpoint.__name__}" in [each["class_path"] for each in callbacks]
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -96,6 +99,41 @@ def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, cap
     said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Seed set to")]
     assert (end.value.code, len(said)) == (2, 1)
     assert says in said[0] and len(said[0]) < 600
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("data.workers=-1", "data.workers"),
+        ("data.cases_per_step=-1", "data.cases_per_step"),
+        ("data.reuse=0", "data.reuse"),
+        ("data.validation_necks=few", "data.validation_necks"),
+        ("data.styles={sculpted: -1}", "data.styles"),
+        ("data.render_device=tpu", "'tpu' is not a device"),
+        ("model.hours=0", "model.hours"),
+        ("model.learning_rate=-1", "model.learning_rate"),
+        ("model.objective.teacher_until=3", "teacher_until"),
+        ("model.augmentation.mirror_share=2", "mirror_share"),
+        ("model.architecture.scales_mm=[8, 4, 2, 1]", "Training shows the whole scan at 4 mm"),
+        ("model.architecture.widths=[[8], [8], [0], [8]]", "widths, patch_sizes and convolutions must be above zero"),
+        ("model.architecture.heatmap=sigmoid", "heatmap must be softmax or relu"),
+        ("model.architecture.landmarks=[]", "landmarks must be one at least"),
+        ("model.objective.tied_until=0.5", "give them equal widths"),
+        ("trainer.max_steps=0", "give trainer.max_steps above zero, or model.hours"),
+        ("trainer.devices=0", "lightning refuses the options under trainer"),
+        ("ckpt_path=nowhere.ckpt", "nowhere.ckpt can not be used (No such file or directory)"),
+    ],
+)
+def test_a_value_that_nothing_can_be_trained_with_is_refused_in_a_line_and_leaves_no_checkpoint(
+    tmp_path, capsys, option, says
+):
+    widths = ["--model.architecture.widths=[[4], [4], [4], [8]]"] if "tied_until" in option else []
+    config, folder = CONFIGS / "smoke.yaml", f"--trainer.default_root_dir={tmp_path}"
+    with pytest.raises(SystemExit) as end:
+        cli.main(["fit", f"--config={config}", folder, "--trainer.callbacks=[]", *widths, f"--{option}"])
+    said = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and says in said[-1] and said[-1].startswith("carotid-train fit: ")
+    assert not any("Traceback" in line for line in said) and not list(tmp_path.rglob("*.ckpt"))
 
 
 @pytest.mark.parametrize("name", ["smoke.yaml", "other-landmarks.yaml"])

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
-from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.errors import UserError, sentence
 from CarotidLandmarkLib.memory import keep_freed_memory
 from typer.core import TyperCommand
 
@@ -29,6 +29,12 @@ COMMANDS = {
     "synthesize": ("cohorts.synthesize", "A cohort of digital necks on disk, with their truth."),
     "backgrounds": ("necks.tissue.preparation", "Unenhanced CTs analysed once, for necks of real tissue."),
     "table1": ("reproduction.table1", "Table 1 of the paper, all methods trained side by side."),
+}
+
+# What the next call of a command that was stopped does; the others go on where they were.
+AFTERWARDS = {
+    "fit": "the same command with --ckpt_path last goes on from the last checkpoint",
+    "export": "nothing is written, and the same command begins again",
 }
 
 app = typer.Typer(
@@ -65,7 +71,11 @@ class _Lazy(TyperCommand):
 
 def _run(context: typer.Context) -> None:
     name = str(context.info_name)
-    command = answers_for_its_errors(name, import_module(f".{COMMANDS[name][0]}", __package__).main)
+    try:
+        command = import_module(f".{COMMANDS[name][0]}", __package__).main
+    except KeyboardInterrupt:  # that takes seconds
+        raise _stopped(name) from None
+    command = answers_for_its_errors(name, command)
     if name == "fit":  # lightning's own command line
         command(context.args)
         return
@@ -83,13 +93,17 @@ def answers_for_its_errors(name: str, command: Callable[..., None]) -> Callable[
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt:
-            _say(f"{PROGRAM} {name}: stopped; the same command goes on from here.")
-            raise typer.Exit(STOPPED) from None
+            raise _stopped(name) from None
         except (UserError, OSError) as error:
-            _say(f"{PROGRAM} {name}: {error}")
+            _say(f"{PROGRAM} {name}: {sentence(error) or error}")
             raise typer.Exit(BAD_INPUT) from None
 
     return run
+
+
+def _stopped(name: str) -> typer.Exit:
+    _say(f"{PROGRAM} {name}: stopped; {AFTERWARDS.get(name, 'the same command goes on from here')}.")
+    return typer.Exit(STOPPED)
 
 
 def _say(line: str) -> None:

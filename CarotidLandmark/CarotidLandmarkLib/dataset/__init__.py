@@ -17,7 +17,7 @@ from .cases import Case
 from .check import Finding, check_dataset, verify_image
 from .common import DatasetError, UnreadableError, check_annotator
 from .dataset import SPLITS, Dataset
-from .patients import freeze_splits
+from .patients import check_patients, freeze_splits
 from .predict import cases_to_predict, write_table
 from .queue import Order, order_cases
 from .references import voxels_sha256

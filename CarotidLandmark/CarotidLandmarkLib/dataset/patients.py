@@ -11,6 +11,7 @@ from .dataset import Dataset
 
 # In the order in which a dataset that grows from nothing gets its first patient of each.
 SHARES = {"train": 0.6, "test": 0.2, "validation": 0.2}
+MINIMUM_PATIENTS = 5  # a split is for good, and with fewer there is too little of one to go on with
 
 
 def freeze_splits(dataset: Dataset) -> Counter[str]:
@@ -18,7 +19,8 @@ def freeze_splits(dataset: Dataset) -> Counter[str]:
 
     A patient is a case's ``group``, and all cases of a patient are in one split. New patients go, in the order of a
     hash of their group, where a split is shortest of its share: ten are split 6, 2, 2, and a split that is there
-    stays. A kill half-way changes nothing: the next call does the rest. Raises DatasetError, OSError.
+    stays. A kill half-way changes nothing: the next call does the rest. Raises OSError, and DatasetError: where fewer
+    than `MINIMUM_PATIENTS` were to be shared out, before anything is written.
     """
     patients: dict[str, list[Case]] = {}
     for case in map(dataset.case, dataset.case_ids()):
@@ -26,6 +28,8 @@ def freeze_splits(dataset: Dataset) -> Counter[str]:
     annotated = {group for group, cases in patients.items() if any(case.annotators() for case in cases)}
     known = {group: split for group, cases in patients.items() if (split := _split_of(group, cases)) is not None}
     counts = Counter(known[group] for group in annotated if group in known)
+    if annotated - known.keys():
+        check_patients(dataset, len(annotated))
     for group in sorted(annotated - known.keys(), key=lambda group: hashlib.sha256(group.encode()).hexdigest()):
         total = counts.total() + 1
         known[group] = max(SHARES, key=lambda split: SHARES[split] * total - counts[split])
@@ -35,6 +39,15 @@ def freeze_splits(dataset: Dataset) -> Counter[str]:
             if case.split is None:
                 dataset.set_split(case.id, split)
     return counts
+
+
+def check_patients(dataset: Dataset, annotated: int) -> None:
+    """Raises DatasetError where so many ``annotated`` patients are too few to learn from and to measure by."""
+    if annotated < MINIMUM_PATIENTS:
+        raise DatasetError(
+            f"{dataset.path.name} has annotated cases of {annotated} patient{'' if annotated == 1 else 's'}; training "
+            f"needs {MINIMUM_PATIENTS}: some to learn from, some to measure by."
+        )
 
 
 def _split_of(group: str, cases: list[Case]) -> str | None:

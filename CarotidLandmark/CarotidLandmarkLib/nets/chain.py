@@ -6,6 +6,7 @@ one net side by side: under noise for the last one, from several starts in the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -52,9 +53,25 @@ class Architecture:
     mode_window_mm: float | None = 16.0
 
     def __post_init__(self) -> None:
-        """Raises UserError where scales, widths and patches, or the landmarks, do not belong to each other."""
+        """Raises UserError where an option is none, or scales, widths, patches and landmarks do not fit together."""
         if not len(self.scales_mm) == len(self.widths) == len(self.patch_sizes) + 1:
             raise UserError("Give widths for every scale of scales_mm, and patch_sizes for every one but the coarsest.")
+        falling = sorted({0.0, *self.scales_mm}, reverse=True)
+        counts = self.convolutions, *self.patch_sizes, *(min(widths, default=0) for widths in self.widths)
+        rules = {
+            "landmarks must be one at least": self.landmarks,
+            "scales_mm must go from coarse to fine": [*self.scales_mm, 0.0] == falling,
+            "widths, patch_sizes and convolutions must be above zero": min(counts) > 0,
+            "hu_window must be two numbers, the lower first": self.hu_window[0] < self.hu_window[1],
+            "noise_mm must be zero or a length": 0 <= self.noise_mm < math.inf,
+            "pooling must be blur or max": self.pooling in ("blur", "max"),
+            "convolution must be standardised or plain": self.convolution in ("standardised", "plain"),
+            "heatmap must be softmax or relu": self.heatmap in ("softmax", "relu"),
+            "mode_window_mm must be a length or null": self.mode_window_mm is None or self.mode_window_mm > 0,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise UserError(f"No nets can be made of this architecture: {rule}.")
         names = [landmark.name for landmark in self.landmarks]
         if len(set(names)) < len(names):
             raise UserError(f"Two landmarks have the same name; these were given: {', '.join(names)}.")

@@ -7,7 +7,7 @@ import pytest
 from carotid_training.batches.cases import CACHE_VARIABLE, CaseBatches
 from carotid_training.batches.unseen import UnseenCases
 from carotid_training.evaluation.outcomes import outcomes_of
-from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.report.agreement import readings_of
 
@@ -28,6 +28,26 @@ def dataset(tmp_path, case_volume, monkeypatch) -> Dataset:
     for who, points in SAID.items():
         made.save_annotation("c1", who, points, {n: "missing" if p is None else "corrected" for n, p in points.items()})
     return made
+
+
+def test_a_case_that_can_not_be_read_is_named(dataset):
+    image = dataset.case("c1").image_path
+    image.write_bytes(image.read_bytes()[:300])
+    with pytest.raises(DatasetError, match="Case c1 can not be used: "):
+        CaseBatches(dataset, "train", 1, NAMES, {}).batch(0)
+
+
+def test_cases_without_a_single_point_teach_nothing_and_are_refused(dataset):
+    for who in SAID:
+        dataset.save_annotation("c1", who, dict.fromkeys(NAMES), dict.fromkeys(NAMES, "missing"))
+    with pytest.raises(DatasetError, match=f"In no training case of set is there a point of {LEFT}, {RIGHT}"):
+        CaseBatches(dataset, "train", 1, NAMES, {})
+
+
+def test_a_missing_image_is_named_before_any_case_is_drawn(dataset):
+    dataset.case("c1").image_path.unlink()
+    with pytest.raises(DatasetError, match="The image of case c1 is not here"):
+        CaseBatches(dataset, "train", 1, NAMES, {})
 
 
 def test_training_evaluation_and_the_report_use_the_same_consensus(dataset, make_detection):

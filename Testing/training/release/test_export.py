@@ -5,8 +5,9 @@ from datetime import date
 
 import pytest
 from carotid_training.release.card import model_card
-from carotid_training.release.export import metadata_of, pooled
+from carotid_training.release.export import export, metadata_of, pooled
 from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture
 
 LANDMARKS = (LandmarkSpec("left", "L", "right"), LandmarkSpec("right", "R", "left"), LandmarkSpec("chin", "C", "chin"))
@@ -28,3 +29,12 @@ def test_the_card_shows_what_was_measured_beyond_training_and_nothing_where_noth
     assert "shifts" not in card and "| mean_mm | 1.0 |" in card
     without = model_card(replace(metadata, accuracy={"dataset": "unseen", "mean_mm": 1.0}), date(2026, 1, 2))
     assert "Beyond" not in without and "| mean_mm | 1.0 |\n\n## Calibration" in without
+
+
+def test_what_can_not_be_written_is_refused_before_a_run_is_read_and_calibrated(tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "mine.txt").write_text("Dear")
+    with pytest.raises(UserError, match="letters exists and is not a model bundle; choose another folder"):
+        export(tmp_path / "run", tmp_path / "cases", tmp_path / "letters", "carotid", "1.0.0")
+    with pytest.raises(UserError, match="'my model' can not name a model; give a --name of letters"):
+        export(tmp_path / "run", tmp_path / "cases", tmp_path / "new", "my model", "1.0.0")

@@ -82,7 +82,8 @@ def doubtful(tmp_path_factory) -> Bundle:
 
 
 def annotate(dataset: Dataset, case: str, points=PLACES) -> None:
-    dataset.save_annotation(case, "anna", points, dict.fromkeys(points, "accepted"))
+    status = {name: "missing" if point is None else "accepted" for name, point in points.items()}
+    dataset.save_annotation(case, "anna", points, status)
 
 
 @pytest.fixture
@@ -223,8 +224,21 @@ class TestWhatIsRefused:
         for number in range(4):
             annotate(few, f"c{number}")
         assert refused(few, sure) == (
-            "few has annotated cases of 4 patients; fine-tuning needs 5: some to learn from, some to measure by."
+            "few has annotated cases of 4 patients; training needs 5: some to learn from, some to measure by."
         )
+        assert {few.case(case).split for case in few.case_ids()} == {None}
+
+    def test_a_dataset_without_a_point_before_anything_is_measured(self, few, sure, tmp_path, refused):
+        for case in few.case_ids():
+            annotate(few, case, dict.fromkeys(PLACES))
+        assert refused(few, sure).startswith("In no training case of few is there a point of ")
+        assert not (tmp_path / "new").exists()
+
+    @pytest.mark.parametrize("options", [("--device", "cuda:7"), ("--styles", "marble")])
+    def test_an_option_before_the_patients_get_their_splits(self, few, sure, refused, options):
+        for case in few.case_ids():
+            annotate(few, case)
+        refused(few, sure, *options)
         assert {few.case(case).split for case in few.case_ids()} == {None}
 
     def test_a_dataset_with_nothing_to_measure_by(self, tmp_path, sure, refused):
@@ -315,6 +329,13 @@ class TestComparison:
         rows = {name: values for name, *values in change.rows}
         assert rows["mean error (mm)"] == [8.0, 7.0] and rows["missed, of 4"] == [0.0, 1.0]
         assert change.worse and change.cost_mm == (8.0, (21 + MISTAKE_MM) / 4)
+
+    def test_a_model_is_worse_by_what_the_table_shows_and_not_by_rounding(self):
+        before = [outcome(case, LEFT, (8.0, 0.0, 0.0)) for case in "ab"]
+        for after, worse in ((8.004, False), (8.006, True)):
+            change = compare(before, [outcome(case, LEFT, (after, 0.0, 0.0)) for case in "ab"], MIRRORS)
+            assert change.worse is worse
+            assert ("| mean cost (mm) | 8 | 8.01 |" in change.markdown("old", "new")) is worse
 
     def test_the_interval_takes_whole_patients(self):
         before = [outcome(case, LEFT, (4.0, 0.0, 0.0), group="one") for case in "abcdef"]

@@ -1,23 +1,73 @@
-"""The record of a run: what its weights came from."""
+"""The record of a run, what its weights came from; and that no other run is begun over it."""
 
 import json
+from typing import ClassVar
 
 import lightning.pytorch as pl
+import pytest
+from carotid_training import cli
 from carotid_training.batches.datamodule import NecksData
 from carotid_training.seeds import GENERATOR
-from carotid_training.training.fit import RunRecord
+from carotid_training.training.fit import RunRecord, configuration
 from carotid_training.training.module import ChainModule
 from CarotidLandmarkLib.nets.chain import Architecture
 
+from ..ball_training import BallData, module, saving, trainer
 from ..outcomes import LANDMARKS
 
 
 def test_the_record_of_a_run_names_the_generator_and_the_styles_of_its_necks(tmp_path):
-    trainer = pl.Trainer(
+    recorded = pl.Trainer(
         max_steps=1, limit_train_batches=0, limit_val_batches=0, accelerator="cpu", logger=False,
         enable_checkpointing=False, enable_progress_bar=False, default_root_dir=tmp_path, callbacks=[RunRecord([])],
     )  # fmt: skip
-    module = ChainModule(Architecture(LANDMARKS, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24)), seed=3)
-    trainer.fit(module, datamodule=NecksData(module.architecture, styles={"sculpted": 1.0}, seed=7, workers=0))
+    chain = ChainModule(Architecture(LANDMARKS, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24)), seed=3)
+    recorded.fit(chain, datamodule=NecksData(chain.architecture, styles={"sculpted": 1.0}, seed=7, workers=0))
     record = json.loads((tmp_path / "run.json").read_text())
     assert (record["generator"], record["seed"], record["styles"]) == (GENERATOR, 7, {"sculpted": 1.0})
+
+
+def test_no_run_is_begun_over_one_that_is_there_and_it_goes_on_only_from_its_own_checkpoint(tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_text("cut")
+    (tmp_path / "run.json").write_text("{}")
+
+    def says(*options: str) -> str:
+        with pytest.raises(SystemExit) as end:
+            cli.main(["fit", f"--config={configuration('smoke')}", f"--trainer.default_root_dir={tmp_path}", *options])
+        assert end.value.code == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert says().endswith(
+        f"{tmp_path} holds a run already: go on with it by --ckpt_path last, or begin another one in another "
+        "--trainer.default_root_dir."
+    )
+    assert (tmp_path / "run.json").read_text() == "{}"
+    assert f"{tmp_path / 'checkpoints' / 'last.ckpt'} is damaged" in says("--ckpt_path=last")
+
+
+class RecordedBalls(BallData):
+    """Balls that a record can tell apart by their seed."""
+
+    weights: ClassVar = {"balls": 1.0}
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def dataset_hash(self) -> None:
+        return None
+
+
+def test_a_run_that_went_on_with_other_data_says_what_it_was_trained_on_before(tmp_path):
+    def record(steps: int, seed: int, checkpoint=None) -> dict:
+        callbacks = [saving(tmp_path / "checkpoints"), RunRecord([])]
+        trainer(tmp_path, steps, callbacks=callbacks).fit(module(), RecordedBalls(seed), ckpt_path=checkpoint)
+        return json.loads((tmp_path / "run.json").read_text())
+
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert "before" not in record(1, seed=3)
+    assert "before" not in record(2, seed=3, checkpoint=last)
+    assert record(3, seed=4, checkpoint=last)["before"]["seed"] == 3
+    again = record(4, seed=4, checkpoint=last)
+    assert (again["seed"], again["before"]["seed"]) == (4, 3)

@@ -5,51 +5,14 @@ from dataclasses import replace
 import lightning.pytorch as pl
 import pytest
 import torch
-from carotid_training.batches.datamodule import NecksData
 from carotid_training.training.checkpoint import read_run
 from carotid_training.training.fit import RunCheckpoint
-from carotid_training.training.losses import Objective
 from carotid_training.training.module import ChainModule
 from carotid_training.training.view import BatchView
-from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.nets.chain import Architecture
 from torch.utils.data import DataLoader
 
+from ..ball_training import SIDES, BallData, Interruption, module, saving, trainer
 from ..balls import BallStream, batch_of_balls
-
-SIDES = (LandmarkSpec("left_ball", "L", "right_ball"), LandmarkSpec("right_ball", "R", "left_ball"))
-
-
-def module(**objective):
-    architecture = Architecture(SIDES, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24), noise_mm=2.0)
-    objective = Objective(**objective)
-    return ChainModule(architecture, objective, learning_rate=5e-3, warmup_steps=1, decay=False, epoch_steps=1)
-
-
-def trainer(folder, steps, **options):
-    return pl.Trainer(
-        default_root_dir=folder, accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False,
-        enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0, **options,
-    )  # fmt: skip
-
-
-class BallData(pl.LightningDataModule):
-    transfer_batch_to_device = NecksData.transfer_batch_to_device
-
-    def train_dataloader(self):
-        return DataLoader(BallStream(self.trainer.global_step), batch_size=None)
-
-
-class Interruption(pl.Callback):
-    def __init__(self, after):
-        self.after = after
-
-    def on_train_batch_end(self, trainer, *_):
-        trainer.should_stop = trainer.global_step >= self.after
-
-
-def saving(folder):
-    return pl.callbacks.ModelCheckpoint(folder, save_last=True, every_n_train_steps=1)
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
 from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
-from CarotidLandmarkLib.volume import Volume, read_volume
+from CarotidLandmarkLib.volume import Volume, VolumeError, read_volume
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -44,23 +45,25 @@ class CaseBatches(IterableDataset):
         world_size: int = 1,
     ):
         """``names``: the landmarks, in the net's order; ``box_sizes``: scale (mm) -> voxels along a side of its boxes
-        (`stream.box_sizes_of`). Raises DatasetError where it has no word on a landmark, or no annotated case of the
-        split."""
+        (`stream.box_sizes_of`). Raises DatasetError where it has no word on a landmark, no annotated case of the split,
+        or not the image of one."""
         super().__init__()
-        if unknown := [name for name in names if name not in dataset.landmarks]:
-            raise DatasetError(
-                f"{dataset.path.name} is about {', '.join(dataset.landmarks)}, not about {', '.join(unknown)}; name "
-                "its landmarks under model.architecture.landmarks, or give another dataset."
-            )
+        check_names(dataset, names)
         annotated = [case for case in map(dataset.case, dataset.case_ids()) if case.annotators()]
         self.cases = [case for case in annotated if case.split == split]
         if not self.cases:
-            patients = len({case.group for case in annotated})
             raise DatasetError(
-                f"{dataset.path.name} has annotated cases of {patients} patients, none of them in the split "
-                f"'{split}'; annotate more: with five patients every split has one."
+                f"{dataset.path.name} has no annotated case in the split '{split}'; annotate more: with five patients "
+                "every split has one."
             )
-        self.names, self.batch_size, self.seed = tuple(names), batch_size, seed
+        self.names = tuple(names)
+        if split == "train" and all(self.truth(case).isnan().all() for case in self.cases):
+            raise DatasetError(
+                f"In no training case of {dataset.path.name} is there a point of {', '.join(names)}; annotate some."
+            )
+        for case in self.cases:
+            _ = case.image_path  # one that is missing is named now, not when it is drawn
+        self.batch_size, self.seed = batch_size, seed
         self.box_sizes = dict(box_sizes)
         self.start, self.rank, self.world_size = start, rank, world_size
 
@@ -80,7 +83,7 @@ class CaseBatches(IterableDataset):
     def sample(self, case: Case, number: int) -> SampleBatch:
         """The whole scan at 4 mm and boxes around its landmarks, off their middles as a function of (seed, number).
 
-        Raises DatasetError, VolumeError.
+        Raises DatasetError, OSError.
         """
         pyramid, truth = cached_pyramid(case), self.truth(case)
         present = ~truth.isnan().any(dim=1)
@@ -112,6 +115,15 @@ class CaseBatches(IterableDataset):
         return torch.tensor([points[name] or (math.nan,) * 3 for name in self.names], dtype=torch.float64)
 
 
+def check_names(dataset: Dataset, names: Sequence[str]) -> None:
+    """Raises DatasetError where a dataset has no word on one of the landmarks ``names``."""
+    if unknown := [name for name in names if name not in dataset.landmarks]:
+        raise DatasetError(
+            f"{dataset.path.name} is about {', '.join(dataset.landmarks)}, not about {', '.join(unknown)}; name "
+            "its landmarks under model.architecture.landmarks, or give another dataset."
+        )
+
+
 @lru_cache(maxsize=16)
 def _pyramid(digest: str, image: Path) -> Pyramid:
     folder = cache_directory()
@@ -120,16 +132,21 @@ def _pyramid(digest: str, image: Path) -> Pyramid:
         volume = read_volume(image)
         folder.mkdir(parents=True, exist_ok=True)
         for file, values in ((array_file, volume.array), (affine_file, volume.affine_lps)):
-            temporary = file.with_suffix(f".{os.getpid()}.npy")
-            np.save(temporary, values)
-            temporary.replace(file)
+            with atomic_path(file) as temporary:
+                np.save(temporary, values)
     volume = Volume(np.load(array_file, mmap_mode="r"), np.load(affine_file), digest)
     return Pyramid(volume, (COARSE_MM, COARSE_MM / 2))  # what is finer is cut from the scan itself
 
 
 def cached_pyramid(case: Case) -> Pyramid:
-    """The case's pyramid: voxels memory-mapped from the cache (decompressed once), coarse levels in memory."""
-    return _pyramid(case.image_sha256, case.image_path)
+    """The case's pyramid: voxels memory-mapped from the cache (decompressed once), coarse levels in memory.
+
+    Raises DatasetError where its image is not here or can not be read, OSError.
+    """
+    try:
+        return _pyramid(case.image_sha256, case.image_path)
+    except VolumeError as error:
+        raise DatasetError(f"Case {case.id} can not be used: {error}") from error
 
 
 def cache_directory() -> Path:

@@ -12,15 +12,17 @@ import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.dataset import Dataset as CaseFolder
 from CarotidLandmarkLib.dataset import freeze_splits
+from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.nets.chain import Architecture
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader, Dataset
 
 from ..necks.styles import Styles
-from .cases import CaseBatches
+from .cases import CaseBatches, check_names
 from .pool import POOL, POOL_START, Pool
-from .stream import NeckStream, box_sizes_of
+from .stream import COARSE_MM, NeckStream, box_sizes_of
 from .unseen import UnseenCases, UnseenNecks
 
 
@@ -40,28 +42,30 @@ class NecksData(pl.LightningDataModule):
     def __init__(
         self,
         architecture: Architecture,
-        necks_per_step: int = 4,
-        neck_depth: int | None = None,
-        coarse_per_step: int = 0,
-        cases_per_step: int = 0,
+        necks_per_step: NonNegativeInt = 4,
+        neck_depth: PositiveInt | None = None,
+        coarse_per_step: NonNegativeInt = 0,
+        cases_per_step: NonNegativeInt = 0,
         dataset: Path | None = None,
-        styles: dict[str, float] | None = None,
+        styles: dict[str, NonNegativeFloat] | None = None,
         backgrounds: list[Path] | None = None,
-        seed: int = 0,
-        reuse: int = 1,
-        pool: int = POOL,
-        pool_start: int = POOL_START,
+        seed: NonNegativeInt = 0,
+        reuse: PositiveInt = 1,
+        pool: PositiveInt = POOL,
+        pool_start: NonNegativeInt = POOL_START,
         rendered: Path | None = None,
-        workers: int = 1,
-        prefetch: int = 2,
+        workers: NonNegativeInt = 1,
+        prefetch: PositiveInt = 2,
         render_device: str = "cpu",
-        validation_necks: int = 32,
+        validation_necks: NonNegativeInt = 32,
     ):
         super().__init__()
         if cases_per_step and dataset is None:
             raise UserError("cases_per_step is above zero but no dataset is given; set data.dataset to its folder.")
         if not necks_per_step + coarse_per_step + cases_per_step:
             raise UserError("Nothing to train on; set necks_per_step, coarse_per_step or cases_per_step above zero.")
+        if architecture.scales_mm[0] != COARSE_MM:
+            raise UserError(f"Training shows the whole scan at {COARSE_MM:g} mm; begin architecture.scales_mm with it.")
         others = {spec.name for spec in architecture.landmarks} != {spec.name for spec in CAROTID_BIFURCATIONS}
         if others and necks_per_step + coarse_per_step:
             raise UserError(
@@ -72,7 +76,8 @@ class NecksData(pl.LightningDataModule):
         self.necks_per_step, self.coarse_per_step, self.cases_per_step = necks_per_step, coarse_per_step, cases_per_step
         self.dataset, self.seed = dataset, seed
         self.reuse: dict[str, Any] = {"times": reuse, "size": pool, "first": pool_start, "kept": rendered}
-        self.workers, self.prefetch, self.render_device = workers, prefetch, render_device
+        self.workers, self.prefetch = workers, prefetch
+        self.render_device = str(choose_device(render_device))
         self.neck_depth = neck_depth
         self.styles = Styles([str(path) for path in backgrounds or ()])
         self.weights = styles or dict.fromkeys(self.styles.available, 1.0)
@@ -81,9 +86,19 @@ class NecksData(pl.LightningDataModule):
         self.unseen: Dataset | None = None  # what validation looks at, once it is drawn
 
     def prepare_data(self) -> None:
-        """Give every annotated patient of the dataset a split, on the disk and for good; lightning calls it once."""
+        """Give every annotated patient of the dataset a split, on the disk and for good; lightning calls it once.
+
+        Raises DatasetError before that where the dataset is of other landmarks, or of too few patients.
+        """
         if self.dataset is not None and self.cases_per_step:
-            freeze_splits(CaseFolder.open(self.dataset))
+            dataset = CaseFolder.open(self.dataset)
+            check_names(dataset, [landmark.name for landmark in self.landmarks])
+            freeze_splits(dataset)
+
+    def setup(self, stage: str) -> None:
+        """What validation looks at is chosen before training: a dataset that lacks it is refused now."""
+        if stage == "fit" and self.trainer and self.trainer.limit_val_batches:
+            self.val_dataloader()
 
     def train_dataloader(self) -> dict[str, DataLoader]:
         """Loaders that go on from the trainer's global step: an interrupted run sees what it would have seen."""

@@ -6,6 +6,7 @@ Whatever is killed half-way goes on where it stopped: a case appears whole or no
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
@@ -64,14 +66,15 @@ def plan(cases: int, seed: int, splits: Sequence[str] = tuple(SPLIT_SHARES)) -> 
     for split in splits:
         if split not in SPLIT_SHARES:
             raise UserError(f"There is no split {split!r}; use one of {', '.join(SPLIT_SHARES)}.")
-    if cases < 1:
-        raise UserError("A cohort needs at least one case; ask for more with --cases.")
-    return [
+    planned = [
         CaseToMake(f"{split}-{index:05d}", split, seeds.neck_seed(split, seed, index))
         for split, size in split_sizes(cases).items()
         if split in splits
         for index in range(size)
     ]
+    if not planned:
+        raise UserError(f"Of {cases} cases none is in the split {' or '.join(splits)}; ask for more with --cases.")
+    return planned
 
 
 def synthesize(
@@ -98,6 +101,9 @@ def synthesize(
     styles.check(list(weights), randomised)
     if shift is not None:
         check_shift(shift)
+    if length_mm is not None and not 0 < length_mm[0] <= length_mm[1] < math.inf:
+        raise UserError("The length of scans is two numbers of mm, the shorter first.")
+    device = str(choose_device(device))
     styles.check_splits(splits)
     todo = plan(cases, seed, splits)
     styles.open()
@@ -152,11 +158,9 @@ def _open(output: Path, recipe: dict) -> Dataset:
     """The dataset to fill. What it is made of is kept beside it, so that another cohort is never mixed into it."""
     path = output / "cohort.json"
     if path.is_file():
-        if read_record(path) != json.loads(json.dumps(recipe)):
-            raise DatasetError(
-                f"{output.name} holds a cohort of another generator, seed, styles, mixture, shift or background; "
-                "choose a new folder."
-            )
+        begun, wanted = read_record(path), json.loads(json.dumps(recipe))
+        if differing := [name for name in {**wanted, **begun} if begun.get(name) != wanted.get(name)]:
+            raise DatasetError(f"{output.name} holds a cohort of another {', '.join(differing)}; choose a new folder.")
         return Dataset.open(output)
     dataset = Dataset.create(output, LANDMARKS)
     write_text(path, json.dumps(recipe, indent=2) + "\n")

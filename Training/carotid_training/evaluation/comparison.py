@@ -39,9 +39,9 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        """Whether the mean cost is higher after than before."""
+        """Whether the mean cost is higher after than before, as the table shows them: to a hundredth of a mm."""
         before, after = self.cost_mm
-        return after > before
+        return round(after, 2) > round(before, 2)
 
     @property
     def words(self) -> str:

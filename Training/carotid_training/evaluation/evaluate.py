@@ -20,6 +20,7 @@ from CarotidLandmarkLib.dataset import SPLITS, Case, Dataset, DatasetError
 from CarotidLandmarkLib.detection import DEFAULTS, Detection, DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.landmarks import LandmarkSpec
 from CarotidLandmarkLib.volume import VolumeError
 from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
@@ -60,9 +61,9 @@ def evaluate(
     model = Model.of(bundle.metadata)
     names = [dataset.path.resolve().name for dataset in datasets]
     if len(set(names)) < len(names):
-        raise DatasetError("Two of the datasets have one name; rename a folder.")
+        raise DatasetError("Two of the datasets have one name; give one of them, or rename its folder.")
     for dataset in datasets:
-        check_landmarks(bundle, dataset)
+        check_landmarks(bundle.metadata.landmarks, dataset)
     chosen = [annotated(dataset, None if split == EVERY_SPLIT else split) for dataset in datasets]
     total = sum(map(len, chosen))
     detector = Detector(bundle, settings.device)
@@ -98,9 +99,9 @@ def _share(step: Step, start: float, share: float) -> Step:
     return lambda words, done: step(words, start + share * done)
 
 
-def check_landmarks(bundle: Bundle, dataset: Dataset) -> None:
-    """Raises DatasetError where a model and a dataset are about different landmarks."""
-    found, wanted = {landmark.name for landmark in bundle.metadata.landmarks}, set(dataset.landmarks)
+def check_landmarks(landmarks: Sequence[LandmarkSpec], dataset: Dataset) -> None:
+    """Raises DatasetError where a model's ``landmarks`` are not those of a dataset."""
+    found, wanted = {landmark.name for landmark in landmarks}, set(dataset.landmarks)
     if found != wanted:
         raise DatasetError(
             f"The model finds {', '.join(sorted(found))}, but {dataset.path.name} is about "

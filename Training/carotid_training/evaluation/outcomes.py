@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from CarotidLandmarkLib.dataset import Case, Dataset
+from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
 from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.detection import Detection, LandmarkResult
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.landmarks import Point
 from CarotidLandmarkLib.uncertainty import mahalanobis
+from CarotidLandmarkLib.volume import VolumeError
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,10 @@ def run_cases(
     outcomes = []
     for number, case in enumerate(cases):
         progress(case.id, number / len(cases))
-        outcomes += outcomes_of(dataset, case, detector.detect(case.read_volume()))
+        try:
+            outcomes += outcomes_of(dataset, case, detector.detect(case.read_volume()))
+        except VolumeError as error:
+            raise DatasetError(f"Case {case.id} can not be used: {error}") from error
     return outcomes
 
 

@@ -41,8 +41,8 @@ from ..pages import page
 ## Training
 
 {% for key, value in m.training.items() recursive %}
-{% if value is mapping and key == "start_from" %}
-- start_from, trained before:
+{% if value is mapping and key in ("start_from", "before") %}
+- {{ key }}, trained before:
 {{ loop(value.items()) | indent(2, first=true) }}
 {%- else %}
 - {{ key }}: {{ value }}

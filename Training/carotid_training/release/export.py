@@ -13,14 +13,16 @@ import CarotidLandmarkLib
 import numpy as np
 import torch
 import typer
-from CarotidLandmarkLib.bundle import Bundle, BundleMetadata
+from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, check_place, is_name
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.uncertainty import Judgement, calibrate
 from CarotidLandmarkLib.work import progress
 from rich.console import Console
 
+from ..evaluation.evaluate import check_landmarks
 from ..evaluation.outcomes import Outcome, annotated, run_cases
 from ..necks.styles import Styles
 from ..training.checkpoint import read_run
@@ -78,8 +80,13 @@ def export(
 
     Raises ValueError with a sentence where the run, the dataset or a background can not be used.
     """
+    if not is_name(name):
+        raise UserError(f"'{name}' can not name a model; give a --name of letters, digits, '.', '_' and '-'.")
+    check_place(output)  # calibration takes long
     architecture, state, training = read_run(run)
     dataset, measured = Dataset.open(calibrate_on), Dataset.open(measure_on or calibrate_on)
+    for each in (dataset, measured):
+        check_landmarks(architecture.landmarks, each)
     metadata = metadata_of(architecture, name, version, training)
     validation, tests = annotated(dataset, "validation"), None
     if measure_on or any(case.split == "test" for case in map(measured.case, measured.case_ids())):

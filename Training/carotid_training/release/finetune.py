@@ -8,7 +8,6 @@ joins the models of the module and the command line if it is not worse there.
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -19,8 +18,8 @@ from typing import Annotated
 
 import torch
 import typer
-from CarotidLandmarkLib.bundle import Bundle, models_directory, open_bundle, resources_directory
-from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
+from CarotidLandmarkLib.bundle import Bundle, is_name, models_directory, open_bundle, resources_directory
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_patients, freeze_splits
 from CarotidLandmarkLib.detection import DEFAULTS
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
 from CarotidLandmarkLib.errors import UserError
@@ -31,6 +30,7 @@ from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
 from torch import Tensor
 
+from ..batches.cases import CaseBatches
 from ..batches.datamodule import dataset_sha256
 from ..evaluation.comparison import Comparison, compare
 from ..evaluation.evaluate import Settings, check_landmarks, detect_cases
@@ -42,7 +42,6 @@ from ..training.fit import Told, configuration, quiet, train
 from .card import model_card
 from .export import LEVELS, accuracy_of, metadata_of, pooled, scores_of
 
-MINIMUM_PATIENTS = 5  # with fewer, one of the splits is empty
 # What detections ask for unless told otherwise: a model that claims less would refuse them.
 CLAIMED_LEVEL = 0.9
 # The new weights are half-way from the first ones to those at the end of training (Wortsman et al., CVPR 2022,
@@ -95,16 +94,16 @@ def finetune(
     """
     settings, styles, bar = settings or Settings(), styles or Styles(), bar or _silent
     dataset = Dataset.open(folder)
-    check_landmarks(start, dataset)
+    check_landmarks(start.metadata.landmarks, dataset)
     styles.check(names)
-    _split(dataset)
     _claim_name(output)
+    detector = Detector(start, settings.device)
+    _split(dataset)  # for good, so after what may be refused
     recipe = Recipe(
         start.metadata.weights_sha256, dataset_sha256(dataset), steps, settings.seed,
         names or tuple(styles.available), tuple(styles.fingerprint()),
     )  # fmt: skip
     tests = annotated(dataset, "test")
-    detector = Detector(start, settings.device)
     _claim_folder(output, recipe)
     with bar() as step:
         before = detect_cases(
@@ -152,12 +151,7 @@ def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: floa
 def _split(dataset: Dataset) -> None:
     """Freeze the splits. Raises ValueError where an image is not here, patients are too few, or a split is empty."""
     cases = annotated(dataset, None)
-    patients = len({case.group for case in cases})
-    if patients < MINIMUM_PATIENTS:
-        raise DatasetError(
-            f"{dataset.path.name} has annotated cases of {patients} patients; fine-tuning needs {MINIMUM_PATIENTS}: "
-            "some to learn from, some to measure by."
-        )
+    check_patients(dataset, len({case.group for case in cases}))
     for case in cases:
         _ = case.image_path  # one that is missing is named now, not after the training
     counts = freeze_splits(dataset)
@@ -167,12 +161,13 @@ def _split(dataset: Dataset) -> None:
                 f"{dataset.path.name} has no annotated case in the split '{split}'; annotate one, or add cases "
                 "without a split."
             )
+    CaseBatches(dataset, "train", 1, dataset.landmarks, {})  # what training would refuse, before anything is measured
 
 
 def _claim_name(output: Path) -> None:
     """Raises ValueError where the run's folder names a model that is not this run's."""
     name = output.name
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not is_name(name):
         raise UserError(f"'{name}' can not name a model; give an --output of letters, digits, '.', '_' and '-'.")
     listed, own = models_directory() / name, output / "bundle"
     same = own.is_dir() and listed.is_dir() and _weights(own) == _weights(listed)
@@ -234,12 +229,7 @@ def _train(
     if rendered is not None:
         options["data.rendered"] = str(rendered.resolve())
     with quiet():
-        try:
-            train(configuration("finetune"), options, [Told(step)], checkpoint)
-        except SystemExit as stopped:
-            if stopped.code != 1:
-                raise
-            raise KeyboardInterrupt from stopped  # so lightning ends after Ctrl-C
+        train(configuration("finetune"), options, [Told(step)], checkpoint)
 
 
 def _calibration(outcomes: list[Outcome], architecture: Architecture) -> tuple[dict, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.dataset import Case, Dataset
+from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume
 from torch import Tensor
@@ -69,9 +69,8 @@ class FieldBatches(CaseBatches):
         if not path.exists():
             values, _ = cut_field(case.read_volume(), self.voxels)
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.npy")
-            np.save(temporary, (values[0, 0] + AIR_HU).half().numpy())
-            temporary.replace(path)
+            with atomic_path(path) as temporary:
+                np.save(temporary, (values[0, 0] + AIR_HU).half().numpy())
         return torch.from_numpy(np.load(path)), torch.as_tensor(case.geometry.centre_lps, dtype=torch.float32)
 
 

@@ -13,6 +13,7 @@ from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from torch import nn
 
 from ..batches.datamodule import NecksData
+from ..training.checkpoint import read_checkpoint
 from ..training.losses import Objective
 from ..training.module import ChainModule
 from .field import FieldData
@@ -119,7 +120,7 @@ def net_of(key: str, protocol: Protocol, checkpoint: Path | None) -> nn.Module:
         return MultiScaleLocNet.of(open_bundle(protocol.bundle)).eval()
     assert checkpoint is not None
     module = module_of(key, protocol)
-    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
     net = module.net
     assert isinstance(net, nn.Module)
     return net.eval()

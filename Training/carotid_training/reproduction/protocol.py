@@ -8,6 +8,7 @@ from typing import Literal
 
 from CarotidLandmarkLib.errors import UserError
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from yaml import YAMLError
 
 from ..training.augment import Augmentation
@@ -74,8 +75,8 @@ class Protocol:
     once: tuple[str, ...] = ()
     validations: int = 10
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    batch_size: int = 1
-    workers: int = 1
+    batch_size: PositiveInt = 1
+    workers: NonNegativeInt = 1
     learning_rate: float = 5e-4
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     heatmap: Literal["softmax", "relu"] = "softmax"
@@ -83,7 +84,7 @@ class Protocol:
     single_widths: Widths = (16, 32, 64, 128, 128)
     patch_widths: Widths = (32, 32, 64, 64)
     patch_voxels: int = 72
-    patch_count: int = 4
+    patch_count: PositiveInt = 4
     chain_widths: Widths = (16, 32, 64, 128)
     our_widths: tuple[Widths, Widths] = ((16, 32, 64, 96), (16, 32, 64, 64))
     patch_size: int = 56
@@ -94,8 +95,8 @@ class Protocol:
         """Raises ValueError where the numbers do not make a table."""
         if (self.minutes is None) == (self.steps is None):
             raise UserError("A protocol has a budget of minutes or of steps: give one of the two.")
-        if (self.minutes or self.steps or 0) <= 0 or self.validations < 1:
-            raise UserError("A protocol's minutes or steps and its validations must be above zero.")
+        if min(self.minutes or self.steps or 0, self.validations, self.learning_rate) <= 0:
+            raise UserError("A protocol's minutes or steps, validations and learning_rate must be above zero.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError("A protocol's seeds must be one or more numbers, each of them once.")
         unknown = [name for name in (*self.methods, *self.once) if name not in METHODS]

@@ -13,7 +13,8 @@ from CarotidLandmarkLib.files import write_text
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from ..records import read_record
-from ..training.fit import RunCheckpoint, quiet
+from ..training.checkpoint import Checkpoints, read_checkpoint
+from ..training.fit import RunCheckpoint, interruptible, quiet
 from .methods import data_of, module_of
 from .predict import now
 from .protocol import Protocol
@@ -106,7 +107,7 @@ def train(key: str, protocol: Protocol, dataset: Path, folder: Path, device: tor
         log_every_n_steps=min(10, plan.interval),
     )  # fmt: skip
     _fit(trainer, key, protocol, dataset, last if last.exists() else None)
-    best_step = int(torch.load(Trained.checkpoint(folder), map_location="cpu", weights_only=False)["global_step"])
+    best_step = int(read_checkpoint(Trained.checkpoint(folder), weights_only=False)["global_step"])
     assert best.best_model_score is not None
     trained = Trained(trainer.global_step, round(clock.seconds, 3), best_step, float(best.best_model_score))
     write_text(done, json.dumps(asdict(trained), indent=2) + "\n")
@@ -154,15 +155,11 @@ def _trainer(
             max_steps=steps, max_epochs=-1, callbacks=callbacks, gradient_clip_val=1.0, num_sanity_val_steps=0,
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1, precision=protocol.precision,
-            enable_model_summary=False, **options,
+            enable_model_summary=False, plugins=Checkpoints(), **options,
         )  # fmt: skip
 
 
 def _fit(trainer: pl.Trainer, key: str, protocol: Protocol, dataset: Path, checkpoint: Path | None) -> None:
-    """Lightning's fit. It ends the program after Ctrl-C: here that is a KeyboardInterrupt, for the caller to tell."""
-    with quiet():
-        try:
-            module, data = module_of(key, protocol), data_of(key, protocol, dataset)
-            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
-        except SystemExit as stopped:
-            raise KeyboardInterrupt from stopped
+    with quiet(), interruptible():
+        module, data = module_of(key, protocol), data_of(key, protocol, dataset)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from CarotidLandmarkLib.nets.pyramid import AIR_HU
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from ..batches.batch import SampleBatch
@@ -26,15 +27,15 @@ class Augmentation:
     are scans, too.
     """
 
-    rotation_degrees: float = 12.0
-    scale: float = 0.12
-    shear: float = 0.05
-    shift_mm: float = 12.0
-    mirror_share: float = 0.5
-    gain: float = 0.25
-    offset_hu: float = 25.0
-    noise_hu: float = 25.0
-    coarse_window: tuple[int, int, int] = (64, 56, 64)
+    rotation_degrees: NonNegativeFloat = 12.0
+    scale: NonNegativeFloat = 0.12
+    shear: NonNegativeFloat = 0.05
+    shift_mm: NonNegativeFloat = 12.0
+    mirror_share: ClosedUnitInterval = 0.5
+    gain: NonNegativeFloat = 0.25
+    offset_hu: NonNegativeFloat = 25.0
+    noise_hu: NonNegativeFloat = 25.0
+    coarse_window: tuple[PositiveInt, PositiveInt, PositiveInt] = (64, 56, 64)
 
 
 def draw_affines(how: Augmentation, middles_lps: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

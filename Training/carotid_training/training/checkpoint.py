@@ -1,4 +1,4 @@
-"""Reading what a training run left behind."""
+"""What a training run leaves behind: written whole or not at all, and read back."""
 
 from __future__ import annotations
 
@@ -8,9 +8,38 @@ from typing import Any
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets.chain import Architecture
+from lightning.fabric.plugins import TorchCheckpointIO
 
 from ..records import read_record
+
+
+class Checkpoints(TorchCheckpointIO):
+    """Lightning's checkpoint files. It writes them in the system's temporary folder and moves them: from another file
+    system, or where that is full, a stop in between cost the checkpoint before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Raises OSError; what was at ``path`` is then as it was."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            torch.save(checkpoint, stream)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: Any = None) -> dict[str, Any]:
+        """Raises as `read_checkpoint` does."""
+        return read_checkpoint(Path(path), map_location, weights_only is not False)
+
+
+def read_checkpoint(file: Path, map_location: Any = "cpu", weights_only: bool = True) -> dict[str, Any]:
+    """A checkpoint of carotid-train. Raises UserError where it is damaged or another program's, FileNotFoundError."""
+    with file.open("rb") as stream:
+        try:
+            checkpoint = torch.load(stream, map_location=map_location, weights_only=weights_only)
+        except Exception as error:  # whatever torch, zipfile or pickle stumble over in bytes that are no checkpoint
+            raise UserError(f"The checkpoint {file} is damaged, or none; restore it, or begin without it.") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UserError(f"{file} is no checkpoint of carotid-train; give one, or the directory of a run.")
+    return checkpoint
 
 
 def last_checkpoint(run: Path) -> Path | None:
@@ -19,11 +48,16 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 def read_run(run: Path) -> tuple[Architecture, dict[str, torch.Tensor], dict[str, Any]]:
-    """Architecture, weights (averaged where the run averages) and the record of a run or checkpoint."""
+    """Architecture, weights (averaged where the run averages) and the record of a run or checkpoint.
+
+    Raises UserError where there is none, or it can not be read.
+    """
     file = run if run.is_file() else last_checkpoint(run)
     if file is None:
         raise UserError(f"{run} holds no checkpoint last.ckpt; give the run directory of carotid-train fit.")
-    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(file)
+    if "architecture" not in checkpoint:
+        raise UserError(f"{file} is no checkpoint of carotid-train fit; give one, or the directory of its run.")
     state = {
         key.removeprefix("net."): value.float()
         for key, value in checkpoint["state_dict"].items()
@@ -39,3 +73,8 @@ def architecture_from(document: dict[str, Any]) -> Architecture:
     """The architecture that `dataclasses.asdict` made plain."""
     landmarks = tuple(LandmarkSpec(**landmark) for landmark in document["landmarks"])
     return Architecture(**{**document, "landmarks": landmarks})
+
+
+def difference(one: Architecture, other: Architecture) -> str:
+    """The names of what two architectures differ in, separated by commas; empty where they are the same."""
+    return ", ".join(name for name, value in vars(one).items() if value != vars(other)[name])

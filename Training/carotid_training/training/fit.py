@@ -19,6 +19,7 @@ import lightning
 import torch
 import yaml
 from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import LandmarkSpec
 from CarotidLandmarkLib.work import Step, progress
 from jsonargparse import ArgumentError
@@ -26,13 +27,20 @@ from jsonargparse.typing import register_type
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..batches.datamodule import NecksData
+from ..records import read_record
 from ..seeds import GENERATOR
+from .checkpoint import Checkpoints, last_checkpoint
 from .module import ChainModule
 
 # Or a default set of landmarks would be printed, and kept with a run, as text that no configuration can be made of.
 register_type(LandmarkSpec, asdict, lambda fields: LandmarkSpec(**fields), (TypeError, ValueError))
+
+
+# What a record says of the data that a run was trained on.
+DATA = ("generator", "seed", "styles", "dataset_sha256")
 
 
 class RunRecord(Callback):
@@ -62,7 +70,14 @@ class RunRecord(Callback):
         }
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+        file = folder / "run.json"
+        if trainer.ckpt_path and file.exists():  # on other data than it was begun with: both made the weights
+            begun = read_record(file)
+            if any(begun.get(name) != record[name] for name in DATA):
+                record["before"] = begun
+            elif "before" in begun:
+                record["before"] = begun["before"]
+        write_text(file, json.dumps(record, indent=2) + "\n")
 
 
 def _without_folders(argument: str) -> str:
@@ -119,6 +134,19 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 class _Command(LightningCLI):
+    def _parse_ckpt_path(self) -> None:
+        """Lightning reads a checkpoint here for options in it. Ours has none, and `Checkpoints` reads it later."""
+
+    def before_fit(self) -> None:
+        """Raises UserError where another run would be begun over one that is there."""
+        folder = Path(self.trainer.default_root_dir)
+        begun = (folder / "run.json").exists() and last_checkpoint(folder / "checkpoints")
+        if begun and not self.config.fit.ckpt_path:
+            raise UserError(
+                f"{folder} holds a run already: go on with it by --ckpt_path last, or begin another one in another "
+                "--trainer.default_root_dir."
+            )
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("model", "data.architecture", lambda model: model.architecture, "instantiate")
 
@@ -154,7 +182,8 @@ def train(
     words = [f"--config={config}", *(f"--{name}={_word(value)}" for name, value in options.items())]
     command = _command(document, [RunRecord(words), *callbacks], run=False)
     more: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": False} if checkpoint else {}
-    command.trainer.fit(command.model, command.datamodule, **more)  # type: ignore[attr-defined]
+    with interruptible():
+        command.trainer.fit(command.model, command.datamodule, **more)  # type: ignore[attr-defined]
 
 
 def prepared(arguments: Sequence[str]) -> LightningCLI:
@@ -175,8 +204,12 @@ def _command(args: Any, callbacks: list[Callback] | None, bar: bool = True, run:
     """
     parser: dict[str, Any] = {"default_env": False, "exit_on_error": False}
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # not sys.argv: there `fit` is among others
+    warnings.filterwarnings("ignore", ".*LeafSpec")  # lightning's use of torch, nothing of the user's
+    # It advertises places on the net to upload a training to.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
     # Every process validates on all cases: split among them, each would have other styles to average.
     defaults: dict[str, Any] = {"use_distributed_sampler": False, "enable_progress_bar": bar}
+    defaults["plugins"] = {"class_path": f"{Checkpoints.__module__}.{Checkpoints.__name__}"}
     options: dict[str, Any] = {"run": run, "parser_kwargs": {"exit_on_error": False, "fit": parser} if run else parser}
     if callbacks is None:
         defaults["logger"] = False
@@ -184,22 +217,43 @@ def _command(args: Any, callbacks: list[Callback] | None, bar: bool = True, run:
     else:
         defaults["callbacks"] = callbacks
     try:
-        return _Command(
-            ChainModule,
-            NecksData,
-            args=args,
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-            trainer_defaults=defaults,
-            auto_configure_optimizers=False,
-            **options,
-        )
-    except ArgumentError as error:  # it ends in all that was given
-        raise UserError(" ".join(str(error).partition("Given value")[0].split())) from error
+        with interruptible():
+            return _Command(
+                ChainModule,
+                NecksData,
+                args=args,
+                seed_everything_default=0,
+                save_config_kwargs={"overwrite": True},
+                trainer_defaults=defaults,
+                auto_configure_optimizers=False,
+                **options,
+            )
+    except ArgumentError as error:
+        raise UserError(_plain(str(error))) from error
+    except MisconfigurationException as error:
+        raise UserError(f"lightning refuses the options under trainer: {error}") from error
     except ValueError as error:  # jsonargparse's, about what one of our classes has said
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error
         raise
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Lightning ends the program after Ctrl-C: here that is a KeyboardInterrupt, for the caller to tell."""
+    try:
+        yield
+    except SystemExit as ending:
+        if ending.code != 1:
+            raise
+        raise KeyboardInterrupt from ending
+
+
+def _plain(refusal: str) -> str:
+    """What jsonargparse says, without the list of types that a value may have, and without all that was given."""
+    words = " ".join(refusal.partition("Given value")[0].split())
+    words = re.sub(r"Does not validate against any of the Union subtypes Subtypes: .*?\] Errors: - ", "", words)
+    return words.removesuffix(" - Expected a <class 'NoneType'>")
 
 
 def _word(value: Any) -> str:

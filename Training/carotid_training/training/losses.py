@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from CarotidLandmarkLib.nets.chain import ScaleOutput
 from CarotidLandmarkLib.nets.locnet import lattice_offsets
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 
@@ -26,11 +27,11 @@ class Objective:
 
     distance: Literal["squared", "robust"] = "robust"
     schedule: Literal["paper", "constant"] = "constant"
-    heatmap_weight: float = 3.0
-    heatmap_sd_voxels: float = 1.0
-    presence_weight: float = 0.3
-    teacher_until: float = 0.5
-    tied_until: float = 0.0
+    heatmap_weight: NonNegativeFloat = 3.0
+    heatmap_sd_voxels: PositiveFloat = 1.0
+    presence_weight: NonNegativeFloat = 0.3
+    teacher_until: ClosedUnitInterval = 0.5
+    tied_until: ClosedUnitInterval = 0.0
 
 
 def schedule_weights(schedule: str, scales: int, progress: float) -> list[float]:

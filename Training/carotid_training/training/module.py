@@ -14,13 +14,14 @@ from CarotidLandmarkLib.bundle import METADATA_FILE, open_bundle
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture, Guide, MultiScaleLocNet, ScaleOutput, View
 from CarotidLandmarkLib.nets.locnet import StandardisedConv3d
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from ..batches.batch import SampleBatch
 from ..batches.unseen import UnseenScan
 from .augment import Augmentation, draw_affines, draw_window, move_truth, recolour
-from .checkpoint import read_run
+from .checkpoint import architecture_from, difference, read_run
 from .losses import Objective, distance_loss, heatmap_loss, presence_loss, schedule_weights
 from .view import BatchView
 
@@ -57,20 +58,22 @@ class ChainModule(pl.LightningModule):
         architecture: Architecture | None = None,
         objective: Objective | None = None,
         augmentation: Augmentation | None = None,
-        learning_rate: float = 4e-4,
-        warmup_steps: int = 200,
+        learning_rate: PositiveFloat = 4e-4,
+        warmup_steps: NonNegativeInt = 200,
         decay: bool = True,
-        epoch_steps: int = 10,
-        hours: float | None = None,
-        seed: int = 0,
+        epoch_steps: PositiveInt = 10,
+        hours: PositiveFloat | None = None,
+        seed: NonNegativeInt = 0,
         start_from: Path | None = None,
     ):
         """Raises BundleError where ``start_from`` can not be used, ValueError where options contradict each other."""
         super().__init__()
         torch.manual_seed(seed)
         self.objective, self.augmentation = objective or Objective(), augmentation
-        self.learning_rate, self.warmup_steps, self.decay, self.seed = learning_rate, warmup_steps, decay, seed
-        self.epoch_steps, self.hours = epoch_steps, hours
+        # Plain numbers: the optimiser keeps the rate in checkpoints, which hold no types of other libraries.
+        self.learning_rate, self.hours = float(learning_rate), hours and float(hours)
+        self.warmup_steps, self.epoch_steps, self.seed = int(warmup_steps), int(epoch_steps), int(seed)
+        self.decay = decay
         self.trained_s = 0.0
         self._clock: float | None = None
         net, self.origin = _first_net(architecture, start_from)
@@ -78,15 +81,36 @@ class ChainModule(pl.LightningModule):
         if start_from is not None and self.objective.tied_until:
             raise UserError("tied_until would undo what the model of start_from has learnt; set it to 0.")
         if self.objective.tied_until:
+            if len(set(map(tuple, self.architecture.widths[1:]))) > 1:
+                raise UserError("tied_until makes one net of the finer ones; give them equal widths, or set it to 0.")
             first, *others = self.net.nets[1:]
             for other in others:  # equal weights that get equal gradients stay equal: see `on_before_optimizer_step`
                 other.load_state_dict(first.state_dict())
 
+    def setup(self, stage: str) -> None:
+        """Raises UserError where nothing says when a training is over."""
+        if stage == "fit" and self.hours is None and self.trainer.max_steps < 1:
+            raise UserError("A training has no end of its own; give trainer.max_steps above zero, or model.hours.")
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises UserError where the training has diverged: the checkpoint before is not lost to it."""
+        if not all(parameter.isfinite().all() for parameter in self.net.parameters()):
+            raise UserError(
+                f"At step {self.global_step} the nets' weights are no numbers any more, and are not saved; lower "
+                "model.learning_rate, and go on from the last checkpoint, if there is one, or begin again."
+            )
         checkpoint["architecture"] = asdict(self.architecture)
         checkpoint["trained_s"] = self.trained_s
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises UserError where the checkpoint is another net's."""
+        if "architecture" not in checkpoint:
+            raise UserError("The checkpoint is of another program; give one of carotid-train fit.")
+        if differing := difference(architecture_from(checkpoint["architecture"]), self.architecture):
+            raise UserError(
+                f"The checkpoint's nets differ from model.architecture in {differing}; go on with the configuration "
+                "that the run was begun with, or begin another run, in another trainer.default_root_dir."
+            )
         self.trained_s = checkpoint["trained_s"]
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -292,8 +316,6 @@ def _first_net(
         net = MultiScaleLocNet(trained)
         net.load_state_dict(state)
         origin = {"model": f"the run {start_from.name}", **training}
-    if architecture not in (None, net.architecture):
-        own, wanted = asdict(net.architecture), asdict(architecture)
-        differing = ", ".join(name for name in own if own[name] != wanted[name])
+    if architecture is not None and (differing := difference(net.architecture, architecture)):
         raise UserError(f"The model {start_from.name} differs in {differing}; leave model.architecture out.")
     return net, origin

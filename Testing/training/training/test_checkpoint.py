@@ -1,0 +1,92 @@
+"""A run's checkpoints: whole or as they were before, and refused in a sentence where they can not be used."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import replace
+
+import pytest
+import torch
+from carotid_training.training.checkpoint import Checkpoints, read_checkpoint, read_run
+from carotid_training.training.module import ChainModule
+from CarotidLandmarkLib.errors import UserError
+
+from ..ball_training import BallData, module, saving, trainer
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run of one step, and its checkpoint."""
+    folder = tmp_path_factory.mktemp("run")
+    trainer(folder, 1, callbacks=[saving(folder / "checkpoints")], plugins=Checkpoints()).fit(module(), BallData())
+    return folder, folder / "checkpoints" / "last.ckpt"
+
+
+def zipped() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("letter.txt", "Dear")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [lambda whole: b"junk\n", lambda whole: b"", lambda whole: whole[: len(whole) // 2], lambda whole: zipped()],
+    ids=["text", "empty", "cut", "another archive"],
+)
+def test_a_damaged_checkpoint_is_named_wherever_it_is_read(run, tmp_path, content):
+    damaged = tmp_path / "last.ckpt"
+    damaged.write_bytes(content(run[1].read_bytes()))
+    says = f"The checkpoint {damaged} is damaged"
+    with pytest.raises(UserError, match=says):
+        read_run(damaged)
+    with pytest.raises(UserError, match=says):
+        ChainModule(start_from=damaged)
+    with pytest.raises(UserError, match=says):
+        trainer(tmp_path, 2, enable_checkpointing=False, plugins=Checkpoints()).fit(
+            module(), BallData(), ckpt_path=damaged
+        )
+
+
+@pytest.mark.parametrize("held", [[1, 2], {"weights": torch.ones(2)}, {"state_dict": {}}])
+def test_a_checkpoint_of_another_program_is_refused(tmp_path, held):
+    torch.save(held, tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match=r"other\.ckpt is no checkpoint of carotid-train"):
+        read_run(tmp_path / "other.ckpt")
+
+
+def test_a_run_does_not_go_on_with_other_nets_than_it_was_begun_with(run, tmp_path):
+    other = ChainModule(replace(module().architecture, widths=((4, 8, 16),) * 4, noise_mm=1.0))
+    with pytest.raises(UserError, match=r"differ from model\.architecture in widths, noise_mm;"):
+        trainer(tmp_path, 2, enable_checkpointing=False).fit(other, BallData(), ckpt_path=run[1])
+
+
+def test_a_checkpoint_that_can_not_be_written_leaves_the_one_before(run, tmp_path, monkeypatch):
+    checkpoint, save = read_checkpoint(run[1]), torch.save
+    Checkpoints().save_checkpoint(checkpoint, tmp_path / "last.ckpt")
+
+    def full(held, stream):
+        save(held, stream)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        Checkpoints().save_checkpoint({**checkpoint, "global_step": 2}, tmp_path / "last.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 1
+
+
+def test_weights_that_are_no_numbers_any_more_are_not_saved_over_those_that_were(tmp_path):
+    class Diverging(ChainModule):
+        def on_train_batch_end(self, *what):
+            super().on_train_batch_end(*what)
+            if self.global_step == 2:
+                with torch.no_grad():
+                    next(self.net.parameters()).fill_(torch.nan)
+
+    diverging = Diverging(module().architecture)
+    with pytest.raises(UserError, match=r"At step 3 the nets' weights are no numbers any more"):
+        trainer(tmp_path, 3, callbacks=[saving(tmp_path / "checkpoints")]).fit(diverging, BallData())
+    _, state, training = read_run(tmp_path)
+    assert training["steps"] == 2 and all(values.isfinite().all() for values in state.values())
