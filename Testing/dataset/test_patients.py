@@ -108,10 +108,13 @@ def test_too_few_patients_to_share_out_get_no_split(dataset, add):
     assert set(by_patient(dataset).values()) == {None}
 
 
-def test_few_patients_whose_splits_are_given_are_left_as_they_are(dataset, add):
+def test_few_patients_whose_splits_are_given_are_left_as_they_are_and_joined_once_every_split_has_one(dataset, add):
     for split in ("train", "validation"):
         add(dataset, split, split=split)
     assert freeze_splits(dataset) == {"train": 1, "validation": 1}
+    add(dataset, "test", split="test")
+    add(dataset, "later")
+    assert freeze_splits(dataset) == {"train": 2, "validation": 1, "test": 1}
 
 
 def test_a_patient_in_two_splits_is_refused(dataset, add):

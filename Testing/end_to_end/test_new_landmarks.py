@@ -83,6 +83,15 @@ def test_a_name_that_the_dataset_does_not_have_is_refused_before_anything_is_lea
     assert not (folder / "typo" / "checkpoints" / "last.ckpt").exists()
 
 
+def test_a_damaged_case_is_named_by_the_sentence_about_it_and_not_by_its_cause(folder, capsys):
+    heads = Dataset.create(folder / "damaged", NAMES)
+    case = heads.case(heads.add_case(folder / "0.nrrd", "one"))
+    (case.folder / "case.json").write_text("{")
+    config = configuration(folder, "damaged-run")
+    assert run(training.main, "fit", f"--config={config}", f"--data.dataset={heads.path}") == 2
+    assert "case.json of case one is damaged (it is not JSON); restore it" in capsys.readouterr().err
+
+
 def test_too_few_patients_are_refused_and_get_no_split(folder, capsys, monkeypatch):
     heads = Dataset.create(folder / "few", NAMES)
     case = heads.add_case(folder / "0.nrrd", "one")

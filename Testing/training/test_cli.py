@@ -9,6 +9,7 @@ import pytest
 from carotid_training import cli
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.volume import VolumeError
+from torch.utils.data import DataLoader, IterableDataset
 
 
 def left(*arguments: str) -> int:
@@ -95,6 +96,18 @@ def test_a_command_that_is_stopped_while_it_is_imported_ends_with_3(monkeypatch,
     monkeypatch.setattr(cli, "import_module", stop)
     assert left("evaluate", "a", "b") == 3
     assert capsys.readouterr().err == "carotid-train evaluate: stopped; the same command goes on from here.\n"
+
+
+def test_what_a_worker_could_not_use_is_told_without_its_traceback(monkeypatch, capsys):
+    class Unreadable(IterableDataset):
+        def __iter__(self):
+            raise VolumeError("a.nrrd is damaged; restore it.")
+
+    monkeypatch.setattr(
+        "carotid_training.training.fit.main", lambda arguments: list(DataLoader(Unreadable(), num_workers=1))
+    )
+    assert left("fit") == 2
+    assert capsys.readouterr().err == "carotid-train fit: a.nrrd is damaged; restore it.\n"
 
 
 def test_what_a_disk_refuses_is_told_by_its_file_or_as_the_disks(monkeypatch, capsys):

@@ -95,7 +95,7 @@ def answers_for_its_errors(name: str, command: Callable[..., None]) -> Callable[
         except KeyboardInterrupt:
             raise _stopped(name) from None
         except (UserError, OSError) as error:
-            _say(f"{PROGRAM} {name}: {sentence(error) or error}")
+            _say(f"{PROGRAM} {name}: {_words(error)}")
             raise typer.Exit(BAD_INPUT) from None
 
     return run
@@ -104,6 +104,14 @@ def answers_for_its_errors(name: str, command: Callable[..., None]) -> Callable[
 def _stopped(name: str) -> typer.Exit:
     _say(f"{PROGRAM} {name}: stopped; {AFTERWARDS.get(name, 'the same command goes on from here')}.")
     return typer.Exit(STOPPED)
+
+
+def _words(error: Exception) -> str:
+    """The sentence of an error that the user can mend; before that of a worker torch puts the traceback, in lines."""
+    words = sentence(error) or str(error)
+    if "Original Traceback" in words:
+        words = words.rstrip().rpartition("\n")[2].partition(": ")[2]
+    return words
 
 
 def _say(line: str) -> None:

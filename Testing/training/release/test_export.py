@@ -5,10 +5,13 @@ from datetime import date
 
 import pytest
 from carotid_training.release.card import model_card
-from carotid_training.release.export import export, metadata_of, pooled
+from carotid_training.release.export import calibration_of, export, metadata_of, pooled
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture
+from CarotidLandmarkLib.uncertainty import check_level
+
+from .. import outcomes
 
 LANDMARKS = (LandmarkSpec("left", "L", "right"), LandmarkSpec("right", "R", "left"), LandmarkSpec("chin", "C", "chin"))
 
@@ -38,3 +41,15 @@ def test_what_can_not_be_written_is_refused_before_a_run_is_read_and_calibrated(
         export(tmp_path / "run", tmp_path / "cases", tmp_path / "letters", "carotid", "1.0.0")
     with pytest.raises(UserError, match="'my model' can not name a model; give a --name of letters"):
         export(tmp_path / "run", tmp_path / "cases", tmp_path / "new", "my model", "1.0.0")
+
+
+@pytest.mark.parametrize("cases", [0, 1, 5, 8, 9, 30])
+def test_a_model_answers_at_the_usual_level_however_few_cases_calibrate_it(cases):
+    """Regions calibrated up to 60 % alone would refuse every detection that asks for 90."""
+    found = [outcomes.outcome(f"c{n}", name, (n + 1.0, 0, 0)) for n in range(cases) for name in outcomes.PLACES]
+    calibration, words = calibration_of(found, Architecture(outcomes.LANDMARKS))
+    check_level(calibration, outcomes.PLACES, 0.9)
+    assert ("0.9" in calibration) is (cases >= 9)
+    assert words.startswith(
+        "Calibrated on " if cases >= 9 else f"Not calibrated: {cases} calibration cases are too few"
+    )

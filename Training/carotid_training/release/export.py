@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -18,7 +18,7 @@ from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
-from CarotidLandmarkLib.uncertainty import Judgement, calibrate
+from CarotidLandmarkLib.uncertainty import Judgement, calibrate, conformal_factor
 from CarotidLandmarkLib.work import progress
 from rich.console import Console
 
@@ -30,6 +30,8 @@ from .card import model_card
 from .judging import JudgementNecks, judged
 from .presence import log_odds_of, platt, with_presence
 
+# What detections ask for unless told otherwise: a model that claims less would refuse them.
+CLAIMED_LEVEL = 0.9
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 INTENDED_USE = (
     "Research: finding the left and right carotid bifurcations in contrast-enhanced CT of the neck, "
@@ -59,10 +61,13 @@ def main(
 ) -> None:
     """Write a model bundle: the run's averaged weights, calibrated and measured on cases it was not trained on."""
     necks = JudgementNecks(judge, Styles(background or ()), processes) if judge else None
-    bundle = export(run, calibrate_on, output, name, version, device, necks, measure_on)
-    Console(stderr=True).print(
-        f"Wrote {bundle.path}: {bundle.metadata.accuracy.get('summary', 'not measured')}", highlight=False
-    )
+    console = Console(stderr=True)
+
+    def say(sentence: str) -> None:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+    bundle = export(run, calibrate_on, output, name, version, device, necks, measure_on, say)
+    say(f"Wrote {bundle.path}: {bundle.metadata.accuracy.get('summary', 'not measured')}")
 
 
 def export(
@@ -74,9 +79,11 @@ def export(
     device: str = "auto",
     judge: JudgementNecks | Judgement | None = None,
     measure_on: Path | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Bundle:
     """`main` for Python callers; ``judge``: necks that the judgement is fitted on, or that of the model that the run
-    began with; without it presence is what the heads say, calibrated on the validation cases.
+    began with; without it presence is what the heads say, calibrated on the validation cases. ``say`` is told what the
+    calibration is worth.
 
     Raises ValueError with a sentence where the run, the dataset or a background can not be used.
     """
@@ -110,7 +117,6 @@ def export(
         # In half precision: answers move by less than 0.05 mm, and a repository keeps every model for ever.
         state = {name: values.half() for name, values in state.items()}
         calibrating = outcomes(dataset, validation, "calibrating")
-        scores = pooled(scores_of(calibrating, [landmark.name for landmark in architecture.landmarks]), architecture)
         if judge is None:
             log_odds, present = log_odds_of(calibrating)
             try:
@@ -120,10 +126,24 @@ def export(
             else:
                 words = f"calibrated on {len(present)} landmarks, {present.count(False)} of them absent"
             metadata = replace(metadata, training={**training, "presence": words})
-        metadata = replace(metadata, calibration=calibrate(scores, LEVELS))
+        calibration, words = calibration_of(calibrating, architecture)
+        metadata = replace(metadata, calibration=calibration)
+        say(words)
         accuracy = accuracy_of(outcomes(measured, tests, "measuring"), measured.path.name) if tests else {}
         metadata = replace(metadata, accuracy=accuracy)
     return Bundle.save(output, metadata, state, model_card(metadata, date.today()))
+
+
+def calibration_of(outcomes: Sequence[Outcome], architecture: Architecture) -> tuple[dict[str, Any], str]:
+    """Split-conformal factors, or none at all where the cases do not suffice for `CLAIMED_LEVEL`; and a sentence."""
+    scores = scores_of(outcomes, [landmark.name for landmark in architecture.landmarks])
+    fewest = min(map(len, scores.values()))
+    try:
+        conformal_factor([0.0] * fewest, CLAIMED_LEVEL)
+    except ValueError as error:
+        return {}, f"Not calibrated: {error} Its regions are a Gaussian's and may be too small."
+    words = f"Calibrated on {fewest} or more validation cases of each landmark."
+    return calibrate(pooled(scores, architecture), LEVELS), words
 
 
 def scores_of(outcomes: Sequence[Outcome], landmarks: Sequence[str]) -> dict[str, list[float]]:

@@ -24,8 +24,6 @@ from CarotidLandmarkLib.detection import DEFAULTS
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
-from CarotidLandmarkLib.nets.chain import Architecture
-from CarotidLandmarkLib.uncertainty import calibrate, conformal_factor
 from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
 from torch import Tensor
@@ -34,16 +32,14 @@ from ..batches.cases import CaseBatches
 from ..batches.datamodule import dataset_sha256
 from ..evaluation.comparison import Comparison, compare
 from ..evaluation.evaluate import Settings, check_landmarks, detect_cases
-from ..evaluation.outcomes import Outcome, annotated
+from ..evaluation.outcomes import annotated
 from ..necks.styles import Styles
 from ..records import read_record
 from ..training.checkpoint import last_checkpoint, read_run
 from ..training.fit import Told, configuration, quiet, train
 from .card import model_card
-from .export import LEVELS, accuracy_of, metadata_of, pooled, scores_of
+from .export import accuracy_of, calibration_of, metadata_of
 
-# What detections ask for unless told otherwise: a model that claims less would refuse them.
-CLAIMED_LEVEL = 0.9
 # The new weights are half-way from the first ones to those at the end of training (Wortsman et al., CVPR 2022,
 # arXiv 2109.01903). One comparison, 2 passes: after 10 corrected necks of a child's size the end of training had a mean
 # of 2.5 mm on 40 others and had lost 0.6 mm on 23 adults' necks; half-way 2.5 and 0.2, but 20 of 73 landmarks missed,
@@ -129,7 +125,7 @@ def finetune(
             after = detect_cases(detector, dataset, tests, kept / "after", settings, _titled("new model", step))
     mirrors = {landmark.name: landmark.mirror for landmark in architecture.landmarks}
     comparison = compare(before, after, mirrors, settings.seed)
-    calibration, words = _calibration(calibrating, architecture)
+    calibration, words = calibration_of(calibrating, architecture)
     metadata = replace(metadata, calibration=calibration, accuracy=accuracy_of(after, dataset.path.resolve().name))
     card = model_card(metadata, date.today())
     bundle = Bundle.save(output / "bundle", metadata, state, card)
@@ -230,18 +226,6 @@ def _train(
         options["data.rendered"] = str(rendered.resolve())
     with quiet():
         train(configuration("finetune"), options, [Told(step)], checkpoint)
-
-
-def _calibration(outcomes: list[Outcome], architecture: Architecture) -> tuple[dict, str]:
-    """Split-conformal factors, or none at all where the cases do not suffice for `CLAIMED_LEVEL`; and a sentence."""
-    scores = scores_of(outcomes, [landmark.name for landmark in architecture.landmarks])
-    fewest = min(map(len, scores.values()))
-    try:
-        conformal_factor([0.0] * fewest, CLAIMED_LEVEL)
-    except ValueError as error:
-        return {}, f"Not calibrated: {error} Its regions are a Gaussian's and may be too small."
-    words = f"Calibrated on {fewest} or more validation cases of each landmark."
-    return calibrate(pooled(scores, architecture), LEVELS), words
 
 
 def _titled(title: str, step: Step) -> Step:

@@ -232,6 +232,8 @@ def _command(args: Any, callbacks: list[Callback] | None, bar: bool = True, run:
         raise UserError(_plain(str(error))) from error
     except MisconfigurationException as error:
         raise UserError(f"lightning refuses the options under trainer: {error}") from error
+    except UserError:
+        raise
     except ValueError as error:  # jsonargparse's, about what one of our classes has said
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error
