@@ -17,7 +17,7 @@ from ..neck import Grid
 from .shapes import SIDE, TESTS_PER_CHUNK, Cones, Ellipsoids
 
 _GROUP = 4  # blocks along a group of blocks, the coarse level of culling
-_BLOCKS_PER_CHUNK = {"cpu": 128, "cuda": 1024}  # CPU: what stays in the cache; GPU: a few hundred MB
+_BLOCKS_PER_CHUNK = {"cpu": 32, "cuda": 1024}  # CPU: what stays in the cache; GPU: a few hundred MB
 Solids = Cones | Ellipsoids
 Pairs = tuple[Tensor, Tensor]  # of a block or its key, and a shape: [n] each
 
