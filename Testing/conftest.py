@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +194,18 @@ def case_volume() -> Volume:
     affine = np.diag([4.0, 4.0, 4.0, 1.0])
     affine[:3, 3] = -62.0
     return from_array(np.random.default_rng(3).integers(-1024, 1500, (32, 32, 32)).astype(np.int16), affine)
+
+
+@pytest.fixture
+def other_volumes(case_volume: Volume) -> Iterator[Volume]:
+    """Scans like `case_volume` of which none is there twice: they differ in a voxel."""
+
+    def other(number: int) -> Volume:
+        array = case_volume.array.copy()
+        array[0, 0, 0] = number
+        return from_array(array, case_volume.affine_lps)
+
+    return map(other, range(1000))
 
 
 @pytest.fixture

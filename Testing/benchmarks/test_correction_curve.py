@@ -29,12 +29,12 @@ def curve():
 
 
 @pytest.fixture
-def style(tmp_path, case_volume, make_detection, monkeypatch) -> Dataset:
+def style(tmp_path, other_volumes, make_detection, monkeypatch) -> Dataset:
     """Twelve cases with truth; the confidence region grows with the number of the case."""
     monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
     made = Dataset.create(tmp_path / "style", NAMES)
     for number in range(12):
-        case_id = made.add_case(case_volume, f"case-{number:02d}", group=f"patient-{number}")
+        case_id = made.add_case(next(other_volumes), f"case-{number:02d}", group=f"patient-{number}")
         left = None if number == 11 else (30.0, float(number), 0.0)
         status = {LEFT: "accepted" if left else "missing", RIGHT: "accepted"}
         made.save_annotation(case_id, "truth", {LEFT: left, RIGHT: (-30.0, 0.0, 0.0)}, status)

@@ -18,7 +18,7 @@ from CarotidLandmarkLib.dataset import (
 )
 from CarotidLandmarkLib.detection import ModelInfo
 from CarotidLandmarkLib.markups import write_markups
-from CarotidLandmarkLib.volume import VolumeError, write_volume
+from CarotidLandmarkLib.volume import Volume, VolumeError, write_volume
 from points import ACCEPTED, LEFT, NAMES, POINTS, RIGHT
 
 
@@ -33,17 +33,17 @@ class TestCases:
         assert first != second and dataset.case(first).group != dataset.case(second).group
         assert dataset.case_ids() == sorted(["c1", first, second])
 
-    def test_a_referenced_image_stays_where_it_is(self, dataset, case_volume, tmp_path):
-        write_volume(case_volume, tmp_path / "scan.nii.gz")
+    def test_a_referenced_image_stays_where_it_is(self, dataset, other_volumes, tmp_path):
+        write_volume(volume := next(other_volumes), tmp_path / "scan.nii.gz")
         dataset.add_case(tmp_path / "scan.nii.gz", "c2", copy=False)
         case = Dataset.open(dataset.path).case("c2")
         assert case.image_path == tmp_path / "scan.nii.gz"
-        assert (case.read_volume().array == case_volume.array).all()
+        assert (case.read_volume().array == volume.array).all()
         assert [file.name for file in case.folder.iterdir()] == ["case.json"]
         assert check_dataset(dataset) == []
 
-    def test_a_referenced_image_is_found_again_elsewhere_by_its_content(self, dataset, case_volume, tmp_path):
-        write_volume(case_volume, tmp_path / "scan.nrrd")
+    def test_a_referenced_image_is_found_again_elsewhere_by_its_content(self, dataset, other_volumes, tmp_path):
+        write_volume(next(other_volumes), tmp_path / "scan.nrrd")
         dataset.add_case(tmp_path / "scan.nrrd", "c2", copy=False)
         (tmp_path / "moved" / "deep").mkdir(parents=True)
         (tmp_path / "scan.nrrd").rename(tmp_path / "moved" / "deep" / "other-name.nrrd")
@@ -90,15 +90,15 @@ class TestCases:
         assert str(refusal.value) == sentence
         assert dataset.case_ids() == ["c1"]
 
-    def test_of_two_who_add_the_same_id_at_once_the_first_wins(self, dataset, case_volume, monkeypatch):
+    def test_of_two_who_add_the_same_id_at_once_the_first_wins(self, dataset, other_volumes, monkeypatch):
         def write_while_somebody_else_is_faster(volume, path):
             monkeypatch.undo()
-            dataset.add_case(case_volume, "c2", group="faster")
+            dataset.add_case(next(other_volumes), "c2", group="faster")
             write_volume(volume, path)
 
         monkeypatch.setattr("CarotidLandmarkLib.dataset.dataset.write_volume", write_while_somebody_else_is_faster)
         with pytest.raises(DatasetError, match="Somebody else has just added a case c2; choose another id"):
-            dataset.add_case(case_volume, "c2", group="slower")
+            dataset.add_case(next(other_volumes), "c2", group="slower")
         assert dataset.case("c2").group == "faster" and check_dataset(dataset) == []
 
 
@@ -160,18 +160,18 @@ class TestAnnotations:
         found = dataset.annotations("c1")
         assert {who: found[who].points[LEFT][0] for who in found} == {"anna": 30.0, "ben": 25.0}
 
-    def test_many_writers_at_once_lose_nothing(self, dataset, case_volume, make_detection):
-        def work(annotator: str) -> None:
+    def test_many_writers_at_once_lose_nothing(self, dataset, other_volumes, make_detection):
+        def work(annotator: str, volume: Volume) -> None:
             mine = Dataset.open(dataset.path)
             for number in range(8):
                 mine.save_annotation("c1", annotator, POINTS, ACCEPTED, comment=str(number))
                 mine.save_prediction("c1", make_detection())
                 Dataset.open(dataset.path).annotations("c1")
-            mine.add_case(case_volume, f"of-{annotator}")
+            mine.add_case(volume, f"of-{annotator}")
 
         people = ["anna", "ben", "cleo", "dan"]
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(work, people))
+            list(pool.map(work, people, other_volumes))
         found = dataset.annotations("c1")
         assert {who: found[who].comment for who in found} == dict.fromkeys(people, "7")
         assert len(dataset.case_ids()) == 5 and check_dataset(dataset) == []
@@ -243,8 +243,8 @@ class TestNames:
             write_draft(dataset.case("c1"), "Anna", {}, "")
         assert dataset.annotator_names() == {"anna"}
 
-    def test_two_annotators_that_differ_in_capitals_are_named(self, dataset, case_volume):
-        dataset.add_case(case_volume, "c2")
+    def test_two_annotators_that_differ_in_capitals_are_named(self, dataset, other_volumes):
+        dataset.add_case(next(other_volumes), "c2")
         folder = dataset.path / "cases/c2/annotations"
         folder.mkdir()
         (folder / "Anna.json").write_bytes((dataset.path / "cases/c1/annotations/anna.json").read_bytes())

@@ -189,8 +189,8 @@ class TestCheck:
         (finding,) = check_dataset(dataset)
         assert finding.file == "cases/c1/annotations/anna.mrk.json" and finding.level == "error"
 
-    def test_a_patient_in_two_splits_is_named(self, dataset, case_volume):
-        dataset.add_case(case_volume, "c2", group="p2", split="test")
+    def test_a_patient_in_two_splits_is_named(self, dataset, other_volumes):
+        dataset.add_case(next(other_volumes), "c2", group="p2", split="test")
         path = dataset.path / "cases/c2/case.json"
         path.write_text(path.read_text().replace("p2", "p1"))
         assert [str(f) for f in check_dataset(dataset)] == [

@@ -16,11 +16,11 @@ def dataset(tmp_path) -> Dataset:
 
 
 @pytest.fixture
-def add(case_volume):
+def add(other_volumes):
     """A function: one more scan of a patient, annotated or not; returns its id."""
 
     def add(dataset: Dataset, group: str, annotated: bool = True, split: str | None = None) -> str:
-        case = dataset.add_case(case_volume, group=group, split=split)
+        case = dataset.add_case(next(other_volumes), group=group, split=split)
         if annotated:
             dataset.save_annotation(case, "anna", POINTS, dict.fromkeys(POINTS, "accepted"))
         return case
