@@ -23,9 +23,9 @@ PALETTE = ("#f59f00", "#339af0", "#ae3ec9", "#37b24d", "#f783ac", "#1098ad")
 # Between the two of a pair, by what is left of their names without the side. In 52 published scans (Ma et al., ISBI
 # 2020) the bifurcations are 59 +- 10 mm apart, 38 to 89; 30 and 100 leave room for who is not among 52.
 USUAL_DISTANCE_MM = {"carotid_bifurcation": (30.0, 100.0)}
-# From the right one to the left one, in LPS: middle and standard deviation. Of 32 patients' CTAs (Eulzer et al., Zenodo
-# 10695923): 51.9 +- 10.6 mm sideways, on average 5.9 mm before or behind, and 8.3 mm above or below, each other.
-USUAL_OFFSET_MM: dict[str, tuple[Point, Point]] = {"carotid_bifurcation": ((51.9, 0.0, 0.0), (10.6, 7.4, 10.4))}
+# From the right one to the left one, in the axial plane and up: middle and standard deviation. Of 32 patients' CTAs
+# (Eulzer et al., Zenodo 10695923): 51.9 +- 10.6 mm sideways, on average 8.3 mm above or below each other.
+USUAL_OFFSET_MM = {"carotid_bifurcation": ((51.9, 0.0), (10.6, 10.4))}
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ class Pair(NamedTuple):
         return USUAL_DISTANCE_MM.get(self.kind, (0.0, float("inf")))
 
     @property
-    def usual_offset_mm(self) -> tuple[Point, Point] | None:
-        """Middle and standard deviation of the way (LPS) from the right one to the left one, where they are known."""
+    def usual_offset_mm(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """Middle and standard deviation of the way from the right one to the left one, where they are known: its length
+        in the axial plane, and how far it goes up."""
         return USUAL_OFFSET_MM.get(self.kind)
 
 

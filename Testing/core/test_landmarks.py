@@ -66,7 +66,7 @@ def test_what_is_usual_is_known_of_bifurcations_and_of_nothing_else():
     assert low < 38 and high > 89  # the smallest and the largest of 52 published scans
     assert Pair("left_orbit", "right_orbit").usual_distance_mm == (0.0, float("inf"))
     middle, _ = Pair("left_carotid_bifurcation", "right_carotid_bifurcation").usual_offset_mm
-    assert middle[0] > 0  # the patient's left is where LPS grows
+    assert middle[0] > 0
     assert Pair("left_orbit", "right_orbit").usual_offset_mm is None
 
 

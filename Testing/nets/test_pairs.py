@@ -1,5 +1,7 @@
 """Of two places that look alike, the search takes the one that fits the landmark's counterpart."""
 
+import math
+
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.nets.pairs import beside_counterparts
@@ -34,6 +36,22 @@ def test_a_usual_pair_hardly_loses_and_no_look_gains():
     peaks = fitting([(LEFT_LPS, 9.0), (LOW_LPS, 7.0)], [(RIGHT_LPS, 8.0), (LOW_LPS, 2.0)])
     assert peaks[0, 0] > 8.9 and peaks[1, 0] > 7.9
     assert (peaks <= torch.tensor([[9.0, 7.0], [8.0, 2.0]])).all()
+
+
+@given(st.floats(-80, 80))
+def test_a_pair_is_as_usual_when_the_patient_is_rolled(degrees):
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    # With each other upright, so that the way from right to left goes straight to the left.
+    left, right = (26.0, -20.0, 100.0), (-26.0, -20.0, 104.0)
+    rolled = [(c * x - s * y, s * x + c * y, z) for x, y, z in (left, right, LOW_LPS)]
+    upright = fitting([(left, 9.0), (LOW_LPS, 8.0)], [(right, 8.0), (right, 3.0)])
+    turned = fitting([(rolled[0], 9.0), (rolled[2], 8.0)], [(rolled[1], 8.0), (rolled[1], 3.0)])
+    assert torch.allclose(turned, upright, atol=1e-3)
+
+
+def test_exchanged_sides_are_no_usual_pair():
+    exchanged = fitting([(RIGHT_LPS, 9.0)], [(LEFT_LPS, 9.0)])
+    assert float(exchanged.max()) < 9 - 4
 
 
 def test_peaks_in_half_precision_are_weighed_in_whole():

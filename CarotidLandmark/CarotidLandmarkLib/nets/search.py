@@ -12,10 +12,6 @@ from .chain import MultiScaleLocNet, ScaleOutput
 from .pyramid import AIR_HU, Pyramid
 
 ENLARGEMENT = 1.5
-# The enlarged scan is the clearer one if its peaks are higher by so much, averaged over the landmarks. With it 1 of 21
-# landmarks in necks of 0.6 of an adult's size is missed, without 16 (docs/results/shifts.md). 0.5 and 1.5 did as
-# well, and 106 adults' necks lost nothing; with 0, or with a size for each landmark, wrong places in adults won.
-LEAD = 1.0
 # Where a body is nowhere narrower it is no child's, and not looked at enlarged, which is two thirds of the search. Of
 # 30 adults' digital necks 26 were wider, of 12 children's one (docs/results/body-width.md).
 WIDEST_CHILD_MM2 = 8000.0
@@ -49,7 +45,7 @@ class Sought:
 
 
 def seek(net: MultiScaleLocNet, pyramid: Pyramid, step: Callable[[str, float], None]) -> Sought:
-    """Search the scan as it is and, if it may be a child's, enlarged, and keep what is clearer.
+    """Search the scan as it is and, if it may be a child's, enlarged, and keep that with the higher peaks.
 
     A net that does not search sees the scan as it is. ``step`` is told the name of each search before it, and which
     share of the work is done.
@@ -62,8 +58,9 @@ def seek(net: MultiScaleLocNet, pyramid: Pyramid, step: Callable[[str, float], N
     step("enlarged", 0.3)
     enlarged = pyramid.enlarged(ENLARGEMENT)
     other = Sought(ENLARGEMENT, enlarged, *net.search(enlarged))
+    # One size for all landmarks: with a size for each, wrong places in adults won.
     lead = (other.outputs[-1].peak - plain.outputs[-1].peak).mean()
-    return other if lead > LEAD else plain
+    return other if lead > 0 else plain
 
 
 def narrowest_mm2(pyramid: Pyramid) -> float:
