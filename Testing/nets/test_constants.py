@@ -36,8 +36,8 @@ def view(voxels_at_the_coarsest_scale: float, neck_mm2: float = 5000.0) -> Simpl
     )
 
 
-@pytest.mark.parametrize(("lead", "size"), [(0.95, 1.0), (1.0, 1.0), (1.05, 1.5)])
-def test_the_enlarged_scan_must_lead_by_one(lead, size):
+@pytest.mark.parametrize(("lead", "size"), [(-0.05, 1.0), (0.0, 1.0), (0.05, 1.5)])
+def test_the_enlarged_scan_needs_the_higher_peaks(lead, size):
     assert search.seek(Peaks(lead), view(1000.0), lambda words, share: None).size == size
 
 
