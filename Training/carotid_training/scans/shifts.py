@@ -36,8 +36,8 @@ def _rolled(usual: Scanner) -> Scanner:
     return replace(usual, neck_to_lps=gantry @ roll @ torch.linalg.inv(gantry) @ usual.neck_to_lps)
 
 
-# Training draws slices up to 3 mm, noise up to 45 HU, enhancement down to 0.58 of the vessel's own, necks down to 0.67,
-# turns rarely over 30 degrees.
+# carotid-small 0.7.0 was trained on slices up to 3 mm, noise up to 45 HU, enhancement down to 0.58 of the vessel's own,
+# necks down to 0.67, turns rarely over 30 degrees.
 SHIFTS: dict[str, Callable[[Scanner], Scanner]] = {
     "thick-slices": partial(_rescanned, slice_mm=5.0, thickness_mm=5.0),
     "noise": partial(_rescanned, noise_hu=80.0),
