@@ -128,7 +128,7 @@ class LandmarkResult:
 class VolumeInfo:
     """The scan, named without its folder: ``path`` is a file or folder name only. ``size`` is (i, j, k).
 
-    ``centre_lps_mm``: where its middle lies; None in a document of before 0.8.
+    ``centre_lps_mm``: where its middle lies; None in an older document.
     """
 
     path: str
