@@ -42,7 +42,7 @@ def main(
             pyramid = Pyramid(case.read_volume(), net.architecture.scales_mm)
             widths.append(search.narrowest_mm2(pyramid))
             with as_detected():
-                taken.append(search.seek(net, pyramid, lambda words, share: None).size > 1)
+                taken.append(float(search.seek(net, pyramid, lambda words, share: None).view.to_patient.det()) < 0.9)
         wide = np.array(widths) > limit
         cm2 = {f"{name} (cm2)": float(np.percentile(widths, share)) / 100
                for name, share in (("narrowest", 0), ("median", 50), ("widest", 100))}  # fmt: skip

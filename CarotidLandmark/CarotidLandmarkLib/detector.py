@@ -100,13 +100,13 @@ class Detector:
         check_volume(volume)
         started, told = time.perf_counter(), len(self.notes)
         try:
-            landmarks, signals, seconds = self._run(volume, settings, progress)
+            sought, landmarks, signals, seconds = self._run(volume, settings, progress)
         except (torch.OutOfMemoryError, NotImplementedError, RuntimeError) as error:
             if self._device.type == "cpu":
                 raise
             self.notes.append(f"{self._device} failed ({_first_line(error)}); the CPU took over.")
             self._move(torch.device("cpu"))
-            landmarks, signals, seconds = self._run(volume, settings, progress)
+            sought, landmarks, signals, seconds = self._run(volume, settings, progress)
         timing = {"load": 0.0, **seconds, "total": time.perf_counter() - started}
         constant = bool(volume.array.min() == volume.array.max())
         progress("done", 1.0)
@@ -119,13 +119,13 @@ class Detector:
             timing_s={name: round(seconds, 3) for name, seconds in timing.items()},
             landmarks=landmarks,
             quality=judge(self.architecture.landmarks, landmarks, signals, constant),
-            notes=(*volume.notes, *self.notes[told:]),
+            notes=(*volume.notes, *self.notes[told:], *_notes_of(sought)),
         )
 
     @torch.inference_mode()
     def _run(
         self, volume: Volume, settings: DetectionSettings, step: Progress
-    ) -> tuple[tuple[LandmarkResult, ...], list[Signals], dict[str, float]]:
+    ) -> tuple[Sought, tuple[LandmarkResult, ...], list[Signals], dict[str, float]]:
         """A search, and the last scale ``settings.passes`` times under noise where it ended; seconds of each step."""
         clock = [time.perf_counter()]
         step("pyramid", 0.0)
@@ -138,7 +138,7 @@ class Detector:
             logit = self.net.presence_logit([*sought.outputs, last]).float()
         clock.append(time.perf_counter())
         seconds = dict(zip(("pyramid", "coarse", "passes"), np.diff(clock).tolist(), strict=True))
-        return *self._results(volume, settings.level, pyramid, sought, last, logit), seconds
+        return sought, *self._results(volume, settings.level, pyramid, sought, last, logit), seconds
 
     def _noise_passes(self, sought: Sought, passes: int, seed: int, step: Progress) -> ScaleOutput:
         """The finest net around where the search ended, shifted ``passes`` times, in batches that fit the device."""
@@ -241,6 +241,15 @@ def bfloat16_is_fast(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device)[0] >= 8
     asked = [getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")]
     return device.type == "cpu" and any(supported is not None and supported() for supported in asked)
+
+
+def _notes_of(sought: Sought) -> list[str]:
+    """What the search decided for the user."""
+    if not sought.rolled:
+        return []
+    side = "left" if sought.rolled > 0 else "right"
+    words = f"The patient lies rolled by {abs(sought.rolled):.0f} degrees onto the {side} side"
+    return [f"{words}: the search saw the scan turned upright."]
 
 
 def _first_line(error: Exception) -> str:

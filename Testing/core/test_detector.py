@@ -144,6 +144,16 @@ def test_a_note_of_reading_and_labels_of_the_bundle_travel_with_the_detection(de
     assert detection.labels == {LEFT: "L bifurcation", RIGHT: "R bifurcation"}
 
 
+@pytest.mark.parametrize(("degrees", "side"), [(40.0, "left"), (-40.0, "right")])
+def test_that_a_rolled_patient_was_searched_upright_is_told(detector, monkeypatch, degrees, side):
+    monkeypatch.setattr("CarotidLandmarkLib.nets.search.roll_to_undo", lambda pyramid: degrees)
+    for _ in range(2):
+        detection = detector.detect(scan(), DetectionSettings(passes=2))
+        assert detection.notes == (
+            f"The patient lies rolled by 40 degrees onto the {side} side: the search saw the scan turned upright.",
+        )
+
+
 def test_a_device_that_is_not_there_is_refused_in_a_sentence(tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="not available here"):

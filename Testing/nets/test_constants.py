@@ -32,20 +32,26 @@ def view(voxels_at_the_coarsest_scale: float, neck_mm2: float = 5000.0) -> Simpl
         affine_lps=torch.diag(torch.tensor([4.0, 4.0, 4.0, 1.0])),
         scales_mm=(4.0,),
         levels={4.0: level},
+        size=1.0,
         enlarged=lambda size: SimpleNamespace(large=True, size=size),
     )
 
 
+@pytest.fixture(autouse=True)
+def everyone_lies_upright(monkeypatch):
+    monkeypatch.setattr(search, "roll_to_undo", lambda pyramid: 0.0)
+
+
 @pytest.mark.parametrize(("lead", "size"), [(-0.05, 1.0), (0.0, 1.0), (0.05, 1.5)])
 def test_the_enlarged_scan_needs_the_higher_peaks(lead, size):
-    assert search.seek(Peaks(lead), view(1000.0), lambda words, share: None).size == size
+    assert search.seek(Peaks(lead), view(1000.0), lambda words, share: None).view.size == size
 
 
 @pytest.mark.parametrize(("voxels", "size"), [(590_000.0, 1.5), (595_000.0, 1.0)])
 def test_a_scan_is_enlarged_up_to_two_million_voxels_afterwards(voxels, size):
-    assert search.seek(Peaks(9.0), view(voxels), lambda words, share: None).size == size
+    assert search.seek(Peaks(9.0), view(voxels), lambda words, share: None).view.size == size
 
 
 @pytest.mark.parametrize(("neck_mm2", "size"), [(7900.0, 1.5), (8100.0, 1.0)])
 def test_a_body_of_more_than_eighty_square_centimetres_is_no_childs(neck_mm2, size):
-    assert search.seek(Peaks(9.0), view(1000.0, neck_mm2), lambda words, share: None).size == size
+    assert search.seek(Peaks(9.0), view(1000.0, neck_mm2), lambda words, share: None).view.size == size

@@ -1,12 +1,14 @@
-"""The search in a scan as it is and enlarged: the clearer one is kept, and all answers are in patient millimetres."""
+"""The search in a scan turned upright and enlarged: the clearer is kept, and answers are in patient millimetres."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from CarotidLandmarkLib.nets import roll
 from CarotidLandmarkLib.nets import search as sizes
 from CarotidLandmarkLib.nets.pyramid import Pyramid
+from CarotidLandmarkLib.nets.roll import turn
 from CarotidLandmarkLib.volume import Volume
 
 from .untrained import small_net, textured_scan
@@ -45,12 +47,18 @@ def sought(net, pyramid, step=lambda words, share: None):
         return sizes.seek(net, pyramid, step)
 
 
-def lead(net, pyramid):
-    """By how much the peaks of the enlarged scan are higher, averaged over the landmarks."""
+def size_of(view):
+    """How many times as large as the patient the scan was seen."""
+    return float(view.to_patient.det()) ** (-1 / 3)
+
+
+def kind_of(view):
+    return "enlarged" if size_of(view) > 1.1 else "coarse"
+
+
+def mean_peak(net, view):
     with torch.no_grad():
-        (*_, enlarged), _ = net.search(pyramid.enlarged(sizes.ENLARGEMENT))
-        (*_, plain), _ = net.search(pyramid)
-    return float((enlarged.peak - plain.peak).mean())
+        return float(net.search(view)[0][-1].peak.float().mean())
 
 
 @pytest.mark.parametrize("size", [1.25, 1.5])
@@ -67,14 +75,14 @@ def test_an_enlarged_scan_looks_like_the_scan_of_a_larger_patient(volume, pyrami
         assert torch.allclose(ours, theirs, rtol=0, atol=0.5)
 
 
-def biased(net, by):
-    """The net, whose peaks are so much higher in its second search, that of the enlarged scan."""
-    search, views = net.search, []
+def biased(net, kind, by=CLEARER):
+    """The net, whose peaks are so much higher in one kind of view."""
+    search = net.search
 
     def searched(view):
         outputs, looks = search(view)
-        views.append(view)
-        return [*outputs[:-1], replace(outputs[-1], peak=outputs[-1].peak + by * (len(views) - 1))], looks
+        more = by if kind_of(view) == kind else 0.0
+        return [*outputs[:-1], replace(outputs[-1], peak=outputs[-1].peak + more)], looks
 
     net.search = searched
     return net
@@ -82,18 +90,19 @@ def biased(net, by):
 
 @pytest.mark.parametrize("above", [True, False], ids=["clearer", "not clearer"])
 def test_the_enlarged_scan_is_taken_where_its_peaks_are_higher(pyramid, above):
-    net = small_net()
-    found = sought(biased(small_net(), (1e-3 if above else -1e-3) - lead(net, pyramid)), pyramid)
-    assert found.size == (sizes.ENLARGEMENT if above else 1.0)
+    net, enlarged = small_net(), pyramid.enlarged(sizes.ENLARGEMENT)
+    lead = mean_peak(net, enlarged) - mean_peak(net, pyramid)
+    found = sought(biased(small_net(), "enlarged", (1e-3 if above else -1e-3) - lead), pyramid)
+    assert size_of(found.view) == pytest.approx(sizes.ENLARGEMENT if above else 1.0)
     with torch.no_grad():
-        outputs, looks = net.search(pyramid.enlarged(sizes.ENLARGEMENT) if above else pyramid)
+        outputs, looks = net.search(enlarged if above else pyramid)
     assert torch.equal(found.outputs[-1].position_lps, outputs[-1].position_lps)
     assert torch.equal(found.looks.position_lps, looks.position_lps)
 
 
 def test_what_is_found_enlarged_is_told_where_it_is_in_the_patient(volume, pyramid):
     """A voxel of the scan keeps its index, however large the scan is taken to be."""
-    found = sought(biased(small_net(), CLEARER), pyramid)
+    found = sought(biased(small_net(), "enlarged"), pyramid)
     larger = of_a_larger_patient(volume, sizes.ENLARGEMENT)
     places = found.looks.position_lps[0]
     ours = volume.to_voxels(found.in_patient(places).numpy())
@@ -101,10 +110,43 @@ def test_what_is_found_enlarged_is_told_where_it_is_in_the_patient(volume, pyram
 
 
 def test_a_spread_is_told_in_millimetres_of_the_patient(pyramid):
-    found = sought(biased(small_net(), CLEARER), pyramid)
+    found = sought(biased(small_net(), "enlarged"), pyramid)
     points = torch.randn((500, 3), generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 2.0, 3.0])
     shrunk = torch.cov(found.in_patient(points).T)
     assert torch.allclose(found.covariance_in_patient(torch.cov(points.T)), shrunk, rtol=1e-3, atol=1e-3)
+
+
+def rolled(volume, degrees):
+    """The same voxels of a patient who lies rolled, positive onto the left side."""
+    transform = turn(torch.as_tensor(volume.centre_lps), degrees).numpy()
+    return Volume(volume.array, transform @ volume.affine_lps), transform
+
+
+@pytest.mark.parametrize("degrees", [-50.0, 20.0, 65.0])
+@pytest.mark.parametrize("kind", ["coarse", "enlarged"])
+def test_a_rolled_patient_is_searched_upright_and_answered_as_they_lie(volume, monkeypatch, degrees, kind):
+    lying, transform = rolled(volume, degrees)
+    net = biased(small_net(), kind)
+    monkeypatch.setattr(sizes, "roll_to_undo", lambda pyramid: 0.0)
+    upright = sought(net, Pyramid(volume, SCALES))
+    monkeypatch.setattr(sizes, "roll_to_undo", lambda pyramid: degrees)
+    found = sought(net, Pyramid(lying, SCALES))
+    assert found.rolled == degrees and upright.rolled == 0.0
+    ours = found.in_patient(found.outputs[0].position_lps)[0, :, 0].numpy()
+    theirs = upright.in_patient(upright.outputs[0].position_lps)[0, :, 0].numpy() @ transform[:3, :3].T
+    assert np.allclose(ours, theirs + transform[:3, 3], atol=0.01)
+    points = torch.randn((500, 3), generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 2.0, 3.0])
+    told = found.covariance_in_patient(torch.cov(points.T))
+    assert torch.allclose(told, torch.cov(found.in_patient(points).T), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "gain", "undone"),
+    [(15.1, 0.16, True), (-64.9, 0.16, True), (14.9, 0.5, False), (45.0, 0.14, False), (-65.1, 0.5, False)],
+)
+def test_a_roll_is_undone_where_it_is_large_and_plain_to_see(pyramid, monkeypatch, degrees, gain, undone):
+    monkeypatch.setattr(roll, "roll_degrees", lambda pyramid: (degrees, gain))
+    assert sought(small_net(), pyramid).rolled == (degrees if undone else 0.0)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +155,8 @@ def test_a_spread_is_told_in_millimetres_of_the_patient(pyramid):
     ids=["paper", "two scales"],
 )
 def test_a_net_that_does_not_search_sees_the_scan_as_it_is(volume, options):
-    net = biased(small_net(**options), CLEARER)
-    assert sought(net, Pyramid(volume, net.architecture.scales_mm)).size == 1.0
+    net = biased(small_net(**options), "enlarged")
+    assert size_of(sought(net, Pyramid(volume, net.architecture.scales_mm)).view) == pytest.approx(1.0)
 
 
 def body(turned: np.ndarray, crown: bool = True) -> Volume:
@@ -152,19 +194,17 @@ def test_only_what_may_be_a_child_is_looked_at_enlarged(monkeypatch):
     for widest_mm2, size in ((6000.0, sizes.ENLARGEMENT), (4000.0, 1.0)):
         monkeypatch.setattr(sizes, "WIDEST_CHILD_MM2", widest_mm2)
         told = []
-        assert (
-            sought(biased(small_net(), CLEARER), pyramid, lambda words, share, told=told: told.append(words)).size
-            == size
-        )
+        found = sought(biased(small_net(), "enlarged"), pyramid, lambda words, share, told=told: told.append(words))
+        assert size_of(found.view) == pytest.approx(size)
         assert ("enlarged" in told) == (size > 1)
 
 
 def test_a_scan_that_would_be_too_large_is_not_enlarged(monkeypatch, pyramid):
     voxels = 1.5**3 * (60 * 64 * 72) * 2**3 / 4**3
     monkeypatch.setattr(sizes, "LARGEST_LATTICE", voxels - 1)
-    assert sought(biased(small_net(), CLEARER), pyramid).size == 1.0
+    assert size_of(sought(biased(small_net(), "enlarged"), pyramid).view) == pytest.approx(1.0)
     monkeypatch.setattr(sizes, "LARGEST_LATTICE", voxels + 1)
-    assert sought(biased(small_net(), CLEARER), pyramid).size == sizes.ENLARGEMENT
+    assert size_of(sought(biased(small_net(), "enlarged"), pyramid).view) == pytest.approx(sizes.ENLARGEMENT)
 
 
 def test_the_caller_is_told_before_every_search(pyramid):

@@ -218,6 +218,11 @@ class Pyramid:
         return larger
 
     @property
+    def to_patient(self) -> Tensor:
+        """[4, 4] float64: from where the scan was moved to (`seen_through`) back to the patient's LPS mm."""
+        return torch.as_tensor(np.asarray(self.volume.affine_lps), dtype=torch.float64) @ self.affine_lps.inverse()
+
+    @property
     def size_ijk(self) -> tuple[int, int, int]:
         return self.volume.array.shape[2], self.volume.array.shape[1], self.volume.array.shape[0]
 

@@ -1,4 +1,4 @@
-"""The search in a scan as it is and enlarged: a child's neck, enlarged, looks like the necks that the nets know."""
+"""The search in a scan turned upright and enlarged, where it need be: so it looks like the necks that the nets know."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .chain import MultiScaleLocNet, ScaleOutput
 from .pyramid import AIR_HU, Pyramid
+from .roll import roll_to_undo, turn
 
 ENLARGEMENT = 1.5
 # Where a body is nowhere narrower it is no child's, and not looked at enlarged, which is two thirds of the search. Of
@@ -25,39 +26,43 @@ LARGEST_LATTICE = 2_000_000
 class Sought:
     """What `MultiScaleLocNet.search` found in the view of one scan (B = 1) in which its landmarks are clearest.
 
-    ``view``, ``outputs`` and ``looks`` are in the millimetres of a patient ``size`` times as large; `in_patient` and
-    `covariance_in_patient` lead back.
+    ``outputs`` and ``looks`` are in the millimetres of the ``view``, of a patient who lies upright (``rolled`` degrees
+    onto the left side are undone) and may be enlarged; `in_patient` and `covariance_in_patient` lead back.
     """
 
-    size: float
     view: Pyramid
     outputs: list[ScaleOutput]
     looks: ScaleOutput
+    rolled: float = 0.0
 
     def in_patient(self, positions_lps: Tensor) -> Tensor:
         """Positions [..., 3] of the view in patient millimetres."""
-        middle = torch.as_tensor(self.view.volume.centre_lps).to(positions_lps)
-        return middle + (positions_lps - middle) / self.size
+        to_patient = self.view.to_patient.to(positions_lps)
+        return positions_lps @ to_patient[:3, :3].T + to_patient[:3, 3]
 
     def covariance_in_patient(self, covariance_mm2: Tensor) -> Tensor:
         """Covariances [..., 3, 3] of the view in square millimetres of the patient."""
-        return covariance_mm2 / self.size**2
+        linear = self.view.to_patient[:3, :3].to(covariance_mm2)
+        return linear @ covariance_mm2 @ linear.T
 
 
 def seek(net: MultiScaleLocNet, pyramid: Pyramid, step: Callable[[str, float], None]) -> Sought:
-    """Search the scan as it is and, if it may be a child's, enlarged, and keep that with the higher peaks.
+    """Search the scan turned upright and, if it may be a child's, also enlarged, and keep that with the higher peaks.
 
     A net that does not search sees the scan as it is. ``step`` is told the name of each search before it, and which
     share of the work is done.
     """
     step("coarse", 0.0)
-    plain = Sought(1.0, pyramid, *net.search(pyramid))
-    too_large = _lattice(pyramid) * ENLARGEMENT**3 > LARGEST_LATTICE
-    if not net.searches or too_large or narrowest_mm2(pyramid) > WIDEST_CHILD_MM2:
+    if not net.searches:
+        return Sought(pyramid, *net.search(pyramid))
+    rolled = roll_to_undo(pyramid)
+    upright = pyramid.seen_through(turn(torch.as_tensor(pyramid.volume.centre_lps), -rolled)) if rolled else pyramid
+    plain = Sought(upright, *net.search(upright), rolled)
+    if _lattice(pyramid) * ENLARGEMENT**3 > LARGEST_LATTICE or narrowest_mm2(pyramid) > WIDEST_CHILD_MM2:
         return plain
     step("enlarged", 0.3)
-    enlarged = pyramid.enlarged(ENLARGEMENT)
-    other = Sought(ENLARGEMENT, enlarged, *net.search(enlarged))
+    enlarged = upright.enlarged(ENLARGEMENT)
+    other = Sought(enlarged, *net.search(enlarged), rolled)
     # One size for all landmarks: with a size for each, wrong places in adults won.
     lead = (other.outputs[-1].peak - plain.outputs[-1].peak).mean()
     return other if lead > 0 else plain
