@@ -171,9 +171,7 @@ class Detector:
         positions = sought.in_patient(last.position_lps)[0]
         samples = positions.double().cpu().numpy()
         within = sought.covariance_in_patient(last.covariance_mm2)[0].double().cpu().numpy()
-        places, peaks = (
-            values[0].cpu().numpy() for values in (sought.in_patient(sought.looks.position_lps), sought.looks.peak)
-        )
+        places, peaks = (values[0].cpu().numpy() for values in sought.places())
         elsewhere = [share_elsewhere(*look) for look in zip(places, peaks, strict=True)]
         judgement, calibration = self.bundle.metadata.judgement, self.bundle.metadata.calibration
         if judgement is None:

@@ -34,6 +34,7 @@ def view(voxels_at_the_coarsest_scale: float, neck_mm2: float = 5000.0) -> Simpl
         levels={4.0: level},
         size=1.0,
         enlarged=lambda size: SimpleNamespace(large=True, size=size),
+        brightened=lambda contrast: SimpleNamespace(large=False, size=1.0),
     )
 
 

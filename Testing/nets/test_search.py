@@ -1,6 +1,7 @@
-"""The search in a scan turned upright and enlarged: the clearer is kept, and answers are in patient millimetres."""
+"""The search in several views of a scan: the clearest is kept, and all answers are in patient millimetres."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from CarotidLandmarkLib.nets import roll
 from CarotidLandmarkLib.nets import search as sizes
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.nets.roll import turn
+from CarotidLandmarkLib.nets.search import Sought
 from CarotidLandmarkLib.volume import Volume
 
 from .untrained import small_net, textured_scan
@@ -53,7 +55,7 @@ def size_of(view):
 
 
 def kind_of(view):
-    return "enlarged" if size_of(view) > 1.1 else "coarse"
+    return "enlarged" if size_of(view) > 1.1 else "brighter" if view.contrast > 1 else "coarse"
 
 
 def mean_peak(net, view):
@@ -88,16 +90,73 @@ def biased(net, kind, by=CLEARER):
     return net
 
 
-@pytest.mark.parametrize("above", [True, False], ids=["clearer", "not clearer"])
-def test_the_enlarged_scan_is_taken_where_its_peaks_are_higher(pyramid, above):
-    net, enlarged = small_net(), pyramid.enlarged(sizes.ENLARGEMENT)
-    lead = mean_peak(net, enlarged) - mean_peak(net, pyramid)
-    found = sought(biased(small_net(), "enlarged", (1e-3 if above else -1e-3) - lead), pyramid)
-    assert size_of(found.view) == pytest.approx(sizes.ENLARGEMENT if above else 1.0)
+def small_search(view):
     with torch.no_grad():
-        outputs, looks = net.search(enlarged if above else pyramid)
+        return small_net().search(view)
+
+
+def view_of(pyramid, kind):
+    seen = {"brighter": pyramid.brightened(sizes.CONTRAST), "enlarged": pyramid.enlarged(sizes.ENLARGEMENT)}
+    return seen.get(kind, pyramid)
+
+
+@pytest.mark.parametrize("kind", ["brighter", "enlarged"])
+@pytest.mark.parametrize("above", [True, False], ids=["clearer", "not clearer"])
+def test_another_view_is_taken_where_its_peaks_are_higher(pyramid, monkeypatch, kind, above):
+    monkeypatch.setattr(sizes, "CLEAR", np.inf)
+    net = small_net()
+    of_each = {name: mean_peak(net, view_of(pyramid, name)) for name in ("coarse", "brighter", "enlarged")}
+    highest_other = max(peak for name, peak in of_each.items() if name != kind)
+    found = sought(biased(small_net(), kind, highest_other - of_each[kind] + (1e-3 if above else -1e-3)), pyramid)
+    assert (kind_of(found.view) == kind) == above
+    with torch.no_grad():
+        outputs, looks = net.search(view_of(pyramid, kind_of(found.view)))
     assert torch.equal(found.outputs[-1].position_lps, outputs[-1].position_lps)
     assert torch.equal(found.looks.position_lps, looks.position_lps)
+
+
+def test_where_the_peaks_are_clear_there_is_no_other_view(pyramid, monkeypatch):
+    monkeypatch.setattr(sizes, "roll_to_undo", lambda pyramid: 0.0)
+    clear = mean_peak(small_net(), pyramid)
+    for limit, wanted in ((clear, ["coarse"]), (clear + 1e-3, ["coarse", "brighter", "enlarged"])):
+        monkeypatch.setattr(sizes, "CLEAR", limit)
+        told = []
+        sought(small_net(), pyramid, lambda words, share, told=told: told.append(words))
+        assert told == wanted
+
+
+def test_a_brighter_scan_has_the_same_air_and_muscle_and_more_of_what_is_brighter(volume, pyramid):
+    array = volume.array.copy()
+    brighter = pyramid.brightened(2.0)
+    centres = torch.as_tensor(volume.centre_lps, dtype=torch.float32)[None, None, None]
+    for seen, plain in (
+        (brighter.whole(4.0)[0], pyramid.whole(4.0)[0]),
+        (brighter.patches(1.0, centres, 24), pyramid.patches(1.0, centres, 24)),
+    ):
+        hu = plain - 1024
+        assert float(hu.min()) < 40 < 60 < float(hu.max())
+        assert torch.allclose(seen - 1024, torch.where(hu > 50, 50 + 2 * (hu - 50), hu), atol=1e-3)
+    assert np.array_equal(array, volume.array)
+    assert torch.equal(brighter.statistics(centres[0, 0, 0], 6.0), pyramid.statistics(centres[0, 0, 0], 6.0))
+
+
+@pytest.mark.parametrize("kind", ["coarse", "brighter", "enlarged"])
+def test_what_other_views_found_is_a_reason_for_doubt_and_never_the_highest_peak(pyramid, monkeypatch, kind):
+    monkeypatch.setattr(sizes, "CLEAR", np.inf)
+    monkeypatch.setattr(sizes, "roll_to_undo", lambda pyramid: 0.0)
+    found = sought(biased(small_net(), kind), pyramid)
+    places, peaks = found.places()
+    views = map(partial(view_of, pyramid), ("coarse", "brighter", "enlarged"))
+    each = [Sought(view, *small_search(view)) for view in views]
+    for one in each:
+        looked = one.in_patient(one.looks.position_lps)[0]
+        for landmark in range(2):
+            off = torch.cdist(looked[landmark], places[0, landmark])
+            assert float(off.amin(dim=1).max()) < 1e-3  # every look of every view is among the places
+    own = found.in_patient(found.looks.position_lps)
+    taken = found.looks.peak[0].argmax(-1)
+    assert torch.equal(peaks[0].argmax(-1), taken) and torch.equal(places[:, :, : own.shape[2]], own)
+    assert torch.equal(peaks.amax(-1), found.looks.peak.amax(-1))
 
 
 def test_what_is_found_enlarged_is_told_where_it_is_in_the_patient(volume, pyramid):
@@ -123,7 +182,7 @@ def rolled(volume, degrees):
 
 
 @pytest.mark.parametrize("degrees", [-50.0, 20.0, 65.0])
-@pytest.mark.parametrize("kind", ["coarse", "enlarged"])
+@pytest.mark.parametrize("kind", ["coarse", "brighter", "enlarged"])
 def test_a_rolled_patient_is_searched_upright_and_answered_as_they_lie(volume, monkeypatch, degrees, kind):
     lying, transform = rolled(volume, degrees)
     net = biased(small_net(), kind)
@@ -214,5 +273,5 @@ def test_the_caller_is_told_before_every_search(pyramid):
         pyramid,
         lambda words, share: told.append((words, share)),
     )
-    assert [words for words, _ in told] == ["coarse", "enlarged"]
-    assert 0 == told[0][1] < told[1][1] < 1
+    assert [words for words, _ in told] == ["coarse", "brighter", "enlarged"]
+    assert 0 == told[0][1] < told[1][1] < told[2][1] < 1

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..volume import Volume
 
 AIR_HU = -1024.0
+SOFT_TISSUE_HU = 50.0
 # Gaussian low-pass before down-sampling: sd as a share of the new voxel size, less what the old voxel already blurred.
 SIGMA_PER_SPACING = 0.45
 # Levels are kept at about half the patch spacing: trilinear interpolation between their voxels then adds little blur.
@@ -151,6 +152,7 @@ class Pyramid:
         self.volume = volume
         self.affine_lps = torch.as_tensor(np.asarray(volume.affine_lps), dtype=torch.float64)
         self.scales_mm = tuple(sorted(scales_mm, reverse=True))
+        self.contrast = 1.0
         self.levels: dict[float, Level] = {}
         whole = self.scales_mm[:2]
         base = self._whole_scan(whole[-1], progress)
@@ -167,7 +169,7 @@ class Pyramid:
         low, high = corners.amin(dim=0), corners.amax(dim=0)
         shape = [max(multiple, multiple * math.ceil(float(e) / scale_mm / multiple - 1e-6)) for e in (high - low)]
         centre = ((low + high) / 2).to(self.device, torch.float32)[None]
-        return self.levels[scale_mm].patches(centre, scale_mm, shape[::-1]), centre
+        return self._seen(self.levels[scale_mm].patches(centre, scale_mm, shape[::-1])), centre
 
     def patches(self, scale_mm: float, centres_lps: Tensor, size: int) -> Tensor:
         """Cubes of ``size`` voxels around centres [1, L, P, 3]: [1, L, P, 1, size, size, size], air = 0.
@@ -175,12 +177,9 @@ class Pyramid:
         Differentiable with respect to the centres.
         """
         shape = (size, size, size)
-        if scale_mm in self.levels:
-            level = self.levels[scale_mm]
-            return torch.stack([level.patches(c, scale_mm, shape) for c in centres_lps[0]])[None]
-        return torch.stack(
-            [self._region(c, scale_mm * size / 2, scale_mm).patches(c, scale_mm, shape) for c in centres_lps[0]]
-        )[None]
+        levels = (self.levels.get(scale_mm) or self._region(c, scale_mm * size / 2, scale_mm) for c in centres_lps[0])
+        cubes = [level.patches(c, scale_mm, shape) for level, c in zip(levels, centres_lps[0], strict=True)]
+        return self._seen(torch.stack(cubes)[None])
 
     def statistics(self, centre_lps: Tensor, radius_mm: float) -> Tensor:
         """HU values inside a sphere around one point [3], on a 1 mm lattice: [n]."""
@@ -217,6 +216,12 @@ class Pyramid:
         larger.levels[coarsest] = replace(larger.levels[following], sigma_mm=(i, j, k)).reduced(coarsest)
         return larger
 
+    def brightened(self, contrast: float) -> Pyramid:
+        """The scan as if there were more contrast agent: what is brighter than soft tissue is so by that many times."""
+        brighter = copy(self)
+        brighter.contrast = contrast
+        return brighter
+
     @property
     def to_patient(self) -> Tensor:
         """[4, 4] float64: from where the scan was moved to (`seen_through`) back to the patient's LPS mm."""
@@ -225,6 +230,11 @@ class Pyramid:
     @property
     def size_ijk(self) -> tuple[int, int, int]:
         return self.volume.array.shape[2], self.volume.array.shape[1], self.volume.array.shape[0]
+
+    def _seen(self, values: Tensor) -> Tensor:
+        if self.contrast == 1:
+            return values
+        return values + (values - (SOFT_TISSUE_HU - AIR_HU)).clamp(min=0) * (self.contrast - 1)
 
     def _above_air(self, part: np.ndarray) -> Tensor:
         # A copy: a float scan shares its memory with the tensor.
