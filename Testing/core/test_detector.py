@@ -125,7 +125,7 @@ def test_a_point_beyond_the_scan_is_missing_however_sure_the_net_is(detector, mo
 
 
 def test_the_deviation_of_the_passes_is_that_of_a_sample(detector, monkeypatch):
-    monkeypatch.setattr("CarotidLandmarkLib.nets.search.WIDEST_CHILD_MM2", 0.0)  # the scan as it is
+    monkeypatch.setattr("CarotidLandmarkLib.nets.search.CLEAR", float("-inf"))  # the scan as it is
     passes = []
     joined = ScaleOutput.joined
     monkeypatch.setattr(

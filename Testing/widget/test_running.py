@@ -68,7 +68,7 @@ def test_detect_tells_its_steps_and_puts_points_ellipsoids_and_table_into_the_sc
         said.append(widget.ui.statusLabel.text)
         time.sleep(0.005)
     steps = [words.split(",")[0] for words in dict.fromkeys(said)]
-    order = ["reading", "starting", "resampling", "coarse", "enlarged", "pass 1 of 2", "done", "Done."]
+    order = ["reading", "starting", "resampling", "coarse", "brighter", "enlarged", "pass 1 of 2", "done", "Done."]
     assert steps == [step for step in order if step in steps]  # a quick step may be over before it is shown
     assert len(steps) > 2 and steps[-1] == "Done."
     assert any("s left" in words for words in said)

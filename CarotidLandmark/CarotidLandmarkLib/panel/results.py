@@ -97,6 +97,7 @@ def progress_words(progress: JobProgress) -> str:
         "reading": _("reading"),
         "pyramid": _("resampling"),
         "coarse": _("coarse"),
+        "brighter": _("brighter"),
         "enlarged": _("enlarged"),
         "done": _("done"),
     }

@@ -31,6 +31,7 @@ def test_the_card_shows_what_was_measured_beyond_training_and_nothing_where_noth
     assert "On two necks.\n\n| scans | mean (mm) |\n|---|---|\n| usual | 1.2 |\n| noise | 3.4 |\n\n" in card
     assert "shifts" not in card and "| mean_mm | 1.0 |" in card
     without = model_card(replace(metadata, accuracy={"dataset": "unseen", "mean_mm": 1.0}), date(2026, 1, 2))
+    assert "import" not in card and "\n\n## Training\n" in card
     assert "Beyond" not in without and "| mean_mm | 1.0 |\n\n## Calibration" in without
 
 

@@ -43,8 +43,8 @@ MIRRORS = {LEFT: RIGHT, RIGHT: LEFT}
 def user(tmp_path, monkeypatch):
     """A user without models or cached scans, who rehearses balls for necks: they are rendered in no time."""
     monkeypatch.setattr(NeckStream, "batch", lambda self, index: replace(batch_of_balls(coarse=(24,) * 3), index=index))
-    # The scans are narrow, and what untrained nets find clearer in an enlarged one is chance.
-    monkeypatch.setattr("CarotidLandmarkLib.nets.search.WIDEST_CHILD_MM2", 0.0)
+    # What untrained nets find clearer in another view is chance.
+    monkeypatch.setattr("CarotidLandmarkLib.nets.search.CLEAR", float("-inf"))
     monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CAROTID_CACHE", str(tmp_path / "cache"))
     # As in a terminal: a background job ignores Ctrl-C, and so would the training.
