@@ -166,7 +166,7 @@ def test_ctrl_c_and_its_like_end_with_3_and_leave_nothing(scan, model, tmp_path,
         [*map(str, command), "--model", str(model), "--passes", "10000"],
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in jobs that run in the background
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # ignored in the background, or under nohup
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("new/.tmp-*")) and time.monotonic() < deadline:
