@@ -20,7 +20,7 @@ CLEAR = 14.0
 CONTRAST = 1.6
 ENLARGEMENT = 1.5
 # Where a body is nowhere narrower it is no child's, and not looked at enlarged, which takes twice as long. Of 100
-# adults' digital necks 90 were wider, of 12 children's one (docs/results/body-width.md).
+# adults' digital necks 90 were wider, of 12 children's none (docs/results/body-width.md).
 WIDEST_CHILD_MM2 = 8000.0
 TISSUE_HU = -300.0
 # Of an enlarged scan at the coarsest scale; a larger one is left as it is: it would take longer than all the rest, and
