@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from CarotidLandmarkLib.nets import roll
-from CarotidLandmarkLib.nets import search as sizes
+from CarotidLandmarkLib.nets import search as seeking
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.nets.roll import turn
 from CarotidLandmarkLib.nets.search import Sought
@@ -23,7 +23,7 @@ CENTRE_LPS = (12.0, -25.0, 90.0)  # enlarged about the origin instead, everythin
 @pytest.fixture(autouse=True)
 def any_width_may_be_a_childs(monkeypatch):
     """The textured scan is wider than a child's neck."""
-    monkeypatch.setattr(sizes, "WIDEST_CHILD_MM2", np.inf)
+    monkeypatch.setattr(seeking, "WIDEST_CHILD_MM2", np.inf)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def of_a_larger_patient(volume, size):
 
 def sought(net, pyramid, step=lambda words, share: None):
     with torch.no_grad():
-        return sizes.seek(net, pyramid, step)
+        return seeking.seek(net, pyramid, step)
 
 
 def size_of(view):
@@ -96,14 +96,14 @@ def small_search(view):
 
 
 def view_of(pyramid, kind):
-    seen = {"brighter": pyramid.brightened(sizes.CONTRAST), "enlarged": pyramid.enlarged(sizes.ENLARGEMENT)}
+    seen = {"brighter": pyramid.brightened(seeking.CONTRAST), "enlarged": pyramid.enlarged(seeking.ENLARGEMENT)}
     return seen.get(kind, pyramid)
 
 
 @pytest.mark.parametrize("kind", ["brighter", "enlarged"])
 @pytest.mark.parametrize("above", [True, False], ids=["clearer", "not clearer"])
 def test_another_view_is_taken_where_its_peaks_are_higher(pyramid, monkeypatch, kind, above):
-    monkeypatch.setattr(sizes, "CLEAR", np.inf)
+    monkeypatch.setattr(seeking, "CLEAR", np.inf)
     net = small_net()
     of_each = {name: mean_peak(net, view_of(pyramid, name)) for name in ("coarse", "brighter", "enlarged")}
     highest_other = max(peak for name, peak in of_each.items() if name != kind)
@@ -116,10 +116,10 @@ def test_another_view_is_taken_where_its_peaks_are_higher(pyramid, monkeypatch, 
 
 
 def test_where_the_peaks_are_clear_there_is_no_other_view(pyramid, monkeypatch):
-    monkeypatch.setattr(sizes, "roll_to_undo", lambda pyramid: 0.0)
+    monkeypatch.setattr(seeking, "roll_to_undo", lambda pyramid: 0.0)
     clear = mean_peak(small_net(), pyramid)
     for limit, wanted in ((clear, ["coarse"]), (clear + 1e-3, ["coarse", "brighter", "enlarged"])):
-        monkeypatch.setattr(sizes, "CLEAR", limit)
+        monkeypatch.setattr(seeking, "CLEAR", limit)
         told = []
         sought(small_net(), pyramid, lambda words, share, told=told: told.append(words))
         assert told == wanted
@@ -142,8 +142,8 @@ def test_a_brighter_scan_has_the_same_air_and_muscle_and_more_of_what_is_brighte
 
 @pytest.mark.parametrize("kind", ["coarse", "brighter", "enlarged"])
 def test_what_other_views_found_is_a_reason_for_doubt_and_never_the_highest_peak(pyramid, monkeypatch, kind):
-    monkeypatch.setattr(sizes, "CLEAR", np.inf)
-    monkeypatch.setattr(sizes, "roll_to_undo", lambda pyramid: 0.0)
+    monkeypatch.setattr(seeking, "CLEAR", np.inf)
+    monkeypatch.setattr(seeking, "roll_to_undo", lambda pyramid: 0.0)
     found = sought(biased(small_net(), kind), pyramid)
     places, peaks = found.places()
     views = map(partial(view_of, pyramid), ("coarse", "brighter", "enlarged"))
@@ -162,7 +162,7 @@ def test_what_other_views_found_is_a_reason_for_doubt_and_never_the_highest_peak
 def test_what_is_found_enlarged_is_told_where_it_is_in_the_patient(volume, pyramid):
     """A voxel of the scan keeps its index, however large the scan is taken to be."""
     found = sought(biased(small_net(), "enlarged"), pyramid)
-    larger = of_a_larger_patient(volume, sizes.ENLARGEMENT)
+    larger = of_a_larger_patient(volume, seeking.ENLARGEMENT)
     places = found.looks.position_lps[0]
     ours = volume.to_voxels(found.in_patient(places).numpy())
     assert np.allclose(ours, larger.to_voxels(places.numpy()), atol=1e-3)
@@ -186,9 +186,9 @@ def rolled(volume, degrees):
 def test_a_rolled_patient_is_searched_upright_and_answered_as_they_lie(volume, monkeypatch, degrees, kind):
     lying, transform = rolled(volume, degrees)
     net = biased(small_net(), kind)
-    monkeypatch.setattr(sizes, "roll_to_undo", lambda pyramid: 0.0)
+    monkeypatch.setattr(seeking, "roll_to_undo", lambda pyramid: 0.0)
     upright = sought(net, Pyramid(volume, SCALES))
-    monkeypatch.setattr(sizes, "roll_to_undo", lambda pyramid: degrees)
+    monkeypatch.setattr(seeking, "roll_to_undo", lambda pyramid: degrees)
     found = sought(net, Pyramid(lying, SCALES))
     assert found.rolled == degrees and upright.rolled == 0.0
     ours = found.in_patient(found.outputs[0].position_lps)[0, :, 0].numpy()
@@ -245,13 +245,13 @@ TURNS = {
 @pytest.mark.parametrize("turned", TURNS.values(), ids=TURNS)
 def test_a_body_is_as_wide_as_its_neck_however_it_lies_and_whatever_its_crown(turned):
     neck_mm2 = np.pi * 40**2
-    assert sizes.narrowest_mm2(Pyramid(body(turned), SCALES)) == pytest.approx(neck_mm2, rel=0.06)
+    assert seeking.narrowest_mm2(Pyramid(body(turned), SCALES)) == pytest.approx(neck_mm2, rel=0.06)
 
 
 def test_only_what_may_be_a_child_is_looked_at_enlarged(monkeypatch):
     pyramid = Pyramid(body(np.eye(3)), SCALES)
-    for widest_mm2, size in ((6000.0, sizes.ENLARGEMENT), (4000.0, 1.0)):
-        monkeypatch.setattr(sizes, "WIDEST_CHILD_MM2", widest_mm2)
+    for widest_mm2, size in ((6000.0, seeking.ENLARGEMENT), (4000.0, 1.0)):
+        monkeypatch.setattr(seeking, "WIDEST_CHILD_MM2", widest_mm2)
         told = []
         found = sought(biased(small_net(), "enlarged"), pyramid, lambda words, share, told=told: told.append(words))
         assert size_of(found.view) == pytest.approx(size)
@@ -260,10 +260,10 @@ def test_only_what_may_be_a_child_is_looked_at_enlarged(monkeypatch):
 
 def test_a_scan_that_would_be_too_large_is_not_enlarged(monkeypatch, pyramid):
     voxels = 1.5**3 * (60 * 64 * 72) * 2**3 / 4**3
-    monkeypatch.setattr(sizes, "LARGEST_LATTICE", voxels - 1)
+    monkeypatch.setattr(seeking, "LARGEST_LATTICE", voxels - 1)
     assert size_of(sought(biased(small_net(), "enlarged"), pyramid).view) == pytest.approx(1.0)
-    monkeypatch.setattr(sizes, "LARGEST_LATTICE", voxels + 1)
-    assert size_of(sought(biased(small_net(), "enlarged"), pyramid).view) == pytest.approx(sizes.ENLARGEMENT)
+    monkeypatch.setattr(seeking, "LARGEST_LATTICE", voxels + 1)
+    assert size_of(sought(biased(small_net(), "enlarged"), pyramid).view) == pytest.approx(seeking.ENLARGEMENT)
 
 
 def test_the_caller_is_told_before_every_search(pyramid):
