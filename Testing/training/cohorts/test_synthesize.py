@@ -80,9 +80,9 @@ def test_263_cases_are_split_167_42_54():
 @given(first=st.integers(0, 255), second=st.integers(0, 255))
 def test_no_neck_is_in_two_splits_or_two_cohorts(first, second):
     cohorts = [synthesize.plan(40, seed) for seed in {first, second}]
-    used = [case.seed for cases in cohorts for case in cases]
+    used = [seed for cases in cohorts for case in cases for seed in case.seeds]
     assert len(set(used)) == len(used)
-    assert all(seeds.split_of(case.seed) == case.split for cases in cohorts for case in cases)
+    assert all(seeds.split_of(seed) == case.split for cases in cohorts for case in cases for seed in case.seeds)
 
 
 def test_a_written_scan_is_bright_where_its_truth_says(tmp_path):
@@ -115,6 +115,16 @@ def test_the_table_of_facts_says_what_was_written(tmp_path):
         point = case.annotation("truth").points["left_carotid_bifurcation"]
         written = [row[f"left_{axis}_lps_mm"] for axis in "xyz"]
         assert written == ["", "", ""] if point is None else np.allclose(point, np.array(written, float), atol=2e-3)
+
+
+def test_every_neck_of_a_lacking_cohort_lacks_a_landmark_and_is_of_its_split(tmp_path):
+    dataset = make(tmp_path / "cohort", cases=6, lacking=True)
+    for case in map(dataset.case, dataset.case_ids()):
+        annotation = case.annotation("truth")
+        assert None in annotation.points.values()
+        assert seeds.split_of(int(annotation.comment.rsplit(" ", 1)[1])) == case.split
+    with pytest.raises(DatasetError, match="another lacking"):
+        make(tmp_path / "cohort", cases=6)
 
 
 def test_an_interrupted_cohort_goes_on_to_the_same_result(tmp_path):

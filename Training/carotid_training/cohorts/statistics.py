@@ -64,7 +64,7 @@ def draw_cohort(
 ) -> list[Facts]:
     """The rows of `synthesize`'s table for the same arguments, without rendering anything."""
     return [
-        {"case": c.id, "split": c.split, **Sample.draw(c.seed, styles, weights, randomised=randomised).facts()}
+        {"case": c.id, "split": c.split, **c.draw(styles, weights, randomised=randomised).facts()}
         for c in plan(cases, seed)
     ]
 

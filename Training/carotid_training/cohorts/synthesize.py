@@ -38,6 +38,8 @@ LANDMARKS = tuple(spec.name for spec in CAROTID_BIFURCATIONS)
 ANNOTATOR = "truth"
 # The split of Ma et al. (ISBI 2020): 167 scans for training, 42 for validation, 54 for test.
 SPLIT_SHARES = {"train": 167, "validation": 42, "test": 54}
+# Of a cohort of necks that lack a landmark each is the first of so many that does: one in eight does.
+CANDIDATES = 256
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,15 @@ class CaseToMake:
 
     id: str
     split: str
-    seed: int
+    seeds: tuple[int, ...]  # of one neck, or of the candidates for one that lacks a landmark
+
+    def draw(self, styles: Styles, weights: Mapping[str, float], **options: Any) -> Sample:
+        """The case before it is rendered; ``options``: of `Sample.draw`."""
+        for seed in self.seeds:
+            sample = Sample.draw(seed, styles, weights, **options)
+            if not sample.truth.present.all():
+                break
+        return sample
 
 
 def split_sizes(cases: int) -> dict[str, int]:
@@ -61,13 +71,18 @@ def split_sizes(cases: int) -> dict[str, int]:
     return sizes
 
 
-def plan(cases: int, seed: int, splits: Sequence[str] = tuple(SPLIT_SHARES)) -> list[CaseToMake]:
+def plan(cases: int, seed: int, splits: Sequence[str] = tuple(SPLIT_SHARES), lacking: bool = False) -> list[CaseToMake]:
     """The cases of a cohort, of some splits or all. Raises ValueError where seed, splits or number do not fit."""
+    candidates = CANDIDATES if lacking else 1
     for split in splits:
         if split not in SPLIT_SHARES:
             raise UserError(f"There is no split {split!r}; use one of {', '.join(SPLIT_SHARES)}.")
     planned = [
-        CaseToMake(f"{split}-{index:05d}", split, seeds.neck_seed(split, seed, index))
+        CaseToMake(
+            f"{split}-{index:05d}",
+            split,
+            tuple(seeds.neck_seed(split, seed, index * candidates + one) for one in range(candidates)),
+        )
         for split, size in split_sizes(cases).items()
         if split in splits
         for index in range(size)
@@ -89,14 +104,15 @@ def synthesize(
     length_mm: tuple[float, float] | None = None,
     randomised: bool = False,
     shift: str | None = None,
+    lacking: bool = False,
     on_case: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """Write ``cases`` scans, their truth and `cohort.csv` into ``output``, a new folder or one that this began earlier.
 
     ``weights``: style -> how often; ``splits``: only these; ``length_mm``: of the scans along the body, drawn where
     None; ``randomised``: also necks that are wilder than any patient; ``shift``: one of `shifts.SHIFTS`, of the scans;
-    ``on_case`` is told after each case how many are done. Raises ValueError (also
-    DatasetError) where the arguments or the folder do not fit, OSError.
+    ``lacking``: only necks that lack a landmark; ``on_case`` is told after each case how many are done. Raises
+    ValueError (also DatasetError) where the arguments or the folder do not fit, OSError.
     """
     styles.check(list(weights), randomised)
     if shift is not None:
@@ -105,7 +121,7 @@ def synthesize(
         raise UserError("The length of scans is two numbers of mm, the shorter first.")
     device = str(choose_device(device))
     styles.check_splits(splits)
-    todo = plan(cases, seed, splits)
+    todo = plan(cases, seed, splits, lacking)
     styles.open()
     recipe = {
         "generator": seeds.GENERATOR,
@@ -114,7 +130,7 @@ def synthesize(
         "randomised": randomised,
         "tissue": styles.fingerprint(),
     }
-    options = {"length_mm": length_mm and list(length_mm), "shift": shift}
+    options = {"length_mm": length_mm and list(length_mm), "shift": shift, "lacking": lacking}
     dataset = _open(output, recipe | {name: value for name, value in options.items() if value})
     rows: list[Facts] = []
     make = partial(
@@ -134,10 +150,10 @@ def synthesize(
 def make_case(case: CaseToMake, folder: Path, styles: Styles, device: str, drawn: dict[str, Any]) -> Facts:
     """Render, store and annotate one case, unless that has been done; returns its row of the cohort's table.
 
-    ``drawn``: how `Sample.draw` draws it.
+    ``drawn``: what `CaseToMake.draw` takes.
     """
     dataset = Dataset.open(folder)
-    sample = Sample.draw(case.seed, styles, **drawn)
+    sample = case.draw(styles, **drawn)
     if case.id not in dataset.case_ids():
         array, affine, _ = sample.scanner.acquire(sample.neck, device)
         dataset.add_case(Volume(array, affine, name=case.id), case_id=case.id, group=case.id, split=case.split)
@@ -149,7 +165,7 @@ def make_case(case: CaseToMake, folder: Path, styles: Styles, device: str, drawn
             ANNOTATOR,
             points,
             status={name: "missing" if point is None else "accepted" for name, point in points.items()},
-            comment=f"digital neck, style {sample.neck.style}, seed {case.seed}",
+            comment=f"digital neck, style {sample.neck.style}, seed {sample.seed}",
         )
     return {"case": case.id, "split": case.split, **sample.facts()}
 
@@ -199,6 +215,9 @@ def main(
         bool, typer.Option("--randomised", help="Also necks that are wilder than any patient, as in training.")
     ] = False,
     shift: Annotated[str | None, typer.Option(help=f"Scan beyond what training draws: {', '.join(SHIFTS)}.")] = None,
+    lacking: Annotated[
+        bool, typer.Option("--lacking", help="Only necks that lack a landmark, which one in eight does.")
+    ] = False,
     splits: Annotated[str, typer.Option(help="Write only these splits of the cohort.")] = ",".join(SPLIT_SHARES),
     length: Annotated[
         tuple[float, float] | None,
@@ -214,6 +233,6 @@ def main(
     with progress() as step:
         synthesize(
             cases, seed, output, available, dict.fromkeys(names, 1.0), processes, device,
-            [split.strip() for split in splits.split(",")], length, randomised, shift,
+            [split.strip() for split in splits.split(",")], length, randomised, shift, lacking,
             on_case=lambda done, total: step(f"{done} of {total} digital necks", done / total),
         )  # fmt: skip
