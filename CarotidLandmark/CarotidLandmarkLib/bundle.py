@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .detection import ModelInfo
 from .documents import DocumentError, build, parse, write
 from .errors import UserError
 from .files import staged_folder, user_directory
@@ -93,6 +94,11 @@ class BundleMetadata:
     def labels(self) -> dict[str, str]:
         """Name -> label shown."""
         return {landmark.name: landmark.label for landmark in self.landmarks}
+
+    @property
+    def info(self) -> ModelInfo:
+        """What a detection says of its model."""
+        return ModelInfo(self.name, self.version, self.weights_sha256)
 
     def to_json(self) -> str:
         """The text of ``metadata.json``."""

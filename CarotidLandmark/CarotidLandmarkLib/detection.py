@@ -157,6 +157,8 @@ class VolumeInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
+    """Which model: ``sha256`` is that of its weights, which another version may judge and calibrate anew."""
+
     name: str
     version: str
     sha256: str
@@ -213,9 +215,9 @@ class Detection:
         """The landmark of that name. Raises KeyError."""
         return {landmark.name: landmark for landmark in self.landmarks}[name]
 
-    def made_by(self, sha256: str, settings: DetectionSettings) -> bool:
-        """Whether a model of these weights made it with these settings: then the same again would be the same."""
-        same = (self.model.sha256, self.passes, self.seed) == (sha256, settings.passes, settings.seed)
+    def made_by(self, model: ModelInfo, settings: DetectionSettings) -> bool:
+        """Whether this model made it with these settings: then the same again would be the same."""
+        same = (self.model, self.passes, self.seed) == (model, settings.passes, settings.seed)
         return same and self.level in (None, settings.level)
 
     @property

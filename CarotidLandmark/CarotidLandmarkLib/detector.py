@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from . import __version__, uncertainty
 from .bundle import Bundle, open_bundle
@@ -36,10 +35,10 @@ class DeviceError(UserError):
 @dataclass(frozen=True)
 class DetectorSpec:
     """What opens the same detector in another process or on another machine (a `work.Tool`): a model by its name or
-    folder, as `open_bundle` takes it, its sha256, a device, and the version of this program."""
+    folder, as `open_bundle` takes it, which one it is, a device, and the version of this program."""
 
     reference: str | None
-    sha256: str
+    model: ModelInfo
     device: str
     version: str = __version__
 
@@ -48,7 +47,7 @@ class DetectorSpec:
         """Of the bundle that ``reference`` has opened here."""
         if reference is not None and os.path.exists(reference):
             reference = str(bundle.path.absolute())
-        return cls(reference, bundle.metadata.weights_sha256, device)
+        return cls(reference, bundle.metadata.info, device)
 
     def open(self) -> Detector:
         """Raises BundleError, DeviceError; a UserError where this is another version, or the model another one."""
@@ -58,12 +57,35 @@ class DetectorSpec:
                 f"{where} has CarotidLandmark {__version__}, not {self.version}; install the same everywhere."
             )
         bundle = open_bundle(self.reference)
-        if bundle.metadata.weights_sha256 != self.sha256:
+        if bundle.metadata.info != self.model:
             raise UserError(
                 f"The model {self.reference or 'that comes with the program'} is another one on {where}; "
                 "install the same everywhere."
             )
         return Detector(bundle, self.device)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the nets say of L landmarks of a scan after P noise passes and K looks of the search; not judged yet.
+
+    In the patient, LPS millimetres. positions_lps: [L, P, 3], the passes' answers; within_mm2: [L, P, 3, 3], the spread
+    of each pass's heatmap; places_lps, peaks: [L, K, 3] and [L, K], where the looks ended and how high they are;
+    elsewhere: [L] `share_elsewhere` of them; presence: [L], of the heads; evidence: [L, F] (`nets.evidence_of`);
+    brightest_hu: [L], the 90th percentile of HU around the answers; rolled: degrees onto the left side that were
+    undone; seconds: of each step.
+    """
+
+    positions_lps: np.ndarray
+    within_mm2: np.ndarray
+    places_lps: np.ndarray
+    peaks: np.ndarray
+    elsewhere: list[float]
+    presence: np.ndarray
+    evidence: np.ndarray
+    brightest_hu: list[float]
+    rolled: float
+    seconds: dict[str, float]
 
 
 class Detector:
@@ -100,33 +122,34 @@ class Detector:
         check_volume(volume)
         started, told = time.perf_counter(), len(self.notes)
         try:
-            sought, landmarks, signals, seconds = self._run(volume, settings, progress)
+            look = self.look(volume, settings, progress)
         except (torch.OutOfMemoryError, NotImplementedError, RuntimeError) as error:
             if self._device.type == "cpu":
                 raise
             self.notes.append(f"{self._device} failed ({_first_line(error)}); the CPU took over.")
             self._move(torch.device("cpu"))
-            sought, landmarks, signals, seconds = self._run(volume, settings, progress)
-        timing = {"load": 0.0, **seconds, "total": time.perf_counter() - started}
+            look = self.look(volume, settings, progress)
+        landmarks, signals = self._results(volume, settings.level, look)
+        timing = {"load": 0.0, **look.seconds, "total": time.perf_counter() - started}
         constant = bool(volume.array.min() == volume.array.max())
         progress("done", 1.0)
         return Detection(
             volume=volume.info,
-            model=ModelInfo(metadata.name, metadata.version, metadata.weights_sha256),
+            model=metadata.info,
             passes=settings.passes,
             seed=settings.seed,
             device=self.device,
             timing_s={name: round(seconds, 3) for name, seconds in timing.items()},
             landmarks=landmarks,
             quality=judge(self.architecture.landmarks, landmarks, signals, constant),
-            notes=(*volume.notes, *self.notes[told:], *_notes_of(sought)),
+            notes=(*volume.notes, *self.notes[told:], *_notes_of(look)),
         )
 
     @torch.inference_mode()
-    def _run(
-        self, volume: Volume, settings: DetectionSettings, step: Progress
-    ) -> tuple[Sought, tuple[LandmarkResult, ...], list[Signals], dict[str, float]]:
-        """A search, and the last scale ``settings.passes`` times under noise where it ended; seconds of each step."""
+    def look(
+        self, volume: Volume, settings: DetectionSettings = DEFAULTS, step: Progress = lambda words, share: None
+    ) -> Look:
+        """A search, and the last scale ``settings.passes`` times under noise where it ended."""
         clock = [time.perf_counter()]
         step("pyramid", 0.0)
         pyramid = Pyramid(volume, self.architecture.scales_mm, self._device, lambda share: step("pyramid", 0.2 * share))
@@ -138,7 +161,23 @@ class Detector:
             logit = self.net.presence_logit([*sought.outputs, last]).float()
         clock.append(time.perf_counter())
         seconds = dict(zip(("pyramid", "coarse", "passes"), np.diff(clock).tolist(), strict=True))
-        return sought, *self._results(volume, settings.level, pyramid, sought, last, logit), seconds
+        places, peaks = (values[0].cpu().numpy() for values in sought.places())
+        elsewhere = [share_elsewhere(*of_one) for of_one in zip(places, peaks, strict=True)]
+        evidence = evidence_of([*sought.outputs, last], logit, elsewhere)
+        positions = sought.in_patient(last.position_lps)[0]
+        nearby = [pyramid.statistics(answers.mean(dim=0), CONTRAST_RADIUS_MM).quantile(0.9) for answers in positions]
+        return Look(
+            positions_lps=positions.double().cpu().numpy(),
+            within_mm2=sought.covariance_in_patient(last.covariance_mm2)[0].double().cpu().numpy(),
+            places_lps=places,
+            peaks=peaks,
+            elsewhere=elsewhere,
+            presence=logit[0].sigmoid().cpu().numpy(),
+            evidence=evidence,
+            brightest_hu=[float(hu) for hu in nearby],
+            rolled=sought.rolled,
+            seconds=seconds,
+        )
 
     def _noise_passes(self, sought: Sought, passes: int, seed: int, step: Progress) -> ScaleOutput:
         """The finest net around where the search ended, shifted ``passes`` times, in batches that fit the device."""
@@ -164,31 +203,27 @@ class Detector:
             done += size
         return ScaleOutput.joined(parts)
 
-    def _results(
-        self, volume: Volume, level: float, pyramid: Pyramid, sought: Sought, last: ScaleOutput, logit: Tensor
-    ) -> tuple[tuple[LandmarkResult, ...], list[Signals]]:
-        """What search, noise passes and the presence heads (``logit`` [1, L]) say of each landmark, in the patient."""
-        positions = sought.in_patient(last.position_lps)[0]
-        samples = positions.double().cpu().numpy()
-        within = sought.covariance_in_patient(last.covariance_mm2)[0].double().cpu().numpy()
-        places, peaks = (values[0].cpu().numpy() for values in sought.places())
-        elsewhere = [share_elsewhere(*look) for look in zip(places, peaks, strict=True)]
+    def _results(self, volume: Volume, level: float, look: Look) -> tuple[tuple[LandmarkResult, ...], list[Signals]]:
+        """What a look says of each landmark, judged."""
         judgement, calibration = self.bundle.metadata.judgement, self.bundle.metadata.calibration
-        if judgement is None:
-            presences, reliabilities = logit[0].sigmoid().cpu().numpy(), None
-        else:
-            presences, reliabilities = judgement.probabilities(evidence_of([*sought.outputs, last], logit, elsewhere))
+        presences, reliabilities = look.presence, None
+        if judgement is not None:
+            presences, reliabilities = judgement.probabilities(look.evidence)
         results, signals = [], []
         for n, landmark in enumerate(self.architecture.landmarks):
-            mean, std = samples[n].mean(axis=0), samples[n].std(axis=0, ddof=1)
+            samples = look.positions_lps[n]
+            mean, std = samples.mean(axis=0), samples.std(axis=0, ddof=1)
             inside = volume.contains(mean)
-            nearby = pyramid.statistics(positions[n].mean(dim=0), CONTRAST_RADIUS_MM)
-            signals.append(Signals(elsewhere[n], float(nearby.quantile(0.9)), inside))
+            signals.append(Signals(look.elsewhere[n], look.brightest_hu[n], inside))
             presence = float(presences[n])
             reliability = None if reliabilities is None else float(reliabilities[n])
             result = LandmarkResult(landmark.name, "missing", presence, label=landmark.label, reliability=reliability)
             if presence >= PRESENCE_THRESHOLD and inside:
-                covariance = uncertainty.total_covariance(samples[n], within[n], places[n], peaks[n])
+                covariance = uncertainty.total_covariance(
+                    samples, look.within_mm2[n], look.places_lps[n], look.peaks[n]
+                )
+                if reliability is not None:
+                    covariance = uncertainty.doubtful_covariance(covariance, reliability)
                 result = replace(
                     result,
                     status="detected",
@@ -241,12 +276,12 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     return device.type == "cpu" and any(supported is not None and supported() for supported in asked)
 
 
-def _notes_of(sought: Sought) -> list[str]:
+def _notes_of(look: Look) -> list[str]:
     """What the search decided for the user."""
-    if not sought.rolled:
+    if not look.rolled:
         return []
-    side = "left" if sought.rolled > 0 else "right"
-    words = f"The patient lies rolled by {abs(sought.rolled):.0f} degrees onto the {side} side"
+    side = "left" if look.rolled > 0 else "right"
+    words = f"The patient lies rolled by {abs(look.rolled):.0f} degrees onto the {side} side"
     return [f"{words}: the search saw the scan turned upright."]
 
 

@@ -11,6 +11,7 @@ from CarotidLandmarkLib.detection import (
     CSV_COLUMNS,
     ConfidenceRegion,
     Detection,
+    DetectionSettings,
     LandmarkResult,
     ModelInfo,
     Quality,
@@ -79,6 +80,15 @@ EXAMPLE = Detection(
 @given(detections)
 def test_what_is_written_is_read_back(detection):
     assert Detection.from_json(detection.to_json()) == detection
+
+
+def test_a_model_that_is_judged_or_calibrated_anew_is_another_one_though_its_weights_are_the_same():
+    model, usual = EXAMPLE.model, DetectionSettings(EXAMPLE.passes, seed=EXAMPLE.seed)
+    assert EXAMPLE.made_by(model, usual)
+    assert not EXAMPLE.made_by(replace(model, version=f"{model.version}.1"), usual)
+    assert not EXAMPLE.made_by(replace(model, sha256="1" * 64), usual)
+    assert not EXAMPLE.made_by(model, replace(usual, passes=EXAMPLE.passes + 1))
+    assert not EXAMPLE.made_by(model, replace(usual, level=0.5))
 
 
 def test_the_file_has_the_published_keys():

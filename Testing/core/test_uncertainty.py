@@ -113,6 +113,13 @@ def test_no_answer_is_more_certain_than_a_tenth_of_a_millimetre():
     assert np.allclose(uncertainty.total_covariance(same, within, np.zeros((1, 3)), np.ones(1)), 0.01 * np.eye(3))
 
 
+def test_a_doubtful_answer_is_as_wide_as_wrong_ones_are_far_off():
+    sure = np.diag([1.0, 2.0, 3.0])
+    assert np.array_equal(uncertainty.doubtful_covariance(sure, 1.0), sure)
+    assert np.allclose(uncertainty.doubtful_covariance(sure, 0.0), np.diag([64.0, 64.0, 625.0]))
+    assert np.allclose(uncertainty.doubtful_covariance(sure, 0.75), np.diag([16.75, 17.5, 158.5]))
+
+
 def test_a_peak_that_leads_by_one_is_e_squared_times_as_likely():
     first, second = uncertainty.place_shares(np.array([6.0, 5.0]))
     assert first / second == pytest.approx(math.exp(2.0))

@@ -32,7 +32,7 @@ ARROWS = {
     "batches": {"seeds", "necks.neck", "necks.styles", "scans"},
     "evaluation": {"pages"},
     "training": {"seeds", "records", "pages", "batches", "evaluation"},
-    "release": {"seeds", "records", "pages", "necks.styles", "scans", "batches", "training", "evaluation"},
+    "release": {"records", "pages", "necks.styles", "batches", "training", "evaluation"},
     "reproduction": {"records", "pages", "necks.styles", "cohorts", "batches", "training", "evaluation", "release"},
     "cli": set(),  # it imports a command's module by name, when it is called
     "__main__": {"cli"},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..detection import DetectionSettings, ModelInfo
+from ..detection import DetectionSettings
 from ..errors import UserError
 from ..work import Outcome, Task, connect, progress, run_here, run_on_workers
 from .common import CANCELLED, FAULT, log_text, say
@@ -84,9 +84,7 @@ def detect_many(
     from ..report import SUMMARY_PAGE, SummaryRow, write_summary
     from ..scans import plan_results
 
-    metadata = bundle.metadata
-    info = ModelInfo(metadata.name, metadata.version, metadata.weights_sha256)
-    results = plan_results(output, listing.scans, info, settings)
+    results = plan_results(output, listing.scans, bundle.metadata.info, settings)
     waiting = [task for task in results.tasks if not task.is_done()]
 
     def begin() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import Bundle
-from ..detection import CSV_COLUMNS, DetectionSettings
+from ..detection import CSV_COLUMNS, DetectionSettings, ModelInfo
 from ..documents import csv_text
 from ..files import write_text
 from .annotations import Annotation
@@ -32,7 +32,7 @@ class CaseTask:
 
     dataset: str
     name: str
-    sha256: str
+    model: ModelInfo
     settings: DetectionSettings
 
     @property
@@ -43,7 +43,7 @@ class CaseTask:
     def is_done(self) -> bool:
         """Whether the case has a prediction by this model and these settings. Raises DatasetError."""
         prediction = self._case().readable_prediction()
-        return prediction is not None and prediction.made_by(self.sha256, self.settings)
+        return prediction is not None and prediction.made_by(self.model, self.settings)
 
     def run(self, detector: Detector, step: Progress) -> tuple[str, ...]:
         """Read, detect, store; returns the notes. Raises VolumeError, DatasetError, OSError."""
@@ -62,8 +62,8 @@ def cases_to_predict(dataset: Dataset, bundle: Bundle, settings: DetectionSettin
     Raises DatasetError when the model finds other landmarks than the dataset is about.
     """
     dataset.check_landmarks({landmark.name for landmark in bundle.metadata.landmarks})
-    sha256, folder = bundle.metadata.weights_sha256, os.path.abspath(dataset.path)
-    tasks = [CaseTask(folder, case.id, sha256, settings) for case in dataset.cases()]
+    model, folder = bundle.metadata.info, os.path.abspath(dataset.path)
+    tasks = [CaseTask(folder, case.id, model, settings) for case in dataset.cases()]
     return [task for task in tasks if not task.is_done()]
 
 

@@ -193,7 +193,7 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
         if all(abs(region.level - level) < 1e-6 for region in regions):
             return ""
         for bundle in self.bundles:
-            if bundle.metadata.weights_sha256 == detection.model.sha256:
+            if bundle.metadata.info == detection.model:
                 try:
                     scene.show_detection(nodes, at_level(detection, level, bundle))
                 except ValueError as error:

@@ -77,7 +77,7 @@ class ScanTask:
             detection = Detection.from_json(Path(self.folder, DETECTION_FILE).read_bytes())
         except (OSError, ValueError):
             return None
-        return detection if detection.made_by(self.model.sha256, self.settings) else None
+        return detection if detection.made_by(self.model, self.settings) else None
 
     def is_done(self) -> bool:
         """Whether there is a result, and the scan is not newer."""

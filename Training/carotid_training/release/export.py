@@ -17,17 +17,17 @@ from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, check_place, is_na
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import Architecture
 from CarotidLandmarkLib.uncertainty import Judgement, calibrate, conformal_factor
 from CarotidLandmarkLib.work import progress
 from rich.console import Console
+from torch import Tensor
 
 from ..evaluation.evaluate import check_landmarks
 from ..evaluation.outcomes import Outcome, annotated, run_cases
-from ..necks.styles import Styles
-from ..training.checkpoint import read_run
+from ..training.checkpoint import named_bundle, read_run
 from .card import model_card
-from .judging import JudgementNecks, judged
+from .judging import Answers, check_enough, judged, look
 from .presence import log_odds_of, platt, with_presence
 
 # What detections ask for unless told otherwise: a model that claims less would refuse them.
@@ -40,7 +40,7 @@ INTENDED_USE = (
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="The run directory, or one checkpoint of it.")],
+    run: Annotated[Path, typer.Argument(help="The run directory, one checkpoint of it, or a bundle or its name.")],
     calibrate_on: Annotated[
         Path, typer.Option("--calibrate", help="Dataset whose validation cases calibrate and whose test cases measure.")
     ],
@@ -52,21 +52,17 @@ def main(
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1.0.0",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     judge: Annotated[
-        int, typer.Option(min=0, help="Fit the judgement of answers on so many digital necks, half without a landmark.")
-    ] = 0,
-    background: Annotated[
-        list[Path] | None, typer.Option(help="Unenhanced CT for necks of real tissue; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="Other datasets, on whose validation cases the judgement of answers is fitted; repeatable."),
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Necks looked at at the same time.")] = 1,
 ) -> None:
     """Write a model bundle: the run's averaged weights, calibrated and measured on cases it was not trained on."""
-    necks = JudgementNecks(judge, Styles(background or ()), processes) if judge else None
     console = Console(stderr=True)
 
     def say(sentence: str) -> None:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
-    bundle = export(run, calibrate_on, output, name, version, device, necks, measure_on, say)
+    bundle = export(run, calibrate_on, output, name, version, device, judge or (), measure_on, say)
     say(f"Wrote {bundle.path}: {bundle.metadata.accuracy.get('summary', 'not measured')}")
 
 
@@ -77,47 +73,55 @@ def export(
     name: str,
     version: str,
     device: str = "auto",
-    judge: JudgementNecks | Judgement | None = None,
+    judge: Sequence[Path] = (),
     measure_on: Path | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Bundle:
-    """`main` for Python callers; ``judge``: necks that the judgement is fitted on, or that of the model that the run
-    began with; without it presence is what the heads say, calibrated on the validation cases. ``say`` is told what the
-    calibration is worth.
+    """`main` for Python callers. Without datasets to ``judge`` on a bundle keeps its judgement, and a run has none:
+    presence is then what the heads say, calibrated on the validation cases. ``say`` is told what the calibration is
+    worth.
 
-    Raises ValueError with a sentence where the run, the dataset or a background can not be used.
+    Raises ValueError with a sentence where the run or a dataset can not be used.
     """
     if not is_name(name):
         raise UserError(f"'{name}' can not name a model; give a --name of letters, digits, '.', '_' and '-'.")
+    if not version[:1].isdigit():  # the newest model is the one with the highest numbers
+        raise UserError(f"'{version}' is no version of a model; give a --version such as 1.0.0.")
     check_place(output)  # calibration takes long
-    architecture, state, training = read_run(run)
+    architecture, state, training, judgement = _model(run)
     dataset, measured = Dataset.open(calibrate_on), Dataset.open(measure_on or calibrate_on)
-    for each in (dataset, measured):
+    judging = [Dataset.open(path) for path in judge]
+    for each in (dataset, measured, *judging):
         check_landmarks(architecture.landmarks, each)
-    metadata = metadata_of(architecture, name, version, training)
+    if dataset.path.resolve() in [each.path.resolve() for each in judging]:
+        raise UserError(f"{dataset.path.name} calibrates the regions; give other cases to --judge.")
+    metadata = replace(metadata_of(architecture, name, version, training), judgement=judgement)
     validation, tests = annotated(dataset, "validation"), None
     if measure_on or any(case.split == "test" for case in map(measured.case, measured.case_ids())):
         tests = annotated(measured, "test")
     with tempfile.TemporaryDirectory() as folder:
 
-        def outcomes(dataset: Dataset, cases: list, words: str) -> list[Outcome]:
-            detector = Detector(Bundle.save(Path(folder) / name, metadata, state, "Not calibrated yet."), device)
-            with progress() as step:
-                return run_cases(detector, dataset, cases, lambda case, share: step(f"{words}, {case}", share))
+        def detector() -> Detector:
+            return Detector(Bundle.save(Path(folder) / name, metadata, state, "Not calibrated yet."), device)
 
-        if isinstance(judge, JudgementNecks):
-            count = judge.count
-            net = MultiScaleLocNet(architecture)
-            net.load_state_dict(state)
+        def outcomes(dataset: Dataset, cases: list, words: str) -> list[Outcome]:
             with progress() as step:
-                judgement, words = judged(net, judge, lambda done: step(f"judging {done} of {count}", done / count))
-            metadata = replace(metadata, judgement=judgement, training={**training, "judgement": words})
-        elif judge is not None:
-            metadata = replace(metadata, judgement=judge)
+                return run_cases(detector(), dataset, cases, lambda case, share: step(f"{words}, {case}", share))
+
+        def answers(datasets: list[Dataset], words: str) -> Answers:
+            with progress() as step:
+                return look(detector(), datasets, lambda case, share: step(f"{words}, {case}", share))
+
         # In half precision: answers move by less than 0.05 mm, and a repository keeps every model for ever.
         state = {name: values.half() for name, values in state.items()}
+        if judging:
+            check_enough(architecture.landmarks, judging)
+            of_each = answers(judging, "judging"), answers([dataset], "how often answers are right")
+            judgement, words = judged(*of_each, [each.path.resolve().name for each in judging])
+            training = {**training, "judgement": words}
+            metadata = replace(metadata, judgement=judgement, training=training)
         calibrating = outcomes(dataset, validation, "calibrating")
-        if judge is None:
+        if judgement is None:
             log_odds, present = log_odds_of(calibrating)
             try:
                 state = with_presence(state, *platt(log_odds, present))
@@ -132,6 +136,14 @@ def export(
         accuracy = accuracy_of(outcomes(measured, tests, "measuring"), measured.path.name) if tests else {}
         metadata = replace(metadata, accuracy=accuracy)
     return Bundle.save(output, metadata, state, model_card(metadata, date.today()))
+
+
+def _model(reference: Path) -> tuple[Architecture, dict[str, Tensor], dict[str, Any], Judgement | None]:
+    """Architecture, weights, record and judgement of a run or bundle. Raises UserError."""
+    if bundle := named_bundle(reference):
+        metadata, state = bundle.metadata, {name: values.float() for name, values in bundle.state.items()}
+        return Architecture.of(metadata), state, metadata.training, metadata.judgement
+    return *read_run(reference), None
 
 
 def calibration_of(outcomes: Sequence[Outcome], architecture: Architecture) -> tuple[dict[str, Any], str]:

@@ -1,33 +1,25 @@
-"""A model's judgement of its own answers, fitted on digital necks half of which lack a bifurcation; the nets stay."""
+"""A model's judgement of its own answers, fitted on what it did with scans that no training saw; the nets stay."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from CarotidLandmarkLib.detector import bfloat16_is_fast
+from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
+from CarotidLandmarkLib.detection import DetectionSettings
+from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.nets import MultiScaleLocNet, evidence_of
-from CarotidLandmarkLib.quality import share_elsewhere
-from CarotidLandmarkLib.uncertainty import RELIABLE_MM, Judgement, draw_noise, expit
+from CarotidLandmarkLib.landmarks import LandmarkSpec, Point
+from CarotidLandmarkLib.uncertainty import RELIABLE_MM, Judgement, expit
+from CarotidLandmarkLib.volume import VolumeError
+from CarotidLandmarkLib.work import Step
 from scipy.optimize import minimize
 from scipy.special import log_expit
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from .. import seeds
-from ..batches.datamodule import in_the_background
-from ..batches.unseen import NeckView
 from ..evaluation.metrics import roc_area
-from ..necks.styles import Styles
-from ..scans.sample import Sample
+from ..evaluation.outcomes import annotated, truth_of
 
-# Of the seeds of training; fit takes 0 unless it is told otherwise.
-BASE_SEED = 1
-# Every second neck is the first of so many seeds that lacks a bifurcation: one seed in eight does.
-CANDIDATES = 64
 # Noise passes: their spread and mean peak hardly depend on how many there are.
 PASSES = 8
 # Penalty of the squared weights of standardised evidence, and parts of the cross-validation that measures the fit.
@@ -38,93 +30,87 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class Answers:
-    """What the chain did on N landmarks, those of a neck beside each other.
+    """What a model did on N landmarks.
 
-    evidence: [N, F] (`nets.evidence_of`); present, right: [N] bool; as_they_come: [N] bool, landmarks of necks that
-    were not chosen for what they lack.
+    evidence: [N, F] (`nets.evidence_of`); off_lps: [N, 3] mm, found minus true place, NaN where the landmark is absent;
+    scans: [N], which scan each is of.
     """
 
     evidence: np.ndarray
-    present: np.ndarray
-    right: np.ndarray
-    as_they_come: np.ndarray
+    off_lps: np.ndarray
+    scans: np.ndarray
 
-    def weights(self, label: np.ndarray) -> np.ndarray:
-        """[N]: so that ``label`` is as frequent as in necks as they come (King and Zeng, 2001)."""
-        usual = (label[self.as_they_come].sum() + 1) / (self.as_they_come.sum() + 2)
-        return np.where(label, usual / label.mean(), (1 - usual) / (1 - label.mean()))
+    @property
+    def present(self) -> np.ndarray:
+        """[N] bool."""
+        return ~np.isnan(self.off_lps).any(axis=1)
 
+    @property
+    def right(self) -> np.ndarray:
+        """[N] bool: within `RELIABLE_MM` of a landmark that is there."""
+        return np.linalg.norm(self.off_lps, axis=1) <= RELIABLE_MM  # NaN is not
 
-class JudgedNecks(Dataset):
-    """Digital necks, the styles in turn, as the nets see them at test: evidence [L, F], present, right [L] each."""
-
-    def __init__(self, net: MultiScaleLocNet, styles: Styles, count: int):
-        self.net, self.styles, self.count = net, styles, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        sample = self.drawn(index)
-        device = torch.device("cpu")
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_fast(device)):
-            view = NeckView(sample)
-            outputs, looks = self.net.search(view)
-            noise = draw_noise(len(sample.truth.present), PASSES, self.net.architecture.noise_mm, sample.seed)
-            centres = outputs[-1].position_lps + torch.from_numpy(noise)[None]
-            outputs.append(self.net.finer(view, len(self.net.nets) - 1, centres))
-            logit = self.net.presence_logit(outputs).float()
-        seen = zip(looks.position_lps[0].numpy(), looks.peak[0].float().numpy(), strict=True)
-        evidence = evidence_of(outputs, logit, [share_elsewhere(*look) for look in seen])
-        off = (outputs[-1].position_lps[0].mean(dim=1) - sample.truth.points_lps).norm(dim=-1)
-        present = sample.truth.present
-        return torch.from_numpy(evidence), present, present & (off <= RELIABLE_MM)
-
-    def drawn(self, index: int) -> Sample:
-        """The neck of an index: every even one lacks a bifurcation, the others are as they come."""
-        names = self.styles.patient_like
-        style = names[index // 2 % len(names)]
-        for candidate in range(CANDIDATES):
-            seed = seeds.neck_seed("train", BASE_SEED, index * CANDIDATES + candidate)
-            sample = Sample.draw(seed, self.styles, {style: 1.0}, randomised=True)
-            if index % 2 or not sample.truth.present.all():
-                break
-        return sample
+    def some(self, rows: np.ndarray) -> Answers:
+        """Those of the ``rows``."""
+        return Answers(self.evidence[rows], self.off_lps[rows], self.scans[rows])
 
 
-@dataclass(frozen=True)
-class JudgementNecks:
-    """How many necks, of which styles, are looked at by how many processes."""
-
-    count: int
-    styles: Styles
-    processes: int = 1
-
-
-def look(net: MultiScaleLocNet, necks: JudgementNecks, on_neck: Callable[[int], None]) -> Answers:
-    """The chain's answers on the necks; ``on_neck`` is told how many are done. Raises VolumeError."""
-    necks.styles.open()
-    judged_necks = JudgedNecks(net.eval(), necks.styles, necks.count)
-    loader = DataLoader(judged_necks, batch_size=None, num_workers=necks.processes, worker_init_fn=in_the_background)
-    rows = []
-    for done, (evidence, present, right) in enumerate(loader, 1):
-        rows.append((evidence.numpy(), present.numpy(), right.numpy(), np.full(len(present), done % 2 == 0)))
-        on_neck(done)
-    return Answers(*(np.concatenate(part) for part in zip(*rows, strict=True)))
+def look(detector: Detector, datasets: Sequence[Dataset], step: Step) -> Answers:
+    """What the model does on the validation cases of all datasets. Raises DatasetError."""
+    cases = [(dataset, case) for dataset in datasets for case in annotated(dataset, "validation")]
+    evidence, off, scans = [], [], []
+    for number, (dataset, case) in enumerate(cases):
+        step(case.id, number / len(cases))
+        try:
+            seen = detector.look(case.read_volume(), DetectionSettings(passes=PASSES))
+        except VolumeError as error:
+            raise DatasetError(f"Case {case.id} can not be used: {error}") from error
+        truth = _truth(detector.architecture.landmarks, dataset, case)
+        evidence.append(seen.evidence)
+        off.append(seen.positions_lps.mean(axis=1) - np.array([point or (np.nan,) * 3 for point in truth]))
+        scans.append(np.full(len(truth), number))
+    return Answers(*(np.concatenate(rows) for rows in (evidence, off, scans)))
 
 
-def fit(answers: Answers) -> Judgement:
-    """Both logistic models, with a ridge. Raises UserError where too few answers are absent, or wrong."""
-    weights = []
-    for label, words in ((answers.present, "absent"), (answers.right, "wrong or absent")):
-        if min(label.sum(), (~label).sum()) < FEWEST:
-            raise UserError(f"A judgement needs {FEWEST} landmarks that are {words} and {FEWEST} others; add necks.")
-        weights.append(tuple(_logistic(answers.evidence, label, answers.weights(label)).tolist()))
-    return Judgement(*weights)
+def check_enough(landmarks: Sequence[LandmarkSpec], datasets: Sequence[Dataset]) -> None:
+    """Raises UserError where so few landmarks are absent, or there, that looking at the scans would be in vain."""
+    truths = [_truth(landmarks, each, case) for each in datasets for case in annotated(each, "validation")]
+    _check(np.array([point is not None for truth in truths for point in truth]), "absent")
 
 
-def _logistic(evidence: np.ndarray, label: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Weights [F + 1], the constant last, of the log-odds of ``label`` [N] where each row counts ``counts`` [N]."""
+def _truth(landmarks: Sequence[LandmarkSpec], dataset: Dataset, case: Case) -> list[Point | None]:
+    return list(truth_of(dataset, case, [landmark.name for landmark in landmarks]).values())
+
+
+def _check(label: np.ndarray, otherwise: str) -> None:
+    if min(label.sum(), (~label).sum()) < FEWEST:
+        raise UserError(
+            f"A judgement needs {FEWEST} landmarks that are {otherwise} and {FEWEST} others, and has "
+            f"{(~label).sum()} and {label.sum()}; add cases."
+        )
+
+
+def fit(answers: Answers, usual: Answers) -> Judgement:
+    """Both logistic models, with a ridge.
+
+    ``usual``: of scans as they come, which say how often a landmark is there and an answer right: those of ``answers``
+    may be chosen for what they lack. Raises UserError where too few answers are absent, or wrong.
+    """
+    _check(answers.present, "absent")
+    _check(answers.right, "wrong or absent")
+    return _fitted(answers, usual)
+
+
+def _fitted(answers: Answers, usual: Answers) -> Judgement:
+    presence = _logistic(answers.evidence, answers.present, usual.present)
+    return Judgement(presence, _logistic(answers.evidence, answers.right, usual.right))
+
+
+def _logistic(evidence: np.ndarray, label: np.ndarray, usual: np.ndarray) -> tuple[float, ...]:
+    """Weights, the constant last, of the log-odds of ``label`` [N] given evidence [N, F], were it as frequent as in
+    ``usual`` [M] (King and Zeng, 2001)."""
+    often, here = ((some.sum() + 1) / (len(some) + 2) for some in (usual, label))
+    counts = np.where(label, often / here, (1 - often) / (1 - here))
     middle, spread = evidence.mean(axis=0), evidence.std(axis=0).clip(min=1e-6)
     x = np.column_stack([(evidence - middle) / spread, np.ones(len(label))])
     penalty = np.append(np.full(x.shape[1] - 1, RIDGE), 0.0)
@@ -136,27 +122,27 @@ def _logistic(evidence: np.ndarray, label: np.ndarray, counts: np.ndarray) -> np
 
     w = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 2000}).x
     weights = w[:-1] / spread
-    return np.append(weights, w[-1] - weights @ middle)
+    return (*weights.tolist(), float(w[-1] - weights @ middle))
 
 
-def cross_validated(answers: Answers, per_neck: int) -> str:
-    """How well the two tell in necks that were left out, in words for the model's record."""
-    necks = np.arange(len(answers.present)) // per_neck
-    presence, reliability = (np.empty(len(necks)) for _ in range(2))
+def cross_validated(answers: Answers, usual: Answers) -> str:
+    """How well the two tell in scans that were left out, in words for the model's record."""
+    presence, reliability = (np.empty(len(answers.scans)) for _ in range(2))
     for fold in range(FOLDS):
-        out = necks % FOLDS == fold
-        parts = (part[~out] for part in (answers.evidence, answers.present, answers.right, answers.as_they_come))
-        presence[out], reliability[out] = fit(Answers(*parts)).probabilities(answers.evidence[out])
+        out = answers.scans % FOLDS == fold
+        judgement = _fitted(answers.some(~out), usual)
+        presence[out], reliability[out] = judgement.probabilities(answers.evidence[out])
     areas = [roc_area(scores, labels) for scores, labels in ((presence, answers.present), (reliability, answers.right))]
-    return f"areas under the ROC in necks left out: {areas[0]:.3f} (presence), {areas[1]:.3f} (right within 5 mm)"
+    return f"areas under the ROC in scans left out: {areas[0]:.3f} (presence), {areas[1]:.3f} (right within 5 mm)"
 
 
-def judged(net: MultiScaleLocNet, necks: JudgementNecks, on_neck: Callable[[int], None]) -> tuple[Judgement, str]:
-    """The judgement of a net, and words on it for the model's record. Raises UserError, VolumeError."""
-    answers = look(net, necks, on_neck)
-    absent, wrong = int((~answers.present).sum()), int((answers.present & ~answers.right).sum())
+def judged(answers: Answers, usual: Answers, names: Sequence[str]) -> tuple[Judgement, str]:
+    """The judgement, and words on it for the model's record. Raises UserError."""
+    wrong = answers.off_lps[answers.present & ~answers.right]
+    left, back, up = np.sqrt(np.square(wrong).mean(axis=0)) if len(wrong) else np.zeros(3)
     words = (
-        f"fitted on {necks.count} digital necks (training seeds of base seed {BASE_SEED}): of {len(answers.present)} "
-        f"landmarks {absent} absent and {wrong} more than {RELIABLE_MM:g} mm off; "
+        f"fitted on the validation cases of {', '.join(names)}: of {len(answers.scans)} landmarks "
+        f"{(~answers.present).sum()} absent and {len(wrong)} more than {RELIABLE_MM:g} mm off "
+        f"(to the left, back and up {left:.0f}, {back:.0f} and {up:.0f} mm, root mean squares); "
     )
-    return fit(answers), words + cross_validated(answers, len(net.architecture.landmarks))
+    return fit(answers, usual), words + cross_validated(answers, usual)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.bundle import METADATA_FILE, Bundle, LandmarkSpec, open_bundle
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets.chain import Architecture
@@ -45,6 +45,13 @@ def read_checkpoint(file: Path, map_location: Any = "cpu", weights_only: bool = 
 def last_checkpoint(run: Path) -> Path | None:
     """The newest last.ckpt of a run directory."""
     return max(run.glob("**/last*.ckpt"), key=lambda file: file.stat().st_mtime, default=None)
+
+
+def named_bundle(reference: Path) -> Bundle | None:
+    """The model bundle of a folder or name; None where there is a run or checkpoint instead. Raises BundleError."""
+    if (reference / METADATA_FILE).is_file() or not reference.exists():
+        return open_bundle(reference)
+    return None
 
 
 def read_run(run: Path) -> tuple[Architecture, dict[str, torch.Tensor], dict[str, Any]]:

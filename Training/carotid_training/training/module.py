@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from CarotidLandmarkLib.bundle import METADATA_FILE, open_bundle
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture, Guide, MultiScaleLocNet, ScaleOutput, View
 from CarotidLandmarkLib.nets.locnet import StandardisedConv3d
@@ -21,7 +20,7 @@ from torch import Tensor
 from ..batches.batch import SampleBatch
 from ..batches.unseen import UnseenScan
 from .augment import Augmentation, draw_affines, draw_window, move_truth, recolour
-from .checkpoint import architecture_from, difference, read_run
+from .checkpoint import architecture_from, difference, named_bundle, read_run
 from .losses import Objective, distance_loss, heatmap_loss, presence_loss, schedule_weights
 from .view import BatchView
 
@@ -306,8 +305,7 @@ def _first_net(
         if architecture is None:
             raise UserError("A net has an architecture or starts from a model; give model.architecture or start_from.")
         return MultiScaleLocNet(architecture), None
-    if (start_from / METADATA_FILE).is_file() or not start_from.exists():
-        bundle = open_bundle(start_from)
+    if bundle := named_bundle(start_from):
         net, metadata = MultiScaleLocNet.of(bundle), bundle.metadata
         named = {"model": f"{metadata.name} {metadata.version}", "weights_sha256": metadata.weights_sha256}
         origin = {**named, **metadata.training}
