@@ -116,8 +116,8 @@ def test_no_answer_is_more_certain_than_a_tenth_of_a_millimetre():
 def test_a_doubtful_answer_is_as_wide_as_wrong_ones_are_far_off():
     sure = np.diag([1.0, 2.0, 3.0])
     assert np.array_equal(uncertainty.doubtful_covariance(sure, 1.0), sure)
-    assert np.allclose(uncertainty.doubtful_covariance(sure, 0.0), np.diag([64.0, 64.0, 625.0]))
-    assert np.allclose(uncertainty.doubtful_covariance(sure, 0.75), np.diag([16.75, 17.5, 158.5]))
+    assert np.allclose(uncertainty.doubtful_covariance(sure, 0.0), np.diag([25.0, 25.0, 225.0]))
+    assert np.allclose(uncertainty.doubtful_covariance(sure, 0.75), np.diag([7.0, 7.75, 58.5]))
 
 
 def test_a_peak_that_leads_by_one_is_e_squared_times_as_likely():

@@ -63,7 +63,7 @@ def test_the_record_says_on_what_a_judgement_was_fitted():
     seen = answers(400, 1)
     absent, wrong = (~seen.present).sum(), (seen.present & ~seen.right).sum()
     assert words.startswith("fitted on the validation cases of necks, noise: of 400 landmarks ")
-    assert f" {absent} absent and {wrong} more than 5 mm off (to the left, back and up 0, 0 and 20 mm," in words
+    assert f" {absent} absent and {wrong} more than 5 mm off (to the left, back and up 0, 0 and 20 mm in the " in words
 
 
 def lacking(folder, count: int) -> Dataset:

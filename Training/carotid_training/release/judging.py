@@ -138,11 +138,18 @@ def cross_validated(answers: Answers, usual: Answers) -> str:
 
 def judged(answers: Answers, usual: Answers, names: Sequence[str]) -> tuple[Judgement, str]:
     """The judgement, and words on it for the model's record. Raises UserError."""
-    wrong = answers.off_lps[answers.present & ~answers.right]
-    left, back, up = np.sqrt(np.square(wrong).mean(axis=0)) if len(wrong) else np.zeros(3)
+    wrong = np.abs(answers.off_lps[answers.present & ~answers.right])
     words = (
         f"fitted on the validation cases of {', '.join(names)}: of {len(answers.scans)} landmarks "
-        f"{(~answers.present).sum()} absent and {len(wrong)} more than {RELIABLE_MM:g} mm off "
-        f"(to the left, back and up {left:.0f}, {back:.0f} and {up:.0f} mm, root mean squares); "
+        f"{(~answers.present).sum()} absent and {len(wrong)} more than {RELIABLE_MM:g} mm off"
     )
+    if len(wrong):
+        middle, square = (_along_axes(each) for each in (np.median(wrong, axis=0), np.sqrt((wrong**2).mean(axis=0))))
+        words += f" (to the left, back and up {middle} mm in the median, {square} as root mean squares)"
+    words += "; "
     return fit(answers, usual), words + cross_validated(answers, usual)
+
+
+def _along_axes(mm: np.ndarray) -> str:
+    left, back, up = mm
+    return f"{left:.0f}, {back:.0f} and {up:.0f}"
