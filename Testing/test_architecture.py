@@ -28,7 +28,7 @@ ARROWS = {
     "geometry": {"landmarks"},
     "detection": {"errors", "documents", "landmarks"},
     "markups": {"errors", "files", "documents", "landmarks"},
-    "bundle": {"errors", "files", "documents", "landmarks", "uncertainty"},
+    "bundle": {"errors", "files", "documents", "landmarks", "detection", "uncertainty"},
     "uncertainty": {"errors", "detection"},
     "quality": {"detection", "landmarks", "uncertainty"},
     "volume": {"errors", "files", "geometry", "detection"},
