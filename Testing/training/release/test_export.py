@@ -42,6 +42,8 @@ def test_what_can_not_be_written_is_refused_before_a_run_is_read_and_calibrated(
         export(tmp_path / "run", tmp_path / "cases", tmp_path / "letters", "carotid", "1.0.0")
     with pytest.raises(UserError, match="'my model' can not name a model; give a --name of letters"):
         export(tmp_path / "run", tmp_path / "cases", tmp_path / "new", "my model", "1.0.0")
+    with pytest.raises(UserError, match="run holds no checkpoint"):
+        export(tmp_path / "run", tmp_path / "cases", tmp_path / "new", "carotid", "1.0.0")
     for version in ("", "final"):
         with pytest.raises(UserError, match=f"'{version}' is no version of a model; give a --version such as 1.0.0"):
             export(tmp_path / "run", tmp_path / "cases", tmp_path / "new", "carotid", version)

@@ -49,9 +49,8 @@ def last_checkpoint(run: Path) -> Path | None:
 
 def named_bundle(reference: Path) -> Bundle | None:
     """The model bundle of a folder or name; None where there is a run or checkpoint instead. Raises BundleError."""
-    if (reference / METADATA_FILE).is_file() or not reference.exists():
-        return open_bundle(reference)
-    return None
+    called = reference.name == str(reference) and not reference.exists()  # by its name, not by its folder
+    return open_bundle(reference) if called or (reference / METADATA_FILE).is_file() else None
 
 
 def read_run(run: Path) -> tuple[Architecture, dict[str, torch.Tensor], dict[str, Any]]:
