@@ -66,7 +66,7 @@ class DetectorSpec:
 
 
 @dataclass(frozen=True)
-class Look:
+class Examination:
     """What the nets say of L landmarks of a scan after P noise passes and K looks of the search; not judged yet.
 
     In the patient, LPS millimetres. positions_lps: [L, P, 3], the passes' answers; within_mm2: [L, P, 3, 3], the spread
@@ -119,18 +119,10 @@ class Detector:
         """
         metadata = self.bundle.metadata
         uncertainty.check_level(metadata.calibration, metadata.labels, settings.level)
-        check_volume(volume)
         started, told = time.perf_counter(), len(self.notes)
-        try:
-            look = self.look(volume, settings, progress)
-        except (torch.OutOfMemoryError, NotImplementedError, RuntimeError) as error:
-            if self._device.type == "cpu":
-                raise
-            self.notes.append(f"{self._device} failed ({_first_line(error)}); the CPU took over.")
-            self._move(torch.device("cpu"))
-            look = self.look(volume, settings, progress)
-        landmarks, signals = self._results(volume, settings.level, look)
-        timing = {"load": 0.0, **look.seconds, "total": time.perf_counter() - started}
+        examination = self.examine(volume, settings, progress)
+        landmarks, signals = self._results(volume, settings.level, examination)
+        timing = {"load": 0.0, **examination.seconds, "total": time.perf_counter() - started}
         constant = bool(volume.array.min() == volume.array.max())
         progress("done", 1.0)
         return Detection(
@@ -142,13 +134,25 @@ class Detector:
             timing_s={name: round(seconds, 3) for name, seconds in timing.items()},
             landmarks=landmarks,
             quality=judge(self.architecture.landmarks, landmarks, signals, constant),
-            notes=(*volume.notes, *self.notes[told:], *_notes_of(look)),
+            notes=(*volume.notes, *self.notes[told:], *_notes_of(examination)),
         )
 
+    def examine(
+        self, volume: Volume, settings: DetectionSettings = DEFAULTS, progress: Progress = lambda words, share: None
+    ) -> Examination:
+        """What a detection rests on, not judged yet; on the CPU, where another device fails. Raises VolumeError."""
+        check_volume(volume)
+        try:
+            return self._examine(volume, settings, progress)
+        except (torch.OutOfMemoryError, NotImplementedError, RuntimeError) as error:
+            if self._device.type == "cpu":
+                raise
+            self.notes.append(f"{self._device} failed ({_first_line(error)}); the CPU took over.")
+            self._move(torch.device("cpu"))
+            return self._examine(volume, settings, progress)
+
     @torch.inference_mode()
-    def look(
-        self, volume: Volume, settings: DetectionSettings = DEFAULTS, step: Progress = lambda words, share: None
-    ) -> Look:
+    def _examine(self, volume: Volume, settings: DetectionSettings, step: Progress) -> Examination:
         """A search, and the last scale ``settings.passes`` times under noise where it ended."""
         clock = [time.perf_counter()]
         step("pyramid", 0.0)
@@ -166,7 +170,7 @@ class Detector:
         evidence = evidence_of([*sought.outputs, last], logit, elsewhere)
         positions = sought.in_patient(last.position_lps)[0]
         nearby = [pyramid.statistics(answers.mean(dim=0), CONTRAST_RADIUS_MM).quantile(0.9) for answers in positions]
-        return Look(
+        return Examination(
             positions_lps=positions.double().cpu().numpy(),
             within_mm2=sought.covariance_in_patient(last.covariance_mm2)[0].double().cpu().numpy(),
             places_lps=places,
@@ -203,24 +207,26 @@ class Detector:
             done += size
         return ScaleOutput.joined(parts)
 
-    def _results(self, volume: Volume, level: float, look: Look) -> tuple[tuple[LandmarkResult, ...], list[Signals]]:
-        """What a look says of each landmark, judged."""
+    def _results(
+        self, volume: Volume, level: float, seen: Examination
+    ) -> tuple[tuple[LandmarkResult, ...], list[Signals]]:
+        """What is said of each landmark."""
         judgement, calibration = self.bundle.metadata.judgement, self.bundle.metadata.calibration
-        presences, reliabilities = look.presence, None
+        presences, reliabilities = seen.presence, None
         if judgement is not None:
-            presences, reliabilities = judgement.probabilities(look.evidence)
+            presences, reliabilities = judgement.probabilities(seen.evidence)
         results, signals = [], []
         for n, landmark in enumerate(self.architecture.landmarks):
-            samples = look.positions_lps[n]
+            samples = seen.positions_lps[n]
             mean, std = samples.mean(axis=0), samples.std(axis=0, ddof=1)
             inside = volume.contains(mean)
-            signals.append(Signals(look.elsewhere[n], look.brightest_hu[n], inside))
+            signals.append(Signals(seen.elsewhere[n], seen.brightest_hu[n], inside))
             presence = float(presences[n])
             reliability = None if reliabilities is None else float(reliabilities[n])
             result = LandmarkResult(landmark.name, "missing", presence, label=landmark.label, reliability=reliability)
             if presence >= PRESENCE_THRESHOLD and inside:
                 covariance = uncertainty.total_covariance(
-                    samples, look.within_mm2[n], look.places_lps[n], look.peaks[n]
+                    samples, seen.within_mm2[n], seen.places_lps[n], seen.peaks[n]
                 )
                 if reliability is not None:
                     covariance = uncertainty.doubtful_covariance(covariance, reliability)
@@ -276,12 +282,12 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     return device.type == "cpu" and any(supported is not None and supported() for supported in asked)
 
 
-def _notes_of(look: Look) -> list[str]:
+def _notes_of(seen: Examination) -> list[str]:
     """What the search decided for the user."""
-    if not look.rolled:
+    if not seen.rolled:
         return []
-    side = "left" if look.rolled > 0 else "right"
-    words = f"The patient lies rolled by {abs(look.rolled):.0f} degrees onto the {side} side"
+    side = "left" if seen.rolled > 0 else "right"
+    words = f"The patient lies rolled by {abs(seen.rolled):.0f} degrees onto the {side} side"
     return [f"{words}: the search saw the scan turned upright."]
 
 

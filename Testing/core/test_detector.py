@@ -7,7 +7,8 @@ import pytest
 import torch
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.detection import DetectionSettings
-from CarotidLandmarkLib.detector import CPU_VOXELS, Detector, DeviceError, choose_device, cpu_batch
+from CarotidLandmarkLib.detector import CPU_VOXELS, Detector, DetectorSpec, DeviceError, choose_device, cpu_batch
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets import Architecture, MultiScaleLocNet, Pyramid, ScaleOutput
 from CarotidLandmarkLib.quality import share_elsewhere
 from CarotidLandmarkLib.volume import Volume, VolumeError
@@ -164,9 +165,19 @@ def test_a_device_that_is_not_there_is_refused_in_a_sentence(tmp_path):
 
 def test_a_volume_that_can_not_be_hu_is_refused_before_anything_runs(detector):
     steps = []
-    with pytest.raises(VolumeError):
-        detector.detect(Volume(np.random.rand(30, 30, 30).astype(np.float32), np.eye(4)), progress=steps.append)
+    for run in (detector.detect, detector.examine):
+        with pytest.raises(VolumeError):
+            run(Volume(np.random.rand(30, 30, 30).astype(np.float32), np.eye(4)), progress=steps.append)
     assert not steps
+
+
+def test_a_worker_refuses_a_model_that_was_calibrated_anew_though_its_weights_are_the_same(tmp_path):
+    bundle = save_bundle(tmp_path)
+    spec = DetectorSpec.of(str(bundle.path), bundle, "cpu")
+    assert spec.open().bundle.metadata == bundle.metadata
+    Bundle.save(bundle.path, replace(bundle.metadata, version="0.0.2"), bundle.state, "# tiny")
+    with pytest.raises(UserError, match="is another one on"):
+        spec.open()
 
 
 @pytest.mark.parametrize("passes", [0, 1])

@@ -123,8 +123,15 @@ def test_every_neck_of_a_lacking_cohort_lacks_a_landmark_and_is_of_its_split(tmp
         annotation = case.annotation("truth")
         assert None in annotation.points.values()
         assert seeds.split_of(int(annotation.comment.rsplit(" ", 1)[1])) == case.split
-    with pytest.raises(DatasetError, match="another lacking"):
+    with pytest.raises(DatasetError, match="holds a cohort of another lacking"):
         make(tmp_path / "cohort", cases=6)
+
+
+def test_a_lacking_cohort_of_scans_that_lack_nothing_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(StandInStyles, "draw", lambda self, style, seed, randomised: StandInNeck(seed))
+    monkeypatch.setattr(synthesize, "CANDIDATES", 3)
+    with pytest.raises(UserError, match="validation-00000: none of 3 necks lacks a landmark; take shorter scans"):
+        make(tmp_path / "cohort", splits=("validation",), length_mm=(480.0, 500.0), lacking=True)
 
 
 def test_an_interrupted_cohort_goes_on_to_the_same_result(tmp_path):

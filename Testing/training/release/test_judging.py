@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from carotid_training.evaluation.outcomes import annotated
 from carotid_training.release.export import export
-from carotid_training.release.judging import Answers, check_enough, cross_validated, fit, judged, look
+from carotid_training.release.judging import Answers, answers_on, check_enough, cross_validated, fit, judgement_of
 from CarotidLandmarkLib.bundle import Bundle
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detection import DetectionSettings
@@ -58,8 +58,8 @@ def test_what_does_not_tell_has_an_area_of_a_half_in_scans_left_out():
     assert min(areas[0]) > 0.95 and areas[1] == pytest.approx([0.5, 0.5], abs=0.06)
 
 
-def test_the_record_says_on_what_a_judgement_was_fitted():
-    _, words = judged(answers(400, 1), USUAL, ["necks", "noise"])
+def test_the_record_says_on_what_a_judgement_was_fit_both():
+    _, words = judgement_of(answers(400, 1), USUAL, ["necks", "noise"])
     seen = answers(400, 1)
     absent, wrong = (~seen.present).sum(), (seen.present & ~seen.right).sum()
     assert words.startswith("fitted on the validation cases of necks, noise: of 400 landmarks ")
@@ -90,11 +90,11 @@ def test_what_is_judged_is_what_a_detection_sees_on_the_validation_cases(tmp_pat
     dataset = lacking(tmp_path / "balls", 4)
     detector = Detector(start, "cpu")
     told = []
-    seen = look(detector, [dataset], lambda words, share: told.append(words))
+    seen = answers_on(detector, [dataset], lambda words, share: told.append(words))
     cases = annotated_ids(dataset)
     assert told == cases and seen.scans.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     for number, case in enumerate(map(dataset.case, cases)):
-        one = detector.look(case.read_volume(), DetectionSettings(passes=8))
+        one = detector.examine(case.read_volume(), DetectionSettings(passes=8))
         points = case.annotation("truth").points
         for n, landmark in enumerate(LANDMARKS):
             row = 2 * number + n
@@ -114,7 +114,7 @@ def test_too_few_landmarks_that_lack_are_refused_before_anything_is_looked_at(tm
 
 def test_a_bundle_is_judged_and_calibrated_anew_with_the_same_weights(tmp_path, start):
     judging, calibrating = lacking(tmp_path / "judging", 14), lacking(tmp_path / "calibrating", 3)
-    seen = look(Detector(start, "cpu"), [judging], lambda words, share: None)
+    seen = answers_on(Detector(start, "cpu"), [judging], lambda words, share: None)
     for number, case_id in enumerate(annotated_ids(judging)[:7]):  # as if the model were right there
         annotation = judging.case(case_id).annotation("truth")
         place = np.add(annotation.points[LANDMARKS[1].name], seen.off_lps[2 * number + 1])

@@ -51,12 +51,14 @@ class CaseToMake:
     seeds: tuple[int, ...]  # of one neck, or of the candidates for one that lacks a landmark
 
     def draw(self, styles: Styles, weights: Mapping[str, float], **options: Any) -> Sample:
-        """The case before it is rendered; ``options``: of `Sample.draw`."""
+        """The case, not rendered yet; ``options``: of `Sample.draw`. Raises UserError where no candidate lacks one."""
         for seed in self.seeds:
             sample = Sample.draw(seed, styles, weights, **options)
-            if not sample.truth.present.all():
-                break
-        return sample
+            if len(self.seeds) == 1 or not sample.truth.present.all():
+                return sample
+        raise UserError(
+            f"{self.id}: none of {len(self.seeds)} necks lacks a landmark; take shorter scans with --length."
+        )
 
 
 def split_sizes(cases: int) -> dict[str, int]:

@@ -27,7 +27,7 @@ from ..evaluation.evaluate import check_landmarks
 from ..evaluation.outcomes import Outcome, annotated, run_cases
 from ..training.checkpoint import named_bundle, read_run
 from .card import model_card
-from .judging import Answers, check_enough, judged, look
+from .judging import Answers, answers_on, check_enough, judgement_of
 from .presence import log_odds_of, platt, with_presence
 
 # What detections ask for unless told otherwise: a model that claims less would refuse them.
@@ -110,14 +110,14 @@ def export(
 
         def answers(datasets: list[Dataset], words: str) -> Answers:
             with progress() as step:
-                return look(detector(), datasets, lambda case, share: step(f"{words}, {case}", share))
+                return answers_on(detector(), datasets, lambda case, share: step(f"{words}, {case}", share))
 
         # In half precision: answers move by less than 0.05 mm, and a repository keeps every model for ever.
         state = {name: values.half() for name, values in state.items()}
         if judging:
             check_enough(architecture.landmarks, judging)
             of_each = answers(judging, "judging"), answers([dataset], "how often answers are right")
-            judgement, words = judged(*of_each, [each.path.resolve().name for each in judging])
+            judgement, words = judgement_of(*of_each, [each.path.resolve().name for each in judging])
             training = {**training, "judgement": words}
             metadata = replace(metadata, judgement=judgement, training=training)
         calibrating = outcomes(dataset, validation, "calibrating")

@@ -55,14 +55,14 @@ class Answers:
         return Answers(self.evidence[rows], self.off_lps[rows], self.scans[rows])
 
 
-def look(detector: Detector, datasets: Sequence[Dataset], step: Step) -> Answers:
+def answers_on(detector: Detector, datasets: Sequence[Dataset], step: Step) -> Answers:
     """What the model does on the validation cases of all datasets. Raises DatasetError."""
     cases = [(dataset, case) for dataset in datasets for case in annotated(dataset, "validation")]
     evidence, off, scans = [], [], []
     for number, (dataset, case) in enumerate(cases):
         step(case.id, number / len(cases))
         try:
-            seen = detector.look(case.read_volume(), DetectionSettings(passes=PASSES))
+            seen = detector.examine(case.read_volume(), DetectionSettings(passes=PASSES))
         except VolumeError as error:
             raise DatasetError(f"Case {case.id} can not be used: {error}") from error
         truth = _truth(detector.architecture.landmarks, dataset, case)
@@ -98,10 +98,10 @@ def fit(answers: Answers, usual: Answers) -> Judgement:
     """
     _check(answers.present, "absent")
     _check(answers.right, "wrong or absent")
-    return _fitted(answers, usual)
+    return _fit_both(answers, usual)
 
 
-def _fitted(answers: Answers, usual: Answers) -> Judgement:
+def _fit_both(answers: Answers, usual: Answers) -> Judgement:
     presence = _logistic(answers.evidence, answers.present, usual.present)
     return Judgement(presence, _logistic(answers.evidence, answers.right, usual.right))
 
@@ -130,13 +130,13 @@ def cross_validated(answers: Answers, usual: Answers) -> str:
     presence, reliability = (np.empty(len(answers.scans)) for _ in range(2))
     for fold in range(FOLDS):
         out = answers.scans % FOLDS == fold
-        judgement = _fitted(answers.some(~out), usual)
+        judgement = _fit_both(answers.some(~out), usual)
         presence[out], reliability[out] = judgement.probabilities(answers.evidence[out])
     areas = [roc_area(scores, labels) for scores, labels in ((presence, answers.present), (reliability, answers.right))]
     return f"areas under the ROC in scans left out: {areas[0]:.3f} (presence), {areas[1]:.3f} (right within 5 mm)"
 
 
-def judged(answers: Answers, usual: Answers, names: Sequence[str]) -> tuple[Judgement, str]:
+def judgement_of(answers: Answers, usual: Answers, names: Sequence[str]) -> tuple[Judgement, str]:
     """The judgement, and words on it for the model's record. Raises UserError."""
     wrong = np.abs(answers.off_lps[answers.present & ~answers.right])
     words = (
