@@ -110,14 +110,14 @@ def measure(
     for name, (dataset, ids) in sets.items():
         where = folder / name.replace(" ", "-")
         cases = list(map(dataset.case, ids))
-        found[name] = marks_of(detect_cases(detector, dataset, cases, where, settings, lambda words, share: None))
+        found[name] = marks_of(detect_cases(detector, cases, where, settings, lambda words, share: None))
     return found
 
 
 def predicted(dataset: Dataset, ids: Sequence[str]) -> Marks:
     """What the first model finds in these cases: their predictions, by which the queue is ordered."""
     cases = [(case, case.prediction()) for case in map(dataset.case, ids)]
-    return marks_of([row for case, prediction in cases if prediction for row in outcomes_of(dataset, case, prediction)])
+    return marks_of([row for case, prediction in cases if prediction for row in outcomes_of(case, prediction)])
 
 
 def cost_of_corrected(style: Dataset, queues: dict[str, list[str]], counts: Sequence[int]) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from carotid_training.evaluation.evaluate import Settings, detect_cases
 from carotid_training.evaluation.metrics import Estimate, bootstrap, error_statistics, errors_mm
-from carotid_training.evaluation.outcomes import Outcome, annotated, truth_of
+from carotid_training.evaluation.outcomes import Outcome
 from carotid_training.release.export import metadata_of
 from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.bundle import Bundle
 from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast
 from CarotidLandmarkLib.landmarks import Point
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
@@ -37,8 +38,8 @@ def scans(
 ) -> Iterator[tuple[Pyramid, list[Point | None]]]:
     """Of every annotated case what the nets see, and where its landmarks are: LPS mm, None where absent."""
     names = [landmark.name for landmark in architecture.landmarks]
-    for case in annotated(dataset, split):
-        truth = truth_of(dataset, case, names)
+    for case in dataset.annotated_cases(split):
+        truth = consensus_of(case, names)
         yield Pyramid(case.read_volume(), architecture.scales_mm), [truth[name] for name in names]
 
 
@@ -56,8 +57,8 @@ def found_by(checkpoint: Path, dataset: Dataset, split: str, folder: Path, setti
     with tempfile.TemporaryDirectory() as temporary:
         metadata = metadata_of(architecture, "checkpoint", "0", training)
         detector = Detector(Bundle.save(Path(temporary) / "checkpoint", metadata, state, ""), settings.device)
-        cases = annotated(dataset, split)
-        return detect_cases(detector, dataset, cases, folder, settings, lambda words, share: None)
+        cases = dataset.annotated_cases(split)
+        return detect_cases(detector, cases, folder, settings, lambda words, share: None)
 
 
 def mean_error(outcomes: list[Outcome]) -> Estimate:

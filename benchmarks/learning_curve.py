@@ -17,7 +17,6 @@ import typer
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.evaluation.figures import save
 from carotid_training.evaluation.metrics import Estimate
-from carotid_training.evaluation.outcomes import annotated
 from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.report.figures import new_figure
@@ -89,7 +88,7 @@ def main(
         hours.append(float(when))
         means.append(mean_error(outcomes))
         coarsest.append(float(off[:, 0].mean()))
-    cases = len(annotated(opened, split))
+    cases = len(opened.annotated_cases(split))
     text = (
         f"Mean error on {cases} digital necks that no training saw (synthetic, nothing about patients), {passes} "
         "passes. Hours of one training after the other, without the rendering that went before."

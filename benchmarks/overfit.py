@@ -19,12 +19,12 @@ import numpy as np
 import torch
 import typer
 from carotid_training.cohorts.synthesize import synthesize
-from carotid_training.evaluation.outcomes import annotated, truth_of
 from carotid_training.necks.styles import Styles
 from carotid_training.reproduction.methods import data_of, module_of
 from carotid_training.reproduction.predict import NAMES, ask_chain, ask_field
 from carotid_training.reproduction.protocol import METHODS, Protocol, read_protocol
 from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from tables import RESULTS, Output, Row, Table, run
 
@@ -46,8 +46,8 @@ def measure(key: str, protocol: Protocol, dataset: Dataset, steps: int) -> Row:
     trainer.fit(module, data_of(key, protocol, dataset.path))
     net = module.net.cpu().eval()
     errors, places = [], []
-    for case in annotated(dataset, "train"):
-        volume, truth = case.read_volume(), truth_of(dataset, case, NAMES)
+    for case in dataset.annotated_cases("train"):
+        volume, truth = case.read_volume(), consensus_of(case, NAMES)
         with torch.inference_mode():
             if isinstance(net, MultiScaleLocNet):
                 answers = ask_chain(net, METHODS[key].passes, protocol.seed, volume, "cpu")
@@ -96,8 +96,9 @@ def main(
         for row in csv.DictReader(lines)
     }
     text = (
-        f"Methods of Table 1 (configs/table1/{PROTOCOL}.yaml) trained on {len(annotated(dataset, 'train'))} digital "
-        "necks without augmentation and asked about the same necks. Mean place: what a constant answer would get there."
+        f"Methods of Table 1 (configs/table1/{PROTOCOL}.yaml) trained on {len(dataset.annotated_cases('train'))} "
+        "digital necks without augmentation and asked about the same necks. Mean place: what a constant answer would "
+        "get there."
     )
     for key in methods:
         row = measure(key, how, dataset, steps or how.steps)

@@ -20,7 +20,6 @@ import typer
 from carotid_training.cohorts.synthesize import plan, synthesize
 from carotid_training.evaluation.evaluate import Settings, detect_cases
 from carotid_training.evaluation.metrics import swapped_pairs
-from carotid_training.evaluation.outcomes import annotated
 from carotid_training.necks.styles import Styles
 from carotid_training.release.card import model_card
 from carotid_training.scans.shifts import SHIFTS
@@ -78,7 +77,7 @@ def main(
                 length_mm=LENGTH_MM, shift=None if name == USUAL else name, on_case=say,
             )  # fmt: skip
         detections = runs / f"{name}-{bundle.metadata.weights_sha256[:12]}"
-        tests = annotated(dataset, "test")
+        tests = dataset.annotated_cases("test")
         outcomes = detect_cases(
             detector, dataset, tests, detections, Settings(passes=passes), lambda words, share: None
         )

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import typer
 from carotid_training.cohorts.synthesize import synthesize
-from carotid_training.evaluation.outcomes import annotated
 from carotid_training.necks.styles import Styles
 from carotid_training.reproduction.methods import module_of
 from carotid_training.reproduction.predict import Work, predict, read_predictions
@@ -85,7 +84,7 @@ def main(
         print(rows[-1], flush=True)
     text = (
         "Untrained nets of configs/table1/table1.yaml (the last row: the shipped model) on "
-        f"{len(annotated(dataset, 'test'))} digital necks of 224 mm: the mean over them, of each the "
+        f"{len(dataset.annotated_cases('test'))} digital necks of 224 mm: the mean over them, of each the "
         f"quickest of {ROUNDS} times. One pass: resampling the scan and every net "
         "once. Search: the further looks with which ours makes sure of the place before the "
         "noise passes. Peak: of all that, noise passes included, above the loaded program, the scan included. The last "

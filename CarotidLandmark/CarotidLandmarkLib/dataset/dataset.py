@@ -175,6 +175,18 @@ class Dataset:
             with suppress(DatasetError):
                 yield self.case(case_id)
 
+    def annotated_cases(self, split: str | None = None) -> list[Case]:
+        """The annotated cases of a split (None: all), for what every annotation counts in, in alphabetical order.
+
+        Raises DatasetError where there is none, or where a case or an annotation, of any split, can not be read.
+        """
+        cases = [case for case in map(self.case, self.case_ids()) if self.annotations(case.id)]
+        chosen = [case for case in cases if split is None or case.split == split]
+        if not chosen:
+            where = f" in the split '{split}'" if split else ""
+            raise DatasetError(f"{self.path.name} has no annotated case{where}; annotate one.")
+        return chosen
+
     def damaged(self) -> dict[str, str]:
         """What under ``cases`` is no case, or none that can be read: the folder's name, and the reason."""
         reasons = {}

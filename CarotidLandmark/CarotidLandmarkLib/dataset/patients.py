@@ -19,13 +19,14 @@ def freeze_splits(dataset: Dataset) -> Counter[str]:
 
     A patient is a case's ``group``, and all cases of a patient are in one split. New patients go, in the order of a
     hash of their group, where a split is shortest of its share: ten are split 6, 2, 2, and a split that is there
-    stays. A kill half-way changes nothing: the next call does the rest. Raises OSError, and DatasetError: where there
-    are fewer than `MINIMUM_PATIENTS` and not one in every split yet, before anything is written.
+    stays. A kill half-way changes nothing: the next call does the rest. Raises OSError, and DatasetError before
+    anything is written: where there are fewer than `MINIMUM_PATIENTS` and not one in every split yet, or where
+    `Dataset.annotated_cases` does.
     """
     patients: dict[str, list[Case]] = {}
     for case in map(dataset.case, dataset.case_ids()):
         patients.setdefault(case.group, []).append(case)
-    annotated = {group for group, cases in patients.items() if any(case.annotators() for case in cases)}
+    annotated = {case.group for case in dataset.annotated_cases()}
     known = {group: split for group, cases in patients.items() if (split := _split_of(group, cases)) is not None}
     counts = Counter(known[group] for group in annotated if group in known)
     if annotated - known.keys() and SHARES.keys() - counts.keys():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from carotid_training.batches.cases import CACHE_VARIABLE, CaseBatches
+from carotid_training.batches.datamodule import dataset_sha256
 from carotid_training.batches.unseen import UnseenCases
 from carotid_training.evaluation.outcomes import outcomes_of
-from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
 from CarotidLandmarkLib.dataset.agreement import consensus
 from CarotidLandmarkLib.report.agreement import readings_of
 
@@ -54,9 +55,26 @@ def test_training_evaluation_and_the_report_use_the_same_consensus(dataset, make
     expected = {LEFT: (31.5, 3.0, 0.0), RIGHT: None}
     (reading,) = readings_of(dataset)
     assert consensus(list(reading.points.values()), NAMES) == expected
-    outcomes = outcomes_of(dataset, dataset.case("c1"), make_detection())
+    outcomes = outcomes_of(dataset.case("c1"), make_detection())
     assert {outcome.landmark: outcome.truth_lps for outcome in outcomes} == expected
     scan = UnseenCases(CaseBatches(dataset, "train", 1, NAMES, {}))[0]
     assert scan.present.tolist() == [[True, False]]
     assert scan.landmarks_lps[0, 0].tolist() == pytest.approx(expected[LEFT])
     assert np.isnan(scan.landmarks_lps[0, 1].numpy()).all()
+
+
+@pytest.mark.parametrize("others", [(), ("ben", "cleo")])
+def test_training_evaluation_and_their_splits_refuse_a_damaged_annotation_and_name_it(dataset, make_detection, others):
+    folder = dataset.case("c1").folder / "annotations"
+    for who in set(SAID) - {"anna", *others}:
+        (folder / f"{who}.json").unlink()
+    (folder / "anna.json").write_text("{")
+    for use in (
+        lambda: CaseBatches(dataset, "train", 1, NAMES, {}),
+        lambda: dataset_sha256(dataset),
+        lambda: dataset.annotated_cases("test"),
+        lambda: freeze_splits(dataset),
+        lambda: outcomes_of(dataset.case("c1"), make_detection()),
+    ):
+        with pytest.raises(DatasetError, match=r"The annotation of case c1 by anna is damaged .*; annotate it again\."):
+            use()

@@ -143,7 +143,7 @@ def test_a_kept_detection_counts_only_for_the_same_model_scan_and_settings(bundl
     detector, cases = Detector(bundle, "cpu"), [dataset.case("c0")]
 
     def detect(settings, detector=detector):
-        evaluate.detect_cases(detector, dataset, cases, tmp_path, settings, lambda words, share: None)
+        evaluate.detect_cases(detector, cases, tmp_path, settings, lambda words, share: None)
         file = tmp_path / "c0.json"
         document = json.loads(file.read_text())
         document["mark"] = True  # gone when the file is written anew
@@ -185,7 +185,7 @@ def test_a_scan_that_can_not_be_read_is_named(bundle, dataset):
 def test_the_middle_of_the_scan_comes_with_each_outcome(bundle, dataset, tmp_path):
     quick = evaluate.Settings("cpu", 2)
     cases = [dataset.case("c0")]
-    found = evaluate.detect_cases(Detector(bundle, "cpu"), dataset, cases, tmp_path, quick, lambda words, share: None)
+    found = evaluate.detect_cases(Detector(bundle, "cpu"), cases, tmp_path, quick, lambda words, share: None)
     assert np.allclose([each.centre_lps for each in found], dataset.case("c0").read_volume().centre_lps)
 
 

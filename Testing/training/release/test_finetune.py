@@ -221,7 +221,7 @@ class TestWhatIsRefused:
         return made
 
     def test_a_dataset_without_annotations(self, few, sure, refused):
-        assert refused(few, sure) == "few has no annotated case."
+        assert refused(few, sure) == "few has no annotated case; annotate one."
 
     def test_a_dataset_of_too_few_patients_which_gets_no_splits(self, few, sure, refused):
         for number in range(4):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from carotid_training.evaluation.outcomes import annotated
 from carotid_training.release.export import export
 from carotid_training.release.judging import Answers, answers_on, check_enough, cross_validated, fit, judgement_of
 from CarotidLandmarkLib.bundle import Bundle
@@ -78,7 +77,7 @@ def lacking(folder, count: int) -> Dataset:
 
 def annotated_ids(dataset) -> list[str]:
     """Of the validation cases, in the order in which they are looked at."""
-    return [case.id for case in annotated(dataset, "validation")]
+    return [case.id for case in dataset.annotated_cases("validation")]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
-from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume, VolumeError, read_volume
@@ -49,13 +49,7 @@ class CaseBatches(IterableDataset):
         or not the image of one."""
         super().__init__()
         check_names(dataset, names)
-        annotated = [case for case in map(dataset.case, dataset.case_ids()) if case.annotators()]
-        self.cases = [case for case in annotated if case.split == split]
-        if not self.cases:
-            raise DatasetError(
-                f"{dataset.path.name} has no annotated case in the split '{split}'; annotate more: with five patients "
-                "every split has one."
-            )
+        self.cases = dataset.annotated_cases(split)
         self.names = tuple(names)
         if split == "train" and all(self.truth(case).isnan().all() for case in self.cases):
             raise DatasetError(
@@ -111,7 +105,7 @@ class CaseBatches(IterableDataset):
 
     def truth(self, case: Case) -> Tensor:
         """The annotators' consensus: [L, 3] float64 LPS mm, NaN where missing."""
-        points = consensus([case.annotation(annotator).points for annotator in case.annotators()], self.names)
+        points = consensus_of(case, self.names)
         return torch.tensor([points[name] or (math.nan,) * 3 for name in self.names], dtype=torch.float64)
 
 

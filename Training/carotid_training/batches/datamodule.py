@@ -163,8 +163,8 @@ def dataset_sha256(dataset: CaseFolder) -> str:
     digest = hashlib.sha256()
     for case in map(dataset.case, dataset.case_ids()):
         digest.update(f"{case.image_sha256} {case.split}".encode())
-        for annotator in case.annotators():
-            digest.update(repr(sorted(case.annotation(annotator).points.items())).encode())
+        for annotation in dataset.annotations(case.id).values():
+            digest.update(repr(sorted(annotation.points.items())).encode())
     return digest.hexdigest()
 
 

@@ -26,7 +26,7 @@ from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
 
 from .figures import save, worst_cases, write_figures
-from .outcomes import Outcome, annotated, outcomes_of
+from .outcomes import Outcome, outcomes_of
 from .summary import Measure, Model, landmarks_csv, measure, summary_csv
 from .tables import summary_markdown, worst
 
@@ -64,19 +64,19 @@ def evaluate(
         raise DatasetError("Two of the datasets have one name; give one of them, or rename its folder.")
     for dataset in datasets:
         check_landmarks(bundle.metadata.landmarks, dataset)
-    chosen = [annotated(dataset, None if split == EVERY_SPLIT else split) for dataset in datasets]
+    chosen = [dataset.annotated_cases(None if split == EVERY_SPLIT else split) for dataset in datasets]
     total = sum(map(len, chosen))
     detector = Detector(bundle, settings.device)
     outcomes: list[Outcome] = []
     images: dict[str, Case] = {}
-    for name, dataset, cases in zip(names, datasets, chosen, strict=True):
+    for name, cases in zip(names, chosen, strict=True):
         inside = _share(step, len(images) / total, len(cases) / total)
         alone = len(datasets) == 1
         prefix, folder = ("", output / "detections") if alone else (f"{name}/", output / "detections" / name)
         images |= {prefix + case.id: case for case in cases}
         outcomes += [
             replace(each, case_id=prefix + each.case_id, group=prefix + each.group)
-            for each in detect_cases(detector, dataset, cases, folder, settings, inside)
+            for each in detect_cases(detector, cases, folder, settings, inside)
         ]
     facts = {
         "model": f"{model.title}, weights {bundle.metadata.weights_sha256[:12]}",
@@ -109,9 +109,7 @@ def check_landmarks(landmarks: Sequence[LandmarkSpec], dataset: Dataset) -> None
         )
 
 
-def detect_cases(
-    detector: Detector, dataset: Dataset, cases: list[Case], folder: Path, settings: Settings, step: Step
-) -> list[Outcome]:
+def detect_cases(detector: Detector, cases: list[Case], folder: Path, settings: Settings, step: Step) -> list[Outcome]:
     """The outcomes of all cases; detections are kept in ``folder`` and taken from there where nothing has changed."""
     folder.mkdir(parents=True, exist_ok=True)
     metadata = detector.bundle.metadata
@@ -144,7 +142,7 @@ def detect_cases(
                 raise DatasetError(f"Case {case.id} can not be evaluated: {error}") from error
             kept = {"made_with": {**key, "device": detector.device}, "detection": json.loads(detection.to_json())}
             write_text(file, json.dumps(kept, indent=2) + "\n")
-        outcomes += outcomes_of(dataset, case, detection)
+        outcomes += outcomes_of(case, detection)
     return outcomes
 
 

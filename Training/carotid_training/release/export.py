@@ -24,7 +24,7 @@ from rich.console import Console
 from torch import Tensor
 
 from ..evaluation.evaluate import check_landmarks
-from ..evaluation.outcomes import Outcome, annotated, run_cases
+from ..evaluation.outcomes import Outcome, run_cases
 from ..training.checkpoint import named_bundle, read_run
 from .card import model_card
 from .judging import Answers, answers_on, check_enough, judgement_of
@@ -96,17 +96,17 @@ def export(
     if dataset.path.resolve() in [each.path.resolve() for each in judging]:
         raise UserError(f"{dataset.path.name} calibrates the regions; give other cases to --judge.")
     metadata = replace(metadata_of(architecture, name, version, training), judgement=judgement)
-    validation, tests = annotated(dataset, "validation"), None
+    validation, tests = dataset.annotated_cases("validation"), None
     if measure_on or any(case.split == "test" for case in map(measured.case, measured.case_ids())):
-        tests = annotated(measured, "test")
+        tests = measured.annotated_cases("test")
     with tempfile.TemporaryDirectory() as folder:
 
         def detector() -> Detector:
             return Detector(Bundle.save(Path(folder) / name, metadata, state, "Not calibrated yet."), device)
 
-        def outcomes(dataset: Dataset, cases: list, words: str) -> list[Outcome]:
+        def outcomes(cases: list, words: str) -> list[Outcome]:
             with progress() as step:
-                return run_cases(detector(), dataset, cases, lambda case, share: step(f"{words}, {case}", share))
+                return run_cases(detector(), cases, lambda case, share: step(f"{words}, {case}", share))
 
         def answers(datasets: list[Dataset], words: str) -> Answers:
             with progress() as step:
@@ -120,7 +120,7 @@ def export(
             judgement, words = judgement_of(*of_each, [each.path.resolve().name for each in judging])
             training = {**training, "judgement": words}
             metadata = replace(metadata, judgement=judgement, training=training)
-        calibrating = outcomes(dataset, validation, "calibrating")
+        calibrating = outcomes(validation, "calibrating")
         if judgement is None:
             log_odds, present = log_odds_of(calibrating)
             try:
@@ -133,7 +133,7 @@ def export(
         calibration, words = calibration_of(calibrating, architecture)
         metadata = replace(metadata, calibration=calibration)
         say(words)
-        accuracy = accuracy_of(outcomes(measured, tests, "measuring"), measured.path.name) if tests else {}
+        accuracy = accuracy_of(outcomes(tests, "measuring"), measured.path.name) if tests else {}
         metadata = replace(metadata, accuracy=accuracy)
     return Bundle.save(output, metadata, state, model_card(metadata, date.today()))
 

@@ -32,7 +32,6 @@ from ..batches.cases import CaseBatches
 from ..batches.datamodule import dataset_sha256
 from ..evaluation.comparison import Comparison, compare
 from ..evaluation.evaluate import Settings, check_landmarks, detect_cases
-from ..evaluation.outcomes import annotated
 from ..necks.styles import Styles
 from ..records import read_record
 from ..training.checkpoint import last_checkpoint, read_run
@@ -99,12 +98,10 @@ def finetune(
         start.metadata.weights_sha256, dataset_sha256(dataset), steps, settings.seed,
         names or tuple(styles.available), tuple(styles.fingerprint()),
     )  # fmt: skip
-    tests = annotated(dataset, "test")
+    tests = dataset.annotated_cases("test")
     _claim_folder(output, recipe)
     with bar() as step:
-        before = detect_cases(
-            detector, dataset, tests, output / "detections" / "before", settings, _titled("first model", step)
-        )
+        before = detect_cases(detector, tests, output / "detections" / "before", settings, _titled("first model", step))
     with bar() as step:
         _train(start, dataset, output, recipe, styles, rendered, detector.device, step)
     architecture, state, training = read_run(output)
@@ -112,17 +109,16 @@ def finetune(
     training = {**training, "learnt_share": LEARNT_SHARE}
     metadata = metadata_of(architecture, output.name, start.metadata.version, training)
     metadata = replace(metadata, judgement=start.metadata.judgement)
-    validation = [case for case in map(dataset.case, dataset.case_ids()) if case.split == "validation"]
-    validation = [case for case in validation if case.annotators()]
+    validation = [case for case in dataset.annotated_cases() if case.split == "validation"]
     with tempfile.TemporaryDirectory() as temporary:
         detector = Detector(Bundle.save(Path(temporary) / output.name, metadata, state, ""), settings.device)
         kept = output / "detections"
         with bar() as step:
             calibrating = detect_cases(
-                detector, dataset, validation, kept / "validation", settings, _titled("calibrating", step)
+                detector, validation, kept / "validation", settings, _titled("calibrating", step)
             )
         with bar() as step:  # one for each part: the time left is that of the part
-            after = detect_cases(detector, dataset, tests, kept / "after", settings, _titled("new model", step))
+            after = detect_cases(detector, tests, kept / "after", settings, _titled("new model", step))
     mirrors = {landmark.name: landmark.mirror for landmark in architecture.landmarks}
     comparison = compare(before, after, mirrors, settings.seed)
     calibration, words = calibration_of(calibrating, architecture)
@@ -146,7 +142,7 @@ def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: floa
 
 def _split(dataset: Dataset) -> None:
     """Freeze the splits. Raises ValueError where an image is not here, patients are too few, or a split is empty."""
-    cases = annotated(dataset, None)
+    cases = dataset.annotated_cases()
     check_patients(dataset, len({case.group for case in cases}))
     for case in cases:
         _ = case.image_path  # one that is missing is named now, not after the training

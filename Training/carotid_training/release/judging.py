@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
+from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
@@ -18,7 +19,6 @@ from scipy.optimize import minimize
 from scipy.special import log_expit
 
 from ..evaluation.metrics import roc_area
-from ..evaluation.outcomes import annotated, truth_of
 
 # Noise passes: their spread and mean peak hardly depend on how many there are.
 PASSES = 8
@@ -57,15 +57,15 @@ class Answers:
 
 def answers_on(detector: Detector, datasets: Sequence[Dataset], step: Step) -> Answers:
     """What the model does on the validation cases of all datasets. Raises DatasetError."""
-    cases = [(dataset, case) for dataset in datasets for case in annotated(dataset, "validation")]
+    cases = [case for dataset in datasets for case in dataset.annotated_cases("validation")]
     evidence, off, scans = [], [], []
-    for number, (dataset, case) in enumerate(cases):
+    for number, case in enumerate(cases):
         step(case.id, number / len(cases))
         try:
             seen = detector.examine(case.read_volume(), DetectionSettings(passes=PASSES))
         except VolumeError as error:
             raise DatasetError(f"Case {case.id} can not be used: {error}") from error
-        truth = _truth(detector.architecture.landmarks, dataset, case)
+        truth = _truth(detector.architecture.landmarks, case)
         evidence.append(seen.evidence)
         off.append(seen.positions_lps.mean(axis=1) - np.array([point or (np.nan,) * 3 for point in truth]))
         scans.append(np.full(len(truth), number))
@@ -74,12 +74,12 @@ def answers_on(detector: Detector, datasets: Sequence[Dataset], step: Step) -> A
 
 def check_enough(landmarks: Sequence[LandmarkSpec], datasets: Sequence[Dataset]) -> None:
     """Raises UserError where so few landmarks are absent, or there, that looking at the scans would be in vain."""
-    truths = [_truth(landmarks, each, case) for each in datasets for case in annotated(each, "validation")]
+    truths = [_truth(landmarks, case) for each in datasets for case in each.annotated_cases("validation")]
     _check(np.array([point is not None for truth in truths for point in truth]), "absent")
 
 
-def _truth(landmarks: Sequence[LandmarkSpec], dataset: Dataset, case: Case) -> list[Point | None]:
-    return list(truth_of(dataset, case, [landmark.name for landmark in landmarks]).values())
+def _truth(landmarks: Sequence[LandmarkSpec], case: Case) -> list[Point | None]:
+    return list(consensus_of(case, [landmark.name for landmark in landmarks]).values())
 
 
 def _check(label: np.ndarray, otherwise: str) -> None:

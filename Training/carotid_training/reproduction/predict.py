@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from CarotidLandmarkLib import uncertainty
 from CarotidLandmarkLib.dataset import Case, Dataset
+from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.detection import LandmarkResult
 from CarotidLandmarkLib.detector import cpu_batch
 from CarotidLandmarkLib.errors import UserError
@@ -28,7 +29,7 @@ from CarotidLandmarkLib.nets.chain import MultiScaleLocNet, ScaleOutput
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume
 
-from ..evaluation.outcomes import Outcome, annotated, truth_of
+from ..evaluation.outcomes import Outcome
 from ..pages import csv_table
 from .field import cut_field
 from .methods import net_of
@@ -151,8 +152,8 @@ def _map(net: MultiScaleLocNet, output: ScaleOutput, landmark: int) -> tuple[np.
 def mean_offsets(dataset: Dataset) -> np.ndarray:
     """Mean place of each landmark from the scan's middle over the training cases, [L, 3]. Raises ValueError."""
     rows = []
-    for case in annotated(dataset, "train"):
-        points = truth_of(dataset, case, NAMES).values()
+    for case in dataset.annotated_cases("train"):
+        points = consensus_of(case, NAMES).values()
         rows.append([np.subtract(point or [math.nan] * 3, case.geometry.centre_lps) for point in points])
     return np.nanmean(np.array(rows, dtype=float), axis=0)
 
@@ -190,7 +191,7 @@ def _predicted(work: Work) -> str:
     ask = _asker(work, dataset)
     start = resident_mb("VmRSS")
     rows = []
-    cases = annotated(dataset, work.split)
+    cases = dataset.annotated_cases(work.split)
     for case in cases:
         volume = case.read_volume()
         forget_peak()  # reading a compressed scan needs more for a moment than a chain does
@@ -217,7 +218,7 @@ def _asker(work: Work, dataset: Dataset) -> Callable[[Volume], Answers]:
 
 
 def _rows(dataset: Dataset, case: Case, answers: Answers, peak: float) -> Iterator[list[Any]]:
-    truth = truth_of(dataset, case, NAMES)
+    truth = consensus_of(case, NAMES)
     for found in answers.landmarks:
         true, place = truth[found.name], found.position_lps_mm
         assert place is not None

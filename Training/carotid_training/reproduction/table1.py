@@ -18,6 +18,7 @@ import matplotlib
 import torch
 import typer
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
+from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
@@ -28,7 +29,7 @@ from rich.console import Console
 from ..batches.datamodule import dataset_sha256
 from ..cohorts.synthesize import synthesize
 from ..evaluation.figures import STYLE, save, volume_against_error
-from ..evaluation.outcomes import Outcome, annotated, truth_of
+from ..evaluation.outcomes import Outcome
 from ..evaluation.summary import Model
 from ..necks.styles import Styles
 from ..records import read_record
@@ -65,7 +66,7 @@ def table1(
         raise UserError(f"The protocol has no method {', '.join(unknown)}; choose of {', '.join(protocol.methods)}.")
     where = choose_device(device)
     dataset = _cohort(cohort, protocol, styles or Styles(), say)
-    tests = annotated(dataset, "test")
+    tests = dataset.annotated_cases("test")
     _claim(output, protocol, dataset)
     trained = [key for key in only or protocol.methods if METHODS[key].trained]
     # All of them before the first training: what else the machine does later takes no steps from any row.
@@ -91,7 +92,7 @@ def table1(
             calibrated[key] = (_outcomes(trainings[0].scans), _calibrated(key, _outcomes(checks)))
     say("tables and figures")
     pairs = pairs_of(rows, protocol.seed)
-    counts = {split: len(annotated(dataset, split)) for split in ("train", "validation", "test")}
+    counts = {split: len(dataset.annotated_cases(split)) for split in ("train", "validation", "test")}
     write_text(output / "table1.csv", table_csv(rows))
     write_text(output / "pairs.csv", pairs_csv(pairs))
     write_text(output / "table1.md", table_markdown(name, protocol, rows, pairs, counts, machine(where)))
@@ -103,7 +104,7 @@ def table1(
             save(volume_against_error(outcomes, model), figures, f"figure5_{key}")
     maps = {key: output / key / "heatmaps.npz" for key in SHOWN if key in protocol.methods}
     if maps:
-        save(slices(tests[0].read_volume(), truth_of(dataset, tests[0], NAMES), maps), figures, "figure3_slices")
+        save(slices(tests[0].read_volume(), consensus_of(tests[0], NAMES), maps), figures, "figure3_slices")
     return rows
 
 
@@ -137,7 +138,7 @@ def _cohort(folder: Path, protocol: Protocol, styles: Styles, say: Say) -> Datas
         raise DatasetError(f"Table 1 is about {', '.join(sorted(NAMES))}; {folder.name} is about other landmarks.")
     freeze_splits(dataset)  # as training does: the run's record is of the dataset after it
     for split in ("train", "validation", "test"):
-        annotated(dataset, split)
+        dataset.annotated_cases(split)
     return dataset
 
 
