@@ -191,7 +191,16 @@ def test_a_level_of_an_absent_model_is_refused_in_words(widget):
     nodes = show(widget)
     before = nodes.detection
     widget.ui.levelSlider.setValue(0.6)
-    assert "made-up is not installed here" in widget.ui.statusLabel.text
+    assert "made-up 1.0 is not installed here" in widget.ui.statusLabel.text
+    assert nodes.detection == before
+
+
+def test_a_version_with_the_same_weights_does_not_lend_its_calibration_to_another(widget, tiny):
+    model = ModelInfo("tiny", "0.9", tiny.metadata.weights_sha256)
+    nodes = show(widget, replace(make_detection(), model=model))
+    before = nodes.detection
+    widget.ui.levelSlider.setValue(0.5)
+    assert "tiny 0.9 is not installed here" in widget.ui.statusLabel.text
     assert nodes.detection == before
 
 

@@ -200,8 +200,8 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
                     return str(error)
                 scene_review.write_review(nodes, scene_review.review_of(nodes))
                 return ""
-        words = _("The model {name} is not installed here, so the ellipsoids keep their level.")
-        return words.format(name=detection.model.name)
+        words = _("The model {name} {version} is not installed here, so the ellipsoids keep their level.")
+        return words.format(name=detection.model.name, version=detection.model.version)
 
 
 def cancelledText():
