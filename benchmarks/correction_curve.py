@@ -61,10 +61,10 @@ def choose_cases(
         raise DatasetError(
             f"{len(bare)} cases of {style.path.name} have no prediction ({bare[0]}); predict them first."
         )
-    kept = order_cases(style, "random", seed, ANNOTATOR)[:unseen]
-    aside = set(kept)
+    test_ids = order_cases(style, "random", seed, ANNOTATOR)[:unseen]
+    aside = set(test_ids)
     orders = {order: order_cases(style, order, seed + 1, ANNOTATOR) for order in ORDERS}
-    return kept, {
+    return test_ids, {
         order: [case_id for case_id in queue if case_id not in aside][: max(counts)] for order, queue in orders.items()
     }
 
@@ -106,12 +106,12 @@ def measure(
 ) -> dict[str, Marks]:
     """The model on the cases of each set; detections are kept in ``folder``."""
     detector = Detector(open_bundle(model), settings.device)
-    found = {}
+    marks = {}
     for name, (dataset, ids) in sets.items():
         where = folder / name.replace(" ", "-")
         cases = list(map(dataset.case, ids))
-        found[name] = marks_of(detect_cases(detector, cases, where, settings, lambda words, share: None))
-    return found
+        marks[name] = marks_of(detect_cases(detector, cases, where, settings, lambda words, share: None))
+    return marks
 
 
 def predicted(dataset: Dataset, ids: Sequence[str]) -> Marks:
@@ -134,7 +134,7 @@ def cost_of_corrected(style: Dataset, queues: dict[str, list[str]], counts: Sequ
 def marks_of(outcomes: Sequence[Outcome]) -> Marks:
     return {
         f"{outcome.case_id}/{outcome.landmark}": Mark(
-            outcome.group, outcome.truth_lps is not None, outcome.found.status == "detected", outcome.error_mm
+            outcome.group, outcome.truth_lps is not None, outcome.result.status == "detected", outcome.error_mm
         )
         for outcome in outcomes
     }
@@ -187,8 +187,8 @@ def main(arguments: argparse.Namespace) -> None:
     def measured(order: str, cases: int) -> Point:
         name = f"{order}-{cases}"
         if not cases:
-            found = measure(str(bundle.path), {ORIGINAL: sets[ORIGINAL]}, output / "detections" / name, evaluation)
-            return Point(order, cases, True, {STYLE: predicted(style, unseen), **found})
+            marks = measure(str(bundle.path), {ORIGINAL: sets[ORIGINAL]}, output / "detections" / name, evaluation)
+            return Point(order, cases, True, {STYLE: predicted(style, unseen), **marks})
         corrected = correct(style, queues[order][:cases], output / "corrected" / name)
         new, listed = finetune(corrected, output / "models" / name, options)
         return Point(order, cases, listed, measure(new, sets, output / "detections" / name, evaluation))

@@ -28,7 +28,7 @@ class Mark:
 
     group: str
     present: bool
-    found: bool
+    detected: bool
     error_mm: float | None
 
     @property
@@ -36,7 +36,7 @@ class Mark:
         """As `carotid_training.evaluation.comparison.cost_mm`."""
         if self.error_mm is not None:
             return self.error_mm
-        return MISTAKE_MM if self.present or self.found else 0.0
+        return MISTAKE_MM if self.present or self.detected else 0.0
 
 
 Marks = dict[str, Mark]  # "case/landmark" -> mark
@@ -110,7 +110,7 @@ def line(point: Point, before: Point, measured_on: str) -> Line:
         measured_on=measured_on,
         present=len(there),
         missed=int(np.isnan(errors).sum()),
-        false_alarms=sum(mark.found and not mark.present for mark in marks.values()),
+        false_alarms=sum(mark.detected and not mark.present for mark in marks.values()),
         cost_mm=mean_with_interval(costs, [mark.group for mark in marks.values()]),
         mean_mm=mean_with_interval(errors, [mark.group for mark in there]),
         median_mm=statistics["median"],
@@ -165,10 +165,10 @@ def curve_markdown(lines: Sequence[Line], points: Sequence[Point], facts: dict[s
     ]  # fmt: skip
     for row in lines:
         if row.cases and row.measured_on == ORIGINAL:
-            kept = "kept" if row.change_mm.value <= ALLOWED_LOSS_MM else "NOT KEPT"
+            judgement = "kept" if row.change_mm.value <= ALLOWED_LOSS_MM else "NOT KEPT"
             text.append(
                 f"- {row.cases} cases, {row.order} order: original styles {row.change_mm.value:+.2f} mm "
-                f"(at most {ALLOWED_LOSS_MM:+.1f} mm): {kept}"
+                f"(at most {ALLOWED_LOSS_MM:+.1f} mm): {judgement}"
             )
     by_order = {(point.order, point.cases): point.marks[STYLE] for point in points}
     for cases in sorted({point.cases for point in points}):

@@ -95,11 +95,11 @@ def deviations(net: MultiScaleLocNet, scene: Scene, shifts: dict[float, np.ndarr
     scales = net.architecture.scales_mm
     start = net(Pyramid(scene.moved(np.zeros(3)), scales))
     present = net.presence_logit(start)[0] > 0
-    found: dict[str, list[float]] = {f"{scale:g} mm": [] for scale in scales} | {CHAIN: []}
+    distances_mm: dict[str, list[float]] = {f"{scale:g} mm": [] for scale in scales} | {CHAIN: []}
 
     def record(name: str, after: Tensor, before: Tensor, shift: np.ndarray) -> None:
         moved = (after - before)[0, :, 0].double() - torch.from_numpy(shift)
-        found[name] += moved.norm(dim=-1)[present].tolist()
+        distances_mm[name] += moved.norm(dim=-1)[present].tolist()
 
     for n, scale in enumerate(scales):
         for shift in shifts[scale]:
@@ -111,7 +111,7 @@ def deviations(net: MultiScaleLocNet, scene: Scene, shifts: dict[float, np.ndarr
             else:
                 position = net.finer(pyramid, n, start[n - 1].position_lps).position_lps
             record(f"{scale:g} mm", position, start[n].position_lps, shift)
-    return found
+    return distances_mm
 
 
 def draw_shifts(scales_mm: tuple[float, ...], count: int, reach_voxels: float, seed: int) -> dict[float, np.ndarray]:
@@ -131,17 +131,17 @@ def main(
     """Table of the deviation in mm, per model and scale."""
     chains = [load_chain(path) for path in model or [None]]
     paths = scan or [resources_directory() / "SampleData" / "digital-neck.nrrd"]
-    found: dict[tuple[int, str], list[float]] = {}
+    distances_mm: dict[tuple[int, str], list[float]] = {}
     for path in paths:
         coarsest = max(net.architecture.scales_mm[0] for _, net in chains)
         scene = Scene(read_volume(path), reach * coarsest)
         for n, (name, net) in enumerate(chains):
             drawn = draw_shifts(net.architecture.scales_mm, shifts, reach, seed)
             for scale, distances in deviations(net, scene, drawn).items():
-                found.setdefault((n, scale), []).extend(distances)
+                distances_mm.setdefault((n, scale), []).extend(distances)
             print(f"{path.name}: {name}", flush=True)
     rows: list[Row] = []
-    for (n, scale), distances in found.items():
+    for (n, scale), distances in distances_mm.items():
         name, net = chains[n]
         if not distances:
             print(f"{name} finds no landmark present in these scans; give scans or a model where it does.")

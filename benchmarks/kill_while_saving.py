@@ -76,8 +76,8 @@ def losses(path: Path, saved: list[list[str]]) -> list[str]:
             if what not in dataset.case_ids():
                 wrong.append(f"case {what} is lost")
             continue
-        found = prediction.seed if kind == "prediction" else int(annotations[kind].comment)
-        if found < int(what):
+        number = prediction.seed if kind == "prediction" else int(annotations[kind].comment)
+        if number < int(what):
             wrong.append(f"save {what} of {kind} is lost")
     for annotator, annotation in annotations.items():
         if annotation.points != points(int(annotation.comment)):

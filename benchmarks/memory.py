@@ -66,10 +66,10 @@ def measured(what: str, device: str, limit_mb: int, arguments: list[str], folder
 def report(start_mb: float) -> None:
     """The child's last line."""
     peak = resident_mb("VmHWM")
-    found = {"peak MB": round(peak), "above start MB": round(peak - start_mb)}
+    row = {"peak MB": round(peak), "above start MB": round(peak - start_mb)}
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        found["GPU peak MB"] = round(torch.cuda.max_memory_allocated() / 1e6)
-    print(json.dumps(found))
+        row["GPU peak MB"] = round(torch.cuda.max_memory_allocated() / 1e6)
+    print(json.dumps(row))
 
 
 @app.command()

@@ -149,9 +149,9 @@ def shortcomings(documents: int, seed: int) -> tuple[Counter[str], list[str]]:
                 code, lines = run(command)
                 codes[str(code)] += 1
                 if code not in (0, 2) or (code == 2 and len(lines) != 1) or "Traceback" in "".join(lines):
-                    kept = Path(tempfile.gettempdir()) / f"mutated-{seed}-{number}-{target.path.name}"
-                    shutil.copy(target.path, kept)
-                    wrong.append(f"{command[0]} of {kept}: {code}, {lines}")
+                    copy = Path(tempfile.gettempdir()) / f"mutated-{seed}-{number}-{target.path.name}"
+                    shutil.copy(target.path, copy)
+                    wrong.append(f"{command[0]} of {copy}: {code}, {lines}")
             target.path.write_text(whole)
     return codes, wrong
 

@@ -53,11 +53,11 @@ def measure(key: str, protocol: Protocol, dataset: Dataset, steps: int) -> Row:
                 answers = ask_chain(net, METHODS[key].passes, protocol.seed, volume, "cpu")
             else:
                 answers = ask_field(net, protocol.field_voxels, volume, "cpu")
-        for found in answers.landmarks:
-            true = truth[found.name]
+        for result in answers.landmarks:
+            true = truth[result.name]
             if true is not None:
-                errors.append(np.linalg.norm(np.subtract(found.position_lps_mm, true)))
-                places.append((NAMES.index(found.name), np.subtract(true, case.geometry.centre_lps)))
+                errors.append(np.linalg.norm(np.subtract(result.position_lps_mm, true)))
+                places.append((NAMES.index(result.name), np.subtract(true, case.geometry.centre_lps)))
     constant = [
         np.linalg.norm(place - np.mean([p for other, p in places if other == side], axis=0)) for side, place in places
     ]

@@ -42,7 +42,7 @@ TABLE = Table(
 )  # fmt: skip
 
 
-class Timed(nn.Module):
+class Stopwatch(nn.Module):
     """A net that runs on the first ``limit`` inputs and gives its last output again for the others; all if None."""
 
     def __init__(self, net: nn.Module, limit: int | None):
@@ -87,7 +87,7 @@ def sliding_window(scan: Volume, device: str, limit: int | None, spacing_mm: flo
     """Segmentation in windows: a class of every voxel."""
     from monai.inferers import sliding_window_inference
 
-    timed = Timed(nnunet(device), limit)
+    timed = Stopwatch(nnunet(device), limit)
     timed.net(torch.zeros(1, 1, *[WINDOW] * 3, device=device))  # the first call makes plans of its own
     start = now(device)
     values = resampled(scan, spacing_mm, device)

@@ -38,11 +38,11 @@ def volumes(given: Sequence[Path]) -> Iterator[Volume]:
 def half(volume: Volume) -> Volume:
     """Its left or right half: the side of the higher indices along the axis nearest to the patient's x."""
     axis = 2 - int(np.abs(volume.affine_lps[0, :3]).argmax())
-    kept = [slice(None)] * 3
-    kept[axis] = slice(volume.array.shape[axis] // 2, None)
+    window = [slice(None)] * 3
+    window[axis] = slice(volume.array.shape[axis] // 2, None)
     affine = volume.affine_lps.copy()
-    affine[:3, 3] += affine[:3, 2 - axis] * kept[axis].start
-    return Volume(np.ascontiguousarray(volume.array[tuple(kept)]), affine)
+    affine[:3, 3] += affine[:3, 2 - axis] * window[axis].start
+    return Volume(np.ascontiguousarray(volume.array[tuple(window)]), affine)
 
 
 def measured(pyramid: Pyramid, degrees: float) -> tuple[float, bool]:
@@ -55,14 +55,14 @@ def main(
     cts: Annotated[list[Path], typer.Argument(help="Scans of necks, or folders of them.")], output: Output = RESULTS
 ) -> None:
     """Turn, measure, compare."""
-    found: dict[str, list[tuple[float, bool]]] = {f"{degrees:+g}": [] for degrees in ANGLES} | {"half the neck": []}
+    measures: dict[str, list[tuple[float, bool]]] = {f"{degrees:+g}": [] for degrees in ANGLES} | {"half the neck": []}
     for volume in volumes(cts):
         pyramid = Pyramid(volume, SCALES_MM)
         for degrees in ANGLES:
-            found[f"{degrees:+g}"].append(measured(pyramid, degrees))
-        found["half the neck"].append(measured(Pyramid(half(volume), SCALES_MM), 0.0))
+            measures[f"{degrees:+g}"].append(measured(pyramid, degrees))
+        measures["half the neck"].append(measured(Pyramid(half(volume), SCALES_MM), 0.0))
     rows: list[Row] = []
-    for name, each in found.items():
+    for name, each in measures.items():
         angles, undone = np.array([angle for angle, _ in each]), sum(undone for _, undone in each)
         off = np.abs(angles - (float(name) if name[-1].isdigit() else 0.0))
         rows.append({

@@ -105,11 +105,11 @@ def samples(count: int, seed: int) -> Iterator[Sample]:
     """So many patient-like necks in scans that show the carotids."""
     styles, number, drawn = Styles(), 0, 0
     while drawn < count:
-        found = Sample.draw(neck_seed("test", seed, number), styles, {"sculpted": 1.0}, LENGTH_MM, randomised=False)
+        sample = Sample.draw(neck_seed("test", seed, number), styles, {"sculpted": 1.0}, LENGTH_MM, randomised=False)
         number += 1
-        if found.scanner.region == "carotids":
+        if sample.scanner.region == "carotids":
             drawn += 1
-            yield found
+            yield sample
 
 
 def measure(sample: Sample, scan: Volume, way: str) -> Iterator[tuple[bool, float, bool]]:
@@ -120,14 +120,14 @@ def measure(sample: Sample, scan: Volume, way: str) -> Iterator[tuple[bool, floa
     points, there = truth(sample)
     segmentation = Segmentation("mask", geometry, ())
     try:
-        found, notes = carotid_forks(masks(sample, grid, way), segmentation, LANDMARKS, scan)
+        places, notes = carotid_forks(masks(sample, grid, way), segmentation, LANDMARKS, scan)
     except SegmentationError:
-        found, notes = {}, ()
+        places, notes = {}, ()
     for name, point, shown in zip(LANDMARKS, points, there, strict=True):
         if not shown:
             continue
         doubts = any(note.startswith(name.split("_")[0]) for note in notes)
-        place = found.get(name)
+        place = places.get(name)
         if place is None:
             yield False, float("inf"), doubts
             continue

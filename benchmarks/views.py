@@ -16,7 +16,7 @@ import typer
 from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.landmarks import Point
-from CarotidLandmarkLib.nets import MultiScaleLocNet, Sought, seek
+from CarotidLandmarkLib.nets import MultiScaleLocNet, SearchResult, seek
 from CarotidLandmarkLib.nets.search import CLEAR, CONTRAST, ENLARGEMENT
 from detected import as_detected, scans
 from tables import RESULTS, Model, Output, Row, Table, run
@@ -28,16 +28,16 @@ TABLE = Table(
 )  # fmt: skip
 
 
-def kind(sought: Sought) -> str:
+def kind(result: SearchResult) -> str:
     """plain, brighter or enlarged; plain is upright."""
-    if sought.view.contrast > 1:
+    if result.view.contrast > 1:
         return "brighter"
-    return "plain" if float(sought.view.to_patient.det()) > 0.9 else "enlarged"
+    return "plain" if float(result.view.to_patient.det()) > 0.9 else "enlarged"
 
 
-def off_mm(sought: Sought, points: list[Point | None]) -> list[float]:
+def off_mm(result: SearchResult, points: list[Point | None]) -> list[float]:
     """How far from the truth a search ended, for each landmark that is there."""
-    places = sought.in_patient(sought.outputs[-1].position_lps)[0, :, 0].float().numpy()
+    places = result.in_patient(result.outputs[-1].position_lps)[0, :, 0].float().numpy()
     return [float(np.linalg.norm(place - point)) for place, point in zip(places, points, strict=True) if point]
 
 
@@ -55,12 +55,12 @@ def main(
         errors: list[tuple[float, float, float]] = []
         for pyramid, points in scans(Dataset.open(folder), None, net.architecture):
             with as_detected():
-                sought = seek(net, pyramid, lambda words, share: None)
-                upright = next(each for each in (sought, *sought.others) if kind(each) == "plain")
-                as_it_is = Sought(pyramid, *net.search(pyramid)) if sought.rolled else upright
-            taken.append(kind(sought))
-            clear, rolled = clear + (upright.clearness >= CLEAR), rolled + (sought.rolled != 0)
-            errors.extend(zip(*(off_mm(each, points) for each in (as_it_is, upright, sought)), strict=True))
+                result = seek(net, pyramid, lambda words, share: None)
+                upright = next(each for each in (result, *result.others) if kind(each) == "plain")
+                as_it_is = SearchResult(pyramid, *net.search(pyramid)) if result.rolled else upright
+            taken.append(kind(result))
+            clear, rolled = clear + (upright.clearness >= CLEAR), rolled + (result.rolled != 0)
+            errors.extend(zip(*(off_mm(each, points) for each in (as_it_is, upright, result)), strict=True))
         columns = np.array(errors)
         gross, mean = (columns > GROSS_MM).sum(axis=0).tolist(), columns.mean(axis=0).tolist()
         rows.append({

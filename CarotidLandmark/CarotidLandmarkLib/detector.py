@@ -15,7 +15,7 @@ from . import __version__, uncertainty
 from .bundle import Bundle, open_bundle
 from .detection import DEFAULTS, Detection, DetectionSettings, LandmarkResult, ModelInfo
 from .errors import UserError
-from .nets import Architecture, MultiScaleLocNet, Pyramid, ScaleOutput, Sought, evidence_of, seek
+from .nets import Architecture, MultiScaleLocNet, Pyramid, ScaleOutput, SearchResult, evidence_of, seek
 from .quality import Signals, judge, share_elsewhere
 from .volume import Volume, check_volume
 
@@ -159,33 +159,33 @@ class Detector:
         pyramid = Pyramid(volume, self.architecture.scales_mm, self._device, lambda share: step("pyramid", 0.2 * share))
         clock.append(time.perf_counter())
         with torch.autocast(self._device.type, torch.bfloat16, enabled=bfloat16_is_fast(self._device)):
-            sought = seek(self.net, pyramid, lambda words, share: step(words, 0.2 + 0.2 * share))
+            result = seek(self.net, pyramid, lambda words, share: step(words, 0.2 + 0.2 * share))
             clock.append(time.perf_counter())
-            last = self._noise_passes(sought, settings.passes, settings.seed, step)
-            logit = self.net.presence_logit([*sought.outputs, last]).float()
+            last = self._noise_passes(result, settings.passes, settings.seed, step)
+            logit = self.net.presence_logit([*result.outputs, last]).float()
         clock.append(time.perf_counter())
         seconds = dict(zip(("pyramid", "coarse", "passes"), np.diff(clock).tolist(), strict=True))
-        places, peaks = (values[0].cpu().numpy() for values in sought.places())
+        places, peaks = (values[0].cpu().numpy() for values in result.places())
         elsewhere = [share_elsewhere(*of_one) for of_one in zip(places, peaks, strict=True)]
-        evidence = evidence_of([*sought.outputs, last], logit, elsewhere)
-        positions = sought.in_patient(last.position_lps)[0]
+        evidence = evidence_of([*result.outputs, last], logit, elsewhere)
+        positions = result.in_patient(last.position_lps)[0]
         nearby = [pyramid.statistics(answers.mean(dim=0), CONTRAST_RADIUS_MM).quantile(0.9) for answers in positions]
         return Examination(
             positions_lps=positions.double().cpu().numpy(),
-            within_mm2=sought.covariance_in_patient(last.covariance_mm2)[0].double().cpu().numpy(),
+            within_mm2=result.covariance_in_patient(last.covariance_mm2)[0].double().cpu().numpy(),
             places_lps=places,
             peaks=peaks,
             elsewhere=elsewhere,
             presence=logit[0].sigmoid().cpu().numpy(),
             evidence=evidence,
             brightest_hu=[float(hu) for hu in nearby],
-            rolled=sought.rolled,
+            rolled=result.rolled,
             seconds=seconds,
         )
 
-    def _noise_passes(self, sought: Sought, passes: int, seed: int, step: Progress) -> ScaleOutput:
+    def _noise_passes(self, result: SearchResult, passes: int, seed: int, step: Progress) -> ScaleOutput:
         """The finest net around where the search ended, shifted ``passes`` times, in batches that fit the device."""
-        centre = sought.outputs[-1].position_lps
+        centre = result.outputs[-1].position_lps
         noise = uncertainty.draw_noise(centre.shape[1], passes, self.architecture.noise_mm, seed)
         shifts = torch.from_numpy(noise).to(self._device)[None]
         size = cpu_batch(self.architecture) if self._device.type == "cpu" else ACCELERATOR_BATCH
@@ -195,7 +195,7 @@ class Detector:
             step(f"pass {done + 1} of {passes}", 0.4 + 0.6 * done / passes)
             try:
                 shifted = centre + shifts[:, :, done : done + size]
-                part = self.net.finer(sought.view, len(self.net.nets) - 1, shifted)
+                part = self.net.finer(result.view, len(self.net.nets) - 1, shifted)
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise

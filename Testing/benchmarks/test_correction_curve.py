@@ -100,7 +100,7 @@ def test_the_first_model_is_measured_on_the_style_by_the_predictions_that_order_
         f"case-03/{LEFT}": 3.0, f"case-03/{RIGHT}": 0.0, f"case-11/{LEFT}": None, f"case-11/{RIGHT}": 0.0
     }  # fmt: skip
     false_alarm = marks[f"case-11/{LEFT}"]
-    assert false_alarm.found and not false_alarm.present and false_alarm.cost_mm == MISTAKE_MM
+    assert false_alarm.detected and not false_alarm.present and false_alarm.cost_mm == MISTAKE_MM
     assert {mark.group for mark in marks.values()} == {"patient-3", "patient-11"}
 
 

@@ -10,7 +10,7 @@ from CarotidLandmarkLib.nets import roll
 from CarotidLandmarkLib.nets import search as seeking
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.nets.roll import turn
-from CarotidLandmarkLib.nets.search import Sought
+from CarotidLandmarkLib.nets.search import SearchResult
 from CarotidLandmarkLib.volume import Volume
 
 from .untrained import small_net, textured_scan
@@ -147,7 +147,7 @@ def test_what_other_views_found_is_a_reason_for_doubt_and_never_the_highest_peak
     found = sought(biased(small_net(), kind), pyramid)
     places, peaks = found.places()
     views = map(partial(view_of, pyramid), ("coarse", "brighter", "enlarged"))
-    each = [Sought(view, *small_search(view)) for view in views]
+    each = [SearchResult(view, *small_search(view)) for view in views]
     for one in each:
         looked = one.in_patient(one.looks.position_lps)[0]
         for landmark in range(2):

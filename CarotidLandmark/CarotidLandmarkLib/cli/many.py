@@ -101,9 +101,9 @@ def detect_many(
     problems = {outcome.name: outcome.problem for outcome in failed}
     rows = []
     for task in results.all_tasks:
-        found = None if task.name in problems else task.detection()
-        lost = "" if found else "It has no results here; give this scan again, and workers the same paths as here."
-        rows.append(SummaryRow(task.name, task.scan, found, problems.get(task.name, lost)))
+        detection = None if task.name in problems else task.detection()
+        lost = "" if detection else "It has no results here; give this scan again, and workers the same paths as here."
+        rows.append(SummaryRow(task.name, task.scan, detection, problems.get(task.name, lost)))
     counts = write_summary(output, rows, listing.notes)
     verdicts = ", ".join(f"{counts[word]} {word}" for word in ("ok", "review", "reject", "not done") if word in counts)
     print(f"{len(rows)} scan{'s' * (len(rows) != 1)}: {verdicts}")

@@ -112,12 +112,12 @@ def _fcsv(text: str, name: str) -> PointList:
     lines = text.splitlines()
     comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
     split = (line.partition("=") for line in comments if "=" in line)
-    said = {key.strip(): value.strip() for key, _, value in split}
-    version = said.get("Markups fiducial file version")
-    named = said.get("CoordinateSystem", "RAS")
+    fields = {key.strip(): value.strip() for key, _, value in split}
+    version = fields.get("Markups fiducial file version")
+    named = fields.get("CoordinateSystem", "RAS")
     if named not in FCSV_FRAMES:
         raise UserError(f"{name} has the coordinate system '{named}', which Slicer does not know; save it again.")
-    header = said.get("columns", FCSV_COLUMNS if version else SLICER_3_COLUMNS)
+    header = fields.get("columns", FCSV_COLUMNS if version else SLICER_3_COLUMNS)
     rows = [line for line in lines if line.strip() and not line.startswith("#")]
     table = csv_table("\n".join([header, *rows]), name)
     for column in ("x", "y", "z", "label"):

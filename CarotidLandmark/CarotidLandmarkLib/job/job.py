@@ -211,13 +211,13 @@ class DetectionJob:
         for line in whole.splitlines():
             if not line.startswith(b"{"):
                 continue  # a library's own words, as MKL has some
-            said = json.loads(line)
-            if "error" in said:
-                raise DetectionFailed(said["error"])
-            if "detection" in said:
-                self.notes = said["notes"]
-                return Detection.from_json(said["detection"])
-            self.progress = JobProgress(said["step"], said["fraction"], self._remaining(said["fraction"]))
+            message = json.loads(line)
+            if "error" in message:
+                raise DetectionFailed(message["error"])
+            if "detection" in message:
+                self.notes = message["notes"]
+                return Detection.from_json(message["detection"])
+            self.progress = JobProgress(message["step"], message["fraction"], self._remaining(message["fraction"]))
         return None
 
     def _remaining(self, fraction: float) -> float | None:

@@ -3,4 +3,4 @@
 from .chain import Architecture, MultiScaleLocNet, ScaleOutput
 from .evidence import evidence_of
 from .pyramid import Pyramid
-from .search import Sought, seek
+from .search import SearchResult, seek

@@ -28,7 +28,7 @@ LARGEST_LATTICE = 2_000_000
 
 
 @dataclass(frozen=True)
-class Sought:
+class SearchResult:
     """What `MultiScaleLocNet.search` found in the view of one scan (B = 1) in which its landmarks are clearest.
 
     ``outputs`` and ``looks`` are in the millimetres of the ``view``, of a patient who lies upright (``rolled`` degrees
@@ -40,7 +40,7 @@ class Sought:
     outputs: list[ScaleOutput]
     looks: ScaleOutput
     rolled: float = 0.0
-    others: tuple[Sought, ...] = ()
+    others: tuple[SearchResult, ...] = ()
 
     def places(self) -> tuple[Tensor, Tensor]:
         """Where the looks in all views ended, in the patient [B, L, K, 3], and their peaks [B, L, K].
@@ -68,7 +68,7 @@ class Sought:
         return linear @ covariance_mm2 @ linear.T
 
 
-def seek(net: MultiScaleLocNet, pyramid: Pyramid, step: Callable[[str, float], None]) -> Sought:
+def seek(net: MultiScaleLocNet, pyramid: Pyramid, step: Callable[[str, float], None]) -> SearchResult:
     """Search the scan, turned upright; where its peaks are not clear, in other views, too. The highest peaks are kept.
 
     Other views: as if there were more contrast agent; enlarged, if it may be a child's. A net that does not search sees
@@ -76,21 +76,21 @@ def seek(net: MultiScaleLocNet, pyramid: Pyramid, step: Callable[[str, float], N
     """
     step("coarse", 0.0)
     if not net.searches:
-        return Sought(pyramid, *net.search(pyramid))
+        return SearchResult(pyramid, *net.search(pyramid))
     rolled = roll_to_undo(pyramid)
     upright = pyramid.seen_through(turn(torch.as_tensor(pyramid.volume.centre_lps), -rolled)) if rolled else pyramid
-    found = [Sought(upright, *net.search(upright), rolled)]
-    if found[0].clearness >= CLEAR:
-        return found[0]
+    results = [SearchResult(upright, *net.search(upright), rolled)]
+    if results[0].clearness >= CLEAR:
+        return results[0]
     views = [("brighter", upright.brightened(CONTRAST))]
     if _lattice(pyramid) * ENLARGEMENT**3 <= LARGEST_LATTICE and narrowest_mm2(pyramid) <= WIDEST_CHILD_MM2:
         views.append(("enlarged", upright.enlarged(ENLARGEMENT)))
     for done, (name, view) in enumerate(views, start=1):
         step(name, done / (len(views) + 1))
-        found.append(Sought(view, *net.search(view), rolled))
+        results.append(SearchResult(view, *net.search(view), rolled))
     # One view for all landmarks: with a view for each, wrong places in adults won.
-    clearest = max(found, key=lambda each: each.clearness)
-    return replace(clearest, others=tuple(each for each in found if each is not clearest))
+    clearest = max(results, key=lambda each: each.clearness)
+    return replace(clearest, others=tuple(each for each in results if each is not clearest))
 
 
 def narrowest_mm2(pyramid: Pyramid) -> float:

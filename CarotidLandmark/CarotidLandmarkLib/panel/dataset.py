@@ -139,10 +139,10 @@ class DatasetPanel:
 
     def ask_colleague(self) -> None:
         """Put a question to a colleague on the case that is shown, or take it back."""
-        found = self._shown.find()
-        if found is not None:
-            review = review_of(found[1])
-            write_review(found[1], replace(review, ask_colleague=not review.ask_colleague))
+        shown = self._shown.find()
+        if shown is not None:
+            review = review_of(shown[1])
+            write_review(shown[1], replace(review, ask_colleague=not review.ask_colleague))
         self._module.refresh()
 
     def cancel(self) -> None:
@@ -195,8 +195,8 @@ class DatasetPanel:
 
     def _nodes_of(self, volume: Any) -> DetectionNodes | None:
         """Those of the case in the scene, where ``volume`` is its scan."""
-        found = self._shown.find()
-        return found[1] if found is not None and found[1].volume is volume else None
+        shown = self._shown.find()
+        return shown[1] if shown is not None and shown[1].volume is volume else None
 
     def detected(self, nodes: DetectionNodes) -> None:
         """Store a new detection with the case it was made on."""
@@ -211,10 +211,10 @@ class DatasetPanel:
         """
         if self._all.running:
             raise DatasetError(_("Detect all is running; wait for it, or cancel it first."))
-        found = self._shown.find()
-        if found is not None and found[1].volume is self._module.parameters.inputVolume:
+        shown = self._shown.find()
+        if shown is not None and shown[1].volume is self._module.parameters.inputVolume:
             self._opened().check_landmarks(set(self._models().get(title, self._opened().landmarks)))
-            check_detectable(*found)
+            check_detectable(*shown)
 
     @answers_for_its_errors
     def _attempt(self, action: Callable[[], Any]) -> None:
@@ -249,7 +249,7 @@ class DatasetPanel:
     def _add_case(self) -> None:
         dataset, volume_node = self._opened(), self._module.parameters.inputVolume
         nodes = scene.find_detection(volume_node)
-        if nodes is not None and Work.shown(nodes) != Work():
+        if nodes is not None and Work.of_nodes(nodes) != Work():
             self._take_over()  # corrections and remarks are kept under a name
         self._be_idle()
         patient = self.ui.patientLineEdit.text.strip() or dicom_patient(volume_node)
@@ -291,8 +291,8 @@ class DatasetPanel:
         self._queue.place = place
         self.ui.commentLineEdit.clearFocus()  # what is typed there next belongs to the next case
         case = self._opened().case(self._queue.case_ids[place])
-        said = self._shown.open(case, lambda volume: setattr(self._module.parameters, "inputVolume", volume))
-        self.say(" ".join(filter(None, [said, *words])))
+        notice = self._shown.open(case, lambda volume: setattr(self._module.parameters, "inputVolume", volume))
+        self.say(" ".join(filter(None, [notice, *words])))
         self._module.refresh()
         self._module.selectFirst()
 
@@ -369,23 +369,23 @@ class DatasetPanel:
 
         So also when what is shown was not yet the work of the annotator who is named.
         """
-        found = self._shown.find() if case is None or nodes is None else (case, nodes)
-        if found is None:
+        shown = self._shown.find() if case is None or nodes is None else (case, nodes)
+        if shown is None:
             raise DatasetError(_no_cases())
         self._be_idle()
         if self._take_over():
             self.say(_("The queue is that of {name} now; look at the case, then save.").format(name=self._annotator()))
             return False
         self._module.review.write_remarks()
-        if not found[0].folder.is_dir():
+        if not shown[0].folder.is_dir():
             words = _(
                 "The folder of case {case} is out of reach: nothing is saved. Your work is kept on this computer."
             )
-            raise DatasetError(words.format(case=found[0].id))
-        if not self._shown.save(*found):
+            raise DatasetError(words.format(case=shown[0].id))
+        if not self._shown.save(*shown):
             self.say(_("Not saved."))
             return False
-        self._queue.read(found[0])
+        self._queue.read(shown[0])
         return True
 
 

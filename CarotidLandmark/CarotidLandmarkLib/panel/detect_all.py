@@ -159,10 +159,10 @@ class DetectAll:
         self.show()
         if self._done:
             self._detected()
-        found = self._shown.find()
-        if found is not None and found[0].id in self._done and found[1].detection.model == NO_MODEL:
+        shown = self._shown.find()
+        if shown is not None and shown[0].id in self._done and shown[1].detection.model == NO_MODEL:
             open_one = _("The points of {case}, which is open, are there when you open it again.")
-            words += " " + open_one.format(case=found[0].id)
+            words += " " + open_one.format(case=shown[0].id)
         self._module.say(words)
 
 

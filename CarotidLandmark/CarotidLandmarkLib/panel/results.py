@@ -171,7 +171,7 @@ class ResultsTable:
     def _fill(self, row: int, nodes: DetectionNodes, detection: Detection, landmark: LandmarkResult, review: Review):
         place, region = scene.position_ras(nodes, row), landmark.confidence
         verdict = detection.quality.verdict_on(landmark.name)
-        found = landmark.position_lps_mm is not None
+        has_place = landmark.position_lps_mm is not None
         where, details = _("none"), [advice(detection)]
         if region is not None:
             words = _("The region at {level:.0%} has {volume:.0f} mm³.")
@@ -185,12 +185,12 @@ class ResultsTable:
                 details.append(_("Slice {0} of {1}, counted from the feet.").format(*level))
         cells = [
             review.labels[landmark.name],
-            reviewed_words(nodes, row, review) or (verdict_word(verdict) if found else _("not found")),
+            reviewed_words(nodes, row, review) or (verdict_word(verdict) if has_place else _("not found")),
             f"{landmark.presence:.0%}" if detection.passes else "",
             "" if region is None else "{:.1f} {:.1f} {:.1f}".format(*region.reach_mm),
             _("not placed") if scene.is_unset(nodes, row) else where,
         ]
-        predicted = VERDICT_COLOURS[verdict] if found or verdict != "ok" else NOT_FOUND_COLOUR
+        predicted = VERDICT_COLOURS[verdict] if has_place or verdict != "ok" else NOT_FOUND_COLOUR
         colour = predicted if review.status[landmark.name] == "predicted" else REVIEWED_ROW_COLOUR
         for column, text in enumerate(cells):
             item = qt.QTableWidgetItem(text)

@@ -93,8 +93,8 @@ def axial_slice(nodes: DetectionNodes, position_lps_mm: Point | None) -> tuple[i
 def is_unset(nodes: DetectionNodes, index: int) -> bool:
     """Whether nobody has said where the landmark is, nor that it is missing: cleared, half placed, deleted."""
     place = control_point(nodes, index)
-    said = (slicer.vtkMRMLMarkupsNode.PositionDefined, slicer.vtkMRMLMarkupsNode.PositionMissing)
-    return place < 0 or nodes.points.GetNthControlPointPositionStatus(place) not in said
+    statuses = (slicer.vtkMRMLMarkupsNode.PositionDefined, slicer.vtkMRMLMarkupsNode.PositionMissing)
+    return place < 0 or nodes.points.GetNthControlPointPositionStatus(place) not in statuses
 
 
 def lps_from_world(nodes: DetectionNodes, world_ras: Any) -> Point:

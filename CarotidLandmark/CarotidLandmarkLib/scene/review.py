@@ -231,13 +231,13 @@ def replace_detection(
     set_frame(nodes, affine_of(nodes.volume) if frame_lps is None else frame_lps)
     to_new = np.linalg.inv(displacement(nodes)) @ old
     places = {name: None if place is None else apply(to_new, place) for name, place in review.places.items()}
-    kept: dict[str, tuple[str, Any]] = {name: (review.status[name], places[name]) for name in keep}
+    marks: dict[str, tuple[str, Any]] = {name: (review.status[name], places[name]) for name in keep}
     if set(names_of(nodes)) == set(detection.labels):
         show_detection(nodes, detection)
     else:
         remove_detection(nodes)
         nodes = add_detection(nodes.volume, detection, frame_lps)
-    restore_landmarks(nodes, kept, review.annotator, review.comment, review.ask_colleague)
+    restore_landmarks(nodes, marks, review.annotator, review.comment, review.ask_colleague)
     nodes.points.SetAttribute(HISTORY_ATTRIBUTE, "[]")
     return nodes
 

@@ -85,11 +85,11 @@ def _forks_by_side(masks: Mapping[Role, np.ndarray], segmentation: Segmentation,
     """The forks of each side, upwards."""
     sides: dict[str, list[Fork]] = {side: [] for side in names.SIDES}
     labelled = sorted({role.side for role in masks} - {""})
-    for said in labelled or [""]:
-        union = np.logical_or.reduce([mask for role, mask in masks.items() if role.side in (said, "")])
+    for side in labelled or [""]:
+        union = np.logical_or.reduce([mask for role, mask in masks.items() if role.side in (side, "")])
         every = forks(Lumens.of(union, segmentation.geometry)) if union.any() else []
-        if said:
-            sides[said] = every
+        if side:
+            sides[side] = every
             continue
         for fork, off in zip(every, _off_middle(every, scan), strict=True):
             if abs(off) > MIDDLE_MM:
@@ -162,13 +162,13 @@ def carotid_masks(segmentation: Segmentation, given: Mapping[str, str]) -> dict[
 def _role(name: str) -> Role | None:
     """What a label's name means: ``common_carotid_artery_left``, ``R ICA``, ``carotid lumen``, ..."""
     words = [word.lower() for word in re.split(r"[^A-Za-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)) if word]
-    said = {names.SIDE_OF[word] for word in words if word in names.SIDE_OF}
+    sides = {names.SIDE_OF[word] for word in words if word in names.SIDE_OF}
     vessels = {ABBREVIATIONS[word] for word in words if word in ABBREVIATIONS}
     if "carotid" in words:
         vessels |= {word for word in words if word in ("common", "internal", "external")}
     rest = set(words) - set(names.SIDE_OF)
     if not vessels and rest and rest <= LUMENS | {"common", "left", "right", "segment", "and"}:
         vessels = {"lumen"} if rest & LUMENS else set()
-    if len(vessels) != 1 or len(said) > 1:
+    if len(vessels) != 1 or len(sides) > 1:
         return None
-    return Role(said.pop() if said else "", vessels.pop())
+    return Role(sides.pop() if sides else "", vessels.pop())

@@ -272,7 +272,7 @@ def test_the_cumulative_curve_ends_at_the_share_that_was_found():
 
 def test_the_gallery_shows_truth_as_plus_and_answer_as_cross_on_radiological_slices():
     pair = outcome("a", LEFT, (2.0, -5.0, 9.0))
-    true, found = np.array(pair.truth_lps), np.array(pair.found.position_lps_mm)
+    true, found = np.array(pair.truth_lps), np.array(pair.result.position_lps_mm)
     figure = evaluation_figures.worst_cases([pair], model(), lambda name: scan())
     axial, coronal, sagittal = figure.axes[:3]
     for axes, shown in zip((axial, coronal, sagittal), ([0, 1], [0, 2], [1, 2]), strict=True):

@@ -180,7 +180,7 @@ def test_a_tilted_region_is_long_along_its_own_axis():
     covariance = np.eye(3) * 0.01 + 4 * np.outer(slant, slant)
     along, across = (outcome(error=tuple(direction)) for direction in (3 * slant, 3 * np.array([1, -1, 0]) / 2**0.5))
     tilted = [
-        replace(pair, found=replace(pair.found, covariance_mm2=tuple(map(tuple, covariance))))
+        replace(pair, result=replace(pair.result, covariance_mm2=tuple(map(tuple, covariance))))
         for pair in (along, across)
     ]
     assert metrics.regions(tilted, {}, 0.9).covered.tolist() == [True, False]
@@ -188,7 +188,7 @@ def test_a_tilted_region_is_long_along_its_own_axis():
 
 def test_a_paper_region_of_no_width_holds_nothing():
     pair = outcome(error=(0.1, 0, 0))
-    flat = replace(pair, found=replace(pair.found, std_mm=(0.0, 1.0, 1.0)))
+    flat = replace(pair, result=replace(pair.result, std_mm=(0.0, 1.0, 1.0)))
     assert not metrics.regions([flat], {}, 0.95).paper_covered[0]
 
 

@@ -22,7 +22,7 @@ from carotid_training.reproduction.module import FieldModule
 from carotid_training.reproduction.predict import COLUMNS, Scan, forget_peak, read_predictions, resident_mb
 from carotid_training.reproduction.protocol import METHODS, Protocol
 from carotid_training.reproduction.report import Training, pair_of, pairs_of, row_of, table_markdown
-from carotid_training.reproduction.training import Trained, plan_of, train
+from carotid_training.reproduction.training import TrainingResult, plan_of, train
 from carotid_training.scans.acquisition import Acquisition
 from CarotidLandmarkLib.memory import keep_freed_memory
 from typer.testing import CliRunner
@@ -67,7 +67,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(Trained.checkpoint(folder), map_location="cpu", weights_only=False)["state_dict"]
+    return torch.load(TrainingResult.checkpoint(folder), map_location="cpu", weights_only=False)["state_dict"]
 
 
 def test_the_tables_numbers_are_those_of_the_answers(run):
@@ -168,7 +168,7 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(cohort, 
     )
     trained = trained_into(tmp_path / "patches", cohort.path)
     assert seen == [4, 5]
-    whole = Trained(**json.loads((run / "patches" / "trained.json").read_text()))
+    whole = TrainingResult(**json.loads((run / "patches" / "trained.json").read_text()))
     assert (trained.steps, trained.best_step) == (whole.steps, whole.best_step)
     for name, tensor in weights(run / "patches").items():
         assert torch.equal(tensor, weights(tmp_path / "patches")[name]), name
@@ -190,7 +190,7 @@ def test_a_second_seed_is_another_training_of_as_many_steps_and_the_row_holds_bo
     for name, tensor in weights(run / "patches").items():
         assert torch.equal(tensor, weights(first)[name]), name
     assert any(not torch.equal(tensor, weights(second)[name]) for name, tensor in weights(first).items())
-    assert Trained.read(first).steps == Trained.read(second).steps
+    assert TrainingResult.read(first).steps == TrainingResult.read(second).steps
     errors = [[float(row["error_mm"]) for row in rows_of(folder / "test.csv")] for folder in (first, second)]
     constant, patches = rows_of(output / "table1.csv")
     assert [float(mean) for mean in patches["each_training"].split()] == pytest.approx(

@@ -75,7 +75,7 @@ class NecksData(pl.LightningDataModule):
         self.landmarks, self.box_sizes = architecture.landmarks, box_sizes_of(architecture)
         self.necks_per_step, self.coarse_per_step, self.cases_per_step = necks_per_step, coarse_per_step, cases_per_step
         self.dataset, self.seed = dataset, seed
-        self.reuse: dict[str, Any] = {"times": reuse, "size": pool, "first": pool_start, "kept": rendered}
+        self.reuse: dict[str, Any] = {"times": reuse, "size": pool, "first": pool_start, "folder": rendered}
         self.workers, self.prefetch = workers, prefetch
         self.render_device = str(choose_device(render_device))
         self.neck_depth = neck_depth

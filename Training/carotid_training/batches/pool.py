@@ -34,7 +34,7 @@ class Pool(IterableDataset):
     Every ``times``-th neck of the batches is a new one, and the others are drawn at random from the last ``size``:
     necks come back far apart, and in other company. (Sixteen at a time, eight turns each, were learnt by heart: the
     loss jumped at every fresh sixteen.) Batch n is a function of n alone. The pool is in memory, or in the folder
-    ``kept`` on disk, where the next run finds it.
+    ``folder`` on disk, where the next run finds it.
     """
 
     def __init__(
@@ -44,20 +44,20 @@ class Pool(IterableDataset):
         times: int,
         size: int = POOL,
         first: int = POOL_START,
-        kept: Path | None = None,
+        folder: Path | None = None,
     ):
         """``stream``: of single necks. ``first``: how many necks the pool begins with."""
         super().__init__()
         assert stream.batch_size == 1
         self.stream, self.batch_size, self.times, self.size, self.first = stream, batch_size, times, size, first
-        self.kept = kept
+        self.folder = folder
 
     def __iter__(self) -> Iterator[SampleBatch]:
         stream, worker = self.stream, get_worker_info()
         workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
         rendered = stream.batch
-        if self.kept is not None:
-            rendered = RenderedBatches(stream, self.kept).batch
+        if self.folder is not None:
+            rendered = RenderedBatches(stream, self.folder).batch
         elif self.times > 1:
             rendered = lru_cache(maxsize=self.size)(stream.batch)
         # start, rank and world size count training steps; each worker of each process has a pool of its own.

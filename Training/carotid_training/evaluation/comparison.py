@@ -89,7 +89,7 @@ def cost_mm(outcome: Outcome) -> float:
     """What one landmark costs: see `RULE`."""
     if outcome.error_mm is not None:
         return outcome.error_mm
-    return 0.0 if outcome.truth_lps is None and outcome.found.status == "missing" else MISTAKE_MM
+    return 0.0 if outcome.truth_lps is None and outcome.result.status == "missing" else MISTAKE_MM
 
 
 def _measures(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> dict[str, float]:
@@ -104,7 +104,7 @@ def _measures(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> dict[s
         "over 10 mm": float((errors > 10).sum()),
         "swapped pairs": float(metrics.swapped_pairs(outcomes, mirrors)),
         f"missed, of {len(errors)}": float(np.isnan(errors).sum()),
-        f"found where there is none, of {len(absent)}": float(sum(o.found.status != "missing" for o in absent)),
+        f"found where there is none, of {len(absent)}": float(sum(o.result.status != "missing" for o in absent)),
     }
 
 

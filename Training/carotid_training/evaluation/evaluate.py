@@ -101,10 +101,10 @@ def _share(step: Step, start: float, share: float) -> Step:
 
 def check_landmarks(landmarks: Sequence[LandmarkSpec], dataset: Dataset) -> None:
     """Raises DatasetError where a model's ``landmarks`` are not those of a dataset."""
-    found, wanted = {landmark.name for landmark in landmarks}, set(dataset.landmarks)
-    if found != wanted:
+    names, wanted = {landmark.name for landmark in landmarks}, set(dataset.landmarks)
+    if names != wanted:
         raise DatasetError(
-            f"The model finds {', '.join(sorted(found))}, but {dataset.path.name} is about "
+            f"The model finds {', '.join(sorted(names))}, but {dataset.path.name} is about "
             f"{', '.join(sorted(wanted))}; choose a model for these landmarks."
         )
 
@@ -140,8 +140,8 @@ def detect_cases(detector: Detector, cases: list[Case], folder: Path, settings: 
                 )
             except VolumeError as error:
                 raise DatasetError(f"Case {case.id} can not be evaluated: {error}") from error
-            kept = {"made_with": {**key, "device": detector.device}, "detection": json.loads(detection.to_json())}
-            write_text(file, json.dumps(kept, indent=2) + "\n")
+            document = {"made_with": {**key, "device": detector.device}, "detection": json.loads(detection.to_json())}
+            write_text(file, json.dumps(document, indent=2) + "\n")
         outcomes += outcomes_of(case, detection)
     return outcomes
 
@@ -149,8 +149,8 @@ def detect_cases(detector: Detector, cases: list[Case], folder: Path, settings: 
 def kept_detection(file: Path, key: dict[str, Any]) -> Detection | None:
     """The detection that was kept in ``file``, unless it is damaged or was made with anything other than ``key``."""
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        return Detection.from_json(json.dumps(kept["detection"])) if kept["made_with"] == key else None
+        document = json.loads(file.read_text(encoding="utf-8"))
+        return Detection.from_json(json.dumps(document["detection"])) if document["made_with"] == key else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or damaged: it is made again
         return None
 

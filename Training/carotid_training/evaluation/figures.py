@@ -55,10 +55,10 @@ def cumulative_error(outcomes: Sequence[Outcome], model: Model) -> Figure:
         return _says(figure, "No landmark was found.")
     largest = max(10.0, *(np.nanmax(errors) for _, _, errors in drawn))
     for label, colour, errors in drawn:
-        found = np.clip(np.sort(errors[np.isfinite(errors)]), SMALLEST_MM, None)
-        share = np.arange(1, len(found) + 1) / len(errors)
+        finite = np.clip(np.sort(errors[np.isfinite(errors)]), SMALLEST_MM, None)
+        share = np.arange(1, len(finite) + 1) / len(errors)
         axes.step(
-            np.concatenate([[SMALLEST_MM], found, [largest * 1.2]]),
+            np.concatenate([[SMALLEST_MM], finite, [largest * 1.2]]),
             np.concatenate([[0], share, share[-1:]]),
             where="post", color=colour, lw=1.8, label=f"{label} (n = {len(errors)})",
         )  # fmt: skip
@@ -160,7 +160,7 @@ def volume_against_error(outcomes: Sequence[Outcome], model: Model) -> Figure:
 def presence_roc(outcomes: Sequence[Outcome], model: Model) -> Figure:
     """ROC of the presence probability over all landmarks; the ring is the detector's threshold."""
     figure, axes = _axes("Absent landmarks called present", "Present landmarks called present", size=(4.6, 4.4))
-    scores = np.array([outcome.found.presence for outcome in outcomes])
+    scores = np.array([outcome.result.presence for outcome in outcomes])
     present = np.array([outcome.truth_lps is not None for outcome in outcomes], dtype=bool)
     if present.all() or not present.any():
         return _says(figure, f"Every landmark is {'present' if present.all() else 'absent'}: there is no ROC.")
@@ -168,7 +168,7 @@ def presence_roc(outcomes: Sequence[Outcome], model: Model) -> Figure:
     counts = f"{present.sum()} present, {(~present).sum()} absent"
     axes.plot([0, 1], [0, 1], color="#ced4da", lw=0.8)
     axes.plot(*metrics.roc_curve(scores, present), color=COLOURS[0], lw=1.8, label=f"area {area:.3f} ({counts})")
-    detected = np.array([outcome.found.status == "detected" for outcome in outcomes], dtype=bool)
+    detected = np.array([outcome.result.status == "detected" for outcome in outcomes], dtype=bool)
     point = detected[~present].mean(), detected[present].mean()
     axes.plot(*point, "o", mfc="none", color=NEUTRAL, ms=8, ls="", label="as detected")
     _shares(axes)
@@ -220,11 +220,11 @@ def worst_cases(pairs: Sequence[Outcome], model: Model, read: Callable[[str], Vo
         figure.text(0.5, 0.5, "No landmark was found.", ha="center", va="center", color="white")
     for number, (pair, row) in enumerate(zip(pairs, panels, strict=False), 1):
         volume = read(pair.case_id)
-        found, true = np.array(pair.found.position_lps_mm), np.array(pair.truth_lps)
-        offset = np.abs(true - found)
+        answer, true = np.array(pair.result.position_lps_mm), np.array(pair.truth_lps)
+        offset = np.abs(true - answer)
         field = max(SMALLEST_FIELD_MM, 2.4 * float(offset.max()))
         for axes, plane in zip(row, PLANES, strict=True):
-            show_slice(axes, volume, found, plane, field, true, found)
+            show_slice(axes, volume, answer, plane, field, true, answer)
             draw_scale_bar(axes, 10, 6)
             off = offset[3 - plane.across - plane.along]
             axes.text(
@@ -239,11 +239,11 @@ def worst_cases(pairs: Sequence[Outcome], model: Model, read: Callable[[str], Vo
 
 
 def show_slice(
-    axes: Axes, volume: Volume, middle: np.ndarray, plane: Plane, field_mm: float, true: np.ndarray, found: np.ndarray
+    axes: Axes, volume: Volume, middle: np.ndarray, plane: Plane, field_mm: float, true: np.ndarray, answer: np.ndarray
 ) -> None:
     """A square slice of ``field_mm`` around ``middle``, + true, × found, [3] each; all in LPS millimetres."""
     show_image(axes, sample_plane(volume, middle, plane, field_mm, field_mm / PIXELS), plane, 7)
-    for marker, place, colour, size in (("+", true, TRUE_COLOUR, 10), ("x", found, FOUND_COLOUR, 7)):
+    for marker, place, colour, size in (("+", true, TRUE_COLOUR, 10), ("x", answer, FOUND_COLOUR, 7)):
         x, y = place[plane.across], place[plane.along]
         axes.plot(x, y, marker, color=colour, ms=size, mew=1.5, path_effects=OUTLINE)
 

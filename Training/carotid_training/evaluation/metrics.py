@@ -66,11 +66,11 @@ def error_statistics(errors: np.ndarray) -> Numbers:
     The first four are over the landmarks that were found. ``success_T`` is the share of all n with an error of at most
     T mm: a missed landmark is a failure. NaN where there is nothing to average.
     """
-    found = errors[~np.isnan(errors)]
-    middle = np.percentile(found, (50, 95)) if len(found) else (math.nan, math.nan)
+    finite = errors[~np.isnan(errors)]
+    middle = np.percentile(finite, (50, 95)) if len(finite) else (math.nan, math.nan)
     return {
-        "mean": _mean(found),
-        "sd": float(found.std(ddof=1)) if len(found) > 1 else math.nan,
+        "mean": _mean(finite),
+        "sd": float(finite.std(ddof=1)) if len(finite) > 1 else math.nan,
         "median": float(middle[0]),
         "p95": float(middle[1]),
         **{f"success_{limit:g}": _mean(errors <= limit) for limit in TOLERANCES_MM},
@@ -164,7 +164,7 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
     """Expected calibration error (Guo et al., ICML 2017, eq. 3, ten bins of one width); NaN without answers."""
     if not len(right):
         return math.nan
-    return sum(abs(said - seen) * n for _, said, seen, n in reliability_bins(probabilities, right)) / len(right)
+    return sum(abs(mean - share) * n for _, mean, share, n in reliability_bins(probabilities, right)) / len(right)
 
 
 def calibration_error_by_chance(probabilities: np.ndarray, seed: int = 0) -> Estimate:
@@ -189,7 +189,7 @@ def on_other_side(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> li
 
     def crossed(outcome: Outcome) -> bool:
         other = truth.get((outcome.case_id, mirrors[outcome.landmark]))
-        point = outcome.found.position_lps_mm
+        point = outcome.result.position_lps_mm
         if point is None or outcome.error_mm is None or other is None:
             return False
         return math.dist(point, other) < outcome.error_mm
@@ -223,7 +223,7 @@ def regions(pairs: Sequence[Outcome], calibration: Mapping[str, Any], level: flo
     """
     rows = []
     for pair in pairs:
-        region, score = region_of(pair.found, calibration, level), pair.score
+        region, score = region_of(pair.result, calibration, level), pair.score
         assert region is not None and score is not None
         covered = score <= calibrated_radius(calibration, pair.landmark, level)
         rows.append((covered, region.volume_mm3, paper_score(pair) <= gaussian_radius(level), region.paper_volume_mm3))
@@ -231,35 +231,37 @@ def regions(pairs: Sequence[Outcome], calibration: Mapping[str, Any], level: flo
     return Regions(columns[0].astype(bool), columns[1], columns[2].astype(bool), columns[3])
 
 
-def region_of(found: LandmarkResult, calibration: Mapping[str, Any], level: float) -> ConfidenceRegion | None:
+def region_of(result: LandmarkResult, calibration: Mapping[str, Any], level: float) -> ConfidenceRegion | None:
     """The region of one landmark at a level; None where it is missing. Raises ValueError as `regions`."""
-    if found.covariance_mm2 is None:
+    if result.covariance_mm2 is None:
         return None
-    return confidence_region(np.asarray(found.covariance_mm2), np.asarray(found.std_mm), found.name, level, calibration)
+    return confidence_region(
+        np.asarray(result.covariance_mm2), np.asarray(result.std_mm), result.name, level, calibration
+    )
 
 
 def paper_score(pair: Outcome) -> float:
     """Mahalanobis length of the error under the paper's Gaussian (uncorrelated axes); infinite where an sd is 0."""
-    assert pair.offset_mm is not None and pair.found.std_mm is not None
-    variance = np.square(pair.found.std_mm)
+    assert pair.offset_mm is not None and pair.result.std_mm is not None
+    variance = np.square(pair.result.std_mm)
     if not variance.all():
         return math.inf
     return mahalanobis(pair.offset_mm, np.diag(variance))
 
 
-def region_statistics(found: Regions, errors: np.ndarray) -> Numbers:
+def region_statistics(regions: Regions, errors: np.ndarray) -> Numbers:
     """Coverage, mean and median volume (mm^3) of regions around n points with ``errors`` [n].
 
     ``sphere_volume`` is that of the smallest sphere, the same around every point, that holds as many truths: what the
     model's own idea of each case's uncertainty must beat. NaN for n = 0.
     """
     return {
-        "coverage": _mean(found.covered),
-        "volume": _mean(found.volume_mm3),
-        "median_volume": float(np.median(found.volume_mm3)) if len(errors) else math.nan,
-        "sphere_volume": sphere_volume(errors, int(found.covered.sum())),
-        "paper_coverage": _mean(found.paper_covered),
-        "paper_volume": _mean(found.paper_volume_mm3),
+        "coverage": _mean(regions.covered),
+        "volume": _mean(regions.volume_mm3),
+        "median_volume": float(np.median(regions.volume_mm3)) if len(errors) else math.nan,
+        "sphere_volume": sphere_volume(errors, int(regions.covered.sum())),
+        "paper_coverage": _mean(regions.paper_covered),
+        "paper_volume": _mean(regions.paper_volume_mm3),
     }
 
 

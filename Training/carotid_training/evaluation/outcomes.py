@@ -27,15 +27,15 @@ class Outcome:
     centre_lps: Point
     landmark: str
     truth_lps: Point | None
-    found: LandmarkResult
+    result: LandmarkResult
     verdict: str
 
     @property
     def offset_mm(self) -> np.ndarray | None:
         """Found minus true place along LPS, [3]; None where either is missing."""
-        if self.truth_lps is None or self.found.position_lps_mm is None:
+        if self.truth_lps is None or self.result.position_lps_mm is None:
             return None
-        return np.subtract(self.found.position_lps_mm, self.truth_lps)
+        return np.subtract(self.result.position_lps_mm, self.truth_lps)
 
     @property
     def error_mm(self) -> float | None:
@@ -47,7 +47,7 @@ class Outcome:
         """The conformal score: the error in units of the predicted covariance."""
         if self.offset_mm is None:
             return None
-        return mahalanobis(self.offset_mm, np.asarray(self.found.covariance_mm2))
+        return mahalanobis(self.offset_mm, np.asarray(self.result.covariance_mm2))
 
 
 def run_cases(detector: Detector, cases: Sequence[Case], progress: Callable[[str, float], None]) -> list[Outcome]:
@@ -67,8 +67,8 @@ def outcomes_of(case: Case, detection: Detection) -> list[Outcome]:
     truth = consensus_of(case, [landmark.name for landmark in detection.landmarks])
     centre, verdict = tuple(case.geometry.centre_lps.tolist()), detection.quality.verdict
     return [
-        Outcome(case.id, case.group, centre, found.name, truth[found.name], found, verdict)
-        for found in detection.landmarks
+        Outcome(case.id, case.group, centre, result.name, truth[result.name], result, verdict)
+        for result in detection.landmarks
     ]
 
 

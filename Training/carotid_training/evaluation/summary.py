@@ -115,15 +115,15 @@ def landmarks_csv(outcomes: Sequence[Outcome], model: Model) -> str:
 
     rows: list[dict[str, Any]] = []
     for outcome, other in zip(outcomes, crossed, strict=True):
-        found = outcome.found
-        region = metrics.region_of(found, model.calibration, model.volume_level)
+        result = outcome.result
+        region = metrics.region_of(result, model.calibration, model.volume_level)
         rows.append({
             "case": outcome.case_id, "group": outcome.group, "landmark": outcome.landmark,
-            "truth": "absent" if outcome.truth_lps is None else "present", "status": found.status,
-            "presence": found.presence, "reliability": found.reliability, "verdict": outcome.verdict,
+            "truth": "absent" if outcome.truth_lps is None else "present", "status": result.status,
+            "presence": result.presence, "reliability": result.reliability, "verdict": outcome.verdict,
             "error_mm": outcome.error_mm, "on_other_side": int(other),
-            **along_axes("true_{}_lps_mm", outcome.truth_lps), **along_axes("found_{}_lps_mm", found.position_lps_mm),
-            **along_axes("std_{}_mm", found.std_mm), "mahalanobis": outcome.score, "volume_level": model.volume_level,
+            **along_axes("true_{}_lps_mm", outcome.truth_lps), **along_axes("found_{}_lps_mm", result.position_lps_mm),
+            **along_axes("std_{}_mm", result.std_mm), "mahalanobis": outcome.score, "volume_level": model.volume_level,
             "volume_mm3": region and region.volume_mm3, "paper_volume_mm3": region and region.paper_volume_mm3,
         })  # fmt: skip
     return csv_of(rows, DIGITS)
@@ -135,19 +135,19 @@ def _errors(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
     estimates = metrics.bootstrap(
         [outcome.group for outcome in present], lambda rows: metrics.error_statistics(errors[rows]), seed=seed
     )
-    found = int((~np.isnan(errors)).sum())
+    count = int((~np.isnan(errors)).sum())
     return [
         Measure(f"{name}mm", scope, *estimate, n=len(errors))
         if name.startswith("success")
-        else Measure(f"error_{name}_mm", scope, *estimate, n=found)
+        else Measure(f"error_{name}_mm", scope, *estimate, n=count)
         for name, estimate in estimates.items()
     ]  # fmt: skip
 
 
 def _presence(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
-    scores = np.array([outcome.found.presence for outcome in mine])
+    scores = np.array([outcome.result.presence for outcome in mine])
     present = np.array([outcome.truth_lps is not None for outcome in mine], dtype=bool)
-    detected = np.array([outcome.found.status == "detected" for outcome in mine], dtype=bool)
+    detected = np.array([outcome.result.status == "detected" for outcome in mine], dtype=bool)
     area = metrics.bootstrap(
         [outcome.group for outcome in mine],
         lambda rows: {"area": metrics.roc_area(scores[rows], present[rows])},
@@ -164,21 +164,21 @@ def _presence(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
 
 def _reliability(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
     """Whether the probability that a point is right says the truth, over the points that were given."""
-    answers = [each for each in mine if each.found.status == "detected" and each.found.reliability is not None]
+    answers = [each for each in mine if each.result.status == "detected" and each.result.reliability is not None]
     right = np.array([each.error_mm is not None and each.error_mm <= RELIABLE_MM for each in answers], dtype=bool)
-    said = np.array([each.found.reliability for each in answers], dtype=float)
+    probabilities = np.array([each.result.reliability for each in answers], dtype=float)
     estimates = metrics.bootstrap(
         [each.group for each in answers],
         lambda rows: {
-            "reliability_roc_area": metrics.roc_area(said[rows], right[rows]),
-            "reliability_calibration_error": metrics.calibration_error(said[rows], right[rows]),
+            "reliability_roc_area": metrics.roc_area(probabilities[rows], right[rows]),
+            "reliability_calibration_error": metrics.calibration_error(probabilities[rows], right[rows]),
         },
         seed=seed,
     )
-    estimates["reliability_calibration_error_by_chance"] = metrics.calibration_error_by_chance(said, seed)
+    estimates["reliability_calibration_error_by_chance"] = metrics.calibration_error_by_chance(probabilities, seed)
     note = "" if answers else NO_JUDGEMENT
     rows = [Measure(name, scope, *estimate, n=len(answers), note=note) for name, estimate in estimates.items()]
-    for low, mean, share, n in metrics.reliability_bins(said, right):
+    for low, mean, share, n in metrics.reliability_bins(probabilities, right):
         rows += [
             Measure(f"reliability_from_{low:.1f}_mean", scope, mean, n=n),
             Measure(f"reliability_from_{low:.1f}_right", scope, share, n=n),
@@ -214,12 +214,12 @@ def _confidence(mine: list[Outcome], scope: str, model: Model, seed: int) -> lis
     def statistic(drawn: np.ndarray) -> metrics.Numbers:
         numbers: metrics.Numbers = {}
         for kind, values in volumes.items():
-            found = metrics.correlations(values[drawn], errors[drawn])
-            numbers |= {f"{name}_{kind}_volume": value for name, value in found.items()}
+            statistics = metrics.correlations(values[drawn], errors[drawn])
+            numbers |= {f"{name}_{kind}_volume": value for name, value in statistics.items()}
         for level, regions in held.items():
             mine = metrics.Regions(*(column[drawn] for column in regions))
-            found = metrics.region_statistics(mine, errors[drawn])
-            numbers |= {region_measure(name, level): value for name, value in found.items()}
+            statistics = metrics.region_statistics(mine, errors[drawn])
+            numbers |= {region_measure(name, level): value for name, value in statistics.items()}
         return numbers
 
     p_values = {

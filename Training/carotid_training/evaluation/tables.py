@@ -226,6 +226,6 @@ def _verdict(known: Mapping[tuple[str, str], Measure], verdict: str) -> list[str
 
 def _largest(outcomes: Sequence[Outcome], model: Model) -> list[list[str]]:
     return [
-        [each.case_id, model.labels[each.landmark], f"{each.error_mm:.2f}", f"{each.found.presence:.2f}", each.verdict]
+        [each.case_id, model.labels[each.landmark], f"{each.error_mm:.2f}", f"{each.result.presence:.2f}", each.verdict]
         for each in worst(outcomes)
     ]

@@ -212,7 +212,7 @@ def accuracy_of(outcomes: list[Outcome], dataset: str) -> dict[str, Any]:
         "landmarks": len(present),
         "found": len(errors),
         "absent": len(absent),
-        "absent_called_missing": sum(outcome.found.status == "missing" for outcome in absent),
+        "absent_called_missing": sum(outcome.result.status == "missing" for outcome in absent),
         "mean_mm": round(mean, 3),
         "sd_mm": round(float(errors.std(ddof=1)), 3) if len(errors) > 1 else None,
         "median_mm": round(median, 3),

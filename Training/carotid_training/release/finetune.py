@@ -35,7 +35,7 @@ from ..evaluation.evaluate import Settings, check_landmarks, detect_cases
 from ..necks.styles import Styles
 from ..records import read_record
 from ..training.checkpoint import last_checkpoint, read_run
-from ..training.fit import Told, configuration, quiet, train
+from ..training.fit import ProgressCallback, configuration, quiet, train
 from .card import model_card
 from .export import accuracy_of, calibration_of, metadata_of
 
@@ -59,7 +59,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Finetuned:
+class FinetuneResult:
     """The new model, the comparison with its start, what is to be said of its calibration, and whether it is listed."""
 
     bundle: Bundle
@@ -79,7 +79,7 @@ def finetune(
     rendered: Path | None = None,
     force: bool = False,
     bar: Callable[[], AbstractContextManager[Step]] | None = None,
-) -> Finetuned:
+) -> FinetuneResult:
     """Fine-tune ``start`` on the dataset in ``folder``; ``output``, the run's folder, gives the new model its name.
 
     ``names``: the styles of digital necks to rehearse (none: all of ``styles``); ``rendered``: a folder that keeps them
@@ -112,13 +112,13 @@ def finetune(
     validation = [case for case in dataset.annotated_cases() if case.split == "validation"]
     with tempfile.TemporaryDirectory() as temporary:
         detector = Detector(Bundle.save(Path(temporary) / output.name, metadata, state, ""), settings.device)
-        kept = output / "detections"
+        detections = output / "detections"
         with bar() as step:
             calibrating = detect_cases(
-                detector, validation, kept / "validation", settings, _titled("calibrating", step)
+                detector, validation, detections / "validation", settings, _titled("calibrating", step)
             )
         with bar() as step:  # one for each part: the time left is that of the part
-            after = detect_cases(detector, tests, kept / "after", settings, _titled("new model", step))
+            after = detect_cases(detector, tests, detections / "after", settings, _titled("new model", step))
     mirrors = {landmark.name: landmark.mirror for landmark in architecture.landmarks}
     comparison = compare(before, after, mirrors, settings.seed)
     calibration, words = calibration_of(calibrating, architecture)
@@ -132,7 +132,7 @@ def finetune(
     if listed:
         models_directory().mkdir(parents=True, exist_ok=True)
         Bundle.save(models_directory() / output.name, metadata, state, card)
-    return Finetuned(bundle, comparison, words, listed)
+    return FinetuneResult(bundle, comparison, words, listed)
 
 
 def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -221,7 +221,7 @@ def _train(
     if rendered is not None:
         options["data.rendered"] = str(rendered.resolve())
     with quiet():
-        train(configuration("finetune"), options, [Told(step)], checkpoint)
+        train(configuration("finetune"), options, [ProgressCallback(step)], checkpoint)
 
 
 def _titled(title: str, step: Step) -> Step:

@@ -47,7 +47,7 @@ def platt(log_odds: Sequence[float], present: Sequence[bool]) -> tuple[float, fl
 
 def log_odds_of(outcomes: Sequence[Outcome]) -> tuple[list[float], list[bool]]:
     """Each landmark's log-odds of presence as detected, and whether it is there."""
-    share = np.clip([outcome.found.presence for outcome in outcomes], 1e-9, 1 - 1e-9)
+    share = np.clip([outcome.result.presence for outcome in outcomes], 1e-9, 1 - 1e-9)
     return np.log(share / (1 - share)).tolist(), [outcome.truth_lps is not None for outcome in outcomes]
 
 

@@ -57,15 +57,15 @@ def slices(volume: Volume, truth: Mapping[str, tuple[float, float, float] | None
     parts = figure.subfigures(len(maps), 1, squeeze=False)[:, 0]
     for part, (key, path) in zip(parts, maps.items(), strict=True):
         row = part.subplots(1, 4)
-        with np.load(path) as kept:
-            found, middle = kept[f"{name}_found_lps"], kept[f"{name}_middle_lps"]
-            heatmap, spacing = kept[f"{name}_values"].astype(np.float32), float(kept[f"{name}_spacing_mm"])
+        with np.load(path) as arrays:
+            answer, middle = arrays[f"{name}_found_lps"], arrays[f"{name}_middle_lps"]
+            heatmap, spacing = arrays[f"{name}_values"].astype(np.float32), float(arrays[f"{name}_spacing_mm"])
         for plane, axes, mapped in zip(PLANES, row[:2], row[2:], strict=True):
             for one, title in ((axes, plane.title), (mapped, f"{plane.title}, heatmap")):
-                show_slice(one, volume, place, plane, SLICE_MM, place, found)
+                show_slice(one, volume, place, plane, SLICE_MM, place, answer)
                 one.set_title(title, color="white", fontsize=7)
             _heatmap(mapped, heatmap, spacing, middle, place, plane)
-        distance = float(np.linalg.norm(found - place))
+        distance = float(np.linalg.norm(answer - place))
         part.suptitle(f"{METHODS[key].title}: {distance:.1f} mm", color="white", fontsize=9, x=0.01, ha="left")
     return figure
 

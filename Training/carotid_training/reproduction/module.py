@@ -90,8 +90,8 @@ class FieldModule(pl.LightningModule):
         middles = field_middles(batch)
         view, side = BatchView(batch), batch.boxes[FIELD_MM].shape[-1]
         values = view.patches(FIELD_MM, middles[:, None, None], side)[:, 0, 0]
-        found = middles[:, None] + self.net.locate(values).offset_mm
-        errors = (found - batch.landmarks_lps).norm(dim=-1)[batch.present]
+        positions = middles[:, None] + self.net.locate(values).offset_mm
+        errors = (positions - batch.landmarks_lps).norm(dim=-1)[batch.present]
         if len(errors):
             self.log("val/error", errors.mean(), batch_size=len(errors), prog_bar=True)
             self.log("val/over_10mm", (errors > 10).float().mean(), batch_size=len(errors))

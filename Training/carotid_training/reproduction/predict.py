@@ -119,7 +119,7 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
     presence = net.presence_logit(outputs).sigmoid()[0].tolist()
     within = last.covariance_mm2[0].double().cpu().numpy()
     places, peaks = (values[0].double().cpu().numpy() for values in (looks.position_lps, looks.peak))
-    found = []
+    landmarks = []
     for n, name in enumerate(NAMES):
         spread: dict[str, Any] = {}
         if passes > 1:
@@ -128,8 +128,10 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
                 "std_mm": tuple(samples[n].std(axis=0, ddof=1).tolist()),
                 "covariance_mm2": tuple(map(tuple, total.tolist())),
             }
-        found.append(LandmarkResult(name, "detected", presence[n], tuple(samples[n].mean(axis=0).tolist()), **spread))
-    return Answers(tuple(found), seconds, tuple(_map(net, outputs[-1], n) for n in range(len(NAMES))))
+        landmarks.append(
+            LandmarkResult(name, "detected", presence[n], tuple(samples[n].mean(axis=0).tolist()), **spread)
+        )
+    return Answers(tuple(landmarks), seconds, tuple(_map(net, outputs[-1], n) for n in range(len(NAMES))))
 
 
 def _noise_passes(
@@ -219,13 +221,13 @@ def _asker(work: Work, dataset: Dataset) -> Callable[[Volume], Answers]:
 
 def _rows(dataset: Dataset, case: Case, answers: Answers, peak: float) -> Iterator[list[Any]]:
     truth = consensus_of(case, NAMES)
-    for found in answers.landmarks:
-        true, place = truth[found.name], found.position_lps_mm
+    for result in answers.landmarks:
+        true, place = truth[result.name], result.position_lps_mm
         assert place is not None
-        covariance = found.covariance_mm2
+        covariance = result.covariance_mm2
         yield [
-            case.id, case.group, found.name, *case.geometry.centre_lps.tolist(), *(true or [""] * 3), *place,
-            "" if true is None else math.dist(true, place), found.presence, *(found.std_mm or [""] * 3),
+            case.id, case.group, result.name, *case.geometry.centre_lps.tolist(), *(true or [""] * 3), *place,
+            "" if true is None else math.dist(true, place), result.presence, *(result.std_mm or [""] * 3),
             *([covariance[row][column] for row, column in UPPER] if covariance else [""] * len(UPPER)),
             *answers.seconds, peak,
         ]  # fmt: skip
@@ -258,11 +260,11 @@ def _scan(rows: Sequence[dict[str, str]]) -> Scan:
             covariance = tuple(map(tuple, matrix.tolist()))
         place, presence = numbers(row, "found", "lps_mm"), float(row["presence"])
         # A net that has diverged says NaN: that is no place.
-        found = LandmarkResult(row["landmark"], "missing", presence)
+        result = LandmarkResult(row["landmark"], "missing", presence)
         if place is not None:
-            found = LandmarkResult(row["landmark"], "detected", presence, place, numbers(row, "std", "mm"), covariance)
+            result = LandmarkResult(row["landmark"], "detected", presence, place, numbers(row, "std", "mm"), covariance)
         middle, truth = numbers(row, "scan", "lps_mm"), numbers(row, "true", "lps_mm")
-        outcomes.append(Outcome(row["case"], row["group"], middle, row["landmark"], truth, found, "ok"))
+        outcomes.append(Outcome(row["case"], row["group"], middle, row["landmark"], truth, result, "ok"))
     first = rows[0]
     seconds = tuple(float(first[f"seconds_{name}"]) for name in ("resampling", "net", "search", "passes"))
     return Scan(tuple(outcomes), seconds, float(first["peak_mb"]))  # type: ignore[arg-type]
@@ -271,12 +273,12 @@ def _scan(rows: Sequence[dict[str, str]]) -> Scan:
 def _write_maps(path: Path, case_id: str, answers: Answers) -> None:
     """The heatmaps of one scan, for Figure 3."""
     arrays: dict[str, np.ndarray] = {"case": np.array(case_id)}
-    for name, found, (values, spacing, middle) in zip(NAMES, answers.landmarks, answers.maps, strict=True):
+    for name, result, (values, spacing, middle) in zip(NAMES, answers.landmarks, answers.maps, strict=True):
         arrays |= {
             f"{name}_values": values.astype(np.float16 if values.max() > 1e-3 else np.float32),
             f"{name}_spacing_mm": np.array(spacing),
             f"{name}_middle_lps": middle,
-            f"{name}_found_lps": np.array(found.position_lps_mm),
+            f"{name}_found_lps": np.array(result.position_lps_mm),
         }
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

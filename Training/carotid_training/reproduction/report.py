@@ -17,7 +17,7 @@ from ..training.curve import NEAR, SCALE, coarse_to_fine, read_curve
 from ..training.module import NEAR_SHARE
 from .predict import Scan
 from .protocol import METHODS, Protocol
-from .training import Trained
+from .training import TrainingResult
 
 # Mean distance of a uniform point from the middle of the cube from -1 to 1.
 MEAN_OF_CUBE = 0.9606
@@ -67,15 +67,15 @@ class Training:
     """One training of a method, or a method that has none: its answers, and its validation at the chosen step."""
 
     scans: Sequence[Scan]
-    trained: Trained | None = None
+    result: TrainingResult | None = None
     validation: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path, scans: Sequence[Scan]) -> Training:
         """What `training.train` left in ``folder``. Raises ValueError where it is damaged; OSError."""
-        trained = Trained.read(folder)
-        until = [point.values for point in read_curve(folder) if point.step <= trained.best_step]
-        return cls(scans, trained, until[-1])
+        result = TrainingResult.read(folder)
+        until = [point.values for point in read_curve(folder) if point.step <= result.best_step]
+        return cls(scans, result, until[-1])
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def table_csv(rows: Sequence[Row]) -> str:
             for name, estimate in row.statistics.items()
             for part, number in zip(("", "_low95", "_high95"), estimate, strict=True)
         }
-        done = row.trainings[0].trained
+        done = row.trainings[0].result
         lines.append({
             "method": row.key, "title": row.title, "paper_mean_mm": mean, "paper_sd_mm": sd,
             "landmarks": len(row.groups), "each_training": " ".join(f"{mean:.6g}" for mean in means_mm(row)),
@@ -261,7 +261,7 @@ def _cost(row: Row) -> list[str]:
     passes = f"{row.seconds_passes:.2f}" if METHODS[row.key].passes > 1 else metrics.UNDEFINED
     # A chain that does not search asks the clock twice in a row.
     search = f"{row.seconds_search:.2f}" if row.seconds_search >= 0.005 else metrics.UNDEFINED
-    done = row.trainings[0].trained
+    done = row.trainings[0].result
     training = [str(done.steps), f"{done.seconds / 60:.1f}"] if done else [metrics.UNDEFINED] * 2
     seconds = [f"{row.seconds_resampling:.2f}", f"{row.seconds_net:.2f}", search, passes]
     return [row.title, *seconds, f"{row.peak_mb:.0f}", *training]

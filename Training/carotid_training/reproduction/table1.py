@@ -38,7 +38,7 @@ from .figures import slices, violins
 from .predict import NAMES, Scan, Work, predict, read_predictions
 from .protocol import METHODS, Protocol, read_protocol
 from .report import Row, Training, pairs_csv, pairs_of, row_of, table_csv, table_markdown
-from .training import Trained, plan_of, train
+from .training import TrainingResult, plan_of, train
 
 # The rows of Figure 3: a heatmap that is regressed, and heatmaps that a centre of mass is taken of.
 SHOWN = ("heatmap", "single", "patches", "noise", "ours")
@@ -163,7 +163,7 @@ def _answers(
     if not path.exists():
         say(f"{METHODS[key].title}: {split} cases")
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = Trained.checkpoint(folder) if METHODS[key].trained else None
+        checkpoint = TrainingResult.checkpoint(folder) if METHODS[key].trained else None
         maps = folder / "heatmaps.npz" if split == "test" and key in SHOWN else None
         threads = torch.get_num_threads()
         predict(Work(key, protocol, checkpoint, dataset.path, split, str(device), threads, maps), path)

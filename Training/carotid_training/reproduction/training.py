@@ -39,7 +39,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """A training that is done: its steps, the seconds spent in them, and the checkpoint that validated best."""
 
     steps: int
@@ -48,7 +48,7 @@ class Trained:
     best_error_mm: float
 
     @classmethod
-    def read(cls, folder: Path) -> Trained:
+    def read(cls, folder: Path) -> TrainingResult:
         """Of a training that is done. Raises ValueError where the file is damaged, OSError."""
         return cls(**read_record(folder / "trained.json"))
 
@@ -84,14 +84,16 @@ class Clock(pl.Callback):
         self.steps = [state_dict["seconds"]]
 
 
-def train(key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device, plan: Plan) -> Trained:
+def train(
+    key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device, plan: Plan
+) -> TrainingResult:
     """Train a row into ``folder``, or go on with what is there, or return at once what is done.
 
     Raises ValueError where the cohort can not be used, KeyboardInterrupt when stopped, OSError.
     """
     done = folder / "trained.json"
     if done.exists():
-        return Trained.read(folder)
+        return TrainingResult.read(folder)
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "checkpoints" / "last.ckpt"
     clock = Clock()
@@ -107,11 +109,11 @@ def train(key: str, protocol: Protocol, dataset: Path, folder: Path, device: tor
         log_every_n_steps=min(10, plan.interval),
     )  # fmt: skip
     _fit(trainer, key, protocol, dataset, last if last.exists() else None)
-    best_step = int(read_checkpoint(Trained.checkpoint(folder), weights_only=False)["global_step"])
+    best_step = int(read_checkpoint(TrainingResult.checkpoint(folder), weights_only=False)["global_step"])
     assert best.best_model_score is not None
-    trained = Trained(trainer.global_step, round(clock.seconds, 3), best_step, float(best.best_model_score))
-    write_text(done, json.dumps(asdict(trained), indent=2) + "\n")
-    return trained
+    result = TrainingResult(trainer.global_step, round(clock.seconds, 3), best_step, float(best.best_model_score))
+    write_text(done, json.dumps(asdict(result), indent=2) + "\n")
+    return result
 
 
 def plan_of(key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device) -> Plan:

@@ -71,7 +71,7 @@ def read_curve(run: Path) -> list[Point]:
             if tag in (ERROR, GROSS) or SCALE.match(tag) or NEAR.match(tag):
                 for event in events:
                     values.setdefault(event.step, {})[tag] = event.value
-        points += [Point(step, hours[step], found) for step, found in sorted(values.items())]
+        points += [Point(step, hours[step], measures) for step, measures in sorted(values.items())]
     if not points:
         raise UserError(f"{run.name} has not validated yet; its learning curve is empty.")
     return points
@@ -85,8 +85,8 @@ def tags(points: Sequence[Point]) -> list[str]:
 
 def coarse_to_fine(held: Iterable[str], kind: re.Pattern[str]) -> list[str]:
     """The tags of a kind (`SCALE`, `NEAR`), the coarsest scale first."""
-    found = {tag: float(scale[1]) for tag in held if (scale := kind.match(tag))}
-    return sorted(found, key=lambda tag: -found[tag])
+    scales = {tag: float(scale[1]) for tag in held if (scale := kind.match(tag))}
+    return sorted(scales, key=lambda tag: -scales[tag])
 
 
 def curve_csv(points: Sequence[Point]) -> str:

@@ -85,7 +85,7 @@ def _without_folders(argument: str) -> str:
     return re.sub(r"""(?<!\w)(?:/[^,\]"'/]+)+/""", "", argument)
 
 
-class Told(Callback):
+class ProgressCallback(Callback):
     """Tells ``step`` how far the training is."""
 
     def __init__(self, step: Step) -> None:
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str]) -> None:
         _command(["fit", *arguments], [RunRecord(arguments)])
         return
     with progress(lines=getattr(rank_zero_only, "rank", 0) == 0) as step:
-        _command(["fit", *arguments], [RunRecord(arguments), Told(step)], bar=False)
+        _command(["fit", *arguments], [RunRecord(arguments), ProgressCallback(step)], bar=False)
 
 
 def train(

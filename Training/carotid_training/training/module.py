@@ -241,14 +241,14 @@ class ChainModule(pl.LightningModule):
         outputs, presence = self.predict(scan)
         for output in outputs:
             error = (output.position_lps[:, :, 0] - scan.landmarks_lps).norm(dim=-1)
-            found = error[scan.present]
-            if len(found):
+            distances = error[scan.present]
+            if len(distances):
                 names = [f"val/{output.scale_mm:g}mm", f"val/{output.scale_mm:g}mm_{scan.style}"]
-                self.log_dict(dict.fromkeys(names, found.mean()), batch_size=len(found), sync_dist=True)
+                self.log_dict(dict.fromkeys(names, distances.mean()), batch_size=len(distances), sync_dist=True)
                 if output is outputs[-1]:
-                    gross = (found > 10).float().mean()
-                    self.log("val/over_10mm", gross, batch_size=len(found), sync_dist=True)
-                    self.log("val/error", found.mean(), batch_size=len(found), sync_dist=True, prog_bar=True)
+                    gross = (distances > 10).float().mean()
+                    self.log("val/over_10mm", gross, batch_size=len(distances), sync_dist=True)
+                    self.log("val/error", distances.mean(), batch_size=len(distances), sync_dist=True, prog_bar=True)
         correct = ((presence > 0) == scan.present).float().mean()
         self.log("val/presence_correct", correct, batch_size=1, sync_dist=True)
         if scan.present.all():

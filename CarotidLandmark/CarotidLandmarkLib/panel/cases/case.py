@@ -54,8 +54,8 @@ class CaseInScene:
     @property
     def case_id(self) -> str:
         """Of the case that `find` finds, or ""."""
-        found = self.find()
-        return found[0].id if found is not None else ""
+        case = self.find()
+        return case[0].id if case is not None else ""
 
     def open(self, case: Case, choose: Callable[[Any], None]) -> str:
         """Show a case in place of the one in the scene; ``choose`` makes its volume the input.
@@ -84,7 +84,7 @@ class CaseInScene:
             followed = self._of(nodes)
             return Work() if followed is None else followed.stored  # nothing could be read: what is shown counts
 
-        return [(case, nodes) for case, nodes in self._cases() if not Work.shown(nodes).same_as(stored(nodes))]
+        return [(case, nodes) for case, nodes in self._cases() if not Work.of_nodes(nodes).same_as(stored(nodes))]
 
     def keep(self) -> str:
         """Write what has changed since the last call as a draft; none is left when it is what was saved.
@@ -110,7 +110,7 @@ class CaseInScene:
             raise DatasetError(words.format(case=case.id))
         if not (shall_be_saved(case, nodes, points) and self._may_replace(case, followed)):
             return False
-        comment, ask_colleague = Work.shown(nodes)[1:]
+        comment, ask_colleague = Work.of_nodes(nodes)[1:]
         outcome = Work({name: (status[name], points[name]) for name in points}, comment, ask_colleague)
         restore_landmarks(nodes, outcome.landmarks, self.annotator, comment, ask_colleague)
         self.keep()  # a draft equal to the annotation is recognised after a kill between the two
@@ -125,7 +125,7 @@ class CaseInScene:
             comment,
             ask_colleague,
         )
-        followed.kept = None
+        followed.last = None
         with suppress(OSError, DatasetError):  # it is saved; a draft that says the same asks nothing later
             self.keep()
         return True
@@ -151,8 +151,8 @@ class CaseInScene:
             case = self.dataset.case(self.dataset.add_case(volume, group=patient_group(patient)))
             if nodes is not None:
                 self.dataset.save_prediction(case.id, nodes.detection)
-                if Work.shown(nodes) != Work():
-                    Drafts(case, self.annotator).keep(Work.shown(nodes))
+                if Work.of_nodes(nodes) != Work():
+                    Drafts(case, self.annotator).keep(Work.of_nodes(nodes))
         return case
 
     def _cases(self) -> list[tuple[Case, DetectionNodes]]:
@@ -189,7 +189,7 @@ class CaseInScene:
         return next(mine, None)
 
     def _keep(self, case: Case, nodes: DetectionNodes) -> str:
-        work, words = Work.shown(nodes), ""
+        work, words = Work.of_nodes(nodes), ""
         followed = self._of(nodes)
         if followed is None:
             followed = self._follow(case, nodes)
@@ -199,13 +199,13 @@ class CaseInScene:
                 if work != Work():  # an older draft can not be read now: this one does not go in its place
                     Drafts(case, self.annotator).keep_elsewhere(work)
                 raise
-            work = Work.shown(nodes)
-        if work != followed.kept:
+            work = Work.of_nodes(nodes)
+        if work != followed.last:
             if not work.same_as(followed.stored):
                 words = " ".join(filter(None, [words, followed.keep(work)]))
             elif case.folder.is_dir():
                 followed.remove()
-            followed.kept = work
+            followed.last = work
         return words
 
     def _open(self, case: Case, choose: Callable[[Any], None]) -> str:
@@ -222,7 +222,7 @@ class CaseInScene:
         except (DatasetError, VolumeError) as error:
             message = _("Case {case} can not be opened: {reason}").format(case=case.id, reason=error)
             raise DatasetError(message) from error
-        stored = Work.saved(annotation)
+        stored = Work.of_annotation(annotation)
         before = self._old_volumes()
         node = scene.add_volume(slicer.mrmlScene, volume)
         self._volumes.append(node)
@@ -296,7 +296,7 @@ class CaseInScene:
         """Begin to follow, and ask whether to go on with an older draft. Returns a sentence for the user, or ""."""
         draft, words = followed.latest()
         self._followed.append(followed)
-        if draft is not None and not Work.kept(draft).same_as(Work.shown(nodes)):
+        if draft is not None and not Work.of_draft(draft).same_as(Work.of_nodes(nodes)):
             question = _("Work on case {case} of {time} was not saved. Go on with it? No discards it.")
             asked = question.format(case=case.id, time=_local(draft.time))
             self._asking = True  # the event loop turns: what is shown now must not take the draft's place

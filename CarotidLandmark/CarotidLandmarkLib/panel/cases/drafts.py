@@ -22,13 +22,13 @@ class Work(NamedTuple):
     ask_colleague: bool = False
 
     @classmethod
-    def shown(cls, nodes: DetectionNodes) -> Work:
+    def of_nodes(cls, nodes: DetectionNodes) -> Work:
         """What the scene has of it."""
         review = review_of(nodes)
         return cls(reviewed_landmarks(nodes), review.comment, review.ask_colleague)
 
     @classmethod
-    def saved(cls, annotation: Annotation | None) -> Work:
+    def of_annotation(cls, annotation: Annotation | None) -> Work:
         """What an annotation has of it."""
         if annotation is None:
             return cls()
@@ -36,7 +36,7 @@ class Work(NamedTuple):
         return cls(marks, annotation.comment, annotation.ask_colleague)
 
     @classmethod
-    def kept(cls, draft: Draft) -> Work:
+    def of_draft(cls, draft: Draft) -> Work:
         """What a draft has of it."""
         return cls(draft.landmarks, draft.comment, draft.ask_colleague)
 
@@ -53,12 +53,12 @@ class Drafts:
 
     def __init__(self, case: Case, annotator: str, points: Any = None, annotation: Annotation | None = None) -> None:
         self._case, self.annotator, self.points, self.annotation = case, annotator, points, annotation
-        self.kept: Work | None = None  # None: not compared yet
+        self.last: Work | None = None  # None: not compared yet
         self._known: Draft | None = None  # beside the case, as last read or written here
 
     @property
     def stored(self) -> Work:
-        return Work.saved(self.annotation)
+        return Work.of_annotation(self.annotation)
 
     def latest(self) -> tuple[Draft | None, str]:
         """The newer of the two, or None, and a sentence for the user, or "": a damaged one is put aside.

@@ -145,8 +145,8 @@ class Outline:
         across = angle * (1 / math.radians(184))
         along = (z - Z_LOW) * (2 / (Z_HIGH - Z_LOW)) - 1
         place = torch.stack([across, along], -1).reshape(1, 1, -1, 2)
-        found = F.grid_sample(self.chart[None], place, padding_mode="border", align_corners=True)
-        return found.reshape(3, *angle.shape)
+        values = F.grid_sample(self.chart[None], place, padding_mode="border", align_corners=True)
+        return values.reshape(3, *angle.shape)
 
     def box(self) -> tuple[Tensor, Tensor, Tensor]:
         """The rectangle around each cross-section: half its width and depth, and the y of its middle, [n] mm each."""

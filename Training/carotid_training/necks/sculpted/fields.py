@@ -66,8 +66,8 @@ def at_heights(profiles: Tensor, z: Tensor) -> Tensor:
     """Functions of z, tabulated over `heights()` [channel, n], at ``z``: [channel, *z.shape]; beyond, the ends hold."""
     where = (z.reshape(-1) - Z_LOW) * (2 / (Z_HIGH - Z_LOW)) - 1
     place = torch.stack([where, torch.zeros_like(where)], dim=-1)[None, None]
-    found = F.grid_sample(profiles[None, :, None, :], place, padding_mode="border", align_corners=True)
-    return found[0, :, 0].reshape(len(profiles), *z.shape)
+    values = F.grid_sample(profiles[None, :, None, :], place, padding_mode="border", align_corners=True)
+    return values[0, :, 0].reshape(len(profiles), *z.shape)
 
 
 def heights() -> Tensor:

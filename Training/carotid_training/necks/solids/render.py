@@ -140,15 +140,15 @@ def _near_pairs(kind: Solids, tiling: _Tiling, filled: Tensor) -> Pairs:
     every = torch.arange(len(kind.part), device=filled.device)
     groups = tiling.cubes[0]
     limit = groups.radius + reach[groups.grid]
-    found = []
+    parts = []
     step = max(1, TESTS_PER_CHUNK // len(kind.part))
     for start in range(0, len(groups.grid), step):
         bound = kind.bound(groups.centre[start : start + step, None], every)
         cube, shape = (bound < limit[start : start + step, None]).nonzero(as_tuple=True)
-        found.append((cube + start, shape))
+        parts.append((cube + start, shape))
     eight = torch.arange(8, device=filled.device)
     for cubes in tiling.cubes[1:]:
-        pairs, found = [torch.cat(column) for column in zip(*found, strict=True)], []
+        pairs, parts = [torch.cat(column) for column in zip(*parts, strict=True)], []
         limit = cubes.radius + reach[cubes.grid]
         for cube, shape in zip(*(column.split(TESTS_PER_CHUNK // 8) for column in pairs), strict=True):
             cube, shape = cube[:, None] * 8 + eight, shape[:, None]
@@ -157,8 +157,8 @@ def _near_pairs(kind: Solids, tiling: _Tiling, filled: Tensor) -> Pairs:
             if cubes is tiling.blocks:
                 inside = near & (bound < -limit[cube])
                 filled.scatter_reduce_(0, cube[inside], kind.part[shape.expand_as(cube)[inside]], "amax")
-            found.append((cube[near], shape.expand_as(cube)[near]))
-    block, shape = (torch.cat(column) for column in zip(*found, strict=True))
+            parts.append((cube[near], shape.expand_as(cube)[near]))
+    block, shape = (torch.cat(column) for column in zip(*parts, strict=True))
     # The sphere around a block is much larger than the block: from here on its own extent counts.
     grid = tiling.blocks.grid[block]
     half = tiling.matrix[grid] * ((SIDE - 1) / 2)

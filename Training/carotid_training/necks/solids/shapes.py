@@ -162,8 +162,8 @@ class Ellipsoids(Shapes):
         radius = _norm(ball, steps)
         distance = (radius - 1).mul_(radius).div_(_norm(normal, normal_steps))
         semi, width = self.semi[shape], spacing.mean(-1)
-        kept = torch.stack([_dimming(semi[:, :axes].log().mean(-1).exp(), width, axes) for axes in (1, 2, 3)]).amin(0)
-        return _dimmed(distance, kept, width)
+        share = torch.stack([_dimming(semi[:, :axes].log().mean(-1).exp(), width, axes) for axes in (1, 2, 3)]).amin(0)
+        return _dimmed(distance, share, width)
 
 
 def signed_distance(points: Tensor, *shapes: Cones | Ellipsoids) -> Tensor:
@@ -229,12 +229,12 @@ def _dimming(radius: Tensor, width: Tensor, thin_axes: int) -> Tensor:
     height 1/2 + r / w: its integral in ``thin_axes`` dimensions is compared with the shape's own. Full from r = w on.
     """
     reach = radius + width / 2
-    kept = (thin_axes + 1) * (radius / reach) ** thin_axes * width / reach
+    share = (thin_axes + 1) * (radius / reach) ** thin_axes * width / reach
     at_half = (thin_axes + 1) * 0.5**thin_axes
-    ramp = torch.lerp(torch.full_like(kept, at_half), torch.ones_like(kept), (2 * radius / width - 1).clamp(0, 1))
-    return torch.where(radius < width / 2, kept, ramp).clamp(max=1.0)
+    ramp = torch.lerp(torch.full_like(share, at_half), torch.ones_like(share), (2 * radius / width - 1).clamp(0, 1))
+    return torch.where(radius < width / 2, share, ramp).clamp(max=1.0)
 
 
-def _dimmed(distance: Tensor, kept: Tensor, width: Tensor) -> Tensor:
-    """Distances [n, 8, 8, 8] such that voxels of ``width`` [n] get the share ``kept`` [n] of what they would."""
-    return distance.mul_(_wide(kept)).add_(_wide((1 - kept) * width / 2))
+def _dimmed(distance: Tensor, share: Tensor, width: Tensor) -> Tensor:
+    """Distances [n, 8, 8, 8] such that voxels of ``width`` [n] get the ``share`` [n] of what they would."""
+    return distance.mul_(_wide(share)).add_(_wide((1 - share) * width / 2))

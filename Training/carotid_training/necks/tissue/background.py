@@ -248,15 +248,15 @@ def _classes(
     classes = 1 + np.digitize(smooth, (-350.0, -25.0, 180.0)).astype(np.uint8)
     classes[(classes <= FAT) & ~body] = OUTSIDE
     labels, _ = ndimage.label(hu > METAL_HU)
-    found = []
+    spheres = []
     for index, box in enumerate(ndimage.find_objects(labels), 1):
         mine = labels[box] == index
         volume = mine.sum() * np.prod(spacing)
         if volume > 20.0:
             start = np.array([s.start for s in box][::-1])
             centre = np.array(ndimage.center_of_mass(mine))[::-1] + start
-            found.append([*(origin + centre * spacing), (volume * 0.75 / np.pi) ** (1 / 3)])
-    return classes, np.array(found, dtype=np.float64).reshape(-1, 4)
+            spheres.append([*(origin + centre * spacing), (volume * 0.75 / np.pi) ** (1 / 3)])
+    return classes, np.array(spheres, dtype=np.float64).reshape(-1, 4)
 
 
 def _tube(hu: np.ndarray, classes: np.ndarray, spacing: np.ndarray, top: int) -> np.ndarray:

@@ -65,8 +65,8 @@ class SmoothField:
         channels = self.values.shape[1]
         if not points.numel():
             return points.new_zeros(channels, *points.shape[:-1])
-        found = F.grid_sample(self.values.to(points.device), at, padding_mode="border", align_corners=True)
-        return found.reshape(channels, *points.shape[:-1])
+        values = F.grid_sample(self.values.to(points.device), at, padding_mode="border", align_corners=True)
+        return values.reshape(channels, *points.shape[:-1])
 
     def steepest(self) -> float:
         """The largest norm of the field's Jacobian on the nodes, per mm."""
@@ -116,10 +116,10 @@ class Deformation:
     def inverse(self, points: Tensor) -> Tensor:
         """Background -> neck, points [..., 3], to better than 0.01 mm."""
         target = points @ torch.linalg.inv(self.matrix).T
-        found = target
+        source = target
         for _ in range(40):
-            found = target - self.displacement(found).movedim(0, -1)
-        return found
+            source = target - self.displacement(source).movedim(0, -1)
+        return source
 
 
 @dataclass(frozen=True, eq=False)

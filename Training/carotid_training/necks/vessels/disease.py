@@ -17,7 +17,7 @@ LEAST_LUMEN_MM = 0.35  # a string sign is still a lumen
 
 
 @dataclass(frozen=True)
-class Treated:
+class Treatment:
     """A carotid after disease: the three lumens, ``layers`` painted under and over them, and what to report."""
 
     carotid: Carotid
@@ -28,7 +28,7 @@ class Treated:
     facts: Facts
 
 
-def treat(dice: Dice, layout: Layout, carotid: Carotid, split_mm: float, subclavian: Points, wild: float) -> Treated:
+def treat(dice: Dice, layout: Layout, carotid: Carotid, split_mm: float, subclavian: Points, wild: float) -> Treatment:
     """Draw one side's disease. ``split_mm`` is the arc length of internal carotid below the flow divider."""
     hu = carotid.internal.hu
     walls = _walls(dice, carotid)
@@ -73,7 +73,7 @@ def treat(dice: Dice, layout: Layout, carotid: Carotid, split_mm: float, subclav
         lumens = (carotid.common, stump, carotid.external, replace(top, hu=hu * dice.uniform(0.5, 1.0)))
         carotid = replace(carotid, internal=stump)
         facts["stenosis_percent"] = 100.0
-    return Treated(carotid, lumens, tuple(layers), True, tuple(metal), facts)
+    return Treatment(carotid, lumens, tuple(layers), True, tuple(metal), facts)
 
 
 def _walls(dice: Dice, carotid: Carotid) -> list[Tube]:
@@ -207,7 +207,7 @@ def _aneurysm(dice: Dice, internal: Tube, split_mm: float) -> Tube:
     return Tube(internal.name + "_aneurysm", "lumen", np.array([spot, sac]), np.array([1.5, radius]), internal.hu)
 
 
-def _absent(dice: Dice, layout: Layout, carotid: Carotid, walls: list[Tube], subclavian: Points, facts) -> Treated:
+def _absent(dice: Dice, layout: Layout, carotid: Carotid, walls: list[Tube], subclavian: Points, facts) -> Treatment:
     """Surgery or occlusion left no bifurcation: the common carotid ends low down, or a graft replaces it."""
     way = dice.pick(ligated=0.35, graft=0.35, thrombosed=0.3)
     facts |= {"absence": way, "clips": way != "thrombosed"}
@@ -235,4 +235,4 @@ def _absent(dice: Dice, layout: Layout, carotid: Carotid, walls: list[Tube], sub
             Tube(f"{carotid.side}_graft", "lumen", path, np.full(len(path), dice.uniform(2.4, 3.6)), internal.hu),
         ]
         layers, metal = _clips(dice, near.points[-1])
-    return Treated(carotid, tuple(lumens), tuple(layers), False, tuple(metal), facts)
+    return Treatment(carotid, tuple(lumens), tuple(layers), False, tuple(metal), facts)

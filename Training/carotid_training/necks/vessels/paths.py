@@ -95,5 +95,5 @@ def with_loop(points: Points, at: float, radius: float, turn: float, spin: float
     circle = radius * (np.sin(phi) * tangent[n] + (1 - np.cos(phi)) * side) + drift * radius * 0.75 * share
     lift = circle[-1]
     after = points[n + 1 :] + lift * np.exp(-(((arc[n + 1 :] - arc[n]) / (2.5 * radius)) ** 2))[:, None]
-    kept = np.unique([*range(min(3, len(after) - 1), len(after), 4), len(after) - 1])
-    return curve(np.concatenate([points[: n - 1 : 3], points[n - 1 : n], points[n] + circle[::2], after[kept]]), 1.5)
+    rows = np.unique([*range(min(3, len(after) - 1), len(after), 4), len(after) - 1])
+    return curve(np.concatenate([points[: n - 1 : 3], points[n - 1 : n], points[n] + circle[::2], after[rows]]), 1.5)
