@@ -148,8 +148,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self._parameterObservations.add(self.parameters, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
         volumes = self.logic.volumes()
         if not self.parameters.inputVolume and volumes:
-            seen = scene_display.volumes_in_views(slicer.mrmlScene)
-            self.parameters.inputVolume = next((node for node in seen if node in volumes), volumes[0])
+            visible = scene_display.volumes_in_views(slicer.mrmlScene)
+            self.parameters.inputVolume = next((node for node in visible if node in volumes), volumes[0])
         titles = list(self.logic.models())
         if titles and self.parameters.model not in titles:
             self.parameters.model = titles[0]

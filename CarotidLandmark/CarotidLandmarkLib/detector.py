@@ -208,25 +208,25 @@ class Detector:
         return ScaleOutput.joined(parts)
 
     def _results(
-        self, volume: Volume, level: float, seen: Examination
+        self, volume: Volume, level: float, examination: Examination
     ) -> tuple[tuple[LandmarkResult, ...], list[Signals]]:
         """What is said of each landmark."""
         judgement, calibration = self.bundle.metadata.judgement, self.bundle.metadata.calibration
-        presences, reliabilities = seen.presence, None
+        presences, reliabilities = examination.presence, None
         if judgement is not None:
-            presences, reliabilities = judgement.probabilities(seen.evidence)
+            presences, reliabilities = judgement.probabilities(examination.evidence)
         results, signals = [], []
         for n, landmark in enumerate(self.architecture.landmarks):
-            samples = seen.positions_lps[n]
+            samples = examination.positions_lps[n]
             mean, std = samples.mean(axis=0), samples.std(axis=0, ddof=1)
             inside = volume.contains(mean)
-            signals.append(Signals(seen.elsewhere[n], seen.brightest_hu[n], inside))
+            signals.append(Signals(examination.elsewhere[n], examination.brightest_hu[n], inside))
             presence = float(presences[n])
             reliability = None if reliabilities is None else float(reliabilities[n])
             result = LandmarkResult(landmark.name, "missing", presence, label=landmark.label, reliability=reliability)
             if presence >= PRESENCE_THRESHOLD and inside:
                 covariance = uncertainty.total_covariance(
-                    samples, seen.within_mm2[n], seen.places_lps[n], seen.peaks[n]
+                    samples, examination.within_mm2[n], examination.places_lps[n], examination.peaks[n]
                 )
                 if reliability is not None:
                     covariance = uncertainty.doubtful_covariance(covariance, reliability)
@@ -282,12 +282,12 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     return device.type == "cpu" and any(supported is not None and supported() for supported in asked)
 
 
-def _notes_of(seen: Examination) -> list[str]:
+def _notes_of(examination: Examination) -> list[str]:
     """What the search decided for the user."""
-    if not seen.rolled:
+    if not examination.rolled:
         return []
-    side = "left" if seen.rolled > 0 else "right"
-    words = f"The patient lies rolled by {abs(seen.rolled):.0f} degrees onto the {side} side"
+    side = "left" if examination.rolled > 0 else "right"
+    words = f"The patient lies rolled by {abs(examination.rolled):.0f} degrees onto the {side} side"
     return [f"{words}: the search saw the scan turned upright."]
 
 

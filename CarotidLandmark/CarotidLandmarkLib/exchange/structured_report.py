@@ -84,8 +84,8 @@ def write_anonymous_report(path: Path, detection: Detection, patient: str) -> No
 
 def _patient_and_study(header: Header) -> Header:
     """What a report takes from a source, in UTF-8: sources may have any character set, and values that are none."""
-    taken = Header()
-    taken.SpecificCharacterSet = UTF_8
+    report = Header()
+    report.SpecificCharacterSet = UTF_8
     for tag in (*UIDS, *TYPE_2, *(tag for tag in TYPE_3 if tag in header)):
         value = header.get(tag)
         text = "" if value is None else str(value)
@@ -93,8 +93,8 @@ def _patient_and_study(header: Header) -> Header:
             RULES.get(tag, str)(text)
         except (ValueError, KeyError):
             text = ""
-        setattr(taken, tag, text)
-    return taken
+        setattr(report, tag, text)
+    return report
 
 
 def _save(path: Path, report: Header) -> None:

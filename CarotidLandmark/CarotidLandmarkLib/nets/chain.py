@@ -131,11 +131,11 @@ class ScaleOutput:
         """
         best = self.peak.argmax(dim=2, keepdim=True)
 
-        def taken(values: Tensor) -> Tensor:
+        def take(values: Tensor) -> Tensor:
             index = best.reshape(*best.shape, *[1] * (values.ndim - 3)).expand(-1, -1, -1, *values.shape[3:])
             return values.gather(2, index)
 
-        return ScaleOutput(self.scale_mm, **{name: taken(values) for name, values in self._tensors().items()})
+        return ScaleOutput(self.scale_mm, **{name: take(values) for name, values in self._tensors().items()})
 
     @classmethod
     def joined(cls, parts: Sequence[ScaleOutput]) -> ScaleOutput:
@@ -202,18 +202,18 @@ class MultiScaleLocNet(nn.Module):
         """Whether a scale between the coarsest and the last can look again, and there are modes to look at."""
         return len(self.nets) > 2 and self.architecture.mode_window_mm is not None
 
-    def search(self, view: View, seen: Sequence[ScaleOutput] | None = None) -> tuple[list[ScaleOutput], ScaleOutput]:
+    def search(self, view: View, plain: Sequence[ScaleOutput] | None = None) -> tuple[list[ScaleOutput], ScaleOutput]:
         """All scales but the last, as they look at test; and every look of the last of them, one per pass.
 
         That scale begins at what the scales before it found and at the coarsest heatmap's other modes, looks again at
         what it found there, and its surest look, beside its counterpart's, wins: the coarsest net often takes a place
         for the landmark that looks alike at 4 mm and not at 1 mm, with the landmark as its second choice. Without a
-        window around modes, as in the paper, it is the plain chain. seen: what the plain chain has seen of this view,
+        window around modes, as in the paper, it is the plain chain. plain: what the plain chain has seen of this view,
         where it has looked already.
         """
         searching, window_mm = len(self.nets) - 2, self.architecture.mode_window_mm
         depth = searching if self.searches else searching + 1
-        outputs = list(seen[:depth]) if seen else self(view, depth=depth)
+        outputs = list(plain[:depth]) if plain else self(view, depth=depth)
         if not self.searches:
             return outputs, outputs[-1]
         assert window_mm is not None  # or it would not search
@@ -229,14 +229,14 @@ class MultiScaleLocNet(nn.Module):
         outputs, _ = self.search(view)
         return [*outputs, self.finer(view, len(self.nets) - 1, outputs[-1].position_lps)]
 
-    def modes(self, seen: ScaleOutput, window_mm: float) -> Tensor:
+    def modes(self, output: ScaleOutput, window_mm: float) -> Tensor:
         """The `SEARCHED_MODES` strongest modes of heatmaps of one pass, strongest first: [B, L, modes, 3], LPS mm."""
-        places, weights = [seen.position_lps], heatmap_weights(seen.logits, self.architecture.heatmap)
+        places, weights = [output.position_lps], heatmap_weights(output.logits, self.architecture.heatmap)
         for _ in range(SEARCHED_MODES - 1):
             # Beside the window a mode still has its foot.
-            weights = weights * (1 - strongest_mode(weights, seen.scale_mm, 1.5 * window_mm))
-            offset = windowed_centre(weights, seen.scale_mm, window_mm)
-            places.append(seen.centre_lps + offset * self._mirror(self.flipped, offset))
+            weights = weights * (1 - strongest_mode(weights, output.scale_mm, 1.5 * window_mm))
+            offset = windowed_centre(weights, output.scale_mm, window_mm)
+            places.append(output.centre_lps + offset * self._mirror(self.flipped, offset))
         return torch.cat(places, dim=2)
 
     def coarsest(self, view: View, landmarks: Sequence[int] | None = None) -> ScaleOutput:
@@ -246,8 +246,8 @@ class MultiScaleLocNet(nn.Module):
         # As it is and, if a landmark is a mirror image, mirrored; in one batch: a CPU's float32 convolutions of small
         # volumes take six times as long in a batch of one (80 and 12 ms for 32 channels of 20 x 28 x 28).
         flips = sorted({self.flipped[n] for n in wanted})
-        seen = self._run(0, torch.cat([values.flip(-1) if flip else values for flip in flips]))
-        logits, features = (of_flips.unflatten(0, (len(flips), len(values))) for of_flips in seen)
+        runs = self._run(0, torch.cat([values.flip(-1) if flip else values for flip in flips]))
+        logits, features = (of_flips.unflatten(0, (len(flips), len(values))) for of_flips in runs)
         order = [flips.index(self.flipped[n]) for n in wanted]
         logits = torch.stack([logits[flip, :, self.channel[n]] for flip, n in zip(order, wanted, strict=True)], dim=1)
         features = features.transpose(0, 1)
@@ -269,7 +269,7 @@ class MultiScaleLocNet(nn.Module):
     def presence_logit(self, outputs: Sequence[ScaleOutput]) -> Tensor:
         """[B, L]: log-odds that the landmark is in the scan, summed over the scales that looked (passes averaged)."""
         evidence = [
-            head(seen.descriptor.mean(dim=2))[..., 0] for head, seen in zip(self.presence, outputs, strict=False)
+            head(output.descriptor.mean(dim=2))[..., 0] for head, output in zip(self.presence, outputs, strict=False)
         ]
         return torch.stack(evidence).sum(dim=0)
 

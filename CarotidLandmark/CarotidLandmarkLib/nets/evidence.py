@@ -21,8 +21,8 @@ def evidence_of(outputs: Sequence[ScaleOutput], presence_logit: Tensor, elsewher
     passes' answers, and how far each scale moved the answer (logarithms of millimetres); the root of the share of the
     odds that the search sees ``elsewhere`` [L].
     """
-    places = [_array(seen.position_lps) for seen in outputs]  # [L, P, 3] each
-    peaks = [_array(seen.peak).mean(axis=1) for seen in outputs]
+    places = [_array(output.position_lps) for output in outputs]  # [L, P, 3] each
+    peaks = [_array(output.peak).mean(axis=1) for output in outputs]
     heatmaps = np.sqrt(np.trace(_array(outputs[-1].covariance_mm2).mean(axis=1), axis1=1, axis2=2))
     passes = np.sqrt(places[-1].var(axis=1).sum(axis=-1))
     moved = [np.linalg.norm(after.mean(axis=1) - before.mean(axis=1), axis=-1) for before, after in pairwise(places)]

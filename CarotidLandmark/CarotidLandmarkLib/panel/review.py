@@ -172,9 +172,9 @@ class ReviewPanel:
             say(_("{name} can not be read ({reason}).").format(name=file.name, reason=error.strerror or error))
             return
         review = review_of(nodes)
-        taken = {name: ("missing" if point is None else "corrected", point) for name, point in points.items()}
+        marks = {name: ("missing" if point is None else "corrected", point) for name, point in points.items()}
         scene_review.remember(nodes)
-        scene.restore_landmarks(nodes, {**scene.reviewed_landmarks(nodes), **taken}, review.annotator, review.comment)
+        scene.restore_landmarks(nodes, {**scene.reviewed_landmarks(nodes), **marks}, review.annotator, review.comment)
         self._module.refresh()
         words = _("{count} points of {name} were taken over.").format(count=len(points), name=file.name)
         say(" ".join([words, *(f"{note[0].upper()}{note[1:]}." for note in notes)]))

@@ -150,9 +150,9 @@ def follow_transform(nodes: DetectionNodes) -> None:
     present = points.GetParentTransformNode()
     if present is not nodes.volume.GetParentTransformNode():
         taken_out = present is not points.GetNodeReference(PARENT_ROLE)
-        seen = [list(points.GetNthControlPointPositionWorld(n)) for n in range(points.GetNumberOfControlPoints())]
+        worlds = [list(points.GetNthControlPointPositionWorld(n)) for n in range(points.GetNumberOfControlPoints())]
         points.SetAndObserveTransformNodeID(transform)
-        for place, world in enumerate(seen if taken_out else ()):
+        for place, world in enumerate(worlds if taken_out else ()):
             if points.GetNthControlPointPositionStatus(place) == points.PositionDefined:
                 points.SetNthControlPointPositionWorld(place, world)
     points.SetNodeReferenceID(PARENT_ROLE, transform)

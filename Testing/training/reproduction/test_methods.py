@@ -77,7 +77,7 @@ def overfitted(net: nn.Module, cohort, steps: int, rate: float, crops: Crops | N
     fade = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: min(1.0, 3.3 * (1 - done / steps)))
     for step in range(steps):
         random = torch.Generator().manual_seed(step)
-        loss = module.net.loss(*module.seen(BatchView(kept[step % len(kept)]), random))
+        loss = module.net.loss(*module.crops_of(BatchView(kept[step % len(kept)]), random))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -121,8 +121,8 @@ def test_a_field_shows_the_scan_at_one_millimetre_around_its_middle(cohort):
 def test_a_batch_of_fields_has_the_voxels_and_the_truth_of_its_scans(cohort):
     one, other = batches(cohort).batch(0), batches(cohort).batch(0)
     assert torch.equal(one.boxes[FIELD_MM], other.boxes[FIELD_MM])  # the second time from the cache
-    seen = {tuple(batches(cohort).batch(n).landmarks_lps.flatten().tolist()) for n in range(5)}
-    assert len(seen) == 5
+    crops_of = {tuple(batches(cohort).batch(n).landmarks_lps.flatten().tolist()) for n in range(5)}
+    assert len(crops_of) == 5
     assert torch.allclose(field_middles(one), torch.zeros(1, 3), atol=1e-3)
 
 
@@ -187,7 +187,7 @@ def test_augmentation_moves_the_balls_with_their_landmarks_and_swaps_mirrored_si
 def test_crops_see_the_truth_from_their_own_middles_and_every_other_one_holds_a_landmark(cohort):
     module = FieldModule(PatchNet((2, 2, 2, 2), 2), CAROTID_BIFURCATIONS, crops=Crops(16, 6))
     batch = batches(cohort).batch(0)
-    values, offsets, present = module.seen(BatchView(batch), torch.Generator().manual_seed(1))
+    values, offsets, present = module.crops_of(BatchView(batch), torch.Generator().manual_seed(1))
     assert values.shape == (6, 1, 16, 16, 16) and present.all()
     assert torch.allclose(
         offsets[:, 0] - offsets[:, 1], batch.landmarks_lps[0, 0] - batch.landmarks_lps[0, 1], atol=1e-3

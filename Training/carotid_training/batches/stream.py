@@ -113,11 +113,11 @@ class NeckStream(IterableDataset):
         grids = []
         for scale, size in self.box_sizes.items():
             for side in range(2):
-                seen = bool(sample.truth.present[side])
-                jitter = JITTER_VOXELS * scale if seen else ABSENT_JITTER_MM
+                present = bool(sample.truth.present[side])
+                jitter = JITTER_VOXELS * scale if present else ABSENT_JITTER_MM
                 shift = torch.tensor([uniform(-jitter, jitter) for _ in range(3)], dtype=torch.float64)
                 middle = sample.truth.points_lps[side] + shift
-                if not seen:
+                if not present:
                     middle = sample.scanner.nearest_inside(middle[None])[0]
                 grids.append(Grid.aligned(middle, scale, (size,) * 3))
         return grids

@@ -62,12 +62,12 @@ def answers_on(detector: Detector, datasets: Sequence[Dataset], step: Step) -> A
     for number, case in enumerate(cases):
         step(case.id, number / len(cases))
         try:
-            seen = detector.examine(case.read_volume(), DetectionSettings(passes=PASSES))
+            examination = detector.examine(case.read_volume(), DetectionSettings(passes=PASSES))
         except VolumeError as error:
             raise DatasetError(f"Case {case.id} can not be used: {error}") from error
         truth = _truth(detector.architecture.landmarks, case)
-        evidence.append(seen.evidence)
-        off.append(seen.positions_lps.mean(axis=1) - np.array([point or (np.nan,) * 3 for point in truth]))
+        evidence.append(examination.evidence)
+        off.append(examination.positions_lps.mean(axis=1) - np.array([point or (np.nan,) * 3 for point in truth]))
         scans.append(np.full(len(truth), number))
     return Answers(*(np.concatenate(rows) for rows in (evidence, off, scans)))
 

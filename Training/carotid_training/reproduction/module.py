@@ -49,11 +49,11 @@ class FieldModule(pl.LightningModule):
     def training_step(self, batches: dict[str, SampleBatch], step: int) -> Tensor:
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
         view = augmented(batches["cases"], self.augmentation, self.counterpart, random)
-        loss = self.net.loss(*self.seen(view, random))
+        loss = self.net.loss(*self.crops_of(view, random))
         self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
         return loss
 
-    def seen(self, view: BatchView, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def crops_of(self, view: BatchView, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """What a step looks at: values [N, 1, k, j, i], places in it [N, L, 3] in mm from its middle, which are there.
 
         A landmark outside a crop is there all the same: a patch can point at it.

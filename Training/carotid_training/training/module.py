@@ -207,10 +207,10 @@ class ChainModule(pl.LightningModule):
         names = [landmark.name for landmark in self.architecture.landmarks]
         counterpart = [names.index(landmark.mirror) for landmark in self.architecture.landmarks]
         moved = move_truth(batch, affines, mirrored, counterpart)
-        seen = BatchView(recolour(self.augmentation, moved, random), affines)
+        view = BatchView(recolour(self.augmentation, moved, random), affines)
         k, j, i = batch.coarse.shape[2:]
-        seen.window = draw_window(self.augmentation, seen.whole_middles(), moved.landmarks_lps, (k, j, i), random)
-        return seen
+        view.window = draw_window(self.augmentation, view.whole_middles(), moved.landmarks_lps, (k, j, i), random)
+        return view
 
     def guide(self, view: BatchView, random: torch.Generator, teach: bool) -> Guide:
         """Where a finer scale crops: near the truth (``teach``), else where the chain points, kept inside the boxes.

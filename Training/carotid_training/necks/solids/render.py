@@ -48,9 +48,9 @@ def paint(
     # Pairs that a fill does not hide, in painting order: key (block * parts + part) and shape.
     pairs = []
     for kind, (block, shape) in zip(kinds, near, strict=True):
-        seen = kind.part[shape] > filled[block]
-        key, order = torch.sort(block[seen] * len(parts) + kind.part[shape[seen]], stable=True)
-        pairs.append((key, shape[seen][order]))
+        inside = kind.part[shape] > filled[block]
+        key, order = torch.sort(block[inside] * len(parts) + kind.part[shape[inside]], stable=True)
+        pairs.append((key, shape[inside][order]))
     canvas = torch.cat([*(h.reshape(-1) for h in hu), hu[0].new_zeros(1)])  # the last entry takes what lies outside
     whole = (filled >= 0).nonzero(as_tuple=True)[0]
     for some in whole.split(8192):

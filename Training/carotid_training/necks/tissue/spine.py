@@ -168,10 +168,10 @@ def levels(smooth: np.ndarray, canal: np.ndarray, foramen: float, step: np.ndarr
         for shift in np.linspace(-7, 7, 29):
             rungs = foramen - (ladder * scale + shift) / step[2]
             discs = (rungs[1:-1] + rungs[2:]) / 2
-            seen = np.array([profile[round(k)] for k in discs if 0 <= k < len(profile) - 0.5])
+            values = np.array([profile[round(k)] for k in discs if 0 <= k < len(profile) - 0.5])
             bodies = np.array([profile[round(k)] for k in rungs[2:] if 0 <= k < len(profile) - 0.5])
-            if len(seen) >= 2 and len(bodies) >= 2:
-                value = bodies.mean() - seen.mean() - 300 * (scale - 1) ** 2 - 0.3 * abs(shift)
+            if len(values) >= 2 and len(bodies) >= 2:
+                value = bodies.mean() - values.mean() - 300 * (scale - 1) ** 2 - 0.3 * abs(shift)
                 best = max(best, (value, scale, shift))
     rungs = foramen - (ladder * best[1] + best[2]) / step[2]
     slope = np.polyfit(canal[: max(4, round(30 / step[2])), 2], canal[: max(4, round(30 / step[2])), :2], 1)
