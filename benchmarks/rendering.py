@@ -84,14 +84,14 @@ def main(
             row[f"scan of {SCAN_VOXELS}³ voxels (s)"] = whole_scan(styles, style, device)
             rows.append(row)
             print(row, flush=True)
-    patches, boxes = (
+    patches, pool = (
         ", ".join(f"{size}³ voxels at {scale:g} mm" for scale, size in sizes.items())
         for sizes in (PATCHES, box_sizes_of(OURS))
     )
     text = (
         f"Mean of {samples} samples: seconds of the processor with one thread (on a GPU, of the clock). For one look: "
         f"the scan at 4 mm, and patches of {patches} at both landmarks, off the "
-        f"middle by chance. As kept: boxes of {boxes}, in which a training looks {USES} times, differently each time. "
+        f"middle by chance. As kept: boxes of {pool}, in which a training looks {USES} times, differently each time. "
         "Scan: one, by the clock, with all threads."
     )
     TABLE.write(output, text, rows)
