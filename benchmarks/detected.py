@@ -17,7 +17,6 @@ from carotid_training.release.export import metadata_of
 from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.bundle import Bundle
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast
 from CarotidLandmarkLib.landmarks import Point
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
@@ -39,7 +38,7 @@ def scans(
     """Of every annotated case what the nets see, and where its landmarks are: LPS mm, None where absent."""
     names = [landmark.name for landmark in architecture.landmarks]
     for case in dataset.annotated_cases(split):
-        truth = consensus_of(case, names)
+        truth = case.consensus(names)
         yield Pyramid(case.read_volume(), architecture.scales_mm), [truth[name] for name in names]
 
 

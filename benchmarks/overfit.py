@@ -24,7 +24,6 @@ from carotid_training.reproduction.methods import data_of, module_of
 from carotid_training.reproduction.predict import NAMES, ask_chain, ask_field
 from carotid_training.reproduction.protocol import METHODS, Protocol, read_protocol
 from CarotidLandmarkLib.dataset import Dataset
-from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from tables import RESULTS, Output, Row, Table, run
 
@@ -47,7 +46,7 @@ def measure(key: str, protocol: Protocol, dataset: Dataset, steps: int) -> Row:
     net = module.net.cpu().eval()
     errors, places = [], []
     for case in dataset.annotated_cases("train"):
-        volume, truth = case.read_volume(), consensus_of(case, NAMES)
+        volume, truth = case.read_volume(), case.consensus(NAMES)
         with torch.inference_mode():
             if isinstance(net, MultiScaleLocNet):
                 answers = ask_chain(net, METHODS[key].passes, protocol.seed, volume, "cpu")

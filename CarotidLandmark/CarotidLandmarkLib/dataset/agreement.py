@@ -9,16 +9,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
 from ..landmarks import Point, Points
-from .annotations import annotation_names
-
-if TYPE_CHECKING:
-    from .cases import Case
 
 AXES = ("L", "P", "S")  # a positive difference leads to the patient's left, back, head
 SPREAD = 1.96  # 95 % of a normal distribution lie within so many standard deviations of its mean
@@ -118,11 +113,6 @@ def consensus(readings: Sequence[Points], landmarks: Sequence[str]) -> dict[str,
         x, y, z = np.mean(placed, axis=0).tolist() if placed else (math.nan,) * 3
         agreed[name] = (x, y, z) if len(placed) * 2 > len(readings) else None
     return agreed
-
-
-def consensus_of(case: Case, landmarks: Sequence[str]) -> dict[str, Point | None]:
-    """The same of all who have annotated a case. Raises DatasetError on a damaged annotation."""
-    return consensus([case.annotation(who).points for who in annotation_names(case.folder)], landmarks)
 
 
 def agreement(

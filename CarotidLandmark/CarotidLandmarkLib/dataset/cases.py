@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +14,9 @@ from ..detection import Detection
 from ..documents import write
 from ..files import write_text
 from ..geometry import Geometry
+from ..landmarks import Point
 from ..volume import Volume, read_volume
+from .agreement import consensus
 from .annotations import Annotation, annotation_names, read_annotation
 from .common import SCHEMA_VERSION, DatasetError, read_entry
 from .references import place_of, voxels_sha256
@@ -145,6 +147,10 @@ class Case:
     def annotation(self, annotator: str) -> Annotation:
         """One annotator's word. Raises DatasetError on a missing or damaged file."""
         return read_annotation(self.folder, annotator)
+
+    def consensus(self, landmarks: Sequence[str]) -> dict[str, Point | None]:
+        """What training and evaluation go by: `agreement.consensus` of all annotations. Raises DatasetError."""
+        return consensus([self.annotation(who).points for who in annotation_names(self.folder)], landmarks)
 
     def asking(self) -> list[str]:
         """The annotators who ask a colleague about this case."""

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
-from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume, VolumeError, read_volume
@@ -105,7 +104,7 @@ class CaseBatches(IterableDataset):
 
     def truth(self, case: Case) -> Tensor:
         """The annotators' consensus: [L, 3] float64 LPS mm, NaN where missing."""
-        points = consensus_of(case, self.names)
+        points = case.consensus(self.names)
         return torch.tensor([points[name] or (math.nan,) * 3 for name in self.names], dtype=torch.float64)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from CarotidLandmarkLib.dataset import Case, DatasetError
-from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.detection import Detection, LandmarkResult
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.landmarks import Point
@@ -64,7 +63,7 @@ def run_cases(detector: Detector, cases: Sequence[Case], progress: Callable[[str
 
 def outcomes_of(case: Case, detection: Detection) -> list[Outcome]:
     """Each landmark of a detection beside the annotators' consensus. Raises DatasetError on a damaged annotation."""
-    truth = consensus_of(case, [landmark.name for landmark in detection.landmarks])
+    truth = case.consensus([landmark.name for landmark in detection.landmarks])
     centre, verdict = tuple(case.geometry.centre_lps.tolist()), detection.quality.verdict
     return [
         Outcome(case.id, case.group, centre, result.name, truth[result.name], result, verdict)

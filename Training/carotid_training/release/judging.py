@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
-from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
@@ -79,7 +78,7 @@ def check_enough(landmarks: Sequence[LandmarkSpec], datasets: Sequence[Dataset])
 
 
 def _truth(landmarks: Sequence[LandmarkSpec], case: Case) -> list[Point | None]:
-    return list(consensus_of(case, [landmark.name for landmark in landmarks]).values())
+    return list(case.consensus([landmark.name for landmark in landmarks]).values())
 
 
 def _check(label: np.ndarray, otherwise: str) -> None:

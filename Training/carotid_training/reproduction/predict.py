@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from CarotidLandmarkLib import uncertainty
 from CarotidLandmarkLib.dataset import Case, Dataset
-from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.detection import LandmarkResult
 from CarotidLandmarkLib.detector import cpu_batch
 from CarotidLandmarkLib.errors import UserError
@@ -155,7 +154,7 @@ def mean_offsets(dataset: Dataset) -> np.ndarray:
     """Mean place of each landmark from the scan's middle over the training cases, [L, 3]. Raises ValueError."""
     rows = []
     for case in dataset.annotated_cases("train"):
-        points = consensus_of(case, NAMES).values()
+        points = case.consensus(NAMES).values()
         rows.append([np.subtract(point or [math.nan] * 3, case.geometry.centre_lps) for point in points])
     return np.nanmean(np.array(rows, dtype=float), axis=0)
 
@@ -220,7 +219,7 @@ def _asker(work: Work, dataset: Dataset) -> Callable[[Volume], Answers]:
 
 
 def _rows(dataset: Dataset, case: Case, answers: Answers, peak: float) -> Iterator[list[Any]]:
-    truth = consensus_of(case, NAMES)
+    truth = case.consensus(NAMES)
     for result in answers.landmarks:
         true, place = truth[result.name], result.position_lps_mm
         assert place is not None

@@ -18,7 +18,6 @@ import matplotlib
 import torch
 import typer
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
-from CarotidLandmarkLib.dataset.agreement import consensus_of
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
@@ -104,7 +103,7 @@ def table1(
             save(volume_against_error(outcomes, model), figures, f"figure5_{key}")
     maps = {key: output / key / "heatmaps.npz" for key in SHOWN if key in protocol.methods}
     if maps:
-        save(slices(tests[0].read_volume(), consensus_of(tests[0], NAMES), maps), figures, "figure3_slices")
+        save(slices(tests[0].read_volume(), tests[0].consensus(NAMES), maps), figures, "figure3_slices")
     return rows
 
 
