@@ -73,7 +73,7 @@ class Examination:
     of each pass's heatmap; places_lps, peaks: [L, K, 3] and [L, K], where the looks ended and how high they are;
     elsewhere: [L] `share_elsewhere` of them; presence: [L], of the heads; evidence: [L, F] (`nets.evidence_of`);
     brightest_hu: [L], the 90th percentile of HU around the answers; rolled: degrees onto the left side that were
-    undone; seconds: of each step.
+    undone; noise_hu: of a scan that was softened for it, else 0; seconds: of each step.
     """
 
     positions_lps: np.ndarray
@@ -85,6 +85,7 @@ class Examination:
     evidence: np.ndarray
     brightest_hu: list[float]
     rolled: float
+    noise_hu: float
     seconds: dict[str, float]
 
 
@@ -180,6 +181,7 @@ class Detector:
             evidence=evidence,
             brightest_hu=[float(hu) for hu in nearby],
             rolled=result.rolled,
+            noise_hu=result.noise_hu,
             seconds=seconds,
         )
 
@@ -284,11 +286,14 @@ def bfloat16_is_fast(device: torch.device) -> bool:
 
 def _notes_of(examination: Examination) -> list[str]:
     """What the search decided for the user."""
-    if not examination.rolled:
-        return []
-    side = "left" if examination.rolled > 0 else "right"
-    words = f"The patient lies rolled by {abs(examination.rolled):.0f} degrees onto the {side} side"
-    return [f"{words}: the search saw the scan turned upright."]
+    notes = []
+    if examination.rolled:
+        side = "left" if examination.rolled > 0 else "right"
+        words = f"The patient lies rolled by {abs(examination.rolled):.0f} degrees onto the {side} side"
+        notes.append(f"{words}: the search saw the scan turned upright.")
+    if examination.noise_hu:
+        notes.append(f"The scan is noisy ({examination.noise_hu:.0f} HU): the search saw it smoothed.")
+    return notes
 
 
 def _first_line(error: Exception) -> str:

@@ -49,6 +49,11 @@ def scan(seed=0):
     return Volume(array, affine, "scan")
 
 
+@pytest.fixture(autouse=True)
+def the_blocks_of_the_scan_are_no_noise(monkeypatch):
+    monkeypatch.setattr("CarotidLandmarkLib.nets.search.noise_hu", lambda volume: 10.0)
+
+
 def test_the_same_seed_gives_the_same_detection_and_another_seed_another(detector):
     one, same, other = (detector.detect(scan(), DetectionSettings(passes=6, seed=seed)) for seed in (1, 1, 2))
     assert one.landmarks == same.landmarks
@@ -153,6 +158,12 @@ def test_that_a_rolled_patient_was_searched_upright_is_told(detector, monkeypatc
         assert detection.notes == (
             f"The patient lies rolled by 40 degrees onto the {side} side: the search saw the scan turned upright.",
         )
+
+
+def test_that_a_noisy_scan_was_searched_smoothed_is_told(detector, monkeypatch):
+    monkeypatch.setattr("CarotidLandmarkLib.nets.search.noise_hu", lambda volume: 80.2)
+    detection = detector.detect(scan(), DetectionSettings(passes=2))
+    assert detection.notes == ("The scan is noisy (80 HU): the search saw it smoothed.",)
 
 
 def test_a_device_that_is_not_there_is_refused_in_a_sentence(tmp_path):

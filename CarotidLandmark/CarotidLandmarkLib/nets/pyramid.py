@@ -152,7 +152,7 @@ class Pyramid:
         self.volume = volume
         self.affine_lps = torch.as_tensor(np.asarray(volume.affine_lps), dtype=torch.float64)
         self.scales_mm = tuple(sorted(scales_mm, reverse=True))
-        self.contrast = 1.0
+        self.contrast, self.finest_mm = 1.0, 0.0
         self.levels: dict[float, Level] = {}
         whole = self.scales_mm[:2]
         base = self._whole_scan(whole[-1], progress)
@@ -177,7 +177,8 @@ class Pyramid:
         Differentiable with respect to the centres.
         """
         shape = (size, size, size)
-        levels = (self.levels.get(scale_mm) or self._region(c, scale_mm * size / 2, scale_mm) for c in centres_lps[0])
+        finest_mm = max(scale_mm, self.finest_mm)
+        levels = (self.levels.get(scale_mm) or self._region(c, scale_mm * size / 2, finest_mm) for c in centres_lps[0])
         cubes = [level.patches(c, scale_mm, shape) for level, c in zip(levels, centres_lps[0], strict=True)]
         return self._seen(torch.stack(cubes)[None])
 
@@ -221,6 +222,12 @@ class Pyramid:
         brighter = copy(self)
         brighter.contrast = contrast
         return brighter
+
+    def softened(self, finest_mm: float) -> Pyramid:
+        """The scan as if no patch were finer than at ``finest_mm``: with less detail and less noise."""
+        softer = copy(self)
+        softer.finest_mm = finest_mm
+        return softer
 
     @property
     def to_patient(self) -> Tensor:
