@@ -78,9 +78,7 @@ def main(
             )  # fmt: skip
         detections = runs / f"{name}-{bundle.metadata.weights_sha256[:12]}"
         tests = dataset.annotated_cases("test")
-        outcomes = detect_cases(
-            detector, dataset, tests, detections, Settings(passes=passes), lambda words, share: None
-        )
+        outcomes = detect_cases(detector, tests, detections, Settings(passes=passes), lambda words, share: None)
         ok, swapped = np.mean([each.verdict == "ok" for each in outcomes]), swapped_pairs(outcomes, mirrors)
         rows.append({"scans": name, **columns(outcomes), "swapped": swapped, "verdict ok": f"{ok:.0%}"})
     text = (
