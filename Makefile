@@ -35,7 +35,7 @@ table1 table1-medium table1-small: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy CarotidLandmark/CarotidLandmarkLib Training/carotid_training
+	$(BIN)/mypy
 
 $(READY): pyproject.toml constraints.txt .ci/system-libraries
 	@bash .ci/system-libraries

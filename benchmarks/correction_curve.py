@@ -29,7 +29,7 @@ from carotid_training.cohorts.synthesize import ANNOTATOR as TRUTH
 from carotid_training.evaluation.evaluate import Settings, detect_cases
 from carotid_training.evaluation.outcomes import Outcome, outcomes_of
 from CarotidLandmarkLib.bundle import models_directory, open_bundle
-from CarotidLandmarkLib.dataset import Dataset, DatasetError, order_cases
+from CarotidLandmarkLib.dataset import AnnotationStatus, Dataset, DatasetError, order_cases
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.memory import keep_freed_memory
@@ -84,7 +84,9 @@ def correct(style: Dataset, chosen: Sequence[str], folder: Path) -> Dataset:
         truth = case.annotation(TRUTH).points
         if ANNOTATOR not in made.case(case_id).annotators():
             made.save_prediction(case_id, prediction)
-            status = {name: "missing" if point is None else "corrected" for name, point in truth.items()}
+            status: dict[str, AnnotationStatus] = {
+                name: "missing" if point is None else "corrected" for name, point in truth.items()
+            }
             made.save_annotation(case_id, ANNOTATOR, truth, status)
     return made
 
@@ -144,8 +146,8 @@ def kept_point(file: Path, make: Callable[[], Point]) -> Point:
     """The point in ``file``, or one that ``make`` measures and that is kept there."""
     if not file.is_file():
         point = make()
-        marks = {name: {key: vars(mark) for key, mark in marks.items()} for name, marks in point.marks.items()}
-        write_text(file, json.dumps(vars(point) | {"marks": marks}, indent=1) + "\n")
+        plain = {name: {key: vars(mark) for key, mark in marks.items()} for name, marks in point.marks.items()}
+        write_text(file, json.dumps(vars(point) | {"marks": plain}, indent=1) + "\n")
     document = json.loads(file.read_text(encoding="utf-8"))
     marks = {name: {key: Mark(**mark) for key, mark in marks.items()} for name, marks in document["marks"].items()}
     return Point(**document | {"marks": marks})

@@ -12,11 +12,12 @@ from carotid_training.evaluation.comparison import COST, MISTAKE_MM, RULE
 from carotid_training.evaluation.figures import save
 from carotid_training.evaluation.metrics import Estimate, bootstrap, error_statistics
 from carotid_training.pages import csv_table, markdown_table
+from CarotidLandmarkLib.dataset import Order
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.report.figures import new_figure
 from matplotlib.figure import Figure
 
-ORDERS = ("uncertain", "random")
+ORDERS: tuple[Order, ...] = ("uncertain", "random")
 ALLOWED_LOSS_MM = 0.2  # on the original styles
 NOT_SHOWN = "what an annotator does: he is simulated, and never wrong. Synthetic necks; nothing about patients."
 STYLE, ORIGINAL = "corrected style", "original styles"
@@ -76,9 +77,9 @@ class Line:
 
 def change(before: Marks, after: Marks) -> Estimate:
     """Mean of after minus before over the landmarks that both models found, mm, with its 95 % interval."""
-    keys = [key for key, mark in before.items() if mark.error_mm is not None and after[key].error_mm is not None]
-    values = np.array([after[key].error_mm - before[key].error_mm for key in keys], dtype=float)
-    return mean_with_interval(values, [before[key].group for key in keys])
+    errors = [(mark.group, mark.error_mm, after[key].error_mm) for key, mark in before.items()]
+    moved = [(group, new - old) for group, old, new in errors if old is not None and new is not None]
+    return mean_with_interval(np.array([mm for _, mm in moved], dtype=float), [group for group, _ in moved])
 
 
 def cost_change(before: Marks, after: Marks) -> Estimate:

@@ -20,7 +20,7 @@ from tables import NO_GPU, RESULTS, Output, Row, Table, devices, run
 
 SIZE, SPACING_MM = (512, 512, 500), (0.45, 0.45, 0.6)
 PARTS = ("pyramid", "coarse", "passes", "total")
-ALLOWED_S = {"cpu": 10.0, "cuda": ""}
+ALLOWED_S: dict[str, float | str] = {"cpu": 10.0, "cuda": ""}
 TABLE = Table(
     "detection-time", "How long does a detection take?",
     "How right the answer is: the phantom has no bifurcation. Reading the scan.",
@@ -46,7 +46,7 @@ def main(
     output: Output = RESULTS,
 ) -> None:
     """Table of seconds per part."""
-    bundles, scan = [open_bundle(name) for name in model or [None]], phantom(SIZE, SPACING_MM)
+    bundles, scan = [open_bundle(name) for name in model] if model else [open_bundle(None)], phantom(SIZE, SPACING_MM)
     rows: list[Row] = []
     for device in devices(rows, {"detection": NO_GPU}):
         detectors = [Detector(bundle, device) for bundle in bundles]

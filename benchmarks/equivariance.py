@@ -95,7 +95,7 @@ def deviations(net: MultiScaleLocNet, scene: Scene, shifts: dict[float, np.ndarr
     scales = net.architecture.scales_mm
     start = net(Pyramid(scene.moved(np.zeros(3)), scales))
     present = net.presence_logit(start)[0] > 0
-    distances_mm: dict[str, list[float]] = {f"{scale:g} mm": [] for scale in scales} | {CHAIN: []}
+    distances_mm: dict[str, list[float]] = {name: [] for name in [*(f"{scale:g} mm" for scale in scales), CHAIN]}
 
     def record(name: str, after: Tensor, before: Tensor, shift: np.ndarray) -> None:
         moved = (after - before)[0, :, 0].double() - torch.from_numpy(shift)
@@ -129,7 +129,7 @@ def main(
     output: Output = RESULTS,
 ) -> None:
     """Table of the deviation in mm, per model and scale."""
-    chains = [load_chain(path) for path in model or [None]]
+    chains = [load_chain(path) for path in model] if model else [load_chain(None)]
     paths = scan or [resources_directory() / "SampleData" / "digital-neck.nrrd"]
     distances_mm: dict[tuple[int, str], list[float]] = {}
     for path in paths:

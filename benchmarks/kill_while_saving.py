@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Testing" / "scene"))
 
 import numpy as np
-from CarotidLandmarkLib.dataset import STALE_AFTER_S, Dataset, check_dataset, repair_dataset
+from CarotidLandmarkLib.dataset import STALE_AFTER_S, AnnotationStatus, Dataset, check_dataset, repair_dataset
 from CarotidLandmarkLib.detection import Detection
 from CarotidLandmarkLib.volume import from_array
 from scene_cases import LEFT, RIGHT, make_detection
@@ -54,7 +54,7 @@ def detection(number: int) -> Detection:
 def save_forever(path: Path) -> None:
     """The victim: save annotations, predictions and cases, and say on stdout what has been saved."""
     dataset = Dataset.open(path)
-    accepted = dict.fromkeys(NAMES, "accepted")
+    accepted: dict[str, AnnotationStatus] = dict.fromkeys(NAMES, "accepted")
     start = 1 + max(int(annotation.comment) for annotation in dataset.annotations(CASE).values())
     for number in count(start):
         for annotator in ("anna", "ben"):
@@ -76,8 +76,8 @@ def losses(path: Path, saved: list[list[str]]) -> list[str]:
             if what not in dataset.case_ids():
                 wrong.append(f"case {what} is lost")
             continue
-        number = prediction.seed if kind == "prediction" else int(annotations[kind].comment)
-        if number < int(what):
+        last = prediction.seed if prediction else -1
+        if (last if kind == "prediction" else int(annotations[kind].comment)) < int(what):
             wrong.append(f"save {what} of {kind} is lost")
     for annotator, annotation in annotations.items():
         if annotation.points != points(int(annotation.comment)):
@@ -100,6 +100,7 @@ def main(kills: int, seed: int) -> int:
             victim = subprocess.Popen(
                 [sys.executable, __file__, "--victim", str(path)], stdout=subprocess.PIPE, text=True
             )
+            assert victim.stdout is not None
             first = victim.stdout.readline()
             time.sleep(draw.uniform(0, 0.1))
             victim.kill()
@@ -125,4 +126,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--victim", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    sys.exit(save_forever(arguments.victim) if arguments.victim else main(arguments.kills, arguments.seed))
+    if arguments.victim:
+        save_forever(arguments.victim)
+    sys.exit(main(arguments.kills, arguments.seed))

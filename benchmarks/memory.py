@@ -140,10 +140,8 @@ def step(config: Path, dataset: Path, device: str) -> None:
 @app.command(hidden=True, context_settings={"ignore_unknown_options": True})
 def command(arguments: list[str]) -> None:
     """The measured process of `detect`."""
-    from CarotidLandmarkLib import (
-        cli,
-        detector,  # noqa: F401  the libraries are loaded before the start
-    )
+    import CarotidLandmarkLib.cli as cli
+    import CarotidLandmarkLib.detector  # noqa: F401  the libraries are loaded before the start
 
     start = resident_mb("VmHWM")
     try:

@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import CarotidLandmarkLib.cli as cli
 import numpy as np
 import torch
-from CarotidLandmarkLib import cli
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detection import ConfidenceRegion, Detection, LandmarkResult, ModelInfo, Quality, VolumeInfo
@@ -36,7 +36,7 @@ from CarotidLandmarkLib.volume import from_array, write_volume
 
 LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
 POINTS = {LEFT: (30.0, 0.0, 4.0), RIGHT: (-30.0, 1.0, 0.0)}
-ODD_VALUES = (
+ODD_VALUES: tuple[Any, ...] = (
     None, True, 0, -1, 3, 0.5, 1e308, -1e200, 10**30, 10**400, float("nan"), float("inf"), "", "x", "ä" * 300, "[/b]",
     "0.9", "../../etc", "2026-01-01", [], [1], [None] * 3, [1e300] * 3, [[]], {}, {"": None}, {"factor": -1},
 )  # fmt: skip
@@ -72,14 +72,14 @@ def make_targets(folder: Path) -> list[Target]:
         ("agreement", str(dataset.path), "-o", str(folder / "agreement")),
     )
     report = ("report", str(folder / "scan.nrrd"), str(folder / "detection.json"), "-o", str(folder / "report.html"))
-    case = dataset.path / "cases" / "c1"
+    one = dataset.path / "cases" / "c1"
     return [
         Target("bundle", bundle.path / "metadata.json", (("info", str(bundle.path)),)),
         Target("detection", folder / "detection.json", (report,)),
         Target("dataset", dataset.path / "dataset.json", of_dataset),
-        Target("case", case / "case.json", of_dataset),
-        Target("prediction", case / "prediction.json", of_dataset),
-        Target("annotation", case / "annotations" / "anna.json", of_dataset),
+        Target("case", one / "case.json", of_dataset),
+        Target("prediction", one / "prediction.json", of_dataset),
+        Target("annotation", one / "annotations" / "anna.json", of_dataset),
     ]
 
 

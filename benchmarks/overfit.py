@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -21,6 +21,7 @@ import typer
 from carotid_training.cohorts.synthesize import synthesize
 from carotid_training.necks.styles import Styles
 from carotid_training.reproduction.methods import data_of, module_of
+from carotid_training.reproduction.nets import FieldNet
 from carotid_training.reproduction.predict import NAMES, ask_chain, ask_field
 from carotid_training.reproduction.protocol import METHODS, Protocol, read_protocol
 from CarotidLandmarkLib.dataset import Dataset
@@ -43,7 +44,7 @@ def measure(key: str, protocol: Protocol, dataset: Dataset, steps: int) -> Row:
         enable_checkpointing=False, enable_model_summary=False, precision=protocol.precision,
     )  # fmt: skip
     trainer.fit(module, data_of(key, protocol, dataset.path))
-    net = module.net.cpu().eval()
+    net = cast(torch.nn.Module, module.net).cpu().eval()
     errors, places = [], []
     for case in dataset.annotated_cases("train"):
         volume, truth = case.read_volume(), case.consensus(NAMES)
@@ -51,11 +52,12 @@ def measure(key: str, protocol: Protocol, dataset: Dataset, steps: int) -> Row:
             if isinstance(net, MultiScaleLocNet):
                 answers = ask_chain(net, METHODS[key].passes, protocol.seed, volume, "cpu")
             else:
+                assert isinstance(net, FieldNet)
                 answers = ask_field(net, protocol.field_voxels, volume, "cpu")
         for result in answers.landmarks:
-            true = truth[result.name]
-            if true is not None:
-                errors.append(np.linalg.norm(np.subtract(result.position_lps_mm, true)))
+            true, place = truth[result.name], result.position_lps_mm
+            if true is not None and place is not None:
+                errors.append(np.linalg.norm(np.subtract(place, true)))
                 places.append((NAMES.index(result.name), np.subtract(true, case.geometry.centre_lps)))
     constant = [
         np.linalg.norm(place - np.mean([p for other, p in places if other == side], axis=0)) for side, place in places
@@ -83,6 +85,8 @@ def main(
     if unknown := [key for key in methods if key not in trained]:
         raise typer.BadParameter(f"{', '.join(unknown)} can not be trained; choose of {', '.join(trained)}.")
     how = replace(read_protocol(PROTOCOL), augmentation=None)
+    count = steps or how.steps
+    assert count is not None  # the protocol gives steps, not minutes
     styles = Styles()
     weights = dict.fromkeys(styles.patient_like, 1.0)
     dataset = synthesize(
@@ -100,7 +104,7 @@ def main(
         "get there."
     )
     for key in methods:
-        row = measure(key, how, dataset, steps or how.steps)
+        row = measure(key, how, dataset, count)
         rows[METHODS[key].title] = row
         print(row, flush=True)
         TABLE.write(output, text, list(rows.values()))

@@ -37,7 +37,8 @@ def main(moments: int, seed: int) -> int:
     from CarotidLandmarkLib.dataset import Dataset, check_dataset
     from scene_cases import LEFT, RIGHT, make_detection, neck_volume
 
-    draw, wrong, counts = random.Random(seed), [], Counter()
+    draw, wrong = random.Random(seed), []
+    counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name, small_disk(Path(name) / "share") as share:
         os.environ["CAROTID_LANDMARK_HOME"] = str(Path(name) / "home")
         dataset = Dataset.create(share / "necks", (LEFT, RIGHT))
@@ -161,14 +162,14 @@ class Session:
 
     def shown(self) -> tuple[str, Any]:
         """The case in the scene and its nodes."""
-        from CarotidLandmarkLib import scene
+        import CarotidLandmarkLib.scene as scene
 
         node = self.widget.ui.inputSelector.currentNode()
         return node.GetName(), scene.find_detection(node)
 
     def state(self, nodes: Any) -> Any:
         """Where the points are, what was said about the case."""
-        from CarotidLandmarkLib import scene
+        import CarotidLandmarkLib.scene as scene
         from CarotidLandmarkLib.scene.review import review_of
 
         review = review_of(nodes)
@@ -228,7 +229,7 @@ class Session:
         tell(done=self.act_number, states=states, said=self.widget.ui.statusLabel.text)
 
     def do(self, kind: str, nodes: Any, row: int, place: Any, after: Any) -> None:
-        from CarotidLandmarkLib import scene
+        import CarotidLandmarkLib.scene as scene
         from PySide6.QtTest import QTest
 
         ui = self.widget.ui

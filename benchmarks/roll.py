@@ -22,6 +22,7 @@ from CarotidLandmarkLib.volume import Volume, read_volume
 from tables import RESULTS, Output, Row, Table, run
 
 SCALES_MM = (4.0, 2.0, 1.0, 0.5)
+HALF = "half the neck"
 ANGLES = (0.0, 15.0, -15.0, 30.0, -30.0, 45.0, -45.0, 60.0, -60.0)
 TABLE = Table(
     "roll", "Is it seen how far a patient is rolled?",
@@ -55,12 +56,14 @@ def main(
     cts: Annotated[list[Path], typer.Argument(help="Scans of necks, or folders of them.")], output: Output = RESULTS
 ) -> None:
     """Turn, measure, compare."""
-    measures: dict[str, list[tuple[float, bool]]] = {f"{degrees:+g}": [] for degrees in ANGLES} | {"half the neck": []}
+    measures: dict[str, list[tuple[float, bool]]] = {
+        name: [] for name in [*(f"{degrees:+g}" for degrees in ANGLES), HALF]
+    }
     for volume in volumes(cts):
         pyramid = Pyramid(volume, SCALES_MM)
         for degrees in ANGLES:
             measures[f"{degrees:+g}"].append(measured(pyramid, degrees))
-        measures["half the neck"].append(measured(Pyramid(half(volume), SCALES_MM), 0.0))
+        measures[HALF].append(measured(Pyramid(half(volume), SCALES_MM), 0.0))
     rows: list[Row] = []
     for name, each in measures.items():
         angles, undone = np.array([angle for angle, _ in each]), sum(undone for _, undone in each)

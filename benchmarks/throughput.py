@@ -61,8 +61,8 @@ def measure(
         arguments.append(f"--data.backgrounds={[str(path) for path in background]}")
     cli = prepared(arguments)
     ends, profiler = Ends(), Durations()
-    cli.trainer.callbacks.append(ends)
-    cli.trainer.profiler = profiler
+    cli.trainer.callbacks.append(ends)  # type: ignore[attr-defined]
+    cli.trainer.profiler = profiler  # type: ignore[attr-defined]
     cli.trainer.fit(cli.model, cli.datamodule)
     seconds = ends.seconds[-1] - ends.seconds[warmup - 1]
     waiting = sum(profiler.recorded_durations[WAITING][warmup : warmup + steps])
