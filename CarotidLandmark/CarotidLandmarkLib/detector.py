@@ -73,7 +73,7 @@ class Examination:
     of each pass's heatmap; places_lps, peaks: [L, K, 3] and [L, K], where the looks ended and how high they are;
     elsewhere: [L] `share_elsewhere` of them; presence: [L], of the heads; evidence: [L, F] (`nets.evidence_of`);
     brightest_hu: [L], the 90th percentile of HU around the answers; rolled: degrees onto the left side that were
-    undone; noise_hu: of a scan that was softened for it, else 0; seconds: of each step.
+    undone; noise_hu: of a scan that was smoothed for it, else 0; seconds: of each step.
     """
 
     positions_lps: np.ndarray

@@ -28,6 +28,7 @@ def view(voxels_at_the_coarsest_scale: float, neck_mm2: float = 5000.0) -> Simpl
     level = SimpleNamespace(values=column, affine_lps=torch.diag(torch.tensor([side, side, 4.0, 1.0])))
     return SimpleNamespace(
         large=False,
+        volume=None,
         size_ijk=torch.tensor([voxels_at_the_coarsest_scale, 1.0, 1.0]),
         affine_lps=torch.diag(torch.tensor([4.0, 4.0, 4.0, 1.0])),
         scales_mm=(4.0,),
@@ -39,8 +40,18 @@ def view(voxels_at_the_coarsest_scale: float, neck_mm2: float = 5000.0) -> Simpl
 
 
 @pytest.fixture(autouse=True)
-def everyone_lies_upright(monkeypatch):
+def everyone_lies_upright_in_a_quiet_scan(monkeypatch):
     monkeypatch.setattr(search, "roll_to_undo", lambda pyramid: 0.0)
+    monkeypatch.setattr(search, "noise_hu", lambda volume: 20.0)
+
+
+@pytest.mark.parametrize(("noise", "finest_mm"), [(44.0, None), (46.0, 1.8)])
+def test_a_scan_of_more_than_45_hu_of_noise_is_blurred_by_0_8_mm(monkeypatch, noise, finest_mm):
+    monkeypatch.setattr(search, "noise_hu", lambda volume: noise)
+    scan, asked = view(1000.0, 9000.0), []
+    scan.smoothed = lambda finest_mm: asked.append(finest_mm) or scan
+    search.seek(Peaks(0.0), scan, lambda words, share: None)
+    assert asked == ([] if finest_mm is None else [finest_mm])
 
 
 @pytest.mark.parametrize(("lead", "size"), [(-0.05, 1.0), (0.0, 1.0), (0.05, 1.5)])

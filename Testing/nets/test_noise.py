@@ -41,21 +41,21 @@ def test_a_scan_that_does_not_tell_is_taken_for_quiet(volume):
     assert noise_hu(volume) == 0.0
 
 
-@pytest.mark.parametrize(("sd", "softened"), [(30.0, False), (80.0, True)])
-def test_a_scan_with_more_noise_than_training_has_is_searched_softened(sd, softened):
+@pytest.mark.parametrize(("sd", "smoothed"), [(30.0, False), (80.0, True)])
+def test_a_scan_with_more_noise_than_training_has_is_searched_smoothed(sd, smoothed):
     pyramid = Pyramid(body(sd, (0.6, 0.6, 2.0)), SCALES)
     with torch.no_grad():
         result = seeking.seek(small_net(), pyramid, lambda words, share: None)
     views = (result, *result.others)
-    assert {each.view.finest_mm for each in views} == {seeking.SOFT_MM if softened else 0.0}
-    assert {each.noise_hu > seeking.NOISY_HU for each in views} == {softened} and (result.noise_hu > 0) is softened
+    assert {each.view.finest_mm for each in views} == {seeking.SMOOTH_MM if smoothed else 0.0}
+    assert {each.noise_hu > seeking.NOISY_HU for each in views} == {smoothed} and (result.noise_hu > 0) is smoothed
 
 
-def test_a_softened_patch_has_less_noise_and_the_same_mean_at_the_same_place():
+def test_a_smoothed_patch_has_less_noise_and_the_same_mean_at_the_same_place():
     pyramid = Pyramid(body(80.0, (0.5, 0.5, 0.5), shape=(80, 160, 160)), SCALES)
     centres = torch.tensor([[[[40.0, 40.0, 20.0]]]])
     for scale, share in ((1.0, 0.6), (0.5, 0.25)):
-        sharp, soft = (view.patches(scale, centres, 16) for view in (pyramid, pyramid.softened(seeking.SOFT_MM)))
+        sharp, soft = (view.patches(scale, centres, 16) for view in (pyramid, pyramid.smoothed(seeking.SMOOTH_MM)))
         assert float(soft.std()) < share * float(sharp.std())
         assert float(soft.mean()) == pytest.approx(float(sharp.mean()), abs=6)
-    assert torch.equal(pyramid.whole(4.0)[0], pyramid.softened(seeking.SOFT_MM).whole(4.0)[0])
+    assert torch.equal(pyramid.whole(4.0)[0], pyramid.smoothed(seeking.SMOOTH_MM).whole(4.0)[0])

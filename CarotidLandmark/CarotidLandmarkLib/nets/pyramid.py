@@ -223,11 +223,11 @@ class Pyramid:
         brighter.contrast = contrast
         return brighter
 
-    def softened(self, finest_mm: float) -> Pyramid:
-        """The scan as if no patch were finer than at ``finest_mm``: with less detail and less noise."""
-        softer = copy(self)
-        softer.finest_mm = finest_mm
-        return softer
+    def smoothed(self, finest_mm: float) -> Pyramid:
+        """The scan with its patches low-passed as those of spacing ``finest_mm`` at least: less detail, less noise."""
+        smoother = copy(self)
+        smoother.finest_mm = finest_mm
+        return smoother
 
     @property
     def to_patient(self) -> Tensor:

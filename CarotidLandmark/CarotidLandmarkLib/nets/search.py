@@ -1,4 +1,4 @@
-"""The search in a scan turned upright, softened, brighter, enlarged, as need be: like the necks that the nets know."""
+"""The search in a scan turned upright, smoothed, brighter, enlarged, as need be: like the necks that the nets know."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from .noise import noise_hu
 from .pyramid import AIR_HU, Pyramid
 from .roll import roll_to_undo, turn
 
-# More noise than training draws. Such a scan is softened to patches of so many mm, that is blurred by 0.8 mm: of 37
-# landmarks in 20 digital necks with 80 HU (the cohort `noise` of docs/training/from-nothing.md) 5 are over 10 mm off as
-# they are, with a median of 2.1 mm; of 36 softened ones that are found 1 is, with 1.0 mm.
-NOISY_HU, SOFT_MM = 45.0, 1.8
+# More noise than training draws. Such a scan is seen as if its patches were of so many mm, that is blurred by 0.8 mm
+# (docs/results/views.md).
+NOISY_HU, SMOOTH_MM = 45.0, 1.8
 # Mean peaks from which there is no other view.
 CLEAR = 14.0
-# Of what is brighter than soft tissue. Of 458 places in ten cohorts of digital necks 45 are over 10 mm off in the plain
-# upright scans, 33 as taken with this view and the enlarged one (docs/results/views.md).
+# Of what is brighter than soft tissue. Of 458 places in ten cohorts of digital necks 44 are over 10 mm off in the plain
+# upright scans, 32 as taken with this view and the enlarged one (docs/results/views.md).
 CONTRAST = 1.6
 ENLARGEMENT = 1.5
 # Where a body is nowhere narrower it is no child's, and not looked at enlarged, which takes twice as long. Of 100
@@ -38,7 +37,7 @@ class SearchResult:
 
     ``outputs`` and ``looks`` are in the millimetres of the ``view``, of a patient who lies upright (``rolled`` degrees
     onto the left side are undone) and may be enlarged; `in_patient` and `covariance_in_patient` lead back.
-    ``noise_hu``: that of the scan, which was softened for it; 0: it was not. ``others``: what was found in less clear
+    ``noise_hu``: that of the scan, which was smoothed for it; 0: it was not. ``others``: what was found in less clear
     views.
     """
 
@@ -76,7 +75,7 @@ class SearchResult:
 
 
 def seek(net: MultiScaleLocNet, pyramid: Pyramid, step: Callable[[str, float], None]) -> SearchResult:
-    """Search the scan, turned upright and, if noisy, softened; where its peaks are not clear, in other views, too.
+    """Search the scan, turned upright and, if noisy, smoothed; where its peaks are not clear, in other views, too.
 
     The highest peaks are kept.
 
@@ -89,10 +88,8 @@ def seek(net: MultiScaleLocNet, pyramid: Pyramid, step: Callable[[str, float], N
     rolled = roll_to_undo(pyramid)
     upright = pyramid.seen_through(turn(torch.as_tensor(pyramid.volume.centre_lps), -rolled)) if rolled else pyramid
     noise = noise_hu(pyramid.volume)
-    if noise <= NOISY_HU:
-        noise = 0.0
-    else:
-        upright = upright.softened(SOFT_MM)
+    noise = noise if noise > NOISY_HU else 0.0
+    upright = upright.smoothed(SMOOTH_MM) if noise else upright
     results = [SearchResult(upright, *net.search(upright), rolled, noise)]
     if results[0].clearness >= CLEAR:
         return results[0]
