@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from CarotidLandmarkLib.bundle import BundleMetadata
-from CarotidLandmarkLib.nets.search import CONTRAST, ENLARGEMENT
+from CarotidLandmarkLib.nets.search import CONTRAST, ENLARGEMENT, NOISY_HU
 
 from ..pages import page
 
@@ -32,8 +32,9 @@ side, HU window {{ m.hu_window[0] }} to {{ m.hu_window[1] }}, noise of up to {{ 
 At test the scale before the last looks from two places, twice: from what the scales before it found and from the coarsest
 heatmap's second mode. The look with the highest peak is taken, beside that at the landmark's counterpart: of two that look alike
 the one that lies as the two usually lie; the odds of the others are in its region. A patient who lies rolled is turned upright
-for that. Where the landmarks are not clear it is done again, with {{ contrast }} times the contrast above soft tissue and, where a body
-is narrow, enlarged {{ enlargement }} times, for a child's neck, enlarged, looks like those of training; the clearest answers are taken.
+for that, and a scan with more than {{ noisy | int }} HU of noise in soft tissue is smoothed. Where the landmarks are not clear it is
+done again, with {{ contrast }} times the contrast above soft tissue and, where a body is narrow, enlarged {{ enlargement }} times, for a
+child's neck, enlarged, looks like those of training; the clearest answers are taken.
 Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{ ", " if not loop.last else "." }}{% endfor %}
 
 
@@ -91,4 +92,4 @@ The verdict and the confidence region are there to be read; a point whose verdic
 
 def model_card(metadata: BundleMetadata, day: date) -> str:
     """The card's Markdown."""
-    return page(TEMPLATE, m=metadata, day=day.isoformat(), contrast=CONTRAST, enlargement=ENLARGEMENT)
+    return page(TEMPLATE, m=metadata, day=day.isoformat(), contrast=CONTRAST, enlargement=ENLARGEMENT, noisy=NOISY_HU)
