@@ -183,7 +183,7 @@ def main(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The digital necks: a new folder, or a dataset.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for nets, answers and the table.")],
     protocol: Annotated[
-        str, typer.Option(help="table1, table1-small, or a YAML file like those in Training/configs.")
+        str, typer.Option(help="table1, table1-medium, table1-small, or a YAML file like those in Training/configs.")
     ] = "table1",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     background: Annotated[
