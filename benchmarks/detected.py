@@ -13,8 +13,7 @@ import torch
 from carotid_training.evaluation.evaluate import Settings, detect_cases
 from carotid_training.evaluation.metrics import Estimate, bootstrap, error_statistics, errors_mm
 from carotid_training.evaluation.outcomes import Outcome
-from carotid_training.release.export import metadata_of
-from carotid_training.training.checkpoint import read_run
+from carotid_training.release.export import metadata_of, model_of
 from CarotidLandmarkLib.bundle import Bundle
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast
@@ -42,17 +41,17 @@ def scans(
         yield Pyramid(case.read_volume(), architecture.scales_mm), [truth[name] for name in names]
 
 
-def net_of_run(checkpoint: Path) -> tuple[MultiScaleLocNet, dict[str, Any]]:
-    """The net of a training run or of one of its checkpoints, and what is known of its training."""
-    architecture, state, training = read_run(checkpoint)
+def net_of_run(run: Path) -> tuple[MultiScaleLocNet, dict[str, Any]]:
+    """The net of a training run, a checkpoint or a bundle, and what is known of its training."""
+    architecture, state, training, _ = model_of(run)
     net = MultiScaleLocNet(architecture)
     net.load_state_dict({name: values.float() for name, values in state.items()})
     return net.eval(), training
 
 
-def found_by(checkpoint: Path, dataset: Dataset, split: str, folder: Path, settings: Settings) -> list[Outcome]:
-    """What a run's weights find in the cases of a split; detections are kept in ``folder``."""
-    architecture, state, training = read_run(checkpoint)
+def found_by(run: Path, dataset: Dataset, split: str, folder: Path, settings: Settings) -> list[Outcome]:
+    """What the weights of a run, a checkpoint or a bundle find, without its judgement; ``folder`` keeps detections."""
+    architecture, state, training, _ = model_of(run)
     with tempfile.TemporaryDirectory() as temporary:
         metadata = metadata_of(architecture, "checkpoint", "0", training)
         detector = Detector(Bundle.save(Path(temporary) / "checkpoint", metadata, state, ""), settings.device)

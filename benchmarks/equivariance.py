@@ -21,7 +21,7 @@ import numpy as np
 import scipy.fft
 import torch
 import typer
-from CarotidLandmarkLib.bundle import METADATA_FILE, open_bundle, resources_directory
+from CarotidLandmarkLib.bundle import resources_directory
 from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume, read_volume
@@ -78,14 +78,6 @@ class Scene:
         yield function(k, 2)[:, None, None]
 
 
-def load_chain(path: Path | None) -> tuple[str, MultiScaleLocNet]:
-    """Name and net of a bundle, of a training run, or (None) of the model that came with the program."""
-    if path is None or (path / METADATA_FILE).is_file():
-        bundle = open_bundle(path)
-        return bundle.path.name, MultiScaleLocNet.of(bundle).eval()
-    return path.name, net_of_run(path)[0]
-
-
 @torch.inference_mode()
 def deviations(net: MultiScaleLocNet, scene: Scene, shifts: dict[float, np.ndarray]) -> dict[str, list[float]]:
     """Millimetres by which positions fail to follow the scene, by scale; landmarks that the chain finds present.
@@ -129,7 +121,7 @@ def main(
     output: Output = RESULTS,
 ) -> None:
     """Table of the deviation in mm, per model and scale."""
-    chains = [load_chain(path) for path in model] if model else [load_chain(None)]
+    chains = [(path.name, net_of_run(path)[0]) for path in model or [Path("carotid-small")]]
     paths = scan or [resources_directory() / "SampleData" / "digital-neck.nrrd"]
     distances_mm: dict[tuple[int, str], list[float]] = {}
     for path in paths:

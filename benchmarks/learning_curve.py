@@ -17,7 +17,7 @@ import typer
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.evaluation.figures import save
 from carotid_training.evaluation.metrics import Estimate
-from carotid_training.training.checkpoint import read_run
+from carotid_training.release.export import model_of
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.report.figures import new_figure
 from detected import as_detected, columns, found_by, mean_error, net_of_run, scans
@@ -62,7 +62,7 @@ def figure(hours: list[float], means: list[Estimate], coarsest: list[float]) -> 
 
 def main(
     dataset: Annotated[Path, typer.Argument(help="An annotated dataset.")],
-    points: Annotated[list[str], typer.Argument(help="HOURS=RUN or HOURS=CHECKPOINT, in the order of training.")],
+    points: Annotated[list[str], typer.Argument(help="HOURS=RUN, CHECKPOINT or BUNDLE, in the order of training.")],
     split: Annotated[str, typer.Option(help="Whose cases are used.")] = "test",
     passes: int = 10,
     runs: Annotated[Path, typer.Option(help="Folder for the detections.")] = Path("runs/learning-curve"),
@@ -76,7 +76,7 @@ def main(
     coarsest: list[float] = []
     for point in points:
         when, _, checkpoint = point.partition("=")
-        steps = read_run(Path(checkpoint))[2]["steps"]
+        steps = model_of(Path(checkpoint))[2]["steps"]
         outcomes = found_by(Path(checkpoint), opened, split, runs / when, Settings(passes=passes))
         off = coarsest_alone(Path(checkpoint), opened, split)
         alone = {

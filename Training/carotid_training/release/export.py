@@ -88,7 +88,7 @@ def export(
     if not version[:1].isdigit():  # the newest model is the one with the highest numbers
         raise UserError(f"'{version}' is no version of a model; give a --version such as 1.0.0.")
     check_place(output)  # calibration takes long
-    architecture, state, training, judgement = _model(run)
+    architecture, state, training, judgement = model_of(run)
     dataset, measured = Dataset.open(calibrate_on), Dataset.open(measure_on or calibrate_on)
     judging = [Dataset.open(path) for path in judge]
     for each in (dataset, measured, *judging):
@@ -138,7 +138,7 @@ def export(
     return Bundle.save(output, metadata, state, model_card(metadata, date.today()))
 
 
-def _model(reference: Path) -> tuple[Architecture, dict[str, Tensor], dict[str, Any], Judgement | None]:
+def model_of(reference: Path) -> tuple[Architecture, dict[str, Tensor], dict[str, Any], Judgement | None]:
     """Architecture, weights, record and judgement of a run or bundle. Raises UserError."""
     if bundle := named_bundle(reference):
         metadata, state = bundle.metadata, {name: values.float() for name, values in bundle.state.items()}
