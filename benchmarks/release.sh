@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All that is said of a new model, the one before it beside it on the same scans. Stopped, the same command goes on.
 #   bash benchmarks/release.sh NEW-BUNDLE OLD-BUNDLE OPEN-KBP RUNS
-# 54 test necks, 100 in the tissue of patients that no training sees, the shifts, scans without a bifurcation; then all
-# of these together; then time and memory, which want a machine that does nothing else.
+# 54 test necks, 100 in the tissue of patients that no training sees, scans without a bifurcation, the shifts: all
+# together, and side by side; then time and memory, which want a machine that does nothing else.
 set -euo pipefail
 refuse() { echo "$*" >&2; exit 2; }
 [ $# -eq 4 ] || refuse "$(sed -n '3s/^# *//p' "$0")"
@@ -24,13 +24,10 @@ once "$runs/negatives" "$bin/python" benchmarks/negatives.py "$runs/prepared" --
 for model in "$new" "$old"; do
   "$bin/python" benchmarks/shifted_scans.py --background "$runs/prepared" --unseen-patients "$runs/prepared" --model "$model" \
     --runs "$runs/shifts" --output "$runs/$(basename "$model")"
-  for cohort in test unseen negatives; do
-    "$bin/carotid-train" evaluate "$model" "$runs/$cohort" --output "$runs/$(basename "$model")/$cohort"
-  done
   shifts=()
   for folder in "$runs"/shifts/*/; do [ -e "$folder/dataset.json" ] && shifts+=("$folder"); done
   "$bin/carotid-train" evaluate "$model" "$runs/test" "$runs/unseen" "$runs/negatives" "${shifts[@]}" \
-    --output "$runs/$(basename "$model")/all"
+    --output "$runs/$(basename "$model")/evaluation"
 done
 "$bin/python" benchmarks/detection_time.py --model "$new" --model "$old" --output "$runs"
 "$bin/python" benchmarks/memory.py detect --model "$new" --output "$runs"

@@ -20,6 +20,7 @@ from carotid_training.evaluation import (
 from carotid_training.evaluation import (
     figures as evaluation_figures,
 )
+from carotid_training.evaluation.datasets import datasets_csv, datasets_markdown, side_by_side
 from carotid_training.evaluation.summary import ALL, landmarks_csv, lookup, measure, summary_csv
 from carotid_training.evaluation.tables import FIGURES, summary_markdown, worst
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata
@@ -112,7 +113,12 @@ def test_several_datasets_are_measured_together_and_two_of_one_name_are_refused(
     assert run(bundle, dataset, tmp_path / "out", copied).exit_code == 0
     cases = {row["case"] for row in rows_of(tmp_path / "out" / "landmarks.csv")}
     assert cases == {f"{name}/c{number}" for name in ("necks", "copied") for number in range(3)}
-    assert "3 of necks, 3 of copied, split test" in (tmp_path / "out" / "summary.md").read_text()
+    page = (tmp_path / "out" / "summary.md").read_text()
+    assert "3 of necks, 3 of copied, split test" in page
+    own, same = rows_of(tmp_path / "out" / "datasets.csv")
+    assert (own.pop("dataset"), same.pop("dataset")) == ("necks", "copied") and own == same
+    assert (own["scans"], own["landmarks"]) == ("3", "5")
+    assert page.count(f"| 3 | 5 | 0 | {float(own['mean_mm']):.2f} (") == 2
     shutil.copytree(dataset.path, tmp_path / "elsewhere" / "necks")
     refused = run(bundle, dataset, tmp_path / "not", tmp_path / "elsewhere" / "necks")
     assert refused.exit_code == 2 and "Two of the datasets have one name" in refused.stderr
@@ -242,6 +248,24 @@ def test_the_tables_agree_with_each_other():
 def test_a_model_without_calibration_is_called_so():
     rows = measure(cohort(4), model())
     assert "is not calibrated" in summary_markdown(rows, cohort(4), model(), {})
+
+
+def test_datasets_side_by_side_have_the_numbers_that_each_has_alone():
+    calibrated = model(calibration(**{"0.5": 1.5, "0.9": 2.5}))
+    lacking = [outcome("n", LEFT, None, present=False), outcome("n", RIGHT, (1, 0, 0), present=False)]
+    rows = side_by_side({"one": cohort(), "lacking": lacking}, calibrated)
+    known = lookup(measure(cohort(), calibrated))
+    for key, measured in {
+        "mean_mm": "error_mean_mm", "median_mm": "error_median_mm", "p95_mm": "error_p95_mm", "missed": "missed",
+        "coverage": "coverage_90", "ok": "verdict_ok_cases", "ok_error_largest_mm": "verdict_ok_error_largest_mm",
+    }.items():  # fmt: skip
+        assert rows[0][key] == pytest.approx(known[measured, ALL].value), key
+    assert rows[0]["mean_low_95_mm"] == pytest.approx(known["error_mean_mm", ALL].low_95)
+    found = [each.error_mm for each in cohort() if each.error_mm is not None]
+    assert rows[0]["over_10mm"] == pytest.approx(np.mean(np.array(found) > 10)) and rows[0]["over_10mm"] > 0
+    assert "| lacking | 1 | 0 | 0 | – | – | – | – | – | 1 | 0 of 0 | – |" in datasets_markdown(rows)
+    cells = list(csv.DictReader(datasets_csv(rows).splitlines()))
+    assert cells[1]["mean_mm"] == "" and not any("nan" in row.values() for row in cells)
 
 
 def test_the_worst_come_first():

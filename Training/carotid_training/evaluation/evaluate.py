@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ from CarotidLandmarkLib.volume import VolumeError
 from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
 
+from .datasets import datasets_csv, datasets_markdown, side_by_side
 from .figures import save, worst_cases, write_figures
 from .outcomes import Outcome, outcomes_of
 from .summary import Measure, Model, landmarks_csv, measure, summary_csv
@@ -67,17 +68,18 @@ def evaluate(
     chosen = [dataset.annotated_cases(None if split == EVERY_SPLIT else split) for dataset in datasets]
     total = sum(map(len, chosen))
     detector = Detector(bundle, settings.device)
-    outcomes: list[Outcome] = []
+    by_dataset: dict[str, list[Outcome]] = {}
     images: dict[str, Case] = {}
     for name, cases in zip(names, chosen, strict=True):
         inside = _share(step, len(images) / total, len(cases) / total)
         alone = len(datasets) == 1
         prefix, folder = ("", output / "detections") if alone else (f"{name}/", output / "detections" / name)
         images |= {prefix + case.id: case for case in cases}
-        outcomes += [
+        by_dataset[name] = [
             replace(each, case_id=prefix + each.case_id, group=prefix + each.group)
             for each in detect_cases(detector, cases, folder, settings, inside)
         ]
+    outcomes = [each for some in by_dataset.values() for each in some]
     facts = {
         "model": f"{model.title}, weights {bundle.metadata.weights_sha256[:12]}",
         "cases": f"{', '.join(f'{len(c)} of {n}' for n, c in zip(names, chosen, strict=True))}, split {split}",
@@ -87,7 +89,7 @@ def evaluate(
     step("worst cases", 1.0)
     gallery = worst_cases(worst(outcomes), model, lambda name: images[name].read_volume())
     step("tables", 1.0)
-    rows = write_tables(output, outcomes, model, facts, settings.seed)
+    rows = write_tables(output, by_dataset, model, facts, settings.seed)
     step("figures", 1.0)
     write_figures(output / "figures", outcomes, model)
     save(gallery, output / "figures", "worst_cases")
@@ -156,14 +158,22 @@ def kept_detection(file: Path, key: dict[str, Any]) -> Detection | None:
 
 
 def write_tables(
-    output: Path, outcomes: list[Outcome], model: Model, facts: dict[str, str], seed: int = 0
+    output: Path, by_dataset: Mapping[str, Sequence[Outcome]], model: Model, facts: dict[str, str], seed: int = 0
 ) -> list[Measure]:
-    """Write summary.md, summary.csv and landmarks.csv; returns the numbers. ``seed``: the bootstrap's. OSError."""
-    rows = measure(outcomes, model, seed)
+    """Write summary.md, summary.csv and landmarks.csv, of several datasets datasets.csv; returns the numbers. OSError.
+
+    ``seed``: the bootstrap's.
+    """
+    outcomes = [outcome for some in by_dataset.values() for outcome in some]
+    rows, compared = measure(outcomes, model, seed), ""
     (output / "figures").mkdir(parents=True, exist_ok=True)
+    if len(by_dataset) > 1:
+        datasets = side_by_side(by_dataset, model, seed)
+        compared = datasets_markdown(datasets)
+        write_text(output / "datasets.csv", datasets_csv(datasets))
     write_text(output / "summary.csv", summary_csv(rows))
     write_text(output / "landmarks.csv", landmarks_csv(outcomes, model))
-    write_text(output / "summary.md", summary_markdown(rows, outcomes, model, facts))
+    write_text(output / "summary.md", summary_markdown(rows, outcomes, model, facts, compared))
     return rows
 
 

@@ -88,7 +88,7 @@ def measure(outcomes: Sequence[Outcome], model: Model, seed: int = 0) -> list[Me
         rows += _offsets(mine, scope) + _confidence(mine, scope, model, seed)
     cases = len({outcome.case_id for outcome in outcomes})
     rows.append(Measure("swapped_pairs", ALL, metrics.swapped_pairs(outcomes, model.mirrors), n=cases))
-    return rows + _verdicts(outcomes)
+    return rows + verdicts(outcomes)
 
 
 def region_measure(statistic: str, level: float) -> str:
@@ -237,7 +237,8 @@ def _confidence(mine: list[Outcome], scope: str, model: Model, seed: int) -> lis
     return rows
 
 
-def _verdicts(outcomes: Sequence[Outcome]) -> list[Measure]:
+def verdicts(outcomes: Sequence[Outcome]) -> list[Measure]:
+    """How many scans have which verdict, how far off their points are, and how many of the right ones are `ok`."""
     by_case: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_case.setdefault(outcome.case_id, []).append(outcome)

@@ -35,6 +35,14 @@ TEMPLATE = """\
 In brackets: 95 % intervals of a bootstrap over {{ patients }} patients ({{ resamples }} resamples). A dash is a number
 that these cases do not define.
 
+{% if datasets %}
+## By dataset
+
+{{ datasets }}
+Errors of the landmarks that were found; regions of {{ level }} %. Right: every landmark was found within
+{{ right_scan_mm }} mm.
+
+{% endif %}
 ## Error
 
 Over the landmarks that are in the scan and were found. Success: share of those in the scan that were found within a
@@ -91,9 +99,9 @@ a landmark: {{ ok_of_lacking }}.
 
 
 def summary_markdown(
-    rows: Sequence[Measure], outcomes: Sequence[Outcome], model: Model, facts: Mapping[str, str]
+    rows: Sequence[Measure], outcomes: Sequence[Outcome], model: Model, facts: Mapping[str, str], datasets: str = ""
 ) -> str:
-    """The page. ``facts`` are lines of its head: what was run on what."""
+    """The page. ``facts`` are lines of its head: what was run on what; ``datasets``: the table of `datasets`."""
     known = lookup(rows)
     names = [*model.names, ALL]
     heads = ["", *(model.labels[name] for name in names)]
@@ -108,6 +116,7 @@ def summary_markdown(
         TEMPLATE,
         title=model.title,
         facts=facts,
+        datasets=datasets,
         patients=len({outcome.group for outcome in outcomes}),
         resamples=RESAMPLES,
         counts=table({"found": "found, of those in the scan"}, _count),
