@@ -23,11 +23,11 @@ import typer
 from carotid_training.cohorts.synthesize import plan, synthesize
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.evaluation.figures import save
-from carotid_training.evaluation.metrics import swapped_pairs
+from carotid_training.evaluation.metrics import mean_error, swapped_pairs
 from carotid_training.necks.styles import STYLES, Styles
 from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.report.figures import new_figure
-from detected import columns, found_by, mean_error
+from detected import columns, found_by
 from matplotlib.figure import Figure
 from plain_necks import plain_cohort
 from shifted_scans import LENGTH_MM, PLAIN, UNSEEN_TISSUE, unseen_tissue_cohort

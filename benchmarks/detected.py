@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from carotid_training.evaluation.evaluate import Settings, detect_cases
-from carotid_training.evaluation.metrics import Estimate, bootstrap, error_statistics, errors_mm
+from carotid_training.evaluation.metrics import error_statistics, errors_mm, mean_error
 from carotid_training.evaluation.outcomes import Outcome
 from carotid_training.release.export import metadata_of, model_of
 from CarotidLandmarkLib.bundle import Bundle
@@ -57,13 +57,6 @@ def found_by(run: Path, dataset: Dataset, split: str, folder: Path, settings: Se
         detector = Detector(Bundle.save(Path(temporary) / "checkpoint", metadata, state, ""), settings.device)
         cases = dataset.annotated_cases(split)
         return detect_cases(detector, cases, folder, settings, lambda words, share: None)
-
-
-def mean_error(outcomes: list[Outcome]) -> Estimate:
-    """The mean over the landmarks that were found, mm, with its 95 % interval (resampling patients)."""
-    errors = errors_mm(outcomes)
-    groups = [outcome.group for outcome in outcomes if outcome.truth_lps is not None]
-    return bootstrap(groups, lambda rows: {"mean": float(np.nanmean(errors[rows]))})["mean"]
 
 
 def columns(outcomes: list[Outcome]) -> Row:

@@ -16,11 +16,11 @@ import numpy as np
 import typer
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.evaluation.figures import save
-from carotid_training.evaluation.metrics import Estimate
+from carotid_training.evaluation.metrics import Estimate, mean_error
 from carotid_training.release.export import model_of
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.report.figures import new_figure
-from detected import as_detected, columns, found_by, mean_error, net_of_run, scans
+from detected import as_detected, columns, found_by, net_of_run, scans
 from matplotlib.figure import Figure
 from tables import RESULTS, Output, Row, Table, run
 

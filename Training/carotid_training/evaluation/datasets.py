@@ -38,10 +38,7 @@ def datasets_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _numbers(outcomes: Sequence[Outcome], model: Model, seed: int) -> dict[str, Any]:
     errors, pairs, known = metrics.errors_mm(outcomes), located(outcomes), lookup(verdicts(outcomes))
-    patients = [outcome.group for outcome in outcomes if outcome.truth_lps is not None]
-    mean = metrics.bootstrap(
-        patients, lambda rows: {"mean": metrics.error_statistics(errors[rows])["mean"]}, seed=seed
-    )["mean"]
+    mean = metrics.mean_error(outcomes, seed)
     statistics, found = metrics.error_statistics(errors), errors[~np.isnan(errors)]
     covered = metrics.regions(pairs, model.calibration, model.volume_level).covered
     ok, of_right = known["verdict_ok_cases", ALL], known["verdict_ok_of_right_scans", ALL]

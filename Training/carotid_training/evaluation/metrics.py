@@ -111,6 +111,13 @@ def bootstrap(
     return estimates
 
 
+def mean_error(outcomes: Sequence[Outcome], seed: int = 0) -> Estimate:
+    """The mean over the landmarks that were found, mm, with its 95 % interval (resampling patients)."""
+    errors = errors_mm(outcomes)
+    patients = [outcome.group for outcome in outcomes if outcome.truth_lps is not None]
+    return bootstrap(patients, lambda rows: {"mean": error_statistics(errors[rows])["mean"]}, seed=seed)["mean"]
+
+
 def correlations(x: np.ndarray, y: np.ndarray) -> Numbers:
     """Pearson's r and Spearman's rho of two arrays [n], ties by mean ranks; NaN for n < 3 or where one is constant."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
