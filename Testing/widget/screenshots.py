@@ -3,7 +3,7 @@
     python Testing/widget/screenshots.py [FOLDER]
 
 FOLDER is docs/images unless given. Writes panel-rest.png, panel-running.png, panel-results.png, panel-review.png,
-panel-dataset.png, window.png, view-3d.png and slices.png.
+panel-dataset.png, window.png and view-3d.png.
 """
 
 from __future__ import annotations
@@ -52,10 +52,7 @@ def take_all(folder: Path, volume: Volume, application: Application, widget: Any
         view.node.SetFieldOfView(110.0, 110.0, view.node.GetFieldOfView()[2])
     views.three_d.look_at(np.mean(scene_pictures.placed_points(nodes), axis=0), 120.0)
     taken.append(_grab(application.mainWindow(), application, folder / "window.png"))
-    taken += [
-        scene_pictures.picture_3d(nodes, application.stage, folder / "view-3d.png"),
-        scene_pictures.picture_slices(nodes, application.stage, folder / "slices.png"),
-    ]
+    taken.append(scene_pictures.picture_3d(nodes, application.stage, folder / "view-3d.png"))
     _review(nodes, application, widget)
     taken.append(_panel(widget, application, folder / "panel-review.png"))
     taken.append(picture_dataset(folder / "panel-dataset.png", volume, nodes.detection, application, widget))
