@@ -9,6 +9,9 @@ itself. Detections are kept in --runs: stopped, the same command goes on where i
 
 from __future__ import annotations
 
+import csv
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +19,6 @@ import numpy as np
 import typer
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.evaluation.figures import save
-from carotid_training.evaluation.metrics import Estimate, mean_error
 from carotid_training.release.export import model_of
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.report.figures import new_figure
@@ -24,9 +26,10 @@ from detected import as_detected, columns, found_by, net_of_run, scans
 from matplotlib.figure import Figure
 from tables import RESULTS, Output, Row, Table, run
 
-GOAL_MM = 2.0
 # So far from the landmark the next scale's patch hardly holds it.
 LOST_MM = 15.0
+COARSEST = "coarsest net: mean (mm)"
+NUMBER = re.compile(r"[\d.]+")
 MODE_MM = 16.0  # the window around a mode of an architecture that has none
 TABLE = Table(
     "learning-curve", "What does training reach, after how long?",
@@ -45,18 +48,25 @@ def coarsest_alone(checkpoint: Path, dataset: Dataset, split: str) -> np.ndarray
     return np.array(off)
 
 
-def figure(hours: list[float], means: list[Estimate], coarsest: list[float]) -> Figure:
-    """Mean error of the chain, with its interval, and of the coarsest net against hours of training."""
-    drawn = new_figure(5, 3.4)
+def figure(curves: Sequence[Sequence[Row]]) -> Figure:
+    """Mean error of the chain, with its interval, and of the coarsest net against hours of training; a line style for
+    each of the tables, whose necks differ."""
+    drawn = new_figure(6, 3.8)
     axes = drawn.subplots()
-    values = np.array(means, dtype=float)
-    reach = np.abs(values[:, 1:] - values[:, :1]).T
-    axes.errorbar(hours, values[:, 0], reach, marker="o", capsize=2, color="#1971c2", label="all scales")
-    axes.plot(hours, coarsest, marker="s", color="#f08c00", label="coarsest net by itself")
-    axes.axhline(GOAL_MM, color="#868e96", lw=1, ls="--", label=f"{GOAL_MM:g} mm")
+    for rows, line, face in zip(curves, ("-", "--", ":"), ("full", "none", "none"), strict=False):
+        hours = [float(row["hours of training"]) for row in rows]
+        # "1.34 (0.86 to 1.89)", as the table has it
+        value, low, high = np.array([NUMBER.findall(str(row["mean (mm)"])) for row in rows], dtype=float).T
+        of = f", {rows[0]['landmarks']} landmarks"
+        style = {"ls": line, "capsize": 2, "fillstyle": face}
+        axes.errorbar(
+            hours, value, (value - low, high - value), marker="o", color="#1971c2", label=f"all scales{of}", **style
+        )
+        coarsest = [float(row[COARSEST]) for row in rows]
+        axes.errorbar(hours, coarsest, marker="s", color="#f08c00", label=f"coarsest net by itself{of}", **style)
     axes.set(xlabel="hours of training", ylabel="mean error (mm), 95 % interval", xlim=(0, None), ylim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return drawn
 
 
@@ -65,36 +75,32 @@ def main(
     points: Annotated[list[str], typer.Argument(help="HOURS=RUN, CHECKPOINT or BUNDLE, in the order of training.")],
     split: Annotated[str, typer.Option(help="Whose cases are used.")] = "test",
     passes: int = 10,
+    beside: Annotated[list[Path] | None, typer.Option(help="CSV of this table on other necks, drawn, too.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder for the detections.")] = Path("runs/learning-curve"),
     output: Output = RESULTS,
 ) -> None:
     """Detect with every checkpoint, compare."""
     opened = Dataset.open(dataset)
     rows: list[Row] = []
-    hours: list[float] = []
-    means: list[Estimate] = []
-    coarsest: list[float] = []
     for point in points:
         when, _, checkpoint = point.partition("=")
         steps = model_of(Path(checkpoint))[2]["steps"]
         outcomes = found_by(Path(checkpoint), opened, split, runs / when, Settings(passes=passes))
         off = coarsest_alone(Path(checkpoint), opened, split)
         alone = {
-            "coarsest net: mean (mm)": off[:, 0].mean(),
+            COARSEST: off[:, 0].mean(),
             f"best of its modes over {LOST_MM:g} mm": f"{(off.min(axis=1) > LOST_MM).mean():.0%}",
         }
         rows.append({"hours of training": float(when), "steps of the run": steps, **columns(outcomes), **alone})
         print(rows[-1], flush=True)
-        hours.append(float(when))
-        means.append(mean_error(outcomes))
-        coarsest.append(float(off[:, 0].mean()))
     cases = len(opened.annotated_cases(split))
     text = (
         f"Mean error on {cases} digital necks that no training saw (synthetic, nothing about patients), {passes} "
         "passes. Hours of one training after the other, without the rendering that went before."
     )
     TABLE.write(output, text, rows)
-    save(figure(hours, means, coarsest), output, "learning-curve")
+    others = [list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in beside or ()]
+    save(figure([rows, *others]), output, "learning-curve")
 
 
 if __name__ == "__main__":
