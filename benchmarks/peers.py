@@ -3,6 +3,8 @@
     pip install -c constraints.txt '.[peers]'
     python benchmarks/peers.py table
 
+Beside a CPU build of torch, torchvision (of timm, and needed by none of these nets) must be one, too, or be removed.
+
 A scan of 512 x 512 x 500 voxels of 0.5 x 0.5 x 0.6 mm, in memory. The peers' nets are untrained: weights change neither
 time nor memory. nnU-Net's is the net that its planner makes for windows of 128 voxels (PlainConvUNet, 3d_fullres), run
 by MONAI's sliding window with overlap a half and Gaussian weights, without mirroring, as TotalSegmentator runs it. The
