@@ -21,12 +21,12 @@ screenshots: $(READY)
 CONFIGS ?= Training/configs/small.yaml Training/configs/full-width.yaml
 MODELS ?=
 benchmark: $(READY)
-	$(BIN)/python benchmarks/equivariance.py $(addprefix --model=,$(MODELS))
-	$(BIN)/python benchmarks/throughput.py $(CONFIGS)
-	$(BIN)/python benchmarks/rendering.py
-	$(BIN)/python benchmarks/memory.py train
-	$(BIN)/python benchmarks/memory.py detect
-	$(BIN)/python benchmarks/detection_time.py
+	$(BIN)/python -m benchmarks.accuracy.equivariance $(addprefix --model=,$(MODELS))
+	$(BIN)/python -m benchmarks.cost.throughput $(CONFIGS)
+	$(BIN)/python -m benchmarks.cost.rendering
+	$(BIN)/python -m benchmarks.cost.memory train
+	$(BIN)/python -m benchmarks.cost.memory detect
+	$(BIN)/python -m benchmarks.cost.detection_time
 
 # The paper's Table 1 on digital necks, cohort included: docs/training/reproduction.md. Stopped half-way, each goes on from there.
 table1 table1-medium table1-small: $(READY)

@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 output=$1 backgrounds=${2:-} hours=${3:-0.05}
 python=${PYTHON:-.venv/bin/python}
-export PYTHONPATH="CarotidLandmark:Training:benchmarks${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="CarotidLandmark:Training${PYTHONPATH:+:$PYTHONPATH}"
 mkdir -p "$output"
 
 measure() { # SECONDS COMMAND...
@@ -17,12 +17,12 @@ measure() { # SECONDS COMMAND...
 }
 
 "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "there is no GPU here" >&2; exit 2; }
-measure 60 benchmarks/detection_time.py --output "$output"
-measure 60 benchmarks/memory.py detect --output "$output"
-measure 60 benchmarks/memory.py train --output "$output"
-measure 60 benchmarks/rendering.py --output "$output"
-measure 90 benchmarks/throughput.py --steps 24 --output "$output" Training/configs/small.yaml
-measure 90 benchmarks/peers.py table --output "$output"
+measure 60 -m benchmarks.cost.detection_time --output "$output"
+measure 60 -m benchmarks.cost.memory detect --output "$output"
+measure 60 -m benchmarks.cost.memory train --output "$output"
+measure 60 -m benchmarks.cost.rendering --output "$output"
+measure 90 -m benchmarks.cost.throughput --steps 24 --output "$output" Training/configs/small.yaml
+measure 90 -m benchmarks.cost.peers table --output "$output"
 if [ -n "$backgrounds" ]; then
   measure 400 -m carotid_training fit --config Training/configs/shipped/1-gpu.yaml --model.hours "$hours" \
     --data.backgrounds "[$backgrounds]" --trainer.default_root_dir "$output/run"

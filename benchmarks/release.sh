@@ -20,14 +20,14 @@ once "$runs/prepared" "$bin/carotid-train" backgrounds "$patients" --output "$ru
 once "$runs/test" "$bin/carotid-train" synthesize --cases 263 --seed 41 --splits test --background "$runs/prepared" --output "$runs/test"
 once "$runs/unseen" "$bin/carotid-train" synthesize --cases 487 --seed 42 --splits test --background "$runs/prepared" \
   --unseen-patients --output "$runs/unseen"
-once "$runs/negatives" "$bin/python" benchmarks/negatives.py "$runs/prepared" --output "$runs/negatives"
+once "$runs/negatives" "$bin/python" -m benchmarks.accuracy.negatives "$runs/prepared" --output "$runs/negatives"
 for model in "$new" "$old"; do
-  "$bin/python" benchmarks/shifted_scans.py --background "$runs/prepared" --unseen-patients "$runs/prepared" --model "$model" \
+  "$bin/python" -m benchmarks.accuracy.shifted_scans --background "$runs/prepared" --unseen-patients "$runs/prepared" --model "$model" \
     --runs "$runs/shifts" --output "$runs/$(basename "$model")"
   shifts=()
   for folder in "$runs"/shifts/*/; do [ -e "$folder/dataset.json" ] && shifts+=("$folder"); done
   "$bin/carotid-train" evaluate "$model" "$runs/test" "$runs/unseen" "$runs/negatives" "${shifts[@]}" \
     --output "$runs/$(basename "$model")/evaluation"
 done
-"$bin/python" benchmarks/detection_time.py --model "$new" --model "$old" --output "$runs"
-"$bin/python" benchmarks/memory.py detect --model "$new" --output "$runs"
+"$bin/python" -m benchmarks.cost.detection_time --model "$new" --model "$old" --output "$runs"
+"$bin/python" -m benchmarks.cost.memory detect --model "$new" --output "$runs"

@@ -58,10 +58,10 @@ def run(main: Callable[..., None] | typer.Typer) -> None:
     main() if isinstance(main, typer.Typer) else typer.run(main)
 
 
-def measured_apart(script: str, *arguments: str, **environment: str) -> dict[str, Any]:
-    """The JSON object in the last line of what a script prints in a process of its own. Raises Exit where it fails."""
+def measured_apart(module: str, *arguments: str, **environment: str) -> dict[str, Any]:
+    """The JSON object in the last line of what a module prints in a process of its own. Raises Exit where it fails."""
     child = subprocess.run(
-        [sys.executable, script, *arguments], env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", module, *arguments], env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
     )
     if child.returncode:
         raise typer.Exit(child.returncode)
@@ -107,4 +107,5 @@ def _command() -> str:
         at = words.index("--output")
         del words[at : at + 2]
     words = [Path(word).name if Path(word).is_absolute() else word for word in words]
-    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+    script = Path(sys.argv[0])
+    return shlex.join(["python", "-m", f"benchmarks.{script.parent.name}.{script.stem}", *words])

@@ -276,7 +276,7 @@ def choose_device(wanted: str) -> torch.device:
 def bfloat16_is_fast(device: torch.device) -> bool:
     """Where bfloat16 pays: CUDA from Ampere on, and CPUs that multiply it, with AMX or AVX-512 BF16.
 
-    On other CPUs it is slower than float32. benchmarks/throughput.py compares the two.
+    On other CPUs it is slower than float32. benchmarks/cost/throughput.py compares the two.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8

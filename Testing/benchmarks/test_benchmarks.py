@@ -4,13 +4,8 @@ import csv
 import re
 from pathlib import Path
 
-import breadth
-import detection_time
-import equivariance
 import numpy as np
 import pytest
-import shifted_scans
-import tables
 import torch
 from carotid_training.necks.tissue.backgrounds import UNSEEN_PATIENTS
 from CarotidLandmarkLib.bundle import LandmarkSpec
@@ -18,6 +13,11 @@ from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from benchmarks import tables
+from benchmarks.accuracy import equivariance, shifted_scans
+from benchmarks.cost import detection_time
+from benchmarks.training import breadth
 
 
 def scan_of_a_ball(affine, size, centre_lps, sd_mm):
@@ -91,11 +91,11 @@ def test_a_scan_too_small_to_be_moved_is_refused():
 def test_a_table_is_the_same_for_people_and_for_programs(tmp_path, monkeypatch):
     rows = [{"model": "a", "mean mm": 0.12345, "n": 3}, {"model": "b", "mean mm": 2.0, "n": 4}]
     monkeypatch.setattr(
-        tables.sys, "argv", ["/somewhere/benchmarks/t.py", "--style", "a b", "/home/me/necks", "--output", "x"]
+        tables.sys, "argv", ["/somewhere/benchmarks/cost/t.py", "--style", "a b", "/home/me/necks", "--output", "x"]
     )
     written = tables.Table("t", "How long?", "Other machines.").write(tmp_path, "What it is.", rows).read_text()
     assert written.startswith(
-        "# How long?\n\nWhat it is.\n\n    python benchmarks/t.py --style 'a b' necks\n\nMeasured "
+        "# How long?\n\nWhat it is.\n\n    python -m benchmarks.cost.t --style 'a b' necks\n\nMeasured "
     )
     assert written.endswith("\n\nIt does not show: other machines.\n")
     assert [line for line in written.splitlines() if line.startswith("|")] == [
@@ -116,8 +116,9 @@ def test_every_table_in_the_docs_says_its_question_its_command_and_what_it_does_
         text = page.read_text(encoding="utf-8")
         if page.name != "README.md":
             assert text.splitlines()[0].endswith("?"), page.name
-            command = re.search(r"^    (?:python|bash) (benchmarks/\w+\.(?:py|sh))", text, re.MULTILINE)
-            assert command and (root / command[1]).is_file(), page.name
+            command = re.search(r"^    (?:python -m (benchmarks[\w.]+)|bash (benchmarks/\w+\.sh))", text, re.MULTILINE)
+            assert command, page.name
+            assert (root / (command[2] or command[1].replace(".", "/") + ".py")).is_file(), command[0]
             assert "oes not show: " in text, page.name
 
 

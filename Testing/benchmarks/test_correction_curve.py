@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-import correction_report
 import numpy as np
 import pytest
 from carotid_training.evaluation.comparison import MISTAKE_MM
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_dataset
 
+from benchmarks.training import correction_curve as curve
+from benchmarks.training import correction_report
+
 LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
-
-
-@pytest.fixture(scope="module")
-def curve():
-    """The script as a module."""
-    file = Path(__file__).parents[2] / "benchmarks" / "correction_curve.py"
-    specification = importlib.util.spec_from_file_location("correction_curve", file)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["correction_curve"] = module
-    specification.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -43,38 +31,38 @@ def style(tmp_path, other_volumes, make_detection, monkeypatch) -> Dataset:
 
 
 class TestChoice:
-    def test_unseen_cases_are_never_corrected_and_the_same_for_every_order(self, curve, style):
+    def test_unseen_cases_are_never_corrected_and_the_same_for_every_order(self, style):
         unseen, queues = curve.choose_cases(style, (2, 4), 5, seed=3)
         assert len(unseen) == 5 and set(queues) == {"uncertain", "random"}
         for queue in queues.values():
             assert len(queue) == 4 and not set(queue) & set(unseen)
 
-    def test_the_most_uncertain_of_the_others_come_first(self, curve, style):
+    def test_the_most_uncertain_of_the_others_come_first(self, style):
         unseen, queues = curve.choose_cases(style, (4,), 5, seed=3)
         others = sorted(set(style.case_ids()) - set(unseen), reverse=True)
         assert queues["uncertain"] == others[:4]
         assert queues["random"] != queues["uncertain"]
 
-    def test_the_choice_follows_its_seed_and_a_longer_list_begins_like_a_shorter_one(self, curve, style):
+    def test_the_choice_follows_its_seed_and_a_longer_list_begins_like_a_shorter_one(self, style):
         once, again = (curve.choose_cases(style, (4,), 5, seed=1) for _ in range(2))
         assert once == again
         assert len({tuple(curve.choose_cases(style, (4,), 5, seed)[0]) for seed in range(8)}) > 4
         assert curve.choose_cases(style, (2,), 5, seed=1)[1]["random"] == once[1]["random"][:2]
 
-    def test_so_few_cases_that_both_orders_would_choose_the_same_are_refused(self, curve, style):
+    def test_so_few_cases_that_both_orders_would_choose_the_same_are_refused(self, style):
         with pytest.raises(DatasetError, match="has 12 cases and more than 12 are needed"):
             curve.choose_cases(style, (2, 7), 5, seed=0)
         _, queues = curve.choose_cases(style, (2, 6), 5, seed=0)
         assert set(queues["uncertain"]) != set(queues["random"])
 
-    def test_cases_without_a_prediction_are_refused(self, curve, style, case_volume):
+    def test_cases_without_a_prediction_are_refused(self, style, case_volume):
         style.add_case(case_volume, "new")
         with pytest.raises(DatasetError, match=r"1 cases of style have no prediction \(new\)"):
             curve.choose_cases(style, (2,), 5, seed=0)
 
 
 class TestCorrection:
-    def test_the_annotator_corrects_to_the_truth_and_says_what_is_missing(self, curve, style, tmp_path):
+    def test_the_annotator_corrects_to_the_truth_and_says_what_is_missing(self, style, tmp_path):
         chosen = ["case-03", "case-11"]
         made = curve.correct(style, chosen, tmp_path / "corrected")
         assert made.case_ids() == chosen and check_dataset(made) == []
@@ -86,7 +74,7 @@ class TestCorrection:
         assert annotation.moved_mm == {LEFT: 3.0, RIGHT: 0.0}
         assert made.case("case-11").annotation("simulated").status == {LEFT: "missing", RIGHT: "corrected"}
 
-    def test_one_that_was_begun_goes_on(self, curve, style, tmp_path):
+    def test_one_that_was_begun_goes_on(self, style, tmp_path):
         curve.correct(style, ["case-03"], tmp_path / "corrected")
         before = (tmp_path / "corrected/cases/case-03/annotations/simulated.json").read_bytes()
         made = curve.correct(style, ["case-03", "case-04"], tmp_path / "corrected")
@@ -94,7 +82,7 @@ class TestCorrection:
         assert (tmp_path / "corrected/cases/case-03/annotations/simulated.json").read_bytes() == before
 
 
-def test_the_first_model_is_measured_on_the_style_by_the_predictions_that_order_the_queue(curve, style):
+def test_the_first_model_is_measured_on_the_style_by_the_predictions_that_order_the_queue(style):
     marks = curve.predicted(style, ["case-03", "case-11"])
     assert {key: mark.error_mm for key, mark in marks.items()} == {
         f"case-03/{LEFT}": 3.0, f"case-03/{RIGHT}": 0.0, f"case-11/{LEFT}": None, f"case-11/{RIGHT}": 0.0
@@ -104,14 +92,14 @@ def test_the_first_model_is_measured_on_the_style_by_the_predictions_that_order_
     assert {mark.group for mark in marks.values()} == {"patient-3", "patient-11"}
 
 
-def test_the_curve_says_what_the_first_model_costs_on_the_cases_of_each_order(curve, style):
+def test_the_curve_says_what_the_first_model_costs_on_the_cases_of_each_order(style):
     queues = {"uncertain": ["case-11", "case-04"], "random": ["case-02", "case-04"]}
     assert curve.cost_of_corrected(style, queues, (1, 2)) == (
         "mean cost, most uncertain first and in random order: 10.0 and 1.0 mm on 1 cases, 6.0 and 1.5 mm on 2 cases"
     )
 
 
-def point(curve, order, cases, style_shift, original_shift, missed=()):
+def point(order, cases, style_shift, original_shift, missed=()):
     """A model whose errors are 5 mm + shift on the style, 1 mm + shift on the original styles, spread between cases."""
 
     def marks(base, shift, prefix, lost):
@@ -135,20 +123,20 @@ def point(curve, order, cases, style_shift, original_shift, missed=()):
 
 
 @pytest.fixture(scope="module")
-def written(curve, tmp_path_factory):
+def written(tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("curve")
-    before = point(curve, "before", 0, 0.0, 0.0, missed=(19,))
+    before = point("before", 0, 0.0, 0.0, missed=(19,))
     points = [
-        point(curve, "uncertain", 10, -2.0, 0.1),
-        point(curve, "random", 10, -1.0, 0.3),
-        point(curve, "uncertain", 20, -3.0, -0.1),
+        point("uncertain", 10, -2.0, 0.1),
+        point("random", 10, -1.0, 0.3),
+        point("uncertain", 20, -3.0, -0.1),
     ]
     curve.write_curve(tmp_path, before, points, {"first model": "by hand"})
     return tmp_path
 
 
 class TestTables:
-    def test_the_table_has_every_model_on_both_sets(self, curve, written):
+    def test_the_table_has_every_model_on_both_sets(self, written):
         with (written / "curve.csv").open(newline="") as stream:
             rows = {(row["measured_on"], row["order"], row["cases"]): row for row in csv.DictReader(stream)}
         assert len(rows) == 8
@@ -161,13 +149,13 @@ class TestTables:
             2 + np.arange(20).mean() / 20, abs=1e-3
         )
 
-    def test_a_miss_and_a_false_alarm_cost_what_they_cost_in_fine_tuning(self, curve, written):
+    def test_a_miss_and_a_false_alarm_cost_what_they_cost_in_fine_tuning(self, written):
         with (written / "curve.csv").open(newline="") as stream:
             before = next(csv.DictReader(stream))
         errors = 5 + np.arange(19) / 20
         assert float(before["cost_mm"]) == pytest.approx((errors.sum() + 2 * MISTAKE_MM) / 40, abs=1e-3)
 
-    def test_the_change_is_over_landmarks_that_both_models_found(self, curve, written):
+    def test_the_change_is_over_landmarks_that_both_models_found(self, written):
         with (written / "curve.csv").open(newline="") as stream:
             changes = {
                 (r["measured_on"], r["order"], r["cases"]): float(r["change_mm"]) for r in csv.DictReader(stream)
@@ -183,10 +171,10 @@ class TestTables:
         assert "10 cases: cost of uncertainty-first minus that of random order -0.50 (-0.50 to -0.50) mm" in text
         assert "20 cases: cost of uncertainty-first" not in text  # random order has not been measured there
 
-    def test_one_patient_has_no_interval_in_the_table_and_still_a_point_in_the_chart(self, curve):
+    def test_one_patient_has_no_interval_in_the_table_and_still_a_point_in_the_chart(self):
         models = []
         for order, cases in (("before", 0), ("random", 3)):
-            whole = point(curve, order, cases, -cases, 0.0)
+            whole = point(order, cases, -cases, 0.0)
             alone = {
                 name: {key: mark for key, mark in marks.items() if mark.group == "p0"}
                 for name, marks in whole.marks.items()
@@ -200,8 +188,8 @@ class TestTables:
         axes, _ = correction_report.curve_figure(lines).axes
         assert axes.get_ylim()[1] > 5.0  # the first model's mean
 
-    def test_the_chart_shows_cost_on_the_style_and_change_against_what_is_allowed_on_the_others(self, curve):
-        models = [point(curve, "before", 0, 0.0, 0.0), point(curve, "uncertain", 10, -2.0, 0.1)]
+    def test_the_chart_shows_cost_on_the_style_and_change_against_what_is_allowed_on_the_others(self):
+        models = [point("before", 0, 0.0, 0.0), point("uncertain", 10, -2.0, 0.1)]
         lines = [
             correction_report.line(model, models[0], name) for name in (curve.STYLE, curve.ORIGINAL) for model in models
         ]
@@ -216,8 +204,8 @@ class TestTables:
 
 
 class TestResuming:
-    def test_a_point_is_measured_once_and_comes_back_the_same(self, curve, tmp_path):
-        made = point(curve, "random", 10, -1.0, 0.0, missed=(2,))
+    def test_a_point_is_measured_once_and_comes_back_the_same(self, tmp_path):
+        made = point("random", 10, -1.0, 0.0, missed=(2,))
         calls = []
 
         def make():
@@ -227,7 +215,7 @@ class TestResuming:
         assert [curve.kept_point(tmp_path / "p.json", make) for _ in range(2)] == [made, made]
         assert len(calls) == 1
 
-    def test_a_folder_with_another_curve_is_refused(self, curve, tmp_path):
+    def test_a_folder_with_another_curve_is_refused(self, tmp_path):
         curve.same_settings(tmp_path / "out", {"steps": 10})
         curve.same_settings(tmp_path / "out", {"steps": 10})
         with pytest.raises(DatasetError, match="another model, dataset or settings"):

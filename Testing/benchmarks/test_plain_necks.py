@@ -1,12 +1,13 @@
 """The other generator's necks: their truth is where a lumen becomes two, in every storage order of the voxels."""
 
 import numpy as np
-import plain_necks as plain
 import pytest
 from CarotidLandmarkLib.dataset import DatasetError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
+
+from benchmarks.accuracy import plain_necks as plain
 
 
 @settings(max_examples=10, deadline=None)

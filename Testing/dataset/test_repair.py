@@ -24,7 +24,7 @@ from points import LEFT, NAMES, POINTS
 
 class TestKills:
     def test_killing_the_writer_loses_nothing_that_was_saved(self):
-        script = Path(__file__).parents[2] / "benchmarks" / "kill_while_saving.py"
+        script = Path(__file__).parents[2] / "benchmarks" / "safety" / "kill_while_saving.py"
         result = subprocess.run(
             [sys.executable, script, "--kills", "12"], capture_output=True, text=True, timeout=120, check=False
         )

@@ -1,0 +1,1 @@
+"""Commands that measure, from the repository's root: ``python -m benchmarks.ROOM.NAME``. They write docs/results."""

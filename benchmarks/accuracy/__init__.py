@@ -1,0 +1,1 @@
+"""How right the answers are, on scans of all kinds."""

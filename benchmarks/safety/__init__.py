@@ -1,0 +1,1 @@
+"""Is anything lost when a program is killed, or a file damaged?"""

@@ -1,0 +1,1 @@
+"""What training reaches, and what it is made of."""
