@@ -15,7 +15,7 @@ from CarotidLandmarkLib.panel.install import ensure_dependencies
 from CarotidLandmarkLib.volume import read_volume
 from panel_steps import show
 
-MODULE = Path(__file__).parents[2] / "CarotidLandmark"
+MODULE = Path(__file__).parents[3] / "CarotidLandmark"
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_importing_the_module_does_not_import_torch():
         "from harness import launch; launch(); import CarotidLandmark\n"
         "print('torch' in sys.modules, 'safetensors' in sys.modules)"
     )
-    arguments = [sys.executable, "-c", code, str(Path(__file__).parent), str(MODULE)]
+    arguments = [sys.executable, "-c", code, str(Path(__file__).parents[1]), str(MODULE)]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["False", "False"]
 

@@ -12,7 +12,7 @@ from CarotidLandmarkLib.volume import Volume, VolumeError, from_array, read_volu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .writers import slice_of
+from ..writers import slice_of
 
 SLICES = 22
 

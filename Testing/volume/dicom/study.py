@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from CarotidLandmarkLib.volume import Volume, read_volume
 
-from .writers import slice_of
+from ..writers import slice_of
 
 # number, description, image type, share of the files, in the order of the scanner
 SERIES = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "safety" / "review_session.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "safety" / "review_session.py"
 
 
 def can_mount(tmp_path) -> bool:

@@ -232,7 +232,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_program_killed_right_after_a_drag_has_lost_nothing(widget, dataset, choose, application):
     import qt
 
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     arguments = [sys.executable, "-c", CHILD, str(here), str(here.parent / "scene"), str(dataset.path)]
     child = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
     assert child.returncode == -9, child.stderr
