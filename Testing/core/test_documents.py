@@ -15,7 +15,8 @@ from CarotidLandmarkLib.documents import DocumentError, build, csv_text, parse, 
 from CarotidLandmarkLib.errors import UserError
 from hypothesis import given
 from hypothesis import strategies as st
-from mutated_documents import NAMES, POINTS, make_targets, mutate
+
+from benchmarks.safety.mutated_documents import NAMES, POINTS, make_targets, mutate
 
 
 @dataclass(frozen=True)

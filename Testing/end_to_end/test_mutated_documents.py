@@ -1,6 +1,6 @@
 """A document of any shape is read, or refused in one sentence, by every command that reads it."""
 
-from mutated_documents import shortcomings
+from benchmarks.safety.mutated_documents import shortcomings
 
 
 def test_no_command_fails_on_a_damaged_document():

@@ -12,8 +12,8 @@ import pytest
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.volume import Volume, write_volume
 
+from ..commands import LEFT, RIGHT, scan_volume, without_timing
 from .cluster import dask, done, lines, start, wait_until, workers_of
-from .commands import LEFT, RIGHT, scan_volume, without_timing
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")

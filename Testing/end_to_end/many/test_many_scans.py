@@ -14,7 +14,7 @@ from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.volume import Volume, write_volume
 from pydicom.uid import generate_uid
 
-from .commands import scan_volume, without_timing
+from ..commands import scan_volume, without_timing
 
 RESULTS = ["detection.json", "landmarks.mrk.json", "report.html", "thumbnail.png"]
 
