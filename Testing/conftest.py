@@ -214,9 +214,9 @@ def agree() -> Callable[[Volume, Volume], bool]:
 
     def agree(read: Volume, written: Volume) -> bool:
         voxels = np.stack(np.meshgrid(*map(np.arange, written.size), indexing="ij"), axis=-1).reshape(-1, 3)
-        found = read.to_voxels(written.to_lps(voxels))
-        nearest = np.rint(found).astype(int)
-        if np.abs(found - nearest).max() > 1e-3 or nearest.min() < 0 or (nearest >= read.size).any():
+        places = read.to_voxels(written.to_lps(voxels))
+        nearest = np.rint(places).astype(int)
+        if np.abs(places - nearest).max() > 1e-3 or nearest.min() < 0 or (nearest >= read.size).any():
             return False
         return bool((read.array[tuple(nearest.T[::-1])] == written.array[tuple(voxels.T[::-1])]).all())
 

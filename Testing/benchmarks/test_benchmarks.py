@@ -71,9 +71,9 @@ def worst(block):
     affine = np.diag([1.5, 1.5, 1.5, 1.0])
     scene = equivariance.Scene(scan_of_a_ball(affine, (64, 64, 64), (47.0, 48.5, 49.0), sd_mm=5.0), reach_mm=2.0)
     shifts = equivariance.draw_shifts((4.0, 1.0), 3, 0.5, seed=0)
-    found = equivariance.deviations(net, scene, shifts)
-    assert all(len(distances) == 3 for distances in found.values())
-    return {scale: max(distances) for scale, distances in found.items()}
+    deviations = equivariance.deviations(net, scene, shifts)
+    assert all(len(distances) == 3 for distances in deviations.values())
+    return {scale: max(distances) for scale, distances in deviations.items()}
 
 
 def test_a_net_without_pooling_follows_the_scene_and_one_with_coarse_maxima_does_not():

@@ -103,13 +103,13 @@ def point(order, cases, style_shift, original_shift, missed=()):
     """A model whose errors are 5 mm + shift on the style, 1 mm + shift on the original styles, spread between cases."""
 
     def marks(base, shift, prefix, lost):
-        found = {}
+        by_landmark = {}
         for number in range(20):
             error = base + shift + number / 20
             gone = number in lost
-            found[f"{prefix}{number}/{LEFT}"] = curve.Mark(f"p{number}", True, not gone, None if gone else error)
-            found[f"{prefix}{number}/{RIGHT}"] = curve.Mark(f"p{number}", False, number == 0, None)
-        return found
+            by_landmark[f"{prefix}{number}/{LEFT}"] = curve.Mark(f"p{number}", True, not gone, None if gone else error)
+            by_landmark[f"{prefix}{number}/{RIGHT}"] = curve.Mark(f"p{number}", False, number == 0, None)
+        return by_landmark
 
     return curve.Point(
         order,

@@ -30,7 +30,7 @@ rotation = st.sampled_from(
     [tuple(map(tuple, axes.tolist())) for axes in Rotation.random(20, random_state=0).as_matrix()]
 )
 region = st.builds(ConfidenceRegion, st.floats(0.5, 0.99), positive, positive, lengths, rotation)
-found = st.builds(
+with_point = st.builds(
     LandmarkResult,
     st.text(min_size=1),
     st.just("detected"),
@@ -49,7 +49,7 @@ detections = st.builds(
     seed=st.integers(0, 2**31),
     device=st.text(),
     timing_s=st.dictionaries(st.text(), positive, max_size=3),
-    landmarks=st.lists(found | missing, max_size=3, unique_by=lambda landmark: landmark.name).map(tuple),
+    landmarks=st.lists(with_point | missing, max_size=3, unique_by=lambda landmark: landmark.name).map(tuple),
     quality=st.builds(Quality, st.sampled_from(["ok", "review", "reject"]), st.lists(st.text(), max_size=2).map(tuple)),
 )
 
@@ -153,8 +153,8 @@ def test_a_landmark_is_found_by_its_name():
 )
 def test_a_region_reaches_as_far_along_the_patient_s_axes_as_its_farthest_points(semi_axes, quaternion):
     axes = Rotation.from_quat(quaternion).as_matrix()
-    found = ConfidenceRegion(0.9, 1.0, 1.0, semi_axes, tuple(map(tuple, axes.tolist())))
-    for n, reach in enumerate(found.reach_mm):
+    ellipsoid = ConfidenceRegion(0.9, 1.0, 1.0, semi_axes, tuple(map(tuple, axes.tolist())))
+    for n, reach in enumerate(ellipsoid.reach_mm):
         # The point of the ellipsoid x = axes^T (semi * u), |u| = 1, that lies farthest along axis n.
         direction = np.array(semi_axes) * axes[:, n]
         farthest = axes.T @ (np.array(semi_axes) * direction / np.linalg.norm(direction))

@@ -62,11 +62,11 @@ def test_the_same_seed_gives_the_same_detection_and_another_seed_another(detecto
 
 
 def test_the_answer_is_the_mean_of_the_passes_and_the_spread_their_deviation(detector):
-    found = detector.detect(scan(), DetectionSettings(passes=30))[LEFT]
-    covariance, std = np.array(found.covariance_mm2), np.array(found.std_mm)
+    result = detector.detect(scan(), DetectionSettings(passes=30))[LEFT]
+    covariance, std = np.array(result.covariance_mm2), np.array(result.std_mm)
     assert np.all(np.linalg.eigvalsh(covariance) > 0)
     assert np.all(np.diag(covariance) >= std**2)  # the heatmaps' own spread comes on top
-    assert found.confidence.level == 0.9
+    assert result.confidence.level == 0.9
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_the_deviation_of_the_passes_is_that_of_a_sample(detector, monkeypatch):
     monkeypatch.setattr(
         ScaleOutput, "joined", classmethod(lambda cls, parts: passes.append(joined(parts)) or passes[0])
     )
-    found = detector.detect(scan(), DetectionSettings(passes=3))[LEFT]
+    result = detector.detect(scan(), DetectionSettings(passes=3))[LEFT]
     samples = passes[0].position_lps[0, 0].double().numpy()
     middle = samples.mean(axis=0)
-    assert found.std_mm == pytest.approx(np.sqrt(((samples - middle) ** 2).sum(axis=0) / 2), rel=1e-4)
+    assert result.std_mm == pytest.approx(np.sqrt(((samples - middle) ** 2).sum(axis=0) / 2), rel=1e-4)
 
 
 def test_a_note_of_reading_and_labels_of_the_bundle_travel_with_the_detection(detector):

@@ -17,7 +17,7 @@ AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 GOOD = Signals(elsewhere=0.05, brightest_hu=350.0, inside=True)
 
 
-def found(
+def point(
     name: str, x: float, presence: float = 0.99, semi_axis: float = 2.0, reliability: float | None = None
 ) -> LandmarkResult:
     region = ConfidenceRegion(0.9, 30.0, 20.0, (semi_axis, 1.5, 1.0), AXES)
@@ -25,29 +25,29 @@ def found(
 
 
 def verdict(left: LandmarkResult, signal: Signals = GOOD, right_x: float = -30.0) -> Quality:
-    return judge(SPECS, [left, found(RIGHT, right_x)], [signal, GOOD], constant=False)
+    return judge(SPECS, [left, point(RIGHT, right_x)], [signal, GOOD], constant=False)
 
 
 @pytest.mark.parametrize(
     ("left", "signal", "expected"),
     [
-        (found(LEFT, 30, presence=0.91), GOOD, "ok"),
-        (found(LEFT, 30, presence=0.89), GOOD, "review"),
-        (found(LEFT, 30, reliability=0.9), GOOD, "ok"),
-        (found(LEFT, 30, reliability=0.899), GOOD, "review"),
-        (found(LEFT, 30, semi_axis=9.0, reliability=0.9), replace(GOOD, elsewhere=0.2), "ok"),
-        (found(LEFT, 30, semi_axis=5.9), GOOD, "ok"),
-        (found(LEFT, 30, semi_axis=6.1), GOOD, "review"),
-        (found(LEFT, 30), replace(GOOD, elsewhere=0.09), "ok"),
-        (found(LEFT, 30), replace(GOOD, elsewhere=0.11), "review"),
-        (found(LEFT, 30), replace(GOOD, brightest_hu=131.0), "ok"),
-        (found(LEFT, 30), replace(GOOD, brightest_hu=129.0), "review"),
-        (found(LEFT, 0), GOOD, "ok"),
-        (found(LEFT, 70), GOOD, "ok"),
-        (found(LEFT, 1), GOOD, "ok"),
-        (found(LEFT, -1), GOOD, "review"),
-        (found(LEFT, 69), GOOD, "ok"),
-        (found(LEFT, 71), GOOD, "review"),
+        (point(LEFT, 30, presence=0.91), GOOD, "ok"),
+        (point(LEFT, 30, presence=0.89), GOOD, "review"),
+        (point(LEFT, 30, reliability=0.9), GOOD, "ok"),
+        (point(LEFT, 30, reliability=0.899), GOOD, "review"),
+        (point(LEFT, 30, semi_axis=9.0, reliability=0.9), replace(GOOD, elsewhere=0.2), "ok"),
+        (point(LEFT, 30, semi_axis=5.9), GOOD, "ok"),
+        (point(LEFT, 30, semi_axis=6.1), GOOD, "review"),
+        (point(LEFT, 30), replace(GOOD, elsewhere=0.09), "ok"),
+        (point(LEFT, 30), replace(GOOD, elsewhere=0.11), "review"),
+        (point(LEFT, 30), replace(GOOD, brightest_hu=131.0), "ok"),
+        (point(LEFT, 30), replace(GOOD, brightest_hu=129.0), "review"),
+        (point(LEFT, 0), GOOD, "ok"),
+        (point(LEFT, 70), GOOD, "ok"),
+        (point(LEFT, 1), GOOD, "ok"),
+        (point(LEFT, -1), GOOD, "review"),
+        (point(LEFT, 69), GOOD, "ok"),
+        (point(LEFT, 71), GOOD, "review"),
     ],
 )
 def test_every_threshold_holds_on_both_sides(left, signal, expected):
@@ -59,15 +59,27 @@ def test_every_threshold_holds_on_both_sides(left, signal, expected):
 @pytest.mark.parametrize(
     ("left", "right", "signal", "expected", "words"),
     [
-        (found(LEFT, 30, presence=0.7), found(RIGHT, -30), GOOD, "review", "may not be in this scan"),
-        (found(LEFT, 30, semi_axis=9.0), found(RIGHT, -30), GOOD, "review", "wide uncertainty"),
-        (LandmarkResult(LEFT, "missing", 0.1), found(RIGHT, -30), GOOD, "review", "not found"),
-        (LandmarkResult(LEFT, "missing", 0.9), found(RIGHT, -30), replace(GOOD, inside=False), "review", "lie outside"),
-        (found(LEFT, -30), found(RIGHT, 30), GOOD, "reject", "to the right of the right"),
-        (found(LEFT, 0), found(RIGHT, 0), GOOD, "reject", "to the right of the right"),
-        (found(LEFT, 5), found(RIGHT, -5), GOOD, "review", "10 mm apart"),
-        (found(LEFT, 30), found(RIGHT, -30), replace(GOOD, brightest_hu=60.0), "reject", "no contrast agent"),
-        (found(LEFT, 30), found(RIGHT, -30), replace(GOOD, elsewhere=0.6), "review", "second place"),
+        (point(LEFT, 30, presence=0.7), point(RIGHT, -30), GOOD, "review", "may not be in this scan"),
+        (point(LEFT, 30, semi_axis=9.0), point(RIGHT, -30), GOOD, "review", "wide uncertainty"),
+        (LandmarkResult(LEFT, "missing", 0.1), point(RIGHT, -30), GOOD, "review", "not found"),
+        (
+            LandmarkResult(LEFT, "missing", 0.9),
+            point(RIGHT, -30),
+            replace(GOOD, inside=False),
+            "review",
+            "lie outside",
+        ),
+        (point(LEFT, -30), point(RIGHT, 30), GOOD, "reject", "to the right of the right"),
+        (point(LEFT, 0), point(RIGHT, 0), GOOD, "reject", "to the right of the right"),
+        (point(LEFT, 5), point(RIGHT, -5), GOOD, "review", "10 mm apart"),
+        (
+            point(LEFT, 30),
+            point(RIGHT, -30),
+            replace(GOOD, brightest_hu=60.0),
+            "reject",
+            "no contrast agent",
+        ),
+        (point(LEFT, 30), point(RIGHT, -30), replace(GOOD, elsewhere=0.6), "review", "second place"),
         (LandmarkResult(LEFT, "missing", 0.1), LandmarkResult(RIGHT, "missing", 0.1), GOOD, "reject", "No landmark"),
     ],
 )
@@ -78,23 +90,23 @@ def test_the_verdict_says_what_to_check(left, right, signal, expected, words):
 
 
 def test_a_scan_without_structure_is_rejected():
-    quality = judge(SPECS, [found(LEFT, 30), found(RIGHT, -30)], [GOOD, GOOD], constant=True)
+    quality = judge(SPECS, [point(LEFT, 30), point(RIGHT, -30)], [GOOD, GOOD], constant=True)
     assert quality.verdict == "reject" and "same value everywhere" in quality.reasons[0]
 
 
 def test_without_contrast_at_any_point_found_the_scan_is_rejected():
     dark = replace(GOOD, brightest_hu=60.0)
-    landmarks = [found(LEFT, 30), LandmarkResult(RIGHT, "missing", 0.1)]
+    landmarks = [point(LEFT, 30), LandmarkResult(RIGHT, "missing", 0.1)]
     assert judge(SPECS, landmarks, [dark, GOOD], constant=False).verdict == "reject"
-    assert judge(SPECS, [found(LEFT, 30), found(RIGHT, -30)], [dark, dark], constant=False).verdict == "reject"
-    assert verdict(found(LEFT, 30), dark).verdict == "review"
+    assert judge(SPECS, [point(LEFT, 30), point(RIGHT, -30)], [dark, dark], constant=False).verdict == "reject"
+    assert verdict(point(LEFT, 30), dark).verdict == "review"
 
 
 def test_a_reason_is_about_its_landmark_and_the_other_one_is_in_order():
-    quality = verdict(found(LEFT, 30, semi_axis=9.0))
+    quality = verdict(point(LEFT, 30, semi_axis=9.0))
     assert quality.about == ((LEFT,),)
     assert (quality.verdict_on(LEFT), quality.verdict_on(RIGHT)) == ("review", "ok")
-    apart = verdict(found(LEFT, 90))
+    apart = verdict(point(LEFT, 90))
     assert (apart.verdict_on(LEFT), apart.verdict_on(RIGHT)) == ("review", "review")
     assert Quality("review", ("Look at the scan.",)).verdict_on(LEFT) == "review"
     assert Quality("reject", ("No.",), ((RIGHT,),)).verdict_on(LEFT) == "reject"
@@ -113,7 +125,7 @@ class TestTwoPairsAndOneSingle:
 
     def judge(self, **places: float) -> Quality:
         usual = {LEFT: 30.0, RIGHT: -30.0, "left_orbit": 32.0, "right_orbit": -32.0, "nasion": 0.0} | places
-        landmarks = [found(spec.name, usual[spec.name]) for spec in self.SPECS]
+        landmarks = [point(spec.name, usual[spec.name]) for spec in self.SPECS]
         return judge(self.SPECS, landmarks, [GOOD] * 5, constant=False)
 
     def test_all_in_order_is_ok(self):
@@ -144,13 +156,13 @@ def test_the_page_on_detecting_lists_every_reason():
     given = [
         verdict(absent),
         verdict(absent, replace(GOOD, inside=False)),
-        verdict(found(LEFT, 30.0, presence=0.6)),
-        verdict(found(LEFT, 30.0, reliability=0.4)),
-        verdict(found(LEFT, 30.0, semi_axis=9.0)),
-        verdict(found(LEFT, 30.0), replace(GOOD, elsewhere=0.5)),
-        verdict(found(LEFT, 30.0), replace(GOOD, brightest_hu=50.0)),
-        verdict(found(LEFT, 90.0)),
-        verdict(found(LEFT, -70.0)),
+        verdict(point(LEFT, 30.0, presence=0.6)),
+        verdict(point(LEFT, 30.0, reliability=0.4)),
+        verdict(point(LEFT, 30.0, semi_axis=9.0)),
+        verdict(point(LEFT, 30.0), replace(GOOD, elsewhere=0.5)),
+        verdict(point(LEFT, 30.0), replace(GOOD, brightest_hu=50.0)),
+        verdict(point(LEFT, 90.0)),
+        verdict(point(LEFT, -70.0)),
     ]
     assert all(quality.reasons for quality in given)
     for reason in (reason for quality in given for reason in quality.reasons):

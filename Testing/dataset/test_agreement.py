@@ -33,9 +33,9 @@ points = st.tuples(coordinates, coordinates, coordinates)
 said_by_several = st.lists(st.fixed_dictionaries({LEFT: st.none() | points, RIGHT: st.none() | points}), min_size=1)
 
 
-def reading(case_id="a", **said) -> Reading:
+def reading(case_id="a", **answers) -> Reading:
     """A case on which each annotator has placed the left point as given; nobody has placed the right one."""
-    return Reading(case_id, HERE, {who: {LEFT: point, RIGHT: None} for who, point in said.items()})
+    return Reading(case_id, HERE, {who: {LEFT: point, RIGHT: None} for who, point in answers.items()})
 
 
 def shifted(shifts, **more) -> list[Reading]:
@@ -48,19 +48,19 @@ def shifted(shifts, **more) -> list[Reading]:
 
 class TestConsensus:
     def test_it_is_the_mean_of_the_placed_points(self):
-        said = [{LEFT: (0.0, 0.0, 0.0)}, {LEFT: (2.0, 4.0, 6.0)}, {LEFT: None}]
-        assert consensus(said, [LEFT]) == {LEFT: (1.0, 2.0, 3.0)}
+        answers = [{LEFT: (0.0, 0.0, 0.0)}, {LEFT: (2.0, 4.0, 6.0)}, {LEFT: None}]
+        assert consensus(answers, [LEFT]) == {LEFT: (1.0, 2.0, 3.0)}
 
     @pytest.mark.parametrize(("placed", "missing", "there"), [(1, 0, True), (1, 1, False), (2, 1, True), (1, 2, False)])
     def test_a_point_needs_more_than_half_of_the_annotators(self, placed, missing, there):
-        said = [{LEFT: (1.0, 2.0, 3.0)}] * placed + [{LEFT: None}] * missing
-        assert (consensus(said, [LEFT])[LEFT] is not None) == there
+        answers = [{LEFT: (1.0, 2.0, 3.0)}] * placed + [{LEFT: None}] * missing
+        assert (consensus(answers, [LEFT])[LEFT] is not None) == there
 
     @given(said_by_several, st.randoms(use_true_random=False), points)
-    def test_it_moves_with_the_points_and_knows_no_order_of_annotators(self, said, random, shift):
-        moved = [{n: p and tuple(np.add(p, shift).tolist()) for n, p in one.items()} for one in said]
+    def test_it_moves_with_the_points_and_knows_no_order_of_annotators(self, answers, random, shift):
+        moved = [{n: p and tuple(np.add(p, shift).tolist()) for n, p in one.items()} for one in answers]
         random.shuffle(moved)
-        for name, point in consensus(said, NAMES).items():
+        for name, point in consensus(answers, NAMES).items():
             other = consensus(moved, NAMES)[name]
             assert (point is None) == (other is None)
             assert point is None or np.allclose(np.add(point, shift), other, atol=1e-9)
@@ -116,12 +116,12 @@ class TestPairs:
             reading("z", anna=HERE, cleo=(2.0, 0.0, 0.0)),
             reading("y", ben=HERE),
         ]
-        found = agreement(readings, [LEFT])
-        assert {(pair.first, pair.second): pair.cases for pair in found.pairs} == {
+        result = agreement(readings, [LEFT])
+        assert {(pair.first, pair.second): pair.cases for pair in result.pairs} == {
             ("anna", "ben"): 2,
             ("anna", "cleo"): 1,
         }
-        assert (found.compared, found.single) == (3, 1)
+        assert (result.compared, result.single) == (3, 1)
 
     def test_kappa_is_the_textbook_value(self):
         """20 both yes, 5 only the first, 10 only the second, 15 both no: 0.7 seen, 0.5 by chance."""
@@ -145,10 +145,10 @@ class TestCases:
             reading("disputed", anna=HERE, ben=None),
             reading("farther", anna=HERE, ben=(9.0, 0.0, 0.0)),
         ]
-        found = agreement(readings, NAMES, limit_mm=5.0)
-        assert [case.case_id for case in found.discuss] == ["disputed", "farther", "apart"]
-        assert found.discuss[0].reasons == (f"{WORDS}: present for anna, missing for ben",)
-        assert found.discuss[1].reasons == (f"{WORDS}: two points 9.0 mm apart",)
+        result = agreement(readings, NAMES, limit_mm=5.0)
+        assert [case.case_id for case in result.discuss] == ["disputed", "farther", "apart"]
+        assert result.discuss[0].reasons == (f"{WORDS}: present for anna, missing for ben",)
+        assert result.discuss[1].reasons == (f"{WORDS}: two points 9.0 mm apart",)
 
     def test_a_case_about_which_somebody_asks_is_discussed_also_where_nobody_else_has_read_it(self):
         readings = [
@@ -156,17 +156,17 @@ class TestCases:
             replace(reading("asked", anna=HERE), asking=("anna",)),
             replace(reading("apart", anna=HERE, ben=(9.0, 0.0, 0.0)), asking=("ben",)),
         ]
-        found = agreement(readings, NAMES, limit_mm=5.0).discuss
-        assert [(case.case_id, case.reasons[-1]) for case in found] == [
+        result = agreement(readings, NAMES, limit_mm=5.0).discuss
+        assert [(case.case_id, case.reasons[-1]) for case in result] == [
             ("apart", "ben asks a colleague"),
             ("asked", "anna asks a colleague"),
         ]
 
     def test_the_usual_limit_is_mean_and_spread_of_the_distances_between_two(self):
         distances = [1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.3, 0.7, 1.0, 9.0]
-        found = agreement(shifted([(d, 0.0, 0.0) for d in distances]), NAMES)
-        assert found.limit_mm == pytest.approx(np.mean(distances) + 1.96 * np.std(distances, ddof=1))
-        assert [case.case_id for case in found.discuss] == ["case-09"] and not found.limit_given
+        result = agreement(shifted([(d, 0.0, 0.0) for d in distances]), NAMES)
+        assert result.limit_mm == pytest.approx(np.mean(distances) + 1.96 * np.std(distances, ddof=1))
+        assert [case.case_id for case in result.discuss] == ["case-09"] and not result.limit_given
 
     def test_too_few_distances_give_no_usual_limit(self):
         assert agreement(shifted([(1.0, 0, 0)] * 4 + [(90.0, 0, 0)]), NAMES).limit_mm is None

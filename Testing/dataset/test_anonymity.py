@@ -81,12 +81,12 @@ def leaks(folder: Path) -> Iterator[str]:
 
 def unpacked(raw: bytes) -> Iterator[tuple[str, bytes]]:
     """Every gzip stream and every run of base64 in a file."""
-    for found in re.finditer(rb"\x1f\x8b\x08", raw):
+    for match in re.finditer(rb"\x1f\x8b\x08", raw):
         with suppress(zlib.error):  # three bytes that only look like gzip
-            yield f"gzip at {found.start()}", zlib.decompressobj(wbits=31).decompress(raw[found.start() :])
-    for found in re.finditer(rb"[A-Za-z0-9+/]{12,}", raw):
-        whole = found[0][: len(found[0]) // 4 * 4]
-        yield f"base64 at {found.start()}", base64.b64decode(whole)
+            yield f"gzip at {match.start()}", zlib.decompressobj(wbits=31).decompress(raw[match.start() :])
+    for match in re.finditer(rb"[A-Za-z0-9+/]{12,}", raw):
+        whole = match[0][: len(match[0]) // 4 * 4]
+        yield f"base64 at {match.start()}", base64.b64decode(whole)
 
 
 def run(*arguments: object) -> None:
@@ -149,8 +149,8 @@ def test_no_byte_of_a_dataset_identifies_the_patient(kind, request, tmp_path, ma
     dataset = Dataset.create(tmp_path / "set", NAMES)
     case_id = dataset.add_case(source, copy=kind.endswith("copied"))
     assert dataset.case(case_id).read_volume().array.shape == make_volume().array.shape  # it is the scan that came in
-    found = make_detection(path=str(source))
-    dataset.save_prediction(case_id, replace(found, volume=replace(found.volume, path=str(source))))
+    detection = make_detection(path=str(source))
+    dataset.save_prediction(case_id, replace(detection, volume=replace(detection.volume, path=str(source))))
     points = {LEFT: (12.0, -20.0, 40.0), RIGHT: None}
     for who in ("anna", "ben"):
         dataset.save_annotation(case_id, who, points, {LEFT: "corrected", RIGHT: "missing"})

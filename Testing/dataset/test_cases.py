@@ -141,11 +141,11 @@ class TestAnnotations:
         dataset.save_prediction("c1", make_detection())
         points = {LEFT: (30.0, 3.0, 4.0), RIGHT: None}
         dataset.save_annotation("c1", "ben", points, {LEFT: "corrected", RIGHT: "missing"}, comment="stent")
-        found = Dataset.open(dataset.path).annotations("c1")["ben"]
-        assert (found.points, found.status) == (points, {LEFT: "corrected", RIGHT: "missing"})
-        assert found.moved_mm == {LEFT: 5.0, RIGHT: None}
-        assert found.model == ModelInfo("carotid", "1.0", "0" * 64) and found.comment == "stent"
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found.time)
+        annotation = Dataset.open(dataset.path).annotations("c1")["ben"]
+        assert (annotation.points, annotation.status) == (points, {LEFT: "corrected", RIGHT: "missing"})
+        assert annotation.moved_mm == {LEFT: 5.0, RIGHT: None}
+        assert annotation.model == ModelInfo("carotid", "1.0", "0" * 64) and annotation.comment == "stent"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", annotation.time)
 
     def test_one_file_is_the_truth_of_one_annotation(self, dataset):
         folder = dataset.path / "cases/c1/annotations"
@@ -157,8 +157,8 @@ class TestAnnotations:
     def test_two_annotators_keep_their_own_words_and_a_second_save_replaces_the_first(self, dataset):
         dataset.save_annotation("c1", "ben", {**POINTS, LEFT: (20.0, 0.0, 0.0)}, ACCEPTED)
         dataset.save_annotation("c1", "ben", {**POINTS, LEFT: (25.0, 0.0, 0.0)}, ACCEPTED)
-        found = dataset.annotations("c1")
-        assert {who: found[who].points[LEFT][0] for who in found} == {"anna": 30.0, "ben": 25.0}
+        annotations = dataset.annotations("c1")
+        assert {who: annotations[who].points[LEFT][0] for who in annotations} == {"anna": 30.0, "ben": 25.0}
 
     def test_many_writers_at_once_lose_nothing(self, dataset, other_volumes, make_detection):
         def work(annotator: str, volume: Volume) -> None:
@@ -172,8 +172,8 @@ class TestAnnotations:
         people = ["anna", "ben", "cleo", "dan"]
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(work, people, other_volumes))
-        found = dataset.annotations("c1")
-        assert {who: found[who].comment for who in found} == dict.fromkeys(people, "7")
+        annotations = dataset.annotations("c1")
+        assert {who: annotations[who].comment for who in annotations} == dict.fromkeys(people, "7")
         assert len(dataset.case_ids()) == 5 and check_dataset(dataset) == []
         assert dataset.temporary_files() == []
 
@@ -215,8 +215,8 @@ class TestAnnotations:
         detection = make_detection()
         assert dataset.case("c1").prediction() is None
         dataset.save_prediction("c1", detection)
-        found = dataset.case("c1").prediction()
-        assert found == replace(detection, volume=replace(detection.volume, path="c1"))
+        prediction = dataset.case("c1").prediction()
+        assert prediction == replace(detection, volume=replace(detection.volume, path="c1"))
         with pytest.raises(DatasetError, match="choose a model for these landmarks"):
             dataset.save_prediction("c1", replace(detection, landmarks=detection.landmarks[:1]))
 

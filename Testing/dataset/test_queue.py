@@ -37,10 +37,10 @@ class TestReviewQueue:
         self, queue, make_detection, case_volume
     ):
         for case_id, presence in (("sure", 0.01), ("unsure", 0.3)):
-            found = make_detection(volume_mm3=8)
+            prediction = make_detection(volume_mm3=8)
             missing = LandmarkResult("left_carotid_bifurcation", "missing", presence)
             queue.add_case(case_volume, case_id)
-            queue.save_prediction(case_id, replace(found, landmarks=(missing, found.landmarks[1])))
+            queue.save_prediction(case_id, replace(prediction, landmarks=(missing, prediction.landmarks[1])))
         assert order_cases(queue) == ["c", "d", "unsure", "sure", "b", "a", "e", "c1"]
 
     def test_the_most_doubtful_presence_comes_first(self, queue):

@@ -38,9 +38,9 @@ def test_a_cohort_is_predicted_resumed_tabulated_and_queued(run, scan, model, tm
         (case_id, name) for case_id in ("lost", "one", "two") for name in (LEFT, RIGHT)
     ]
     assert tuple(rows[0]) == (*CSV_COLUMNS, "annotator", "ask_colleague", "comment")
-    found = dataset.case("one").prediction()
-    assert found is not None
-    assert float(rows[2]["x_lps_mm"]) == found[LEFT].position_lps_mm[0]
+    prediction = dataset.case("one").prediction()
+    assert prediction is not None
+    assert float(rows[2]["x_lps_mm"]) == prediction[LEFT].position_lps_mm[0]
     code, out, _ = run("queue", dataset.path)
     assert code == 0
     listed = [line for line in out.splitlines() if any(case_id in line for case_id in ("lost", "one", "two"))]

@@ -155,7 +155,7 @@ def test_a_correction_becomes_a_model_that_the_module_lists_and_detects_with(wid
     # found at last; the verdict on two points that are 20 mm apart is not this test's business
     assert {cells(widget, row)["Status"] for row in (0, 1)} <= {"ok", "review", "reject"}
     assert "taught 1.0" in widget.ui.adviceLabel.text
-    new, found = open_bundle("taught"), nodes_shown(widget).detection
-    assert found.model.sha256 == new.metadata.weights_sha256
-    assert found.model.sha256 != Bundle.load(user / "models" / "start").metadata.weights_sha256
+    new, detection = open_bundle("taught"), nodes_shown(widget).detection
+    assert detection.model.sha256 == new.metadata.weights_sha256
+    assert detection.model.sha256 != Bundle.load(user / "models" / "start").metadata.weights_sha256
     assert new.metadata.training["dataset_sha256"] == dataset_sha256(dataset)

@@ -44,8 +44,8 @@ def folder(tmp_path_factory) -> Path:
         assert run(cli.main, "add", folder / "heads", *scans, *landmarks) == 0
         dataset = Dataset.open(folder / "heads")
         for case_id, points in zip(dataset.case_ids(), places, strict=True):
-            said = dict(zip(NAMES, map(tuple, points.tolist()), strict=True))
-            dataset.save_annotation(case_id, "anna", said, dict.fromkeys(NAMES, "accepted"))
+            answer = dict(zip(NAMES, map(tuple, points.tolist()), strict=True))
+            dataset.save_annotation(case_id, "anna", answer, dict.fromkeys(NAMES, "accepted"))
         yield folder
 
 

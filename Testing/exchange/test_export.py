@@ -126,7 +126,7 @@ def test_a_report_without_a_frame_of_reference_is_refused_and_one_without_a_birt
 
 
 @pytest.mark.parametrize(
-    "odd, kept",
+    "odd, stays",
     [
         ({"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": "Yamada^Tarou=山田^太郎"}, True),
         ({"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jörg"}, True),
@@ -136,7 +136,7 @@ def test_a_report_without_a_frame_of_reference_is_refused_and_one_without_a_birt
         ({"PatientSex": "X"}, False),
     ],
 )
-def test_a_source_with_odd_values_gives_a_valid_report(write_dicom, detection, tmp_path, odd, kept):
+def test_a_source_with_odd_values_gives_a_valid_report(write_dicom, detection, tmp_path, odd, stays):
     def edit(dataset, k: int) -> None:
         for tag, value in odd.items():
             dataset.add_new(tag, pydicom.datadict.dictionary_VR(tag), value)
@@ -149,23 +149,23 @@ def test_a_source_with_odd_values_gives_a_valid_report(write_dicom, detection, t
     report = pydicom.dcmread(tmp_path / "r.dcm")
     name = str(report.PatientName)
     tag = list(odd)[-1]
-    assert str(report[tag].value) == (odd[tag] if kept else "")
+    assert str(report[tag].value) == (odd[tag] if stays else "")
     assert name and report.PatientID == "MRN-77"
     valid(tmp_path / "r.dcm")
 
 
 def test_a_dataset_exports_points_and_reports_of_nobody(run, dataset, make_detection, tmp_path):
-    found = replace(make_detection(), landmarks=(
+    prediction = replace(make_detection(), landmarks=(
         replace(make_detection()[LEFT], position_lps_mm=(30.0, 40.0, 50.0)), LandmarkResult(RIGHT, "missing", 0.1),
     ))  # fmt: skip
-    dataset.save_prediction("c1", found)
-    said = {LEFT: (31.0, 41.0, 51.0), RIGHT: None}
-    dataset.save_annotation("c1", "anna", said, {LEFT: "corrected", RIGHT: "missing"})
+    dataset.save_prediction("c1", prediction)
+    answer = {LEFT: (31.0, 41.0, 51.0), RIGHT: None}
+    dataset.save_annotation("c1", "anna", answer, {LEFT: "corrected", RIGHT: "missing"})
     labels = {LEFT: "L bifurcation", RIGHT: "R bifurcation"}
     code, out, _ = run("export", dataset.path, "--format", "mrk.json", "--output", tmp_path / "points")
     assert (code, out) == (0, f"{tmp_path / 'points'}: predictions of 1 cases, 1 annotations\n")
     assert read_markups(tmp_path / "points" / "c1.mrk.json", labels)[LEFT] == (30.0, 40.0, 50.0)
-    assert read_markups(tmp_path / "points" / "c1.anna.mrk.json", labels) == said
+    assert read_markups(tmp_path / "points" / "c1.anna.mrk.json", labels) == answer
     assert run("export", dataset.path, "--output", tmp_path / "t.csv")[0] == 0
     with open(tmp_path / "t.csv", newline="") as stream:
         assert [row["annotator"] for row in csv.DictReader(stream)] == ["", "", "anna", "anna"]
@@ -177,7 +177,7 @@ def test_a_dataset_exports_points_and_reports_of_nobody(run, dataset, make_detec
     valid(tmp_path / "sr" / "c1.dcm")
     # and what went out comes in again
     assert run("import", dataset.path, tmp_path / "points" / "c1.anna.mrk.json", "--annotator", "bert")[0] == 0
-    assert dataset.case("c1").annotation("bert").points == said
+    assert dataset.case("c1").annotation("bert").points == answer
 
 
 def test_results_of_detect_export_too_and_a_report_of_them_needs_the_scan(run, series, detection, tmp_path):

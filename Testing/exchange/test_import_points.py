@@ -303,12 +303,12 @@ def test_a_bad_option_is_one_sentence_and_nothing_is_written(run, dataset, tmp_p
 
 
 def test_what_an_annotator_has_said_is_replaced_only_when_asked(run, dataset, tmp_path):
-    said = {LEFT: (1.0, 60.0, 60.0), RIGHT: (-1.0, 60.0, 60.0)}
-    dataset.save_annotation("c1", "anna", said, dict.fromkeys(said, "corrected"))
+    places = {LEFT: (1.0, 60.0, 60.0), RIGHT: (-1.0, 60.0, 60.0)}
+    dataset.save_annotation("c1", "anna", places, dict.fromkeys(places, "corrected"))
     file = fcsv(tmp_path / "c1.fcsv", "5.0", "LPS")
     code, _, err = run("import", dataset.path, file, "--annotator", "anna")
     assert code == 2 and "ask for that with --replace" in err[0]
-    assert points(dataset) == said
+    assert points(dataset) == places
     assert run("import", dataset.path, file, "--annotator", "anna", "--replace")[0] == 0
     assert points(dataset) == {LEFT: L, RIGHT: R}
 

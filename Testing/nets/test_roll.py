@@ -47,8 +47,8 @@ def roll(volume):
 @example(0.0, "axial", 0.0)
 @example(70.0, "sagittal", 0.0)
 def test_a_roll_is_measured_within_three_degrees(degrees, axes, tilted):
-    found, _ = roll(neck(degrees, AXES[axes], tilted=tilted))
-    assert found == pytest.approx(degrees, abs=3.0)
+    measured_degrees, _ = roll(neck(degrees, AXES[axes], tilted=tilted))
+    assert measured_degrees == pytest.approx(degrees, abs=3.0)
 
 
 def test_the_symmetry_gained_is_nothing_upright_and_plain_when_rolled():
@@ -58,8 +58,8 @@ def test_the_symmetry_gained_is_nothing_upright_and_plain_when_rolled():
 
 @pytest.mark.parametrize("hu", [-1000.0, 40.0])
 def test_a_scan_that_shows_nothing_is_not_turned(hu):
-    found, gain = roll(Volume(np.full((20, 20, 20), hu, np.float32), np.diag([4.0, 4.0, 4.0, 1.0])))
-    assert np.isfinite(found) and abs(gain) < 0.1
+    measured_degrees, gain = roll(Volume(np.full((20, 20, 20), hu, np.float32), np.diag([4.0, 4.0, 4.0, 1.0])))
+    assert np.isfinite(measured_degrees) and abs(gain) < 0.1
 
 
 @given(st.floats(-180, 180))

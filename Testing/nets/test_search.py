@@ -44,7 +44,7 @@ def of_a_larger_patient(volume, size):
     return Volume(volume.array, affine)
 
 
-def sought(net, pyramid, step=lambda words, share: None):
+def search_in(net, pyramid, step=lambda words, share: None):
     with torch.no_grad():
         return seeking.seek(net, pyramid, step)
 
@@ -107,12 +107,12 @@ def test_another_view_is_taken_where_its_peaks_are_higher(pyramid, monkeypatch, 
     net = small_net()
     of_each = {name: mean_peak(net, view_of(pyramid, name)) for name in ("coarse", "brighter", "enlarged")}
     highest_other = max(peak for name, peak in of_each.items() if name != kind)
-    found = sought(biased(small_net(), kind, highest_other - of_each[kind] + (1e-3 if above else -1e-3)), pyramid)
-    assert (kind_of(found.view) == kind) == above
+    result = search_in(biased(small_net(), kind, highest_other - of_each[kind] + (1e-3 if above else -1e-3)), pyramid)
+    assert (kind_of(result.view) == kind) == above
     with torch.no_grad():
-        outputs, looks = net.search(view_of(pyramid, kind_of(found.view)))
-    assert torch.equal(found.outputs[-1].position_lps, outputs[-1].position_lps)
-    assert torch.equal(found.looks.position_lps, looks.position_lps)
+        outputs, looks = net.search(view_of(pyramid, kind_of(result.view)))
+    assert torch.equal(result.outputs[-1].position_lps, outputs[-1].position_lps)
+    assert torch.equal(result.looks.position_lps, looks.position_lps)
 
 
 def test_where_the_peaks_are_clear_there_is_no_other_view(pyramid, monkeypatch):
@@ -121,7 +121,7 @@ def test_where_the_peaks_are_clear_there_is_no_other_view(pyramid, monkeypatch):
     for limit, wanted in ((clear, ["coarse"]), (clear + 1e-3, ["coarse", "brighter", "enlarged"])):
         monkeypatch.setattr(seeking, "CLEAR", limit)
         told = []
-        sought(small_net(), pyramid, lambda words, share, told=told: told.append(words))
+        search_in(small_net(), pyramid, lambda words, share, told=told: told.append(words))
         assert told == wanted
 
 
@@ -144,8 +144,8 @@ def test_a_brighter_scan_has_the_same_air_and_muscle_and_more_of_what_is_brighte
 def test_what_other_views_found_is_a_reason_for_doubt_and_never_the_highest_peak(pyramid, monkeypatch, kind):
     monkeypatch.setattr(seeking, "CLEAR", np.inf)
     monkeypatch.setattr(seeking, "roll_to_undo", lambda pyramid: 0.0)
-    found = sought(biased(small_net(), kind), pyramid)
-    places, peaks = found.places()
+    result = search_in(biased(small_net(), kind), pyramid)
+    places, peaks = result.places()
     views = map(partial(view_of, pyramid), ("coarse", "brighter", "enlarged"))
     each = [SearchResult(view, *small_search(view)) for view in views]
     for one in each:
@@ -153,26 +153,26 @@ def test_what_other_views_found_is_a_reason_for_doubt_and_never_the_highest_peak
         for landmark in range(2):
             off = torch.cdist(looked[landmark], places[0, landmark])
             assert float(off.amin(dim=1).max()) < 1e-3  # every look of every view is among the places
-    own = found.in_patient(found.looks.position_lps)
-    taken = found.looks.peak[0].argmax(-1)
+    own = result.in_patient(result.looks.position_lps)
+    taken = result.looks.peak[0].argmax(-1)
     assert torch.equal(peaks[0].argmax(-1), taken) and torch.equal(places[:, :, : own.shape[2]], own)
-    assert torch.equal(peaks.amax(-1), found.looks.peak.amax(-1))
+    assert torch.equal(peaks.amax(-1), result.looks.peak.amax(-1))
 
 
 def test_what_is_found_enlarged_is_told_where_it_is_in_the_patient(volume, pyramid):
     """A voxel of the scan keeps its index, however large the scan is taken to be."""
-    found = sought(biased(small_net(), "enlarged"), pyramid)
+    result = search_in(biased(small_net(), "enlarged"), pyramid)
     larger = of_a_larger_patient(volume, seeking.ENLARGEMENT)
-    places = found.looks.position_lps[0]
-    ours = volume.to_voxels(found.in_patient(places).numpy())
+    places = result.looks.position_lps[0]
+    ours = volume.to_voxels(result.in_patient(places).numpy())
     assert np.allclose(ours, larger.to_voxels(places.numpy()), atol=1e-3)
 
 
 def test_a_spread_is_told_in_millimetres_of_the_patient(pyramid):
-    found = sought(biased(small_net(), "enlarged"), pyramid)
+    result = search_in(biased(small_net(), "enlarged"), pyramid)
     points = torch.randn((500, 3), generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 2.0, 3.0])
-    shrunk = torch.cov(found.in_patient(points).T)
-    assert torch.allclose(found.covariance_in_patient(torch.cov(points.T)), shrunk, rtol=1e-3, atol=1e-3)
+    shrunk = torch.cov(result.in_patient(points).T)
+    assert torch.allclose(result.covariance_in_patient(torch.cov(points.T)), shrunk, rtol=1e-3, atol=1e-3)
 
 
 def rolled(volume, degrees):
@@ -187,16 +187,16 @@ def test_a_rolled_patient_is_searched_upright_and_answered_as_they_lie(volume, m
     lying, transform = rolled(volume, degrees)
     net = biased(small_net(), kind)
     monkeypatch.setattr(seeking, "roll_to_undo", lambda pyramid: 0.0)
-    upright = sought(net, Pyramid(volume, SCALES))
+    upright = search_in(net, Pyramid(volume, SCALES))
     monkeypatch.setattr(seeking, "roll_to_undo", lambda pyramid: degrees)
-    found = sought(net, Pyramid(lying, SCALES))
-    assert found.rolled == degrees and upright.rolled == 0.0
-    ours = found.in_patient(found.outputs[0].position_lps)[0, :, 0].numpy()
+    result = search_in(net, Pyramid(lying, SCALES))
+    assert result.rolled == degrees and upright.rolled == 0.0
+    ours = result.in_patient(result.outputs[0].position_lps)[0, :, 0].numpy()
     theirs = upright.in_patient(upright.outputs[0].position_lps)[0, :, 0].numpy() @ transform[:3, :3].T
     assert np.allclose(ours, theirs + transform[:3, 3], atol=0.01)
     points = torch.randn((500, 3), generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 2.0, 3.0])
-    told = found.covariance_in_patient(torch.cov(points.T))
-    assert torch.allclose(told, torch.cov(found.in_patient(points).T), rtol=1e-3, atol=1e-3)
+    told = result.covariance_in_patient(torch.cov(points.T))
+    assert torch.allclose(told, torch.cov(result.in_patient(points).T), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_rolled_patient_is_searched_upright_and_answered_as_they_lie(volume, m
 )
 def test_a_roll_is_undone_where_it_is_large_and_plain_to_see(pyramid, monkeypatch, degrees, gain, undone):
     monkeypatch.setattr(roll, "roll_degrees", lambda pyramid: (degrees, gain))
-    assert sought(small_net(), pyramid).rolled == (degrees if undone else 0.0)
+    assert search_in(small_net(), pyramid).rolled == (degrees if undone else 0.0)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_roll_is_undone_where_it_is_large_and_plain_to_see(pyramid, monkeypatc
 )
 def test_a_net_that_does_not_search_sees_the_scan_as_it_is(volume, options):
     net = biased(small_net(**options), "enlarged")
-    assert size_of(sought(net, Pyramid(volume, net.architecture.scales_mm)).view) == pytest.approx(1.0)
+    assert size_of(search_in(net, Pyramid(volume, net.architecture.scales_mm)).view) == pytest.approx(1.0)
 
 
 def body(turned: np.ndarray, crown: bool = True) -> Volume:
@@ -253,22 +253,22 @@ def test_only_what_may_be_a_child_is_looked_at_enlarged(monkeypatch):
     for widest_mm2, size in ((6000.0, seeking.ENLARGEMENT), (4000.0, 1.0)):
         monkeypatch.setattr(seeking, "WIDEST_CHILD_MM2", widest_mm2)
         told = []
-        found = sought(biased(small_net(), "enlarged"), pyramid, lambda words, share, told=told: told.append(words))
-        assert size_of(found.view) == pytest.approx(size)
+        result = search_in(biased(small_net(), "enlarged"), pyramid, lambda words, share, told=told: told.append(words))
+        assert size_of(result.view) == pytest.approx(size)
         assert ("enlarged" in told) == (size > 1)
 
 
 def test_a_scan_that_would_be_too_large_is_not_enlarged(monkeypatch, pyramid):
     voxels = 1.5**3 * (60 * 64 * 72) * 2**3 / 4**3
     monkeypatch.setattr(seeking, "LARGEST_LATTICE", voxels - 1)
-    assert size_of(sought(biased(small_net(), "enlarged"), pyramid).view) == pytest.approx(1.0)
+    assert size_of(search_in(biased(small_net(), "enlarged"), pyramid).view) == pytest.approx(1.0)
     monkeypatch.setattr(seeking, "LARGEST_LATTICE", voxels + 1)
-    assert size_of(sought(biased(small_net(), "enlarged"), pyramid).view) == pytest.approx(seeking.ENLARGEMENT)
+    assert size_of(search_in(biased(small_net(), "enlarged"), pyramid).view) == pytest.approx(seeking.ENLARGEMENT)
 
 
 def test_the_caller_is_told_before_every_search(pyramid):
     told = []
-    sought(
+    search_in(
         small_net(),
         pyramid,
         lambda words, share: told.append((words, share)),

@@ -34,7 +34,7 @@ def region(semi_axes=(6.0, 4.0, 2.0), axes=((1, 0, 0), (0, 1, 0), (0, 0, 1))) ->
 
 
 def detection(scan: Volume, right: LandmarkResult | None = None) -> Detection:
-    found = LandmarkResult(LEFT, "detected", 0.97, CENTRE, (0.5, 0.6, 0.7), tuple(map(tuple, np.eye(3))), region())
+    left = LandmarkResult(LEFT, "detected", 0.97, CENTRE, (0.5, 0.6, 0.7), tuple(map(tuple, np.eye(3))), region())
     return Detection(
         volume=scan.info,
         model=ModelInfo("first", "0.1.0", "ab" * 32),
@@ -42,6 +42,6 @@ def detection(scan: Volume, right: LandmarkResult | None = None) -> Detection:
         seed=3,
         device="cpu",
         timing_s={"load": 1.0, "total": 4.0},
-        landmarks=(found, right or LandmarkResult(RIGHT, "missing", 0.21)),
+        landmarks=(left, right or LandmarkResult(RIGHT, "missing", 0.21)),
         quality=Quality("review", ("R bifurcation: not found.",)),
     )

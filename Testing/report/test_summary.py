@@ -10,13 +10,13 @@ from CarotidLandmarkLib.report import SummaryRow, summary, write_summary, write_
 
 
 def rows_of(make_detection):
-    found = {
+    detections = {
         "sure": make_detection(presence=0.95),
         "doubted": make_detection(presence=0.6),
         "bad": make_detection(verdict="reject"),
         "look": make_detection(verdict="review"),
     }
-    rows = [SummaryRow(name, f"/scans/{name}.nrrd", detection) for name, detection in found.items()]
+    rows = [SummaryRow(name, f"/scans/{name}.nrrd", detection) for name, detection in detections.items()]
     return [*rows, SummaryRow("lost", "/scans/<lost>.nrrd", None, "lost.nrrd does not exist; check the path.")]
 
 

@@ -36,6 +36,6 @@ def write_cohort(folder: Path, counts: dict[str, int], seed: int = 0, reach_mm: 
             case = dataset.add_case(
                 scan_of_balls(points), case_id=f"{split}-{number}", group=f"{split}-{number}", split=split
             )
-            said = dict(zip(LANDMARKS, map(tuple, points.tolist()), strict=True))
-            dataset.save_annotation(case, "truth", said, dict.fromkeys(LANDMARKS, "accepted"))
+            places = dict(zip(LANDMARKS, map(tuple, points.tolist()), strict=True))
+            dataset.save_annotation(case, "truth", places, dict.fromkeys(LANDMARKS, "accepted"))
     return dataset

@@ -26,13 +26,15 @@ def outcome(
 ) -> Outcome:
     """One landmark at its usual place, found ``error`` mm away (None: called missing), sd the same along each axis."""
     truth = PLACES[name]
-    found = LandmarkResult(name, "missing", presence)
+    answer = LandmarkResult(name, "missing", presence)
     if error is not None:
         position = tuple(float(a + b) for a, b in zip(truth, error, strict=True))
         covariance = tuple(map(tuple, (np.eye(3) * sd**2).tolist()))
-        found = LandmarkResult(name, "detected", presence, position, (sd / 2,) * 3, covariance, reliability=reliability)
+        answer = LandmarkResult(
+            name, "detected", presence, position, (sd / 2,) * 3, covariance, reliability=reliability
+        )
     return Outcome(
-        case, group or f"patient of {case}", (0.0, 0.0, 0.0), name, truth if present else None, found, verdict
+        case, group or f"patient of {case}", (0.0, 0.0, 0.0), name, truth if present else None, answer, verdict
     )
 
 
@@ -47,8 +49,8 @@ def cohort(cases=12, seed=0) -> list[Outcome]:
             error = generator.normal(0, sd, 3) * (10 if number == 7 else 1)
             presence = float(generator.uniform(0.4, 1) if present else generator.uniform(0, 0.7))
             verdict = "review" if number % 4 == 3 else "ok"
-            said = error if presence >= 0.5 else None
-            outcomes.append(outcome(f"case-{number:02d}", name, said, sd, present, presence, verdict))
+            answer = error if presence >= 0.5 else None
+            outcomes.append(outcome(f"case-{number:02d}", name, answer, sd, present, presence, verdict))
     return outcomes
 
 

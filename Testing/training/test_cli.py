@@ -53,8 +53,8 @@ def test_nothing_asked_for_shows_the_help(capsys):
 )
 def test_wrong_arguments_are_told_in_one_line(arguments, sentence, capsys):
     assert left(*arguments) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith(sentence) and said.err.count("\n") == 1 and not said.out
+    output = capsys.readouterr()
+    assert output.err.startswith(sentence) and output.err.count("\n") == 1 and not output.out
 
 
 def test_fit_hands_its_arguments_to_lightning_as_they_are(monkeypatch):

@@ -96,9 +96,9 @@ def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, cap
     (tmp_path / "other.yaml").write_text(text.replace(*change), encoding="utf-8")
     with pytest.raises(SystemExit) as end:
         cli.main(["fit", f"--config={tmp_path / 'other.yaml'}", f"--data.dataset={tmp_path}"])
-    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Seed set to")]
-    assert (end.value.code, len(said)) == (2, 1)
-    assert says in said[0] and len(said[0]) < 600
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Seed set to")]
+    assert (end.value.code, len(lines)) == (2, 1)
+    assert says in lines[0] and len(lines[0]) < 600
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_a_value_that_nothing_can_be_trained_with_is_refused_in_a_line_and_leave
     config, folder = CONFIGS / "smoke.yaml", f"--trainer.default_root_dir={tmp_path}"
     with pytest.raises(SystemExit) as end:
         cli.main(["fit", f"--config={config}", folder, "--trainer.callbacks=[]", *widths, f"--{option}"])
-    said = capsys.readouterr().err.splitlines()
-    assert end.value.code == 2 and says in said[-1] and said[-1].startswith("carotid-train fit: ")
-    assert not any("Traceback" in line for line in said) and not list(tmp_path.rglob("*.ckpt"))
+    lines = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and says in lines[-1] and lines[-1].startswith("carotid-train fit: ")
+    assert not any("Traceback" in line for line in lines) and not list(tmp_path.rglob("*.ckpt"))
 
 
 @pytest.mark.parametrize("name", ["smoke.yaml", "other-landmarks.yaml"])

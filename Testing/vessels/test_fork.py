@@ -15,7 +15,7 @@ from .phantoms import APEX_MM, JUNCTION_MM, SLOPE, VOXEL_MM, apex, fork, geometr
 X = -8.0
 
 
-def found(mask: np.ndarray, grid: Geometry | None = None):
+def forks_of(mask: np.ndarray, grid: Geometry | None = None):
     return forks(Lumens.of(mask, grid or geometry()))
 
 
@@ -26,7 +26,7 @@ def rotation(degrees: float) -> np.ndarray:
 
 
 def test_the_fork_of_two_tubes_is_within_a_voxel_of_where_they_touch():
-    (one,) = found(fork(X) > 0)
+    (one,) = forks_of(fork(X) > 0)
     assert np.abs(one.point - apex(X)).max() <= VOXEL_MM
     assert one.notes == ()
 
@@ -44,7 +44,7 @@ def test_the_order_and_direction_of_the_axes_do_not_matter(order, turned):
         affine[:3, axis] *= -1
     affine[:3, :3] = affine[:3, list(order)]
     mask = mask.transpose([2 - axis for axis in order[::-1]])
-    (one,) = found(mask, Geometry(affine, mask.shape[::-1]))
+    (one,) = forks_of(mask, Geometry(affine, mask.shape[::-1]))
     assert np.abs(one.point - apex(X)).max() <= VOXEL_MM
 
 
@@ -62,7 +62,7 @@ def test_an_oblique_mask_is_looked_at_level_by_level_across_the_patient(degrees)
     inside = ((voxels >= 0) & (voxels < grid.size)).all(axis=-1)
     voxels = np.where(inside[..., None], voxels, 0)
     turned = (mask[voxels[..., 2], voxels[..., 1], voxels[..., 0]] & inside).transpose(2, 1, 0)
-    (one,) = found(turned, oblique)
+    (one,) = forks_of(turned, oblique)
     assert np.linalg.norm(one.point - apex(X)) <= 2 * VOXEL_MM
 
 
@@ -71,18 +71,18 @@ def test_thick_slices_give_the_fork_to_within_one_of_their_voxels():
     grid = geometry()
     affine = grid.affine_lps.copy()
     affine[:3, 2] *= 4
-    (one,) = found(mask, Geometry(affine, mask.shape[::-1]))
+    (one,) = forks_of(mask, Geometry(affine, mask.shape[::-1]))
     off = np.abs(one.point - apex(X))
     assert (off <= [VOXEL_MM, VOXEL_MM, 4 * VOXEL_MM]).all()
 
 
 def test_a_mask_that_ends_below_the_fork_and_a_tube_without_one_have_none():
-    assert found(fork(X, high=APEX_MM - 4) > 0) == []
-    assert found(fork(X) == 1) == []
+    assert forks_of(fork(X, high=APEX_MM - 4) > 0) == []
+    assert forks_of(fork(X) == 1) == []
 
 
 def test_a_fork_just_below_the_end_of_the_mask_is_told_with_a_doubt():
-    (one,) = found(fork(X, high=APEX_MM + 2) > 0)
+    (one,) = forks_of(fork(X, high=APEX_MM + 2) > 0)
     assert np.abs(one.point - apex(X)).max() <= VOXEL_MM
     assert any("the segmentation ends" in note for note in one.notes)
 
@@ -99,7 +99,7 @@ def between(low: float, high: float) -> slice:
 def test_a_gap_near_the_fork_is_said():
     mask = fork(X) > 0
     mask[between(10, 13)] = False
-    (one,) = found(mask)
+    (one,) = forks_of(mask)
     assert np.abs(one.point - apex(X)).max() <= VOXEL_MM
     assert any("the lumen has a gap" in note and "below it" in note for note in one.notes)
 
@@ -112,7 +112,7 @@ def test_lumens_that_touch_again_further_up_are_said_and_the_first_level_of_two_
     columns = np.flatnonzero(mask[rows, j, :].any(axis=0))
     mask[rows, j - 1 : j + 2, columns.min() : columns.max()] = True
     mask[rows.start + 1 : rows.start + 3, j - 1 : j + 2, columns.min() : columns.max()] = True
-    every = found(mask)
+    every = forks_of(mask)
     assert np.abs(every[0].point - apex(X)).max() <= VOXEL_MM
     assert any("touch again" in note for note in every[0].notes)
 
@@ -127,9 +127,9 @@ def test_a_vein_that_touches_the_common_carotid_is_no_fork_and_one_near_the_fork
         y = np.where(near, 30.0 - 3.2 - 3.8, 30.0 - 3.2 - 6.0)
         return mask | ((place[..., 0] - X) ** 2 + (place[..., 1] - y) ** 2 <= 16.0)
 
-    far = found(with_vein(3, 6))
+    far = forks_of(with_vein(3, 6))
     assert [np.abs(one.point - apex(X)).max() <= VOXEL_MM for one in far] == [True]
-    near = found(with_vein(APEX_MM - 8, APEX_MM - 4))
+    near = forks_of(with_vein(APEX_MM - 8, APEX_MM - 4))
     assert all(abs(one.point[2] - 200 - APEX_MM) <= 2 * VOXEL_MM for one in near)
     assert near == [] or any("vein touches" in note for note in near[0].notes)
 
@@ -147,7 +147,7 @@ def test_the_fork_of_an_artery_of_the_chest_is_left_out_and_said():
 
     trunk_and_carotid, subclavian = tube(3.2, 0, 120, 0), tube(3.0, 15, 45, 0.5)
     mask = trunk_and_carotid | subclavian | tube(2.7, 120, 1e3, SLOPE) | tube(2.2, 120, 1e3, -SLOPE)
-    assert len(found(mask, grid)) == 2
+    assert len(forks_of(mask, grid)) == 2
     array = np.full(mask.shape, -1000, np.int16)
     array[:, 4:-4, 4:-4] = 40
     points, notes = carotid_forks(

@@ -38,6 +38,6 @@ def test_every_order_and_direction_of_the_axes_on_disk_shows_the_nets_the_same(o
     for flips in product((False, True), repeat=3):
         file = tmp_path / "scan.nrrd"
         write_volume(stored(scan(), order, flips), file)
-        for found, wanted in zip(seen(read_volume(file)), expected, strict=True):
-            assert found.shape == wanted.shape
-            assert (found - wanted).abs().max() < 0.01, f"axes {order}, flipped {flips}"
+        for view, wanted in zip(seen(read_volume(file)), expected, strict=True):
+            assert view.shape == wanted.shape
+            assert (view - wanted).abs().max() < 0.01, f"axes {order}, flipped {flips}"

@@ -202,14 +202,14 @@ class TestRefusals:
         assert str(refusal.value) == sentence
         assert capfd.readouterr() == ("", "")
 
-    @pytest.mark.parametrize("kept", [0.1, 0.5, 0.97])
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
     @pytest.mark.parametrize("compressed", [False, True])
     @pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd"])
-    def test_a_truncated_file_is_refused_in_silence(self, tmp_path, capfd, suffix, compressed, kept):
+    def test_a_truncated_file_is_refused_in_silence(self, tmp_path, capfd, suffix, compressed, share):
         path = tmp_path / f"a{suffix}"
         sitk.WriteImage(sitk.GetImageFromArray(hu()), str(path), compressed)
         data = max(tmp_path.iterdir(), key=lambda file: file.stat().st_size)
-        data.write_bytes(data.read_bytes()[: int(data.stat().st_size * kept)])
+        data.write_bytes(data.read_bytes()[: int(data.stat().st_size * share)])
         with pytest.raises(VolumeError) as refusal:
             read_volume(path)
         assert str(refusal.value) == f"a{suffix} {DAMAGED_SENTENCE}"

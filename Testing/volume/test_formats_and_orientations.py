@@ -39,7 +39,7 @@ def answer(sample, detector):
 
 def points(detector: Detector, volume: Volume) -> np.ndarray:
     return np.array(
-        [found.position_lps_mm for found in detector.detect(volume, DetectionSettings(passes=PASSES)).landmarks]
+        [landmark.position_lps_mm for landmark in detector.detect(volume, DetectionSettings(passes=PASSES)).landmarks]
     )
 
 
@@ -106,5 +106,5 @@ def test_a_neck_of_a_child_s_size_is_found_as_the_same_neck_of_an_adult_s(sample
     """Without the look at the enlarged scan both landmarks were called missing at 0.6 of the size."""
     affine = sample.affine_lps.copy()
     affine[:3] *= 0.6
-    found = points(detector, Volume(sample.array, affine, sample.name))
-    assert np.linalg.norm(found / 0.6 - answer, axis=1).max() < 1.5
+    child = points(detector, Volume(sample.array, affine, sample.name))
+    assert np.linalg.norm(child / 0.6 - answer, axis=1).max() < 1.5

@@ -226,7 +226,7 @@ class Session:
         states = {case_id: self.state(nodes)} if nodes.points.GetScene() is not None else {}
         if not states:  # the case was left: what it showed is what counts
             states = {case_id: before}
-        tell(done=self.act_number, states=states, said=self.widget.ui.statusLabel.text)
+        tell(done=self.act_number, states=states, status=self.widget.ui.statusLabel.text)
 
     def do(self, kind: str, nodes: Any, row: int, place: Any, after: Any) -> None:
         import CarotidLandmarkLib.scene as scene

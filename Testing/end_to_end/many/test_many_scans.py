@@ -55,9 +55,9 @@ def test_each_scan_gets_what_it_would_get_alone_and_one_summary(run, scans, mode
     assert {row["folder"]: row["scan"] for row in rows} == {
         name: str(scans / f"{name}.nrrd") for name in ("one", "two")
     }
-    found = Detection.from_json(among.read_text())
+    detection = Detection.from_json(among.read_text())
     assert {float(row["x_lps_mm"]) for row in rows if row["folder"] == "one"} == {
-        landmark.position_lps_mm[0] for landmark in found.landmarks
+        landmark.position_lps_mm[0] for landmark in detection.landmarks
     }
 
 

@@ -11,8 +11,8 @@ def stream(**options):
 
 
 def test_a_batch_read_back_is_the_batch_that_was_rendered(tmp_path):
-    kept = RenderedBatches(stream(), tmp_path)
-    first, again, anew = kept.batch(3), kept.batch(3), stream().batch(3)
+    on_disk = RenderedBatches(stream(), tmp_path)
+    first, again, anew = on_disk.batch(3), on_disk.batch(3), stream().batch(3)
     for batch in (first, again):
         assert torch.equal(batch.coarse, anew.coarse)
         assert torch.equal(batch.landmarks_lps.nan_to_num(), anew.landmarks_lps.nan_to_num())

@@ -94,8 +94,8 @@ def test_one_command_writes_tables_figures_and_detections_and_the_same_again(bun
         ("c0", "present"), ("c0", "present"), ("c1", "present"), ("c1", "present"), ("c2", "present"), ("c2", "absent"),
     ]  # fmt: skip
     for row in table[:5]:
-        found, true = ([float(row[f"{kind}_{axis}_lps_mm"]) for axis in "xyz"] for kind in ("found", "true"))
-        assert float(row["error_mm"]) == pytest.approx(math.dist(found, true), rel=1e-4)
+        answer, true = ([float(row[f"{kind}_{axis}_lps_mm"]) for axis in "xyz"] for kind in ("found", "true"))
+        assert float(row["error_mm"]) == pytest.approx(math.dist(answer, true), rel=1e-4)
         assert float(row["volume_level"]) == 0.8
     mean = np.mean([float(row["error_mm"]) for row in table[:5]])
     numbers = {(row["measure"], row["landmark"]): row for row in rows_of(output / "summary.csv")}
@@ -191,15 +191,15 @@ def test_a_scan_that_can_not_be_read_is_named(bundle, dataset):
 def test_the_middle_of_the_scan_comes_with_each_outcome(bundle, dataset, tmp_path):
     quick = evaluate.Settings("cpu", 2)
     cases = [dataset.case("c0")]
-    found = evaluate.detect_cases(Detector(bundle, "cpu"), cases, tmp_path, quick, lambda words, share: None)
-    assert np.allclose([each.centre_lps for each in found], dataset.case("c0").read_volume().centre_lps)
+    outcomes = evaluate.detect_cases(Detector(bundle, "cpu"), cases, tmp_path, quick, lambda words, share: None)
+    assert np.allclose([each.centre_lps for each in outcomes], dataset.case("c0").read_volume().centre_lps)
 
 
 def test_the_probability_of_a_right_answer_is_held_against_what_was_right():
     errors = [(1.0, 0.97), (4.9, 0.93), (5.1, 0.91), (0.5, 0.55), (9.0, 0.52), (None, 0.1)]
     outcomes = [
-        outcome(f"c{number}", error=None if error is None else (error, 0, 0), reliability=said)
-        for number, (error, said) in enumerate(errors)
+        outcome(f"c{number}", error=None if error is None else (error, 0, 0), reliability=reliability)
+        for number, (error, reliability) in enumerate(errors)
     ]
     known = lookup(measure(outcomes, model()))
     high, low = (known[f"reliability_from_{tenth}_right", ALL] for tenth in (0.9, 0.5))
@@ -229,16 +229,16 @@ def test_the_verdict_is_counted_over_right_scans_and_over_those_that_lack_a_land
 
 
 def test_the_tables_agree_with_each_other():
-    outcomes, said = cohort(), model(calibration(**{"0.5": 1.5, "0.9": 2.5, "0.95": 2.8}))
-    rows = measure(outcomes, said)
-    known, table = lookup(rows), list(csv.DictReader(landmarks_csv(outcomes, said).splitlines()))
+    outcomes, own_model = cohort(), model(calibration(**{"0.5": 1.5, "0.9": 2.5, "0.95": 2.8}))
+    rows = measure(outcomes, own_model)
+    known, table = lookup(rows), list(csv.DictReader(landmarks_csv(outcomes, own_model).splitlines()))
     errors = [float(row["error_mm"]) for row in table if row["error_mm"]]
     held = [float(row["mahalanobis"]) <= 2.5 for row in table if row["mahalanobis"]]
     volumes = [float(row["volume_mm3"]) for row in table if row["error_mm"]]
     assert known["error_median_mm", ALL].value == pytest.approx(np.median(errors), rel=1e-5)
     assert known["coverage_90", ALL].value == pytest.approx(np.mean(held))
     assert known["volume_90_mm3", ALL].value == pytest.approx(np.mean(volumes), rel=1e-4)
-    page = summary_markdown(rows, outcomes, said, {"cases": "12"})
+    page = summary_markdown(rows, outcomes, own_model, {"cases": "12"})
     assert f"{known['error_mean_mm', LEFT].value:.2f} (" in page and "nan" not in page and "not calibrated:" not in page
     cells = list(csv.DictReader(summary_csv(rows).splitlines()))
     assert len(cells) == len(rows) == len({(row["measure"], row["landmark"]) for row in cells})
@@ -261,8 +261,8 @@ def test_datasets_side_by_side_have_the_numbers_that_each_has_alone():
     }.items():  # fmt: skip
         assert rows[0][key] == pytest.approx(known[measured, ALL].value), key
     assert rows[0]["mean_low_95_mm"] == pytest.approx(known["error_mean_mm", ALL].low_95)
-    found = [each.error_mm for each in cohort() if each.error_mm is not None]
-    assert rows[0]["over_10mm"] == pytest.approx(np.mean(np.array(found) > 10)) and rows[0]["over_10mm"] > 0
+    errors = [each.error_mm for each in cohort() if each.error_mm is not None]
+    assert rows[0]["over_10mm"] == pytest.approx(np.mean(np.array(errors) > 10)) and rows[0]["over_10mm"] > 0
     assert "| lacking | 1 | 0 | 0 | – | – | – | – | – | 1 | 0 of 0 | – |" in datasets_markdown(rows)
     cells = list(csv.DictReader(datasets_csv(rows).splitlines()))
     assert cells[1]["mean_mm"] == "" and not any("nan" in row.values() for row in cells)
@@ -296,15 +296,15 @@ def test_the_cumulative_curve_ends_at_the_share_that_was_found():
 
 def test_the_gallery_shows_truth_as_plus_and_answer_as_cross_on_radiological_slices():
     pair = outcome("a", LEFT, (2.0, -5.0, 9.0))
-    true, found = np.array(pair.truth_lps), np.array(pair.result.position_lps_mm)
+    true, answer = np.array(pair.truth_lps), np.array(pair.result.position_lps_mm)
     figure = evaluation_figures.worst_cases([pair], model(), lambda name: scan())
     axial, coronal, sagittal = figure.axes[:3]
     for axes, shown in zip((axial, coronal, sagittal), ([0, 1], [0, 2], [1, 2]), strict=True):
         plus = next(line for line in axes.lines if line.get_marker() == "+")
         cross = next(line for line in axes.lines if line.get_marker() == "x")
         assert np.allclose(np.ravel(plus.get_data()), true[shown])
-        assert np.allclose(np.ravel(cross.get_data()), found[shown])
+        assert np.allclose(np.ravel(cross.get_data()), answer[shown])
         assert to_rgb(plus.get_color()) != to_rgb(cross.get_color())
-        assert np.allclose((np.mean(axes.get_xlim()), np.mean(axes.get_ylim())), found[shown], atol=0.2)
+        assert np.allclose((np.mean(axes.get_xlim()), np.mean(axes.get_ylim())), answer[shown], atol=0.2)
         assert axes.get_xlim()[0] < axes.get_xlim()[1]  # the patient's left is at the viewer's right
     assert axial.get_ylim()[0] > axial.get_ylim()[1] and coronal.get_ylim()[0] < coronal.get_ylim()[1]

@@ -40,13 +40,13 @@ def whole(value):
 
 
 def test_a_missed_landmark_fails_every_success_rate_and_leaves_the_mean_alone():
-    found = metrics.error_statistics(np.array([1.0, 2.0, 3.0, 12.0]))
+    all_found = metrics.error_statistics(np.array([1.0, 2.0, 3.0, 12.0]))
     missed = metrics.error_statistics(np.array([1.0, 2.0, 3.0, 12.0, math.nan]))
-    assert found["mean"] == missed["mean"] == 4.5
-    assert found["sd"] == missed["sd"] == pytest.approx(math.sqrt((3.5**2 + 2.5**2 + 1.5**2 + 7.5**2) / 3))
-    assert found["median"] == missed["median"] == 2.5
-    assert found["p95"] == pytest.approx(3 + 0.85 * 9)
-    assert [found[f"success_{limit}"] for limit in ("2", "2.5", "3", "4", "10")] == [0.5, 0.5, 0.75, 0.75, 0.75]
+    assert all_found["mean"] == missed["mean"] == 4.5
+    assert all_found["sd"] == missed["sd"] == pytest.approx(math.sqrt((3.5**2 + 2.5**2 + 1.5**2 + 7.5**2) / 3))
+    assert all_found["median"] == missed["median"] == 2.5
+    assert all_found["p95"] == pytest.approx(3 + 0.85 * 9)
+    assert [all_found[f"success_{limit}"] for limit in ("2", "2.5", "3", "4", "10")] == [0.5, 0.5, 0.75, 0.75, 0.75]
     assert [missed[f"success_{limit}"] for limit in ("2", "2.5", "3", "4", "10")] == [0.4, 0.4, 0.6, 0.6, 0.6]
 
 
@@ -283,12 +283,12 @@ def test_levels_above_what_is_calibrated_are_named_and_have_no_number(few_resamp
 @pytest.mark.parametrize("seed", range(5))
 def test_true_probabilities_show_the_calibration_error_that_chance_alone_makes(seed):
     generator = np.random.default_rng(seed)
-    said = generator.uniform(0.05, 0.95, 400)
-    chance = metrics.calibration_error_by_chance(said, seed)
-    seen = metrics.calibration_error(said, generator.random(400) < said)
+    probabilities = generator.uniform(0.05, 0.95, 400)
+    chance = metrics.calibration_error_by_chance(probabilities, seed)
+    seen = metrics.calibration_error(probabilities, generator.random(400) < probabilities)
     # One experiment in twenty lies outside the interval; none three times as far out.
     assert chance.value - 3 * (chance.value - chance.low) < seen < chance.value + 3 * (chance.high - chance.value)
-    assert metrics.calibration_error(said, generator.random(400) < said**2) > chance.high
+    assert metrics.calibration_error(probabilities, generator.random(400) < probabilities**2) > chance.high
 
 
 def test_fewer_answers_look_less_calibrated_and_none_look_like_nothing():

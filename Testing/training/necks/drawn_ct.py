@@ -67,5 +67,7 @@ def hu_at(background, points):
 def class_at(background, points):
     """Tissue class (int64) of the nearest voxel at points [..., 3]; OUTSIDE beside the scan."""
     flat = background.normalised(points).reshape(1, -1, 1, 1, 3)
-    found = torch.nn.functional.grid_sample(background.on("cpu", "classes"), flat, mode="nearest", align_corners=False)
-    return found.reshape(points.shape[:-1]).long()
+    classes = torch.nn.functional.grid_sample(
+        background.on("cpu", "classes"), flat, mode="nearest", align_corners=False
+    )
+    return classes.reshape(points.shape[:-1]).long()

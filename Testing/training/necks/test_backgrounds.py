@@ -236,18 +236,18 @@ def test_training_and_validation_never_see_the_kept_patients(prepared):
     assert KEPT not in [scan_name(path) for path in Styles([prepared]).paths]
     with pytest.raises(ValueError, match="no training may see"):
         Styles([prepared / f"{KEPT}.npz"])
-    kept = Styles([prepared], unseen=True)
-    assert [scan_name(path) for path in kept.paths] == [KEPT]
+    unseen_styles = Styles([prepared], unseen=True)
+    assert [scan_name(path) for path in unseen_styles.paths] == [KEPT]
     for split in ("train", "validation"):
         with pytest.raises(ValueError, match="for the split test alone"):
-            kept.draw("painted", seeds.neck_seed(split, 0, 0), False)
-    assert kept.draw("painted", seeds.neck_seed("test", 0, 0), False).style == "painted"
+            unseen_styles.draw("painted", seeds.neck_seed(split, 0, 0), False)
+    assert unseen_styles.draw("painted", seeds.neck_seed("test", 0, 0), False).style == "painted"
 
 
 def test_a_cohort_of_kept_patients_has_test_cases_only(prepared, tmp_path):
-    kept, weights = Styles([prepared], unseen=True), {"painted": 1.0}
+    unseen_styles, weights = Styles([prepared], unseen=True), {"painted": 1.0}
     with pytest.raises(ValueError, match="for the split test alone"):
-        synthesize.synthesize(5, 1, tmp_path / "all", kept, weights)
+        synthesize.synthesize(5, 1, tmp_path / "all", unseen_styles, weights)
     assert not (tmp_path / "all").exists()
 
 

@@ -95,7 +95,7 @@ def test_slabs_of_a_large_grid_join_without_a_seam(background):
 
 def lumen_clearance(neck, names: tuple[str, ...]) -> torch.Tensor:
     """Clearance (mm) of the centrelines of these arteries from the scan's lower end to the atlas."""
-    found = []
+    samples = []
     background = neck.tissue.background
     for tube in neck.tree.tubes:
         if tube.role == "lumen" and tube.name.endswith(names):
@@ -103,8 +103,8 @@ def lumen_clearance(neck, names: tuple[str, ...]) -> torch.Tensor:
             at = at[(at[:, 2] > background.lower) & (at[:, 2] < background.levels[0, 2])]
             flat = background.normalised(at)[None, None, None]
             field = background.on("cpu", "clearance")
-            found.append(torch.nn.functional.grid_sample(field, flat, align_corners=False).flatten())
-    return torch.cat(found)
+            samples.append(torch.nn.functional.grid_sample(field, flat, align_corners=False).flatten())
+    return torch.cat(samples)
 
 
 CAROTIDS = ("common_carotid", "internal_carotid", "external_carotid")
@@ -244,12 +244,12 @@ def test_recolouring_goes_far_beyond_plausible_tissue_and_leaves_anatomy_out(bac
 
 
 def test_metal_is_reported_exactly_where_it_is_painted(background):
-    kept = set()
+    verdicts = set()
     for seed in range(8):
         neck = painted.draw(seed, [background])
         place = neck.tissue.deformation.inverse(torch.from_numpy(background.metal[:, :3]))[0]
         brightest = neck.tissue.render(Grid.aligned(place, 1.0, (9, 9, 9)), "cpu", NO_FIELD)[0].max()
         reported = len(neck.metal) > 0 and bool((neck.metal[:, :3] - place).norm(dim=-1).min() < 0.1)
         assert reported == bool(brightest > 2000)
-        kept.add(reported)
-    assert kept == {True, False}
+        verdicts.add(reported)
+    assert verdicts == {True, False}

@@ -173,9 +173,9 @@ def test_plane_waves_on_a_grid_equal_plane_waves_at_its_points(seed, turn, spaci
 def test_a_lattice_reproduces_linear_fields_and_goes_on_with_its_border(point, slope):
     u, v, w = Lattice.nodes((-2, -2, -2), (2, 2, 2), (0.5, 0.8, 1.0))
     lattice = Lattice((slope[0] * u + slope[1] * v + slope[2] * w)[None], (-2, -2, -2), (0.5, 0.8, 1.0))
-    found = lattice.at(*torch.tensor([point, (9.0, -2.0, 9.0)]).T)[0]
-    assert math.isclose(found[0], sum(a * b for a, b in zip(point, slope, strict=True)), abs_tol=1e-3)
-    assert math.isclose(found[1], 2 * slope[0] - 2 * slope[1] + 2 * slope[2], abs_tol=1e-3)
+    values = lattice.at(*torch.tensor([point, (9.0, -2.0, 9.0)]).T)[0]
+    assert math.isclose(values[0], sum(a * b for a, b in zip(point, slope, strict=True)), abs_tol=1e-3)
+    assert math.isclose(values[1], 2 * slope[0] - 2 * slope[1] + 2 * slope[2], abs_tol=1e-3)
 
 
 @settings(max_examples=30, deadline=None)
@@ -183,8 +183,8 @@ def test_a_lattice_reproduces_linear_fields_and_goes_on_with_its_border(point, s
 def test_blocks_cover_a_grid_once_and_keep_linear_fields(spacing, shape):
     grid = Grid.aligned([3, 5, -7], spacing, shape)
     slope = torch.tensor([1.0, -2.0, 0.5])
-    found = torch.zeros(shape)
+    values = torch.zeros(shape)
     for block in blocks(grid, 40):
         fields = (block.coarse.points() @ slope).reshape(1, -1)
-        found[block.place] += block.pool(block.refine(fields)[0])
-    assert torch.allclose(found, grid.points() @ slope, atol=1e-2)
+        values[block.place] += block.pool(block.refine(fields)[0])
+    assert torch.allclose(values, grid.points() @ slope, atol=1e-2)

@@ -112,15 +112,15 @@ def test_the_cohort_has_the_published_distances():
 
 
 def test_left_is_left_and_every_disease_is_drawn():
-    found = set()
+    diseases = set()
     for seed in range(100):
         points = truths(seed)
         assert points[0, 0] > points[1, 0]
         for n, side in enumerate(("left", "right")):
             disease = tree(seed).facts[f"{side}_disease"]
-            found.add(disease)
+            diseases.add(disease)
             assert bool(tree(seed).present[n]) == (disease != "absent")
-    assert found == {"healthy", "calcified", "mixed", "soft", "occluded", "absent"}
+    assert diseases == {"healthy", "calcified", "mixed", "soft", "occluded", "absent"}
 
 
 def test_an_occluded_internal_carotid_keeps_a_stump_above_the_split():

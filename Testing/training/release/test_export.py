@@ -52,8 +52,8 @@ def test_what_can_not_be_written_is_refused_before_a_run_is_read_and_calibrated(
 @pytest.mark.parametrize("cases", [0, 1, 5, 8, 9, 30])
 def test_a_model_answers_at_the_usual_level_however_few_cases_calibrate_it(cases):
     """Regions calibrated up to 60 % alone would refuse every detection that asks for 90."""
-    found = [outcomes.outcome(f"c{n}", name, (n + 1.0, 0, 0)) for n in range(cases) for name in outcomes.PLACES]
-    calibration, words = calibration_of(found, Architecture(outcomes.LANDMARKS))
+    answers = [outcomes.outcome(f"c{n}", name, (n + 1.0, 0, 0)) for n in range(cases) for name in outcomes.PLACES]
+    calibration, words = calibration_of(answers, Architecture(outcomes.LANDMARKS))
     check_level(calibration, outcomes.PLACES, 0.9)
     assert ("0.9" in calibration) is (cases >= 9)
     assert words.startswith(

@@ -139,8 +139,8 @@ def test_a_worse_model_is_not_listed_unless_forced(dataset, sure, tmp_path, monk
     result = run(dataset, sure, output, "--passes", PASSES)
     assert result.exit_code == 0, result.output
     assert "Not listed: lyon-2 is worse than sure" in result.output
-    kept = [json.loads(file.read_text()) for file in (output / "detections").glob("*/*.json")]
-    assert {case["detection"]["passes"] for case in kept} == {PASSES}
+    documents = [json.loads(file.read_text()) for file in (output / "detections").glob("*/*.json")]
+    assert {case["detection"]["passes"] for case in documents} == {PASSES}
     assert Bundle.load(output / "bundle").metadata.name == "lyon-2"
     with pytest.raises(BundleError):
         open_bundle("lyon-2")
@@ -305,7 +305,7 @@ class TestWhatIsRefused:
 
 
 @pytest.mark.parametrize(
-    ("said", "recorded"),
+    ("record", "recorded"),
     [
         ("--data.dataset=/home/Jane Doe/scans/lyon", "--data.dataset=lyon"),
         ('--data.backgrounds=["/home/jane/a b.nrrd", "/mnt/c.nrrd"]', '--data.backgrounds=["a b.nrrd", "c.nrrd"]'),
@@ -313,15 +313,15 @@ class TestWhatIsRefused:
         ("--config=Training/configs/small.yaml", "--config=Training/configs/small.yaml"),
     ],
 )
-def test_a_runs_record_names_no_folder(said, recorded):
-    assert _without_folders(said) == recorded
+def test_a_runs_record_names_no_folder(record, recorded):
+    assert _without_folders(record) == recorded
 
 
 class TestComparison:
     def test_a_missed_landmark_and_one_found_where_there_is_none_cost_a_mistake_each(self):
-        found = [outcome("a", LEFT, (3.0, 4.0, 0.0)), outcome("a", RIGHT, None)]
-        found += [outcome("b", LEFT, (0.0, 0.0, 0.0), present=False), outcome("b", RIGHT, None, present=False)]
-        same = compare(found, found, MIRRORS)
+        outcomes = [outcome("a", LEFT, (3.0, 4.0, 0.0)), outcome("a", RIGHT, None)]
+        outcomes += [outcome("b", LEFT, (0.0, 0.0, 0.0), present=False), outcome("b", RIGHT, None, present=False)]
+        same = compare(outcomes, outcomes, MIRRORS)
         assert same.cost_mm == ((5 + 2 * MISTAKE_MM) / 4,) * 2
         assert not same.worse and tuple(same.change) == (0.0, 0.0, 0.0)
 
@@ -391,8 +391,8 @@ def test_a_case_is_cut_where_its_annotation_is_and_seen_whole(tmp_path):
         for n, point in enumerate(points.values()):
             cut = boxes.shape[-1] // 2 - 15  # 30 voxels in the middle: the other ball is not in them
             middle = boxes[0, n, 0, cut:-cut, cut:-cut, cut:-cut]
-            found = brightest(middle, batch.box_origins_lps[scale][0, n] + cut * scale, scale)
-            assert found == pytest.approx(point, abs=max(1.0, scale))
+            place = brightest(middle, batch.box_origins_lps[scale][0, n] + cut * scale, scale)
+            assert place == pytest.approx(point, abs=max(1.0, scale))
     assert brightest(batch.coarse[0, 0], batch.coarse_origin_lps[0], 4.0) == pytest.approx(points[LEFT], abs=4.0) or (
         brightest(batch.coarse[0, 0], batch.coarse_origin_lps[0], 4.0) == pytest.approx(points[RIGHT], abs=4.0)
     )

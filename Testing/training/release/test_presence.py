@@ -18,9 +18,9 @@ def test_the_line_that_made_the_cases_is_found_again(slope, middle, seed):
     random = np.random.default_rng(seed)
     log_odds = random.normal(middle, 2.0, 4000)
     present = random.random(4000) < expit(slope * (log_odds - middle))
-    found, offset = platt(log_odds, present)
-    assert found == pytest.approx(slope, rel=0.25)
-    assert -offset / found == pytest.approx(middle, abs=0.25)
+    fitted_slope, offset = platt(log_odds, present)
+    assert fitted_slope == pytest.approx(slope, rel=0.25)
+    assert -offset / fitted_slope == pytest.approx(middle, abs=0.25)
 
 
 def test_cases_that_can_be_told_apart_get_a_zero_between_them_and_no_certainty():

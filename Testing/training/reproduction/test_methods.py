@@ -60,24 +60,24 @@ def every_case(cohort) -> list[SampleBatch]:
 
 def errors(net: nn.Module, cases: list[SampleBatch]) -> torch.Tensor:
     """Of all landmarks of the cases, mm [n]."""
-    found = []
+    distances = []
     with torch.no_grad():
         for batch in cases:
             view, middles = BatchView(batch), field_middles(batch)
             values = view.patches(FIELD_MM, middles[:, None, None], SIDE)[:, 0, 0]
-            found.append((middles[:, None] + net.locate(values).offset_mm - batch.landmarks_lps).norm(dim=-1))
-    return torch.cat(found).flatten()
+            distances.append((middles[:, None] + net.locate(values).offset_mm - batch.landmarks_lps).norm(dim=-1))
+    return torch.cat(distances).flatten()
 
 
 def overfitted(net: nn.Module, cohort, steps: int, rate: float, crops: Crops | None = None) -> FieldModule:
     """The module after so many steps on the five training scans, without augmentation; the last steps are smaller."""
     module = FieldModule(net, CAROTID_BIFURCATIONS, learning_rate=rate, crops=crops)
-    kept = every_case(cohort)
+    samples = every_case(cohort)
     optimizer = torch.optim.Adam(module.parameters(), lr=rate)
     fade = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: min(1.0, 3.3 * (1 - done / steps)))
     for step in range(steps):
         random = torch.Generator().manual_seed(step)
-        loss = module.net.loss(*module.crops_of(BatchView(kept[step % len(kept)]), random))
+        loss = module.net.loss(*module.crops_of(BatchView(samples[step % len(samples)]), random))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -97,11 +97,11 @@ LEARNERS = {
 def test_a_baseline_learns_five_scans_and_beats_their_mean_by_far(cohort, name):
     make, steps, rate, crops = LEARNERS[name]
     torch.manual_seed(0)
-    found = errors(overfitted(make(), cohort, steps, rate, crops).net, every_case(cohort))
+    distances = errors(overfitted(make(), cohort, steps, rate, crops).net, every_case(cohort))
     truth = torch.cat([batch.landmarks_lps for batch in every_case(cohort)])
     constant = (truth - torch.as_tensor(mean_offsets(cohort)).float()).norm(dim=-1)
-    assert found.mean() < 0.35 * constant.mean()
-    assert found.mean() < 1.0
+    assert distances.mean() < 0.35 * constant.mean()
+    assert distances.mean() < 1.0
 
 
 def test_the_constant_is_the_mean_place_of_the_training_scans_alone(cohort):
@@ -133,8 +133,8 @@ def test_the_heatmaps_target_is_a_gaussian_at_the_landmark(left, right):
     target = gaussians(places, (80, 80, 80), GAUSSIAN_SD_MM)
     assert target.max() <= 1
     total = target.sum((-3, -2, -1))
-    found = centre_of_mass(target / total[..., None, None, None], FIELD_MM)
-    assert torch.allclose(found, places, atol=0.05)
+    centres = centre_of_mass(target / total[..., None, None, None], FIELD_MM)
+    assert torch.allclose(centres, places, atol=0.05)
     # Its width: the sum of a Gaussian of height 1 is (2 pi)^1.5 sd^3.
     assert torch.allclose(total, torch.full_like(total, (2 * torch.pi) ** 1.5 * 6**3), rtol=0.01)
 
@@ -258,19 +258,19 @@ def rates(key: str, steps: int) -> np.ndarray:
     module = module_of(key, protocol)
     module.trainer = pl.Trainer(accelerator="cpu", max_steps=steps, logger=False, enable_checkpointing=False)
     how = module.configure_optimizers()
-    found = []
+    factors = []
     for _ in range(steps):
-        found.append(how["optimizer"].param_groups[0]["lr"] / protocol.learning_rate)
+        factors.append(how["optimizer"].param_groups[0]["lr"] / protocol.learning_rate)
         how["optimizer"].step()
         how["lr_scheduler"]["scheduler"].step()
-    return np.array(found)
+    return np.array(factors)
 
 
 @pytest.mark.parametrize("key", ["heatmap", "single", "patches", "end_to_end", "noise", "ours"])
 def test_the_learning_rate_of_every_row_falls_to_a_hundredth(key):
-    found = rates(key, 400)
-    after_warmup = found[WARMUP_STEPS:]
-    assert found.max() > 0.8 and found[-1] == pytest.approx(0.01)
+    factors = rates(key, 400)
+    after_warmup = factors[WARMUP_STEPS:]
+    assert factors.max() > 0.8 and factors[-1] == pytest.approx(0.01)
     assert (np.diff(after_warmup) <= 0).all()
 
 

@@ -76,11 +76,11 @@ def test_the_tables_numbers_are_those_of_the_answers(run):
     for key, row in table.items():
         answers = rows_of(run / key / "test.csv")
         assert len(answers) == 6 == int(row["landmarks"])
-        found, true = (
+        ours, true = (
             np.array([[float(a[f"{which}_{axis}_lps_mm"]) for axis in "xyz"] for a in answers])
             for which in ("found", "true")
         )
-        errors = np.linalg.norm(found - true, axis=1)
+        errors = np.linalg.norm(ours - true, axis=1)
         assert np.allclose(errors, [float(a["error_mm"]) for a in answers])
         assert float(row["mean"]) == pytest.approx(errors.mean())
         assert float(row["sd"]) == pytest.approx(errors.std(ddof=1))
@@ -103,8 +103,8 @@ def test_every_answer_is_of_a_test_scan_and_its_truth_is_the_annotators(run, coh
     answers = rows_of(run / "patches" / "test.csv")
     assert {row["case"] for row in answers} == {"test-0", "test-1", "test-2"}
     for row in answers:
-        said = cohort.case(row["case"]).annotation("truth").points[row["landmark"]]
-        assert [float(row[f"true_{axis}_lps_mm"]) for axis in "xyz"] == pytest.approx(said)
+        point = cohort.case(row["case"]).annotation("truth").points[row["landmark"]]
+        assert [float(row[f"true_{axis}_lps_mm"]) for axis in "xyz"] == pytest.approx(point)
         assert float(row["seconds_net"]) > 0 and float(row["peak_mb"]) >= 0
 
 
@@ -119,12 +119,12 @@ def test_what_reading_a_scan_took_for_a_moment_is_not_the_methods_memory():
 
 
 def test_a_run_that_is_done_trains_nothing_and_asks_nothing_again(run, cohort):
-    kept = [run / "patches" / name for name in ("trained.json", "test.csv", "checkpoints/best.ckpt")]
-    kept.append(run / "constant" / "test.csv")
-    before, table = [file.stat().st_mtime_ns for file in kept], (run / "table1.csv").read_bytes()
+    files = [run / "patches" / name for name in ("trained.json", "test.csv", "checkpoints/best.ckpt")]
+    files.append(run / "constant" / "test.csv")
+    before, table = [file.stat().st_mtime_ns for file in files], (run / "table1.csv").read_bytes()
     (run / "table1.csv").unlink()
     table1.table1(cohort.path, run, PROTOCOL, device="cpu")
-    assert [file.stat().st_mtime_ns for file in kept] == before
+    assert [file.stat().st_mtime_ns for file in files] == before
     assert (run / "table1.csv").read_bytes() == table
 
 
@@ -323,24 +323,24 @@ def test_the_cohort_of_the_protocol_is_made_once_and_another_is_not_mixed_into_i
 
     monkeypatch.setattr(Acquisition, "draw", classmethod(small))
     monkeypatch.setattr(table1.os, "cpu_count", lambda: 1)
-    wanted, said = replace(PROTOCOL, cases=5), []
-    dataset = table1._cohort(tmp_path / "necks", wanted, StandInStyles(), said.append)
+    wanted, sentences = replace(PROTOCOL, cases=5), []
+    dataset = table1._cohort(tmp_path / "necks", wanted, StandInStyles(), sentences.append)
     splits = [dataset.case(name).split for name in dataset.case_ids()]
     assert {split: splits.count(split) for split in set(splits)} == {"train": 3, "validation": 1, "test": 1}
     lengths = [float(row["length_mm"]) for row in rows_of(tmp_path / "necks" / "cohort.csv")]
     assert all(170 < length < 230 for length in lengths)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "necks").glob("cases/*/image*")}
-    table1._cohort(tmp_path / "necks", wanted, StandInStyles(), said.append)
+    table1._cohort(tmp_path / "necks", wanted, StandInStyles(), sentences.append)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "necks").glob("cases/*/image*")} == before
     with pytest.raises(ValueError, match="a cohort of another"):
-        table1._cohort(tmp_path / "necks", replace(wanted, cohort_seed=9), StandInStyles(), said.append)
+        table1._cohort(tmp_path / "necks", replace(wanted, cohort_seed=9), StandInStyles(), sentences.append)
 
 
 def test_cases_without_a_split_have_one_before_the_run_records_its_dataset(tmp_path):
     dataset = write_cohort(tmp_path / "own", {"train": 1, "validation": 1, "test": 1})
     case = dataset.add_case(scan_of_balls(PLACES), case_id="later", group="later")
-    said = dict(zip((LEFT, RIGHT), map(tuple, PLACES.tolist()), strict=True))
-    dataset.save_annotation(case, "anna", said, dict.fromkeys(said, "accepted"))
+    places = dict(zip((LEFT, RIGHT), map(tuple, PLACES.tolist()), strict=True))
+    dataset.save_annotation(case, "anna", places, dict.fromkeys(places, "accepted"))
     opened = table1._cohort(dataset.path, PROTOCOL, StandInStyles(), lambda words: None)
     assert opened.case("later").split == "train"
 

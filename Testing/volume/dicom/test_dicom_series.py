@@ -50,9 +50,9 @@ class TestTiltedGantry:
         sheared = volume.affine_lps.copy()
         sheared[:3, 2] -= 1.2 * volume.affine_lps[:3, 1] / volume.spacing_mm[1]
         places = np.stack([i, j, k], axis=1) @ sheared[:3, :3].T + sheared[:3, 3]
-        found = read.to_voxels(places)
-        assert np.abs(found - np.rint(found)).max() < 1e-3
-        assert (read.array[tuple(np.rint(found).astype(int).T[::-1])] == volume.array[k, j, i]).all()
+        voxels = read.to_voxels(places)
+        assert np.abs(voxels - np.rint(voxels)).max() < 1e-3
+        assert (read.array[tuple(np.rint(voxels).astype(int).T[::-1])] == volume.array[k, j, i]).all()
         assert (read.size, read.array.dtype) == ((24, 20 + 2 * 17, 18), np.int16)
         assert (read.array == -1024).sum() >= read.array.size - volume.array.size
         assert read.note == "The gantry was tilted by 43.8 degrees; slices were moved to an upright grid."
@@ -66,8 +66,8 @@ class TestTiltedGantry:
         volume = Volume((-1000 + 1300 * inside).astype(np.int16), affine)
         read = read_volume(write_dicom(volume, tmp_path / "ct", shift_mm=shift_mm))
         weight = np.maximum(read.array.astype(float) + 1000, 0)
-        found = np.stack(np.indices(read.array.shape)[::-1], axis=-1)
-        measured = (weight[..., None] * read.to_lps(found)).sum(axis=(0, 1, 2)) / weight.sum()
+        voxels = np.stack(np.indices(read.array.shape)[::-1], axis=-1)
+        measured = (weight[..., None] * read.to_lps(voxels)).sum(axis=(0, 1, 2)) / weight.sum()
         assert np.abs(measured - centre).max() < 0.05
 
 

@@ -63,15 +63,15 @@ def test_any_split_shuffle_doubling_and_loss_gives_the_volume_a_note_or_a_refusa
             dataset = pydicom.dcmread(target)
             dataset.SOPInstanceUID = f"1.2.{name}"
             dataset.save_as(target)
-    kept = sorted(set(range(SLICES)) - lost)
-    gaps = kept[-1] - kept[0] + 1 - len(kept)
+    remaining = sorted(set(range(SLICES)) - lost)
+    gaps = remaining[-1] - remaining[0] + 1 - len(remaining)
     if gaps:
-        with pytest.raises(VolumeError, match=f"ct lacks {gaps} of {gaps + len(kept)} slices|has slices 1.25 to"):
+        with pytest.raises(VolumeError, match=f"ct lacks {gaps} of {gaps + len(remaining)} slices|has slices 1.25 to"):
             read_volume(folder)
     else:
         read = read_volume(folder)
-        assert len(read.array) == len(kept) and at_same_places(read, scan)
-        assert bool(read.notes) == (kept[0] > 0)  # nothing tells that the last ones are absent
+        assert len(read.array) == len(remaining) and at_same_places(read, scan)
+        assert bool(read.notes) == (remaining[0] > 0)  # nothing tells that the last ones are absent
 
 
 @pytest.fixture(scope="module")

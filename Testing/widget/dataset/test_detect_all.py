@@ -73,10 +73,10 @@ def test_a_bad_case_is_named_and_the_rest_goes_on(widget, waiting, choose, appli
     widget.ui.passesSpinBox.setValue(2)
     widget.ui.detectAllButton.click()
     wait(application, widget)
-    said = widget.ui.statusLabel.text
-    assert said.startswith("Detected in 1 of 4 cases.")
-    assert "a: The image is not the one that was added" in said and "b: The image of case b is not here" in said
-    assert "c: case.json of case c is damaged" in said
+    words = widget.ui.statusLabel.text
+    assert words.startswith("Detected in 1 of 4 cases.")
+    assert "a: The image is not the one that was added" in words and "b: The image of case b is not here" in words
+    assert "c: case.json of case c is damaged" in words
     assert predicted(waiting) == ["d", "done"]
 
 

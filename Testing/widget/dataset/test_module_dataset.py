@@ -215,10 +215,10 @@ def test_scans_of_one_patient_are_added_as_such_by_dicom_or_by_a_typed_word(widg
         show(widget, spacing=spacing).volume.SetAttribute("DICOM.instanceUIDs", instances)
         QTest.keyClicks(widget.ui.patientLineEdit, word)
         widget.ui.addCaseButton.click()
-        said = widget.ui.statusLabel.text
-        assert said.endswith(words), said
+        status = widget.ui.statusLabel.text
+        assert status.endswith(words), status
         assert widget.ui.patientLineEdit.text == ""
-        groups.append(dataset.case(said.split()[2].rstrip(",")).group)
+        groups.append(dataset.case(status.split()[2].rstrip(",")).group)
     assert groups[0] == groups[1] and len(set(groups)) == 3
     assert not any(b"Jane" in file.read_bytes() for file in dataset.path.rglob("*.json"))
 

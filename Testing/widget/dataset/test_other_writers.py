@@ -121,9 +121,9 @@ def test_a_draft_that_can_not_be_read_now_is_neither_dropped_nor_replaced(
     widget.dataset.open_case(SURE)
     application.answers = [qt.QMessageBox.Yes]  # of the two drafts the newer one is offered
     start_again(widget, choose, opened_dataset)
-    kept = {LEFT: place, RIGHT: (-24.0, -8.0, 4.0)}
+    places = {LEFT: place, RIGHT: (-24.0, -8.0, 4.0)}
     assert any(
-        scene.position_lps(nodes_shown(widget), index) == pytest.approx(kept[name])
+        scene.position_lps(nodes_shown(widget), index) == pytest.approx(places[name])
         for index, name in enumerate((LEFT, RIGHT))
     )
 

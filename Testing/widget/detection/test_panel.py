@@ -78,8 +78,8 @@ def test_every_field_has_a_name_for_those_who_can_not_see_it(widget):
     nameless = []
     for name, field in vars(widget.ui).items():
         if isinstance(field, QWidget) and field.focusPolicy != Qt.FocusPolicy.NoFocus:
-            said = QAccessible.queryAccessibleInterface(field).text(QAccessible.Text.Name)
-            nameless += [] if said or name.startswith("qt_") else [name]
+            label = QAccessible.queryAccessibleInterface(field).text(QAccessible.Text.Name)
+            nameless += [] if label or name.startswith("qt_") else [name]
     assert nameless == []
 
 

@@ -59,19 +59,19 @@ def run_until(application, widget, words, timeout_s=60.0):
 
 
 def test_detect_tells_its_steps_and_puts_points_ellipsoids_and_table_into_the_scene(widget, volume, application):
-    said = []
+    texts = []
     widget.ui.detectButton.click()
     assert widget.ui.detectButton.text == "Cancel"
     assert widget.ui.progressBar.visible
     while widget.logic.running:
         application.processEvents()
-        said.append(widget.ui.statusLabel.text)
+        texts.append(widget.ui.statusLabel.text)
         time.sleep(0.005)
-    steps = [words.split(",")[0] for words in dict.fromkeys(said)]
+    steps = [words.split(",")[0] for words in dict.fromkeys(texts)]
     order = ["reading", "starting", "resampling", "coarse", "brighter", "enlarged", "pass 1 of 2", "done", "Done."]
     assert steps == [step for step in order if step in steps]  # a quick step may be over before it is shown
     assert len(steps) > 2 and steps[-1] == "Done."
-    assert any("s left" in words for words in said)
+    assert any("s left" in words for words in texts)
     assert widget.ui.detectButton.text == "Detect"
     assert not widget.ui.progressBar.visible
     nodes = scene.find_detection(volume)

@@ -145,13 +145,13 @@ class qMRMLNodeComboBox(QComboBox):
             self.currentNodeChanged.emit(node)
 
     def _nodes(self) -> list[Any]:
-        found = []
+        nodes = []
         for number in range(self._scene.GetNumberOfNodes() if self._scene else 0):
             node = self._scene.GetNthNode(number)
             wanted = any(node.IsA(name) if self._child_types else node.GetClassName() == name for name in self._types)
             if wanted and not node.GetHideFromEditors():
-                found.append(node)
-        return found
+                nodes.append(node)
+        return nodes
 
     def _update(self) -> None:
         nodes = self._nodes()

@@ -177,21 +177,21 @@ def test_a_review_survives_saving_and_opening(widget, nodes, tmp_path):
     assert cells(widget, 0)["Status"] == "reviewed, moved 8.0 mm"
 
 
-@pytest.mark.parametrize(("answer", "kept"), [("Yes", True), ("No", False)])
-def test_a_second_detection_asks_before_it_touches_a_reviewed_point(widget, nodes, application, answer, kept):
+@pytest.mark.parametrize(("answer", "stays"), [("Yes", True), ("No", False)])
+def test_a_second_detection_asks_before_it_touches_a_reviewed_point(widget, nodes, application, answer, stays):
     import qt
 
     scene.set_position(nodes, 0, (20.0, -8.0, 4.0))
     widget.ui.acceptButton.click()
     application.answers = [getattr(qt.QMessageBox, answer)]
     keep = ask_to_keep_reviewed(nodes, (LEFT, RIGHT))
-    assert keep is kept
+    assert keep is stays
     assert "L bifurcation (accepted)" in application.asked[0]
     replaced = {} if keep else scene.reviewed_landmarks(nodes)
     widget.logic.show(nodes.volume, make_detection(left=(30.0, -12.0, 7.0), right=(-30.0, -12.0, 7.0)), replaced)
-    assert scene.position_lps(nodes, 0) == pytest.approx((20.0, -8.0, 4.0) if kept else (30.0, -12.0, 7.0))
+    assert scene.position_lps(nodes, 0) == pytest.approx((20.0, -8.0, 4.0) if stays else (30.0, -12.0, 7.0))
     assert scene.position_lps(nodes, 1) == pytest.approx((-30.0, -12.0, 7.0))
-    assert review_of(nodes).status[LEFT] == ("accepted" if kept else "predicted")
+    assert review_of(nodes).status[LEFT] == ("accepted" if stays else "predicted")
 
 
 def test_a_reviewed_point_stays_when_another_model_lists_the_landmarks_in_another_order(widget, nodes):

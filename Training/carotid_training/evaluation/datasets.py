@@ -39,14 +39,14 @@ def datasets_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 def _numbers(outcomes: Sequence[Outcome], model: Model, seed: int) -> dict[str, Any]:
     errors, pairs, known = metrics.errors_mm(outcomes), located(outcomes), lookup(verdicts(outcomes))
     mean = metrics.mean_error(outcomes, seed)
-    statistics, found = metrics.error_statistics(errors), errors[~np.isnan(errors)]
+    statistics, of_found = metrics.error_statistics(errors), errors[~np.isnan(errors)]
     covered = metrics.regions(pairs, model.calibration, model.volume_level).covered
     ok, of_right = known["verdict_ok_cases", ALL], known["verdict_ok_of_right_scans", ALL]
     return {
-        "scans": ok.n, "landmarks": len(errors), "missed": len(errors) - len(found),
+        "scans": ok.n, "landmarks": len(errors), "missed": len(errors) - len(of_found),
         "mean_mm": mean.value, "mean_low_95_mm": mean.low, "mean_high_95_mm": mean.high,
         "median_mm": statistics["median"], "p95_mm": statistics["p95"],
-        f"over_{GROSS_MM:g}mm": float((found > GROSS_MM).mean()) if len(found) else math.nan,
+        f"over_{GROSS_MM:g}mm": float((of_found > GROSS_MM).mean()) if len(of_found) else math.nan,
         "coverage_level": model.volume_level, "coverage": float(covered.mean()) if len(covered) else math.nan,
         "ok": int(ok.value), "right_scans": of_right.n, "ok_of_right_scans": int(of_right.value),
         "ok_error_largest_mm": known["verdict_ok_error_largest_mm", ALL].value,
