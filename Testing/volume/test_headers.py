@@ -8,7 +8,7 @@ import gzip
 import numpy as np
 import pytest
 from CarotidLandmarkLib.volume import Volume, VolumeError, from_array, read_volume
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from .test_volume import rotation
@@ -63,6 +63,7 @@ class TestAnyGeometry:
 
     @settings(max_examples=40, deadline=None)
     @given(QUATERNIONS, AXES, SPACINGS, ORIGINS)
+    @example((6.1e-5, 0.0, 0.0, 1.0), ([0, 1, 2], (-1.0, -1.0, -1.0)), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))  # half a turn
     def test_of_a_nifti_with_a_qform_alone_is_read(self, tmp_path_factory, turn, axes, spacing, origin):
         volume = scan(turn, axes, spacing, origin)
         fields = with_qform(volume, codes=[1, 0], srow=[0] * 12)

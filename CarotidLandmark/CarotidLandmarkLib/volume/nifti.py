@@ -19,6 +19,7 @@ TYPES = {
 }  # fmt: skip
 NO_SCALARS = {1, 32, 128, 1536, 1792, 2048, 2304}  # bits, complex, colours, 128-bit floats
 UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # 0 says nothing: the range of voxel sizes tells metres and microns
+LOST = 1e-7, 0.0  # of a quaternion's squared first component, in NIfTI-1's 32 bits and in NIfTI-2's 64
 AGREEMENT_MM, AGREEMENT = 0.1, 1e-3  # of two statements: what 32-bit quaternions near half a turn lose
 
 # name: (format, place in NIfTI-1, format, place in NIfTI-2)
@@ -78,14 +79,19 @@ def nifti_header(start: bytes, path: Path, name: str, packed: bool) -> Header:
         slope, intercept = 1.0, 0.0
     if not np.isfinite(intercept):
         raise damaged(name)
-    affine, notes = _affine(fields, size, name)
+    affine, notes = _affine(fields, size, name, LOST[second])
     offset = max(int(offset), 540 if second else 348)
     encoding = "gzip" if packed else "raw"
     return Header(size, dtype, affine, path, offset, encoding, packed, float(slope), float(intercept), notes)
 
 
-def _affine(fields: dict[str, tuple], size: tuple[int, int, int], name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Voxels to LPS millimetres, and what to tell the user. Raises VolumeError where the header contradicts itself."""
+def _affine(
+    fields: dict[str, tuple], size: tuple[int, int, int], name: str, lost: float
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Voxels to LPS millimetres, and what to tell the user. Raises VolumeError where the header contradicts itself.
+
+    ``lost``: as of `_rotation`.
+    """
     unit = UNITS_MM.get(fields["xyzt_units"][0] & 7)
     if unit is None:
         raise VolumeError(f"{name} gives its voxel size in an unknown unit; export it again in millimetres.")
@@ -93,7 +99,8 @@ def _affine(fields: dict[str, tuple], size: tuple[int, int, int], name: str) -> 
     pixdim = np.array(fields["pixdim"][1:4])
     sform, qform = np.eye(4), np.eye(4)
     sform[:3] = np.reshape(fields["srow"], (3, 4))
-    qform[:3, :3], qform[:3, 3] = _rotation(fields["quatern"][:3], fields["pixdim"][0]) * pixdim, fields["quatern"][3:]
+    qform[:3, :3] = _rotation(fields["quatern"][:3], fields["pixdim"][0], lost) * pixdim
+    qform[:3, 3] = fields["quatern"][3:]
     if sform_code <= 0 and qform_code <= 0:
         raise VolumeError(f"{name} does not say which side is left (no qform, no sform); convert it again from DICOM.")
     ras = sform if sform_code > 0 else qform
@@ -127,11 +134,14 @@ def _distance(one: np.ndarray, other: np.ndarray, size: tuple[int, int, int]) ->
     return float(np.linalg.norm(corners @ (one - other).T[:, :3], axis=1).max())
 
 
-def _rotation(quaternion: tuple, handedness: float) -> np.ndarray:
-    """The rotation of (b, c, d), its third column turned where qfac (pixdim[0]) is negative: [3, 3]."""
+def _rotation(quaternion: tuple, handedness: float, lost: float) -> np.ndarray:
+    """The rotation of (b, c, d), its third column turned where qfac (pixdim[0]) is negative: [3, 3].
+
+    ``lost``: below it the square of the first component is rounding, and the rotation half a turn.
+    """
     vector = np.array(quaternion)
     rest = 1.0 - vector @ vector
-    if rest < 1e-7:  # half a turn: the first component is lost in rounding
+    if rest < lost:
         rest, vector = 0.0, vector / np.linalg.norm(vector)
     b, c, d = vector
     across = np.array([[0, -d, c], [d, 0, -b], [-c, b, 0]])
