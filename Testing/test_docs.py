@@ -54,6 +54,19 @@ def test_a_link_leads_to_a_file_and_a_heading_that_are_there(page):
     assert broken == []
 
 
+def test_a_file_or_a_module_that_a_page_names_is_there():
+    lacking, count = [], 0
+    for page in PAGES:
+        if page.name == "CHANGELOG.md":  # tells of what is gone, too
+            continue
+        text = page.read_text(encoding="utf-8")
+        files = re.findall(rf"(?<![\w/.])(?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|sh|md|yaml|csv|json|png|jpg)\b", text)
+        files += [name.replace(".", "/") + ".py" for name in re.findall(r"python -m (benchmarks[\w.]+\w)", text)]
+        count += len(files)
+        lacking += [f"{page.name}: {name}" for name in files if not (ROOT / name).exists()]
+    assert lacking == [] and count > 60
+
+
 PLACES = (
     "CarotidLandmark/CarotidLandmarkLib",
     "Training/carotid_training",
