@@ -82,6 +82,7 @@ def main(
 ) -> None:
     """Detect with every checkpoint, compare."""
     opened = Dataset.open(dataset)
+    others = [list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in beside or ()]
     rows: list[Row] = []
     for point in points:
         when, _, checkpoint = point.partition("=")
@@ -100,7 +101,6 @@ def main(
         "passes. Hours of one training after the other, without the rendering that went before."
     )
     TABLE.write(output, text, rows)
-    others = [list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in beside or ()]
     save(figure([rows, *others]), output, "learning-curve")
 
 
