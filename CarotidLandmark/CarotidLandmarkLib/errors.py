@@ -1,4 +1,5 @@
-"""The one kind of error that is the user's to mend, which the commands and the panel catch; and what sentences need."""
+"""The one kind of error that is the user's to mend, which the commands and the panel catch; and what sentences and a
+command's end need."""
 
 from __future__ import annotations
 
@@ -21,3 +22,9 @@ def some_of(texts: Sequence[str], most: int, separator: str = ", ") -> str:
     """The first ``most`` texts, and how many more there are."""
     more = f"{separator.strip(' ,')} and {len(texts) - most} more" if len(texts) > most else ""
     return separator.join(texts[:most]) + more
+
+
+def forget_interrupts() -> None:
+    """What was caught does not end the process: under ``python -m`` CPython ends by SIGINT, whatever the exit code, after
+    an interrupt that came through an eval of text (as in making a dataclass); it forgets it with the next."""
+    eval("None")

@@ -178,6 +178,22 @@ def test_ctrl_c_and_its_like_end_with_3_and_leave_nothing(scan, model, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupt_while_a_library_is_imported_ends_with_3_too(scan, tmp_path):
+    program = f"""
+import CarotidLandmarkLib.bundle
+from CarotidLandmarkLib.cli import main
+
+def interrupted(*arguments):
+    exec("raise KeyboardInterrupt")  # a library is imported, and makes a dataclass
+
+CarotidLandmarkLib.bundle.open_bundle = interrupted
+main(["detect", {str(scan)!r}, "-o", {str(tmp_path / "results")!r}])
+"""
+    (tmp_path / "interrupted.py").write_text(program)
+    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.splitlines()) == (3, ["Cancelled; nothing is left half-written."])
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["info"]])
 def test_a_stdout_that_takes_nothing_is_told_in_one_line(arguments):

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
-from CarotidLandmarkLib.errors import UserError, sentence
+from CarotidLandmarkLib.errors import UserError, forget_interrupts, sentence
 from CarotidLandmarkLib.memory import keep_freed_memory
 from typer.core import TyperCommand
 
@@ -58,6 +58,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
         _say(f"{command}: {error.format_message().rstrip('.')}. See {command} --help.")
         code = BAD_INPUT
+    forget_interrupts()
     sys.exit(code or DONE)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from .. import __version__
-from ..errors import sentence
+from ..errors import forget_interrupts, sentence
 from ..memory import keep_freed_memory
 from . import datasets, detect, exchange
 from .common import BAD_INPUT, CANCELLED, DONE, answers_for_its_errors, say
@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
         say(f"{error.format_message().rstrip('.')}. See carotid-landmark --help.")
         code = BAD_INPUT
+    forget_interrupts()
     sys.exit(code)
 
 
