@@ -25,6 +25,9 @@ def some_of(texts: Sequence[str], most: int, separator: str = ", ") -> str:
 
 
 def forget_interrupts() -> None:
-    """What was caught does not end the process: under ``python -m`` CPython ends by SIGINT, whatever the exit code, after
-    an interrupt that came through an eval of text (as in making a dataclass); it forgets it with the next."""
+    """What was caught does not end the process.
+
+    Under ``python -m`` CPython ends by SIGINT, whatever the exit code, after an interrupt that came through an eval of
+    text (as in making a dataclass); it forgets it with the next.
+    """
     eval("None")
