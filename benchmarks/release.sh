@@ -29,5 +29,6 @@ for model in "$new" "$old"; do
   "$bin/carotid-train" evaluate "$model" "$runs/test" "$runs/unseen" "$runs/negatives" "${shifts[@]}" \
     --output "$runs/$(basename "$model")/evaluation"
 done
+"$bin/python" -m benchmarks.accuracy.release "$runs/$(basename "$new")/evaluation" "$runs/$(basename "$old")/evaluation" --output "$runs"
 "$bin/python" -m benchmarks.cost.detection_time --model "$new" --model "$old" --output "$runs"
 "$bin/python" -m benchmarks.cost.memory detect --model "$new" --output "$runs"

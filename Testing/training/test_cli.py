@@ -57,6 +57,22 @@ def test_wrong_arguments_are_told_in_one_line(arguments, sentence, capsys):
     assert output.err.startswith(sentence) and output.err.count("\n") == 1 and not output.out
 
 
+def test_an_interrupt_while_a_library_is_imported_ends_with_3_too(tmp_path):
+    program = """
+from carotid_training import cli
+
+def interrupted(*arguments):
+    exec("raise KeyboardInterrupt")  # a library is imported, and makes a dataclass
+
+cli.import_module = interrupted
+cli.main(["curve", "runs/none"])
+"""
+    (tmp_path / "interrupted.py").write_text(program)
+    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    words = "carotid-train curve: stopped; the same command goes on from here."
+    assert (done.returncode, done.stderr.splitlines()) == (3, [words])
+
+
 def test_fit_hands_its_arguments_to_lightning_as_they_are(monkeypatch):
     handed = []
     monkeypatch.setattr("carotid_training.training.fit.main", handed.append)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,7 +55,7 @@ def figure(curves: Sequence[Sequence[Row]]) -> Figure:
     each of the tables, whose necks differ."""
     drawn = new_figure(6, 3.8)
     axes = drawn.subplots()
-    for rows, line, face in zip(curves, ("-", "--", ":"), ("full", "none", "none"), strict=False):
+    for rows, (line, face) in zip(curves, cycle([("-", "full"), ("--", "none"), (":", "none")]), strict=False):
         hours = [float(row["hours of training"]) for row in rows]
         # "1.34 (0.86 to 1.89)", as the table has it
         value, low, high = np.array([NUMBER.findall(str(row["mean (mm)"])) for row in rows], dtype=float).T
