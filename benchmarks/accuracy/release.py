@@ -109,8 +109,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def main(
-    new: Annotated[Path, typer.Argument(help="Evaluation of the new model.")],
-    old: Annotated[Path, typer.Argument(help="Evaluation of the one before, on the same datasets.")],
+    new: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Evaluation of the new model.")],
+    old: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Of the one before, on the same datasets.")],
     output: Output = RESULTS,
 ) -> None:
     """Compare."""
