@@ -7,7 +7,7 @@ Values are HU above air (air = 0): whatever lies outside the scan is then air by
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -147,17 +147,15 @@ class Pyramid:
         scales_mm: Sequence[float],
         device: torch.device | str = "cpu",
         progress: Callable[[float], None] | None = None,
+        levels: Mapping[float, Level] | None = None,
     ):
+        """``levels``: those of an earlier pyramid of this scan at these scales, reduced no more."""
         self.device = torch.device(device)
         self.volume = volume
         self.affine_lps = torch.as_tensor(np.asarray(volume.affine_lps), dtype=torch.float64)
         self.scales_mm = tuple(sorted(scales_mm, reverse=True))
         self.contrast, self.finest_mm = 1.0, 0.0
-        self.levels: dict[float, Level] = {}
-        whole = self.scales_mm[:2]
-        base = self._whole_scan(whole[-1], progress)
-        for scale in whole:
-            self.levels[scale] = base if scale == whole[-1] else base.reduced(scale)
+        self.levels = dict(levels or self._reduced(progress))
 
     def whole(self, scale_mm: float, multiple: int = 1) -> tuple[Tensor, Tensor]:
         """The scan on one LPS-aligned lattice: values [1, 1, k, j, i] (air = 0) and its middle [1, 3].
@@ -267,6 +265,11 @@ class Pyramid:
         affine[:3, 3] += affine[:3, :3] @ low.double()
         part = self._above_air(self.volume.array[k0:k1, j0:j1, i0:i1])
         return Level.of_scan(part, affine).reduced(scale_mm)
+
+    def _reduced(self, progress: Callable[[float], None] | None) -> dict[float, Level]:
+        whole = self.scales_mm[:2]
+        base = self._whole_scan(whole[-1], progress)
+        return {scale: base if scale == whole[-1] else base.reduced(scale) for scale in whole}
 
     def _whole_scan(self, scale_mm: float, progress: Callable[[float], None] | None) -> Level:
         """All of the scan at ``scale_mm``, slab by slab, for a float copy of all would not fit; then blurred along k.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from carotid_training.batches.cases import CACHE_VARIABLE, CaseBatches
+from carotid_training.batches.cache import CACHE_VARIABLE
+from carotid_training.batches.cases import CaseBatches
 from carotid_training.batches.datamodule import dataset_sha256
 from carotid_training.batches.unseen import UnseenCases
 from carotid_training.evaluation.outcomes import outcomes_of

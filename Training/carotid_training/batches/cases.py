@@ -1,27 +1,21 @@
-"""Annotated cases as training batches: pyramids cached once and memory-mapped, boxes cut where the chain looks."""
+"""Annotated cases as training batches: boxes cut where the chain looks."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError
-from CarotidLandmarkLib.files import atomic_path
-from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
-from CarotidLandmarkLib.volume import Volume, VolumeError, read_volume
+from CarotidLandmarkLib.nets.pyramid import AIR_HU
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from ..scans.acquisition import scan_dice
 from .batch import SampleBatch, joined
+from .cache import cached_pyramid
 from .stream import ABSENT_JITTER_MM, COARSE_MM, COARSE_MULTIPLE, JITTER_VOXELS, turns
-
-CACHE_VARIABLE = "CAROTID_CACHE"
 
 
 class CaseBatches(IterableDataset):
@@ -115,34 +109,3 @@ def check_names(dataset: Dataset, names: Sequence[str]) -> None:
             f"{dataset.path.name} is about {', '.join(dataset.landmarks)}, not about {', '.join(unknown)}; name "
             "its landmarks under model.architecture.landmarks, or give another dataset."
         )
-
-
-@lru_cache(maxsize=16)
-def _pyramid(digest: str, image: Path) -> Pyramid:
-    folder = cache_directory()
-    array_file, affine_file = folder / f"{digest}.npy", folder / f"{digest}.affine.npy"
-    if not affine_file.exists():
-        volume = read_volume(image)
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, values in ((array_file, volume.array), (affine_file, volume.affine_lps)):
-            with atomic_path(file) as temporary:
-                np.save(temporary, values)
-    volume = Volume(np.load(array_file, mmap_mode="r"), np.load(affine_file), digest)
-    return Pyramid(volume, (COARSE_MM, COARSE_MM / 2))  # what is finer is cut from the scan itself
-
-
-def cached_pyramid(case: Case) -> Pyramid:
-    """The case's pyramid: voxels memory-mapped from the cache (decompressed once), coarse levels in memory.
-
-    Raises DatasetError where its image is not here or can not be read, OSError.
-    """
-    try:
-        return _pyramid(case.image_sha256, case.image_path)
-    except VolumeError as error:
-        raise DatasetError(f"Case {case.id} can not be used: {error}") from error
-
-
-def cache_directory() -> Path:
-    """$CAROTID_CACHE, else the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen) if chosen else Path.home() / ".cache" / "carotid-landmark" / "pyramids"

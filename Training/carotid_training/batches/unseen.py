@@ -19,7 +19,8 @@ from .. import seeds
 from ..necks.neck import Grid
 from ..necks.styles import Styles
 from ..scans.sample import Sample
-from .cases import CaseBatches, cached_pyramid
+from .cache import cached_pyramid
+from .cases import CaseBatches
 from .stream import COARSE_MM, coarse_grid
 
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.dataset import Case, Dataset
-from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
 from CarotidLandmarkLib.volume import Volume
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..batches.batch import SampleBatch
-from ..batches.cases import CaseBatches, cache_directory
+from ..batches.cache import CODE, kept
+from ..batches.cases import CaseBatches
 from ..batches.datamodule import NecksData
 from ..training.augment import Augmentation, draw_affines, move_truth, recolour
 from ..training.view import BatchView
@@ -65,13 +65,12 @@ class FieldBatches(CaseBatches):
 
     def _field(self, case: Case) -> tuple[Tensor, Tensor]:
         """HU [k, j, i] float16 and the middle [3]."""
-        path = cache_directory() / f"{case.image_sha256}.field{self.voxels}.npy"
-        if not path.exists():
+        def make() -> Tensor:
             values, _ = cut_field(case.read_volume(), self.voxels)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as temporary:
-                np.save(temporary, (values[0, 0] + AIR_HU).half().numpy())
-        return torch.from_numpy(np.load(path)), torch.as_tensor(case.geometry.centre_lps, dtype=torch.float32)
+            return (values[0, 0] + AIR_HU).half()
+
+        field = kept(f"{case.image_sha256}.field{self.voxels}-{CODE}", make)
+        return field, torch.as_tensor(case.geometry.centre_lps, dtype=torch.float32)
 
 
 class FieldData(pl.LightningDataModule):

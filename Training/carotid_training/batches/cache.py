@@ -1,0 +1,70 @@
+"""What training reads of an annotated scan again and again: made once, and then mapped from the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from CarotidLandmarkLib.dataset import Case, DatasetError
+from CarotidLandmarkLib.files import atomic_path
+from CarotidLandmarkLib.nets import pyramid
+from CarotidLandmarkLib.nets.pyramid import Level, Pyramid
+from CarotidLandmarkLib.volume import Volume, VolumeError, read_volume
+
+from .stream import COARSE_MM
+
+CACHE_VARIABLE = "CAROTID_CACHE"
+# What is finer is cut from the scan's own voxels.
+SCALES_MM = (COARSE_MM, COARSE_MM / 2)
+# How a scan looks from afar is kept for the code that made it: with other code it is made anew.
+CODE = hashlib.sha256(Path(pyramid.__file__).read_bytes()).hexdigest()[:8]
+
+
+def cached_pyramid(case: Case) -> Pyramid:
+    """The case's pyramid: its voxels decompressed once, its coarse levels reduced once.
+
+    Raises DatasetError where its image is not here or can not be read, OSError.
+    """
+    try:
+        return _pyramid(case.image_sha256, case.image_path)
+    except VolumeError as error:
+        raise DatasetError(f"Case {case.id} can not be used: {error}") from error
+
+
+# Opening the files of a case takes some milliseconds, and a few dozen file handles are no burden.
+@lru_cache(maxsize=16)
+def _pyramid(digest: str, image: Path) -> Pyramid:
+    array, affine = kept(f"{digest}.voxels", lambda: _voxels(read_volume(image)))
+    volume = Volume(array.numpy(), affine.numpy(), digest)
+    levels = kept(f"{digest}.levels-{CODE}", lambda: _parts(Pyramid(volume, SCALES_MM)))
+    return Pyramid(volume, SCALES_MM, levels={scale: Level(*parts) for scale, parts in levels.items()})
+
+
+def _voxels(volume: Volume) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.as_tensor(volume.array), torch.as_tensor(volume.affine_lps)
+
+
+def _parts(made: Pyramid) -> dict[float, tuple[Any, ...]]:
+    return {scale: (level.values, level.affine_lps, level.sigma_mm) for scale, level in made.levels.items()}
+
+
+def kept(name: str, make: Callable[[], Any]) -> Any:
+    """What ``make`` returns, tensors in tuples or dicts; made where the cache has no ``name``. Raises OSError."""
+    path = cache_directory() / f"{name}.pt"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = make()
+        with atomic_path(path) as temporary:
+            torch.save(made, temporary)
+    return torch.load(path, mmap=True, weights_only=True)
+
+
+def cache_directory() -> Path:
+    """$CAROTID_CACHE, else the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path.home() / ".cache" / "carotid-landmark" / "pyramids"
