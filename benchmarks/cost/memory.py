@@ -130,8 +130,7 @@ def step(config: Path, dataset: Path, device: str) -> None:
         [
             f"--config={config}", f"--data.dataset={dataset}", "--data.workers=0", f"--trainer.accelerator={device}",
             "--trainer.devices=1", "--trainer.max_steps=2", "--trainer.limit_val_batches=0",
-            "--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false",
-            "--trainer.enable_model_summary=false",
+            "--trainer.num_sanity_val_steps=0", "--trainer.enable_model_summary=false",
         ]
     )  # fmt: skip
     cli.trainer.fit(cli.model, cli.datamodule)

@@ -54,7 +54,7 @@ def measure(
     arguments = [
         f"--config={config}", f"--trainer.accelerator={device}", f"--trainer.precision={PRECISIONS[precision]}",
         "--trainer.devices=1", f"--trainer.max_steps={warmup + steps}", "--trainer.limit_val_batches=0",
-        "--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false",
+        "--trainer.num_sanity_val_steps=0",
         # As in the middle of a run: every reuse-th step a new neck joins the pool.
         "--trainer.enable_model_summary=false", "--data.pool_start=0", f"--data.rendered={rendered}",
     ]  # fmt: skip

@@ -28,8 +28,7 @@ def short_training(
     if not done.exists():
         arguments = [
             f"--config={config}", f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={steps}",
-            f"--model.warmup_steps={steps // 10}",
-            "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
+            f"--model.warmup_steps={steps // 10}", "--trainer.enable_model_summary=false",
             f"--data.rendered={folder.parent / 'rendered'}", *options,
         ]  # fmt: skip
         if backgrounds:

@@ -42,7 +42,7 @@ SPLITS = ("train", "validation", "test")
 def trained_into(folder, cohort, protocol=PROTOCOL):
     """The one trained row of the protocol, trained into ``folder``."""
     plan = plan_of("patches", protocol, cohort, folder, CPU)
-    return train("patches", protocol, cohort, folder, CPU, plan)
+    return train("patches", protocol, cohort, folder, CPU, plan, lambda words, share: None)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +211,15 @@ def test_all_methods_are_timed_before_the_first_is_trained(cohort, tmp_path, mon
     wanted = replace(PROTOCOL, methods=("single", "patches"))
     table1.table1(cohort.path, tmp_path / "table1", wanted, device="cpu", only=("single", "patches"))
     assert order == ["plan single", "plan patches", "train single", "train patches"]
+
+
+def test_every_method_is_trained_once_before_any_is_trained_again(cohort, tmp_path, monkeypatch):
+    order = []
+    monkeypatch.setattr(table1, "plan_of", lambda *what: None)
+    monkeypatch.setattr(table1, "train", lambda key, one, *rest: order.append((key, one.seed)))
+    wanted = replace(PROTOCOL, methods=("single", "heatmap", "patches"), seeds=(0, 5), once=("heatmap",))
+    table1.table1(cohort.path, tmp_path / "table1", wanted, device="cpu", only=wanted.methods)
+    assert order == [("single", 0), ("heatmap", 0), ("patches", 0), ("single", 5), ("patches", 5)]
 
 
 def scans(errors: list[tuple[float, float]]) -> list[Scan]:

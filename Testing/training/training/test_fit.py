@@ -1,14 +1,16 @@
 """The record of a run, what its weights came from; and that no other run is begun over it."""
 
 import json
+import re
 from typing import ClassVar
 
 import lightning.pytorch as pl
 import pytest
+import torch
 from carotid_training import cli
 from carotid_training.batches.datamodule import NecksData
 from carotid_training.seeds import GENERATOR
-from carotid_training.training.fit import RunRecord, configuration
+from carotid_training.training.fit import ProgressCallback, RunRecord, configuration
 from carotid_training.training.module import ChainModule
 from CarotidLandmarkLib.nets.chain import Architecture
 
@@ -71,3 +73,39 @@ def test_a_run_that_went_on_with_other_data_says_what_it_was_trained_on_before(t
     assert record(3, seed=4, checkpoint=last)["before"]["seed"] == 3
     again = record(4, seed=4, checkpoint=last)
     assert (again["seed"], again["before"]["seed"]) == (4, 3)
+
+
+class ValidatedBalls(BallData):
+    """Balls, and a validation that takes one step; `ValidatedModule` measures it."""
+
+    def val_dataloader(self):
+        return [torch.zeros(1)]
+
+
+class ValidatedModule(ChainModule):
+    def validation_step(self, batch, step):
+        self.log("val/error", torch.tensor(4.25), prog_bar=True, batch_size=1)
+
+
+def test_a_training_tells_how_far_it_is_its_loss_and_its_validation_also_when_it_goes_on(tmp_path):
+    def told(steps: int, checkpoint=None) -> list[tuple[str, float]]:
+        lines: list[tuple[str, float]] = []
+        progress = ProgressCallback(lambda words, share: lines.append((words, share)))
+        options = {"val_check_interval": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 2}
+        made = trainer(tmp_path, steps, callbacks=[saving(tmp_path), progress], **options)
+        net = ValidatedModule(module().architecture, warmup_steps=1)
+        made.fit(net, ValidatedBalls(), ckpt_path=checkpoint)
+        return lines
+
+    first = told(2)
+    assert [words.partition(", loss")[0] for words, _ in first] == [
+        "training, step 0 of 2",
+        "training, step 1 of 2",
+        "validating, step 1 of 2",
+        "training, step 2 of 2",
+        "validating, step 2 of 2",
+    ]
+    assert re.fullmatch(r"training, step 2 of 2, loss \d[\d.e+]*, validation 4\.2 mm", first[3][0])
+    assert [share for _, share in first] == [0.0, 0.5, 0.5, 1.0, 1.0]
+    again = told(4, tmp_path / "last.ckpt")
+    assert again[0] == ("training, step 2 of 4", 0.5) and again[1][0] == "training, step 3 of 4"

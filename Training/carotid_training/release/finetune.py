@@ -213,7 +213,6 @@ def _train(
         "data.backgrounds": [str(path.resolve()) for path in styles.paths],
         "trainer.default_root_dir": str(output),
         "trainer.max_steps": recipe.steps,
-        "trainer.enable_progress_bar": False,
         "trainer.accelerator": "gpu" if where.type == "cuda" else where.type,
         "trainer.devices": [where.index or 0] if where.type == "cuda" else 1,
         "trainer.precision": "bf16-mixed" if bfloat16_is_fast(where) else "32-true",

@@ -65,6 +65,7 @@ class FieldBatches(CaseBatches):
 
     def _field(self, case: Case) -> tuple[Tensor, Tensor]:
         """HU [k, j, i] float16 and the middle [3]."""
+
         def make() -> Tensor:
             values, _ = cut_field(case.read_volume(), self.voxels)
             return (values[0, 0] + AIR_HU).half()

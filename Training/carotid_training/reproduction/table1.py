@@ -23,6 +23,7 @@ from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.uncertainty import calibrate
+from CarotidLandmarkLib.work import progress
 from rich.console import Console
 
 from ..batches.datamodule import dataset_sha256
@@ -71,10 +72,12 @@ def table1(
     # All of them before the first training: what else the machine does later takes no steps from any row.
     say("timing the steps of every method")
     plans = {key: plan_of(key, protocol, dataset.path, output / key, where) for key in trained}
-    for key in trained:
-        for one in protocol.trainings(key):
-            say(f"{METHODS[key].title}: training, seed {one.seed}")
-            train(key, one, dataset.path, _folder(output, key, one, protocol), where, plans[key])
+    for turn in range(len(protocol.seeds)):  # every row once before any row again
+        for key in trained:
+            for one in protocol.trainings(key)[turn : turn + 1]:
+                say(f"{METHODS[key].title}: training, seed {one.seed}")
+                with progress() as step:
+                    train(key, one, dataset.path, _folder(output, key, one, protocol), where, plans[key], step)
     if only:
         return []
     rows, calibrated = [], {}

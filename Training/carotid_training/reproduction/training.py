@@ -10,11 +10,12 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.work import Step
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from ..records import read_record
 from ..training.checkpoint import Checkpoints, read_checkpoint
-from ..training.fit import RunCheckpoint, interruptible, quiet
+from ..training.fit import ProgressCallback, RunCheckpoint, interruptible, quiet
 from .methods import data_of, module_of
 from .predict import now
 from .protocol import Protocol
@@ -85,9 +86,11 @@ class Clock(pl.Callback):
 
 
 def train(
-    key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device, plan: Plan
+    key: str, protocol: Protocol, dataset: Path, folder: Path, device: torch.device, plan: Plan, step: Step
 ) -> TrainingResult:
     """Train a row into ``folder``, or go on with what is there, or return at once what is done.
+
+    ``step`` is told how far it is.
 
     Raises ValueError where the cohort can not be used, KeyboardInterrupt when stopped, OSError.
     """
@@ -101,7 +104,7 @@ def train(
         folder / "checkpoints", filename="best", monitor="val/error", save_on_train_epoch_end=False,
         enable_version_counter=False,
     )  # fmt: skip
-    callbacks: list[pl.Callback] = [clock, RunCheckpoint(max(1, plan.steps // CHECKPOINTS)), best]
+    callbacks = [clock, RunCheckpoint(max(1, plan.steps // CHECKPOINTS)), best, ProgressCallback(step)]
     if key == "ours":
         callbacks.append(EMAWeightAveraging(decay=0.99))
     trainer = _trainer(
@@ -157,7 +160,7 @@ def _trainer(
             max_steps=steps, max_epochs=-1, callbacks=callbacks, gradient_clip_val=1.0, num_sanity_val_steps=0,
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1, precision=protocol.precision,
-            enable_model_summary=False, plugins=Checkpoints(), **options,
+            enable_model_summary=False, enable_progress_bar=False, plugins=Checkpoints(), **options,
         )  # fmt: skip
 
 

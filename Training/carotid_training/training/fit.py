@@ -6,7 +6,6 @@ import json
 import logging
 import platform
 import re
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -86,25 +85,35 @@ def _without_folders(argument: str) -> str:
 
 
 class ProgressCallback(Callback):
-    """Tells ``step`` how far the training is."""
+    """Tells ``step`` how far the training is, with its last loss and validation error."""
 
     def __init__(self, step: Step) -> None:
         self.step = step
+        self._measured = ""
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self._tell(trainer, module)
+        self._tell("training", trainer, module)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_what: Any) -> None:
-        self._tell(trainer, module)
+        often = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if trainer.global_step % often == 0:  # not always: an accelerator has to be waited for
+            metrics = trainer.progress_bar_metrics
+            words = {"loss": ", loss {:.3g}", "val/error": ", validation {:.1f} mm"}
+            self._measured = "".join(form.format(metrics[name]) for name, form in words.items() if name in metrics)
+        self._tell("training", trainer, module)
 
-    def _tell(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        done, end = trainer.global_step, trainer.max_steps
-        if module.hours is not None:
-            self.step(f"training, step {done}, of {module.hours:g} hours", module.share)  # type: ignore[arg-type, operator]
+    def on_validation_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._tell("validating", trainer, module)
+
+    def _tell(self, doing: str, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        done, end, hours = trainer.global_step, trainer.max_steps, getattr(module, "hours", None)
+        if hours is not None:
+            of, share = f", of {hours:g} hours", float(module.share)  # type: ignore[arg-type]
         elif end > 0:
-            self.step(f"training, step {done} of {end}", done / end)
+            of, share = f" of {end}", done / end
         else:
-            self.step(f"training, step {done}", trainer.current_epoch / max(1, trainer.max_epochs or 1))
+            of, share = "", trainer.current_epoch / max(1, trainer.max_epochs or 1)
+        self.step(f"{doing}, step {done}{of}{self._measured}", share)
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -160,11 +169,11 @@ def configuration(name: str) -> Path:
 
 def main(arguments: Sequence[str]) -> None:
     """Train, or go on with --ckpt_path RUN/checkpoints/last.ckpt; ``arguments``: of the command line, after `fit`."""
-    if sys.stderr.isatty():  # lightning's own bar
+    if getattr(rank_zero_only, "rank", 0):  # the first of several processes says how far they are
         _command(["fit", *arguments], [RunRecord(arguments)])
         return
-    with progress(lines=getattr(rank_zero_only, "rank", 0) == 0) as step:
-        _command(["fit", *arguments], [RunRecord(arguments), ProgressCallback(step)], bar=False)
+    with progress() as step:
+        _command(["fit", *arguments], [RunRecord(arguments), ProgressCallback(step)])
 
 
 def train(
@@ -197,10 +206,10 @@ def prepared(arguments: Sequence[str]) -> LightningCLI:
     return command
 
 
-def _command(args: Any, callbacks: list[Callback] | None, bar: bool = True, run: bool = True) -> LightningCLI:
+def _command(args: Any, callbacks: list[Callback] | None, run: bool = True) -> LightningCLI:
     """Lightning's command line over our module and data; without ``callbacks`` it leaves nothing behind.
 
-    ``bar``: lightning's own, unless the configuration says otherwise. ``run``: ``args`` begin with `fit`, which runs.
+    ``run``: ``args`` begin with `fit`, which runs.
     """
     parser: dict[str, Any] = {"default_env": False, "exit_on_error": False}
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # not sys.argv: there `fit` is among others
@@ -208,7 +217,8 @@ def _command(args: Any, callbacks: list[Callback] | None, bar: bool = True, run:
     # It advertises places on the net to upload a training to.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
     # Every process validates on all cases: split among them, each would have other styles to average.
-    defaults: dict[str, Any] = {"use_distributed_sampler": False, "enable_progress_bar": bar}
+    # Lightning's bar begins anew in a run that goes on, and says nothing in a log.
+    defaults: dict[str, Any] = {"use_distributed_sampler": False, "enable_progress_bar": False}
     defaults["plugins"] = {"class_path": f"{Checkpoints.__module__}.{Checkpoints.__name__}"}
     options: dict[str, Any] = {"run": run, "parser_kwargs": {"exit_on_error": False, "fit": parser} if run else parser}
     if callbacks is None:
