@@ -40,17 +40,28 @@ def sample_lattice(
     # Inverted in float64; the rest in float32, which not every accelerator exceeds: 1e-4 mm at 1 m from the origin.
     inverse = torch.linalg.inv(affine_lps.double().cpu()).to(values.device, torch.float32)[:, :3, :3]
     origin = affine_lps[:, None, :3, 3].to(values.device, torch.float32)
-    centre_index = torch.einsum("bxy,bpy->bpx", inverse, centres_lps.float() - origin)
-    z, y, x = ((torch.arange(n, device=values.device, dtype=torch.float32) - (n - 1) / 2) * spacing_mm for n in shape)
-    offsets = torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], dim=-1)
-    index = torch.einsum("bxy,kjiy->bkjix", inverse, offsets)[:, None]
-    index = index + centre_index[:, :, None, None, None, :]
-    grid = ((2 * index + 1) / size - 1).to(values.dtype)
+    middle = (2 * turned(inverse, centres_lps.float() - origin) + 1) / size - 1
+    steps = 2 * spacing_mm * inverse / size[:, None]  # along x, y, z of the lattice, in the last dimension
+    z, y, x = (torch.arange(n, device=values.device, dtype=torch.float32)[:, None] - (n - 1) / 2 for n in shape)
+    # Axis by axis: a third of the time of a product with every offset.
+    grid = middle[:, :, None] + (z * steps[:, None, :, 2])[:, None]
+    grid = grid[:, :, :, None] + (y * steps[:, None, :, 1])[:, None, None]
+    grid = grid[:, :, :, :, None] + (x * steps[:, None, :, 0])[:, None, None, None]
+    grid = grid.to(values.dtype)
     # A patch is a grid of its own, for torch shares grids out to the cores; an expanded volume is not copied.
     return torch.stack([
         F.grid_sample(volume.expand(patches, *volume.shape), own, padding_mode="zeros", align_corners=False)
         for volume, own in zip(values, grid, strict=True)
     ])  # fmt: skip
+
+
+def turned(matrices: Tensor, points: Tensor) -> Tensor:
+    """Matrices [B, 3, 3] times points [B, ..., 3].
+
+    Not as a matrix product: autocast would round it to bfloat16, at 200 mm to whole millimetres.
+    """
+    matrices = matrices.reshape(len(matrices), *(1,) * (points.ndim - 2), 3, 3)
+    return (matrices * points[..., None, :]).sum(-1)
 
 
 @dataclass(frozen=True)
