@@ -56,7 +56,8 @@ def _symmetry(slices: Tensor) -> Tensor:
     """Of the slices, turned back by each of the angles."""
     across, origin = slices.shape[-1], torch.zeros(3, dtype=torch.float64)
     lying = torch.stack([turn(origin, float(angle))[:2, [0, 1, 3]] for angle in ANGLES])
-    grid = F.affine_grid(lying.to(slices), [len(ANGLES), 1, across, across], align_corners=False)
+    with torch.autocast(slices.device.type, enabled=False):  # bfloat16 would round where a slice is turned to
+        grid = F.affine_grid(lying.to(slices), [len(ANGLES), 1, across, across], align_corners=False)
     turned = F.grid_sample(slices.expand(len(ANGLES), *slices.shape), grid, align_corners=False)
     # The product with the mirror image, across every plane at once: a convolution of each row with itself.
     rows = torch.fft.rfft(turned, n=2 * across)
