@@ -1,4 +1,4 @@
-"""bfloat16 is for convolutions alone: under autocast scans are seen, and landmarks placed, where they are in float32."""
+"""bfloat16 is for convolutions alone: under autocast scans are seen, and landmarks placed, as in float32."""
 
 from __future__ import annotations
 
