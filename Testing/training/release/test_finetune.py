@@ -124,7 +124,8 @@ def test_a_model_that_got_better_is_listed_by_name_with_its_record(dataset, doub
     assert all(torch.allclose(new.state[name], (doubtful.state[name] + last[name]) / 2) for name in last)
     with (output / "comparison.csv").open(newline="") as file:
         rows = {row["measure"]: row for row in csv.DictReader(file)}
-    assert float(rows[COST]["before"]) == MISTAKE_MM and float(rows[COST]["after"]) < 10
+    # How much less is chance: of where two steps take the points of nets that have learnt nothing.
+    assert float(rows[COST]["after"]) < float(rows[COST]["before"]) == MISTAKE_MM
     assert (rows["missed, of 4"]["before"], rows["missed, of 4"]["after"]) == ("4", "0")
     assert "mean cost" in (output / "comparison.md").read_text()
     assert new.metadata.calibration == {} and "Not calibrated: 2 calibration cases are too few" in result.output
