@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from CarotidLandmarkLib.nets.locnet import LocNet
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.nets.roll import roll_degrees, turn
 from CarotidLandmarkLib.nets.search import seek
 from CarotidLandmarkLib.volume import Volume
 
+from ..autocast import exact_nets, in_both
 from .untrained import small_net, textured_scan
 
 FAR_LPS = torch.tensor([171.3, -212.7, -1130.4], dtype=torch.float64)
@@ -22,25 +22,6 @@ def scan() -> Volume:
     moved = turn(torch.zeros(3, dtype=torch.float64), 11.0).numpy() @ volume.affine_lps
     moved[:3, 3] += FAR_LPS.numpy()
     return Volume(volume.array, moved)
-
-
-@pytest.fixture
-def exact_nets(monkeypatch):
-    """Loc-Nets that autocast does not touch: what differs then under autocast is not theirs."""
-    forward = LocNet.forward
-
-    def exact(self, x):
-        with torch.autocast("cpu", enabled=False):
-            return forward(self, x)
-
-    monkeypatch.setattr(LocNet, "forward", exact)
-
-
-def in_both(measure) -> tuple:
-    with torch.no_grad():
-        plain = measure()
-        with torch.autocast("cpu", torch.bfloat16):
-            return plain, measure()
 
 
 def test_patches_and_the_whole_scan_show_what_they_show_in_float32(scan):
@@ -57,7 +38,8 @@ def test_the_roll_is_that_of_float32(scan):
     assert plain == under_autocast
 
 
-def test_the_chain_and_its_search_end_where_they_do_in_float32(scan, exact_nets):
+def test_the_chain_and_its_search_end_where_they_do_in_float32(scan, monkeypatch):
+    exact_nets(monkeypatch)
     net = small_net().eval()
     pyramid = Pyramid(scan, net.architecture.scales_mm)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from carotid_training.training.augment import Augmentation, draw_affines, move_truth
 from carotid_training.training.view import BatchView
-from CarotidLandmarkLib.nets.locnet import LocNet
 
+from ...autocast import exact_nets, in_both
 from ..ball_training import module
 from ..balls import batch_of_balls
 
@@ -26,13 +26,6 @@ def batch():
         box_origins_lps={scale: origin + FAR_LPS for scale, origin in near.box_origins_lps.items()},
         landmarks_lps=near.landmarks_lps + FAR_LPS,
     )
-
-
-def in_both(measure) -> tuple:
-    with torch.no_grad():
-        plain = measure()
-        with torch.autocast("cpu", torch.bfloat16):
-            return plain, measure()
 
 
 def affine_of(batch):
@@ -57,13 +50,7 @@ def test_crops_of_a_moved_batch_lie_and_look_as_in_float32(batch):
 
 
 def test_all_losses_are_those_of_float32_but_for_what_the_nets_round(batch, monkeypatch):
-    forward = LocNet.forward
-
-    def exact(self, x):
-        with torch.autocast("cpu", enabled=False):
-            return forward(self, x)
-
-    monkeypatch.setattr(LocNet, "forward", exact)
+    exact_nets(monkeypatch)
     trained = module(heatmap_weight=1.0)
     trained.augmentation = Augmentation()
     monkeypatch.setattr(type(trained), "progress", 0.5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from CarotidLandmarkLib.dataset import Case, DatasetError
 from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets import pyramid
 from CarotidLandmarkLib.nets.pyramid import Level, Pyramid
-from CarotidLandmarkLib.volume import Volume, VolumeError, read_volume
+from CarotidLandmarkLib.volume import Volume, VolumeError
 
 from .stream import COARSE_MM
 
@@ -30,17 +29,12 @@ def cached_pyramid(case: Case) -> Pyramid:
 
     Raises DatasetError where its image is not here or can not be read, OSError.
     """
+    digest = case.image_sha256
     try:
-        return _pyramid(case.image_sha256, case.image_path)
+        array, affine = kept(f"{digest}.voxels", lambda: _voxels(case.read_volume()))
     except VolumeError as error:
         raise DatasetError(f"Case {case.id} can not be used: {error}") from error
-
-
-# Opening the files of a case takes some milliseconds, and a few dozen file handles are no burden.
-@lru_cache(maxsize=16)
-def _pyramid(digest: str, image: Path) -> Pyramid:
-    array, affine = kept(f"{digest}.voxels", lambda: _voxels(read_volume(image)))
-    volume = Volume(array.numpy(), affine.numpy(), digest)
+    volume = Volume(array.numpy(), affine.numpy(), case.id)
     levels = kept(f"{digest}.levels-{CODE}", lambda: _parts(Pyramid(volume, SCALES_MM)))
     return Pyramid(volume, SCALES_MM, levels={scale: Level(*parts) for scale, parts in levels.items()})
 

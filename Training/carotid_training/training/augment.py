@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from CarotidLandmarkLib.nets.pyramid import AIR_HU, turned
+from CarotidLandmarkLib.nets.pyramid import AIR_HU, mapped
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
@@ -67,7 +67,7 @@ def move_truth(batch: SampleBatch, affines: Tensor, mirrored: Tensor, counterpar
     """
     device = batch.landmarks_lps.device
     matrix = affines.to(device, torch.float32)
-    moved = turned(matrix[:, :3, :3], batch.landmarks_lps) + matrix[:, None, :3, 3]
+    moved = mapped(matrix[:, :3, :3], batch.landmarks_lps) + matrix[:, None, :3, 3]
     swap = torch.tensor(counterpart, device=device)
     straight = torch.arange(len(counterpart), device=device)
     order = torch.where(mirrored.to(device)[:, None], swap, straight)  # [B, L]

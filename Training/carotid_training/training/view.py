@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from CarotidLandmarkLib.nets.pyramid import AIR_HU, sample_lattice, turned
+from CarotidLandmarkLib.nets.pyramid import AIR_HU, mapped, sample_lattice
 from torch import Tensor
 
 from ..batches.batch import SampleBatch
@@ -75,7 +75,7 @@ class BatchView:
             return points
         affine = self.affines_lps.to(points.device, torch.float32)
         offset = affine[:, :3, 3].reshape(len(affine), *(1,) * (points.ndim - 2), 3)
-        return turned(affine[:, :3, :3], points) + offset
+        return mapped(affine[:, :3, :3], points) + offset
 
 
 def _lattices(origins_lps: Tensor, spacing_mm: float) -> Tensor:
