@@ -15,6 +15,8 @@ from CarotidLandmarkLib.scene.offscreen import SliceView, Stage, View3D
 from scene_cases import LEFT, LEFT_LPS, RIGHT, make_detection, neck_volume
 from vtk.util.numpy_support import vtk_to_numpy
 
+from ..full_disk import room_for
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
@@ -64,6 +66,14 @@ def test_three_files_are_written_and_a_folder_that_can_not_be_written_is_left_al
         scene.save_scene(neck_volume(5.0), detection, blocked)
     assert blocked.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [blocked]
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.9, 0.999])
+def test_a_picture_that_does_not_fit_on_the_disk_is_an_error(tmp_path, share):
+    pixels = np.random.default_rng(0).integers(0, 255, (100, 100, 3)).astype(np.uint8)
+    size = pictures.write_png(pixels, tmp_path / "whole.png").stat().st_size
+    with room_for(int(share * size)), pytest.raises(OSError):
+        pictures.write_png(pixels, tmp_path / "cut.png")
 
 
 def close_to(pixels, colour, tolerance=0.12):

@@ -19,6 +19,7 @@ OPTIONAL = ("dask", "distributed")  # packages that one can do without
 ARROWS = {
     "seeds": set(),
     "records": set(),
+    "tensors": set(),
     "pages": set(),
     "necks.dice": set(),
     "necks.neck": set(),
@@ -29,11 +30,13 @@ ARROWS = {
     "necks.styles": {"seeds", "necks.neck", "necks.sculpted", "necks.tissue"},
     "scans": {"seeds", "necks.dice", "necks.neck", "necks.styles"},
     "cohorts": {"seeds", "records", "pages", "necks.neck", "necks.styles", "scans"},
-    "batches": {"seeds", "necks.neck", "necks.styles", "scans"},
+    "batches": {"seeds", "tensors", "necks.neck", "necks.styles", "scans"},
     "evaluation": {"pages"},
-    "training": {"seeds", "records", "pages", "batches", "evaluation"},
+    "training": {"seeds", "records", "tensors", "pages", "batches", "evaluation"},
     "release": {"records", "pages", "necks.styles", "batches", "training", "evaluation"},
-    "reproduction": {"records", "pages", "necks.styles", "cohorts", "batches", "training", "evaluation", "release"},
+    "reproduction": {
+        *("records", "tensors", "pages", "necks.styles", "cohorts", "batches", "training", "evaluation", "release"),
+    },
     "cli": set(),  # it imports a command's module by name, when it is called
     "__main__": {"cli"},
 }

@@ -15,6 +15,8 @@ from CarotidLandmarkLib.volume import Volume, from_array, read_volume, write_vol
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ..full_disk import assert_all_or_nothing
+
 FORMATS = (".nrrd", ".nii", ".nii.gz", ".mha")
 ORIENTATIONS = ("LPS", "RAS", "LAS", "PSL", "LPS oblique")
 
@@ -160,6 +162,28 @@ class TestValues:
     def test_a_constant_volume_is_readable(self, tmp_path):
         write_volume(Volume(np.zeros((16, 16, 16), np.int16), np.eye(4)), tmp_path / "a.nrrd")
         assert np.ptp(read_volume(tmp_path / "a.nrrd").array) == 0
+
+
+class TestWriting:
+    """ITK said nothing of NIfTI files that a full disk had cut anywhere, and of the last 4 kB of NRRD files."""
+
+    @pytest.fixture(scope="class")
+    def noise(self):
+        values = np.random.default_rng(0).integers(-1000, 1000, (20, 30, 40)).astype(np.int16)
+        return Volume(values, np.eye(4), "noise")
+
+    @pytest.mark.parametrize("suffix", FORMATS)
+    @pytest.mark.parametrize("before", [None, b"the scan before"])
+    def test_a_scan_is_written_whole_or_not_at_all(self, noise, tmp_path, suffix, before):
+        path = tmp_path / f"scan{suffix}"
+        assert_all_or_nothing(lambda: write_volume(noise, path), path, before)
+        assert np.array_equal(read_volume(path).array, noise.array)
+
+    @pytest.mark.parametrize("suffix", FORMATS)
+    def test_a_scan_of_fractions_is_written_as_it_is(self, noise, tmp_path, suffix):
+        fractions = Volume(noise.array * np.float32(0.99), noise.affine_lps, "fractions")
+        write_volume(fractions, tmp_path / f"scan{suffix}")
+        assert np.array_equal(read_volume(tmp_path / f"scan{suffix}").array, fractions.array)
 
 
 class TestMemory:

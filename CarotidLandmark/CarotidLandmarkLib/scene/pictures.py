@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..detection import Detection
 from ..files import staged_folder
@@ -149,12 +149,11 @@ def write_png(pixels: np.ndarray, path: Path) -> Path:
     image.SetDimensions(pixels.shape[1], pixels.shape[0], 1)
     image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(pixels[::-1]).reshape(-1, 3), deep=True))
     writer = vtk.vtkPNGWriter()
-    writer.SetFileName(str(path))
     writer.SetInputData(image)
+    writer.WriteToMemoryOn()  # into a file it wrote half a picture where the disk was full, and said nothing
     writer.Write()
-    if not Path(path).is_file():
-        raise OSError(f"The picture {Path(path).name} could not be written.")
-    return Path(path)
+    path.write_bytes(vtk_to_numpy(writer.GetResult()))
+    return path
 
 
 def placed_points(nodes: DetectionNodes) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ from .nifti import is_nifti, nifti_header
 from .nrrd import nrrd_header
 from .scan import Volume, VolumeError, damaged, text_name
 from .series import read_series
-from .stored import Header, Progress, read_stored
+from .stored import Header, Progress, holds, read_stored
 from .values import check_volume
 
 IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
@@ -155,3 +155,14 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
                 sitk.WriteImage(image, file, useCompression=not name.lower().endswith(".nii"), compressionLevel=1)
         except RuntimeError as error:
             raise OSError(errno.EIO, "it could not be written", str(path)) from error
+        # On a full disk ITK's NIfTI files were cut anywhere, its NRRD files in their last 4 kB, and it said nothing.
+        if not _holds(temporary, volume.array):
+            raise OSError(errno.ENOSPC, "it could not be written whole", str(path))
+
+
+def _holds(path: Path, array: np.ndarray) -> bool:
+    """Whether an image file can be read, and holds these voxels [k, j, i]."""
+    try:
+        return holds(_header(path, path.name), array)
+    except VolumeError:
+        return False

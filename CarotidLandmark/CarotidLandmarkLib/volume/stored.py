@@ -144,6 +144,16 @@ def read_stored(header: Header, name: str, progress: Progress) -> np.ndarray:
         ) from error
 
 
+def holds(header: Header, array: np.ndarray) -> bool:
+    """Whether a file of three dimensions holds these voxels [k, j, i], whole. Raises VolumeError, OSError."""
+    try:
+        with header.data.open("rb") as stream:
+            voxels = _slices(header, stream, text_name(header.data), lambda fraction: None)
+            return header.shape == array.shape and all(np.array_equal(values, array[k]) for k, values in voxels)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return False
+
+
 def _slices(header: Header, stream: BinaryIO, name: str, progress: Progress) -> Iterator[tuple[int, np.ndarray]]:
     slices, *shape = header.shape
     count = header.bytes // slices

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from CarotidLandmarkLib.dataset import Case, DatasetError
-from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets import pyramid
 from CarotidLandmarkLib.nets.pyramid import Level, Pyramid
 from CarotidLandmarkLib.volume import Volume, VolumeError
 
+from ..tensors import load_or_make
 from .stream import COARSE_MM
 
 CACHE_VARIABLE = "CAROTID_CACHE"
@@ -31,11 +30,11 @@ def cached_pyramid(case: Case) -> Pyramid:
     """
     digest = case.image_sha256
     try:
-        array, affine = kept(f"{digest}.voxels", lambda: _voxels(case.read_volume()))
+        array, affine = load_or_make(cache_path(f"{digest}.voxels"), lambda: _voxels(case.read_volume()))
     except VolumeError as error:
         raise DatasetError(f"Case {case.id} can not be used: {error}") from error
     volume = Volume(array.numpy(), affine.numpy(), case.id)
-    levels = kept(f"{digest}.levels-{CODE}", lambda: _parts(Pyramid(volume, SCALES_MM)))
+    levels = load_or_make(cache_path(f"{digest}.levels-{CODE}"), lambda: _parts(Pyramid(volume, SCALES_MM)))
     return Pyramid(volume, SCALES_MM, levels={scale: Level(*parts) for scale, parts in levels.items()})
 
 
@@ -47,15 +46,9 @@ def _parts(made: Pyramid) -> dict[float, tuple[Any, ...]]:
     return {scale: (level.values, level.affine_lps, level.sigma_mm) for scale, level in made.levels.items()}
 
 
-def kept(name: str, make: Callable[[], Any]) -> Any:
-    """What ``make`` returns, tensors in tuples or dicts; made where the cache has no ``name``. Raises OSError."""
-    path = cache_directory() / f"{name}.pt"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = make()
-        with atomic_path(path) as temporary:
-            torch.save(made, temporary)
-    return torch.load(path, mmap=True, weights_only=True)
+def cache_path(name: str) -> Path:
+    """The file in the cache that holds the tensors of that name."""
+    return cache_directory() / f"{name}.pt"
 
 
 def cache_directory() -> Path:

@@ -9,10 +9,9 @@ from itertools import count
 from pathlib import Path
 from random import Random
 
-import torch
-from CarotidLandmarkLib.files import atomic_path
 from torch.utils.data import IterableDataset, get_worker_info
 
+from ..tensors import load_or_make
 from .batch import SampleBatch, joined
 from .stream import NeckStream
 
@@ -94,10 +93,7 @@ class RenderedBatches:
     def batch(self, index: int) -> SampleBatch:
         """Batch number ``index`` of the stream, on the stream's device. Raises OSError."""
         path = self.folder / f"{index:08d}.pt"
-        if not path.exists():
-            with atomic_path(path) as temporary:
-                torch.save(vars(self.stream.batch(index)), temporary)
-        return SampleBatch(**torch.load(path, map_location=self.stream.device, weights_only=True))
+        return SampleBatch(**load_or_make(path, lambda: vars(self.stream.batch(index)), self.stream.device))
 
 
 def _key(stream: NeckStream) -> str:

@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..batches.batch import SampleBatch
-from ..batches.cache import CODE, kept
+from ..batches.cache import CODE, cache_path
 from ..batches.cases import CaseBatches
 from ..batches.datamodule import NecksData
+from ..tensors import load_or_make
 from ..training.augment import Augmentation, draw_affines, move_truth, recolour
 from ..training.view import BatchView
 from .nets import FIELD_MM
@@ -70,7 +71,7 @@ class FieldBatches(CaseBatches):
             values, _ = cut_field(case.read_volume(), self.voxels)
             return (values[0, 0] + AIR_HU).half()
 
-        field = kept(f"{case.image_sha256}.field{self.voxels}-{CODE}", make)
+        field = load_or_make(cache_path(f"{case.image_sha256}.field{self.voxels}-{CODE}"), make)
         return field, torch.as_tensor(case.geometry.centre_lps, dtype=torch.float32)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from CarotidLandmarkLib.bundle import METADATA_FILE, Bundle, LandmarkSpec, open_bundle
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.nets.chain import Architecture
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from ..records import read_record
+from ..tensors import save_tensors
 
 
 class Checkpoints(TorchCheckpointIO):
@@ -21,9 +21,7 @@ class Checkpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Raises OSError; what was at ``path`` is then as it was."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            torch.save(checkpoint, stream)
+        save_tensors(checkpoint, Path(path))
 
     def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: Any = None) -> dict[str, Any]:
         """Raises as `read_checkpoint` does."""
