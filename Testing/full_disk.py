@@ -11,7 +11,7 @@ import pytest
 
 @contextmanager
 def room_for(count: int) -> Iterator[None]:
-    """Within the block the system refuses what would make a file larger, as a full disk does."""
+    """Within the block the system refuses what would make a file, or shared memory, larger: as a full disk does."""
     resource = pytest.importorskip("resource", reason="only POSIX systems limit files")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (count, hard))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -114,16 +116,46 @@ def test_a_command_that_is_stopped_while_it_is_imported_ends_with_3(monkeypatch,
     assert capsys.readouterr().err == "carotid-train evaluate: stopped; the same command goes on from here.\n"
 
 
-def test_what_a_worker_could_not_use_is_told_without_its_traceback(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (VolumeError("a.nrrd is damaged; restore it."), "a.nrrd is damaged; restore it."),
+        (
+            OSError(28, "No space left on device", "cache/a.pt"),
+            "cache/a.pt can not be used (No space left on device); check the path and the disk.",
+        ),
+        (
+            OSError(28, "No space left on device"),
+            "A file or the output can not be used (No space left on device); check the path and the disk.",
+        ),
+    ],
+)
+def test_what_a_worker_could_not_use_is_told_without_its_traceback(monkeypatch, capsys, error, words):
     class Unreadable(IterableDataset):
         def __iter__(self):
-            raise VolumeError("a.nrrd is damaged; restore it.")
+            raise error
 
     monkeypatch.setattr(
         "carotid_training.training.fit.main", lambda arguments: list(DataLoader(Unreadable(), num_workers=1))
     )
     assert left("fit") == 2
-    assert capsys.readouterr().err == "carotid-train fit: a.nrrd is damaged; restore it.\n"
+    assert capsys.readouterr().err == f"carotid-train fit: {words}\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_worker_that_the_system_kills_is_told_as_such(monkeypatch, capsys):
+    class Large(IterableDataset):
+        def __iter__(self):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(
+        "carotid_training.training.fit.main", lambda arguments: list(DataLoader(Large(), num_workers=1))
+    )
+    assert left("fit") == 2
+    assert capsys.readouterr().err == (
+        "carotid-train fit: a process that prepares data was killed, most likely because the machine's memory is full; "
+        "end other programs, then the same command with --ckpt_path last goes on from the last checkpoint.\n"
+    )
 
 
 def test_what_a_disk_refuses_is_told_by_its_file_or_as_the_disks(monkeypatch, capsys):

@@ -6,6 +6,7 @@ A command's options stand beside what it does; its module is imported when it is
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -98,13 +99,23 @@ def answers_for_its_errors(name: str, command: Callable[..., None]) -> Callable[
         except (UserError, OSError) as error:
             _say(f"{PROGRAM} {name}: {_words(error)}")
             raise typer.Exit(BAD_INPUT) from None
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):  # torch's words for one that is not there any more
+                raise
+            what = "a process that prepares data was killed, most likely because the machine's memory is full"
+            _say(f"{PROGRAM} {name}: {what}; end other programs, then {_afterwards(name)}.")
+            raise typer.Exit(BAD_INPUT) from None
 
     return run
 
 
 def _stopped(name: str) -> typer.Exit:
-    _say(f"{PROGRAM} {name}: stopped; {AFTERWARDS.get(name, 'the same command goes on from here')}.")
+    _say(f"{PROGRAM} {name}: stopped; {_afterwards(name)}.")
     return typer.Exit(STOPPED)
+
+
+def _afterwards(name: str) -> str:
+    return AFTERWARDS.get(name, "the same command goes on from here")
 
 
 def _words(error: Exception) -> str:
@@ -112,6 +123,8 @@ def _words(error: Exception) -> str:
     words = sentence(error) or str(error)
     if "Original Traceback" in words:
         words = words.rstrip().rpartition("\n")[2].partition(": ")[2]
+        if disk := re.fullmatch(r"\[Errno (\d+)\] (.+?)(?:: '(.+)')?", words):
+            words = sentence(OSError(int(disk[1]), disk[2], disk[3]))
     return words
 
 

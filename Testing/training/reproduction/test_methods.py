@@ -10,7 +10,7 @@ import pytest
 import torch
 from carotid_training.batches.batch import SampleBatch
 from carotid_training.reproduction.field import FieldBatches, augmented, cut_field, field_middles
-from carotid_training.reproduction.methods import WARMUP_STEPS, module_of
+from carotid_training.reproduction.methods import WARMUP_STEPS, data_of, module_of
 from carotid_training.reproduction.module import Crops, FieldModule, StagedChain
 from carotid_training.reproduction.nets import (
     FIELD_MM,
@@ -25,12 +25,14 @@ from carotid_training.reproduction.predict import mean_offsets
 from carotid_training.reproduction.protocol import METHODS, Protocol, read_protocol
 from carotid_training.training.augment import Augmentation
 from carotid_training.training.view import BatchView
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.nets.locnet import centre_of_mass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from ...full_disk import room_for
 from ..ball_scans import PLACES, scan_of_balls, write_cohort
 from ..balls import batch_of_balls
 
@@ -283,6 +285,19 @@ def test_our_finer_nets_look_at_less_than_the_papers():
     protocol = Protocol(cases=1, steps=1, chain_widths=(2, 4), our_widths=((2, 4), (2, 4)))
     sizes = {key: module_of(key, protocol).architecture.patch_sizes for key in ("noise", "ours")}
     assert sizes == {"noise": (56,) * 3, "ours": (32,) * 3}
+
+
+@pytest.mark.parametrize("key", ["patches", "ours"])
+def test_batches_that_shared_memory_does_not_hold_end_a_training_and_are_not_waited_for(cohort, key):
+    protocol = Protocol(cases=8, steps=1, field_voxels=SIDE, patch_voxels=16, workers=0)
+
+    def first_batch(workers):
+        data = data_of(key, replace(protocol, workers=workers), cohort.path)
+        return next(iter(data.train_dataloader()["cases"]))
+
+    first_batch(0)  # writes the cache
+    with room_for(4096), pytest.raises(UserError, match=r"\(/dev/shm\) is too small"):
+        first_batch(1)
 
 
 def test_the_protocols_that_come_with_the_program_can_be_read():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from CarotidLandmarkLib.errors import UserError
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
@@ -32,6 +33,23 @@ class SampleBatch:
 
     def to(self, device: torch.device) -> SampleBatch:
         return SampleBatch(**move_data_to_device(vars(self), device))
+
+
+def share_memory(batch: SampleBatch) -> SampleBatch:
+    """The batch, in memory that processes share, as a worker hands it over. Raises UserError where that is full.
+
+    Torch would do it in a thread whose errors are printed and forgotten, and training would wait for ever.
+    """
+    tensors = (batch.coarse, batch.coarse_origin_lps, batch.landmarks_lps, batch.present)
+    try:
+        for tensor in (*tensors, *batch.boxes.values(), *batch.box_origins_lps.values()):
+            tensor.share_memory_()
+    except RuntimeError as error:
+        raise UserError(
+            "The memory that processes share (/dev/shm) is too small for the batches of a training; give it more, as "
+            "with docker run --shm-size=2g."
+        ) from error
+    return batch
 
 
 def joined(batches: Sequence[SampleBatch], index: int) -> SampleBatch:

@@ -17,7 +17,7 @@ from CarotidLandmarkLib.volume import Volume
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..batches.batch import SampleBatch
+from ..batches.batch import SampleBatch, share_memory
 from ..batches.cache import CODE, cache_path
 from ..batches.cases import CaseBatches
 from ..batches.datamodule import NecksData
@@ -90,8 +90,9 @@ class FieldData(pl.LightningDataModule):
 
     def train_dataloader(self) -> dict[str, DataLoader]:
         start = self.trainer.global_step if self.trainer else 0
-        options: dict[str, Any] = {"num_workers": self.workers, "prefetch_factor": 1 if self.workers else None}
-        return {"cases": DataLoader(self._batches("train", start), batch_size=None, **options)}
+        options: dict[str, Any] = {"prefetch_factor": 1, "collate_fn": share_memory} if self.workers else {}
+        batches = self._batches("train", start)
+        return {"cases": DataLoader(batches, batch_size=None, num_workers=self.workers, **options)}
 
     def val_dataloader(self) -> DataLoader:
         batches = self._batches("validation", 0)
