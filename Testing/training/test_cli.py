@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from carotid_training import cli
@@ -142,15 +143,26 @@ def test_what_a_worker_could_not_use_is_told_without_its_traceback(monkeypatch, 
     assert capsys.readouterr().err == f"carotid-train fit: {words}\n"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_worker_that_the_system_kills_is_told_as_such(monkeypatch, capsys):
-    class Large(IterableDataset):
-        def __iter__(self):
-            os.kill(os.getpid(), signal.SIGKILL)
+class Large(IterableDataset):
+    """What the system kills for the memory that it takes."""
 
-    monkeypatch.setattr(
-        "carotid_training.training.fit.main", lambda arguments: list(DataLoader(Large(), num_workers=1))
-    )
+    def __iter__(self):
+        die(None)
+
+
+def die(what):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def pool_of_one(arguments):
+    with ProcessPoolExecutor(1) as pool:
+        list(pool.map(die, [1]))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("work", [lambda arguments: list(DataLoader(Large(), num_workers=1)), pool_of_one])
+def test_a_process_that_the_system_kills_is_told_as_such(monkeypatch, capsys, work):
+    monkeypatch.setattr("carotid_training.training.fit.main", work)
     assert left("fit") == 2
     assert capsys.readouterr().err == (
         "carotid-train fit: a process that prepares data was killed, most likely because the machine's memory is full; "

@@ -9,6 +9,7 @@ import functools
 import re
 import sys
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -100,7 +101,8 @@ def answers_for_its_errors(name: str, command: Callable[..., None]) -> Callable[
             _say(f"{PROGRAM} {name}: {_words(error)}")
             raise typer.Exit(BAD_INPUT) from None
         except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):  # torch's words for one that is not there any more
+            # torch's words for a worker that is not there any more, and the type that a pool of Python has for it
+            if not (str(error).startswith("DataLoader worker") or isinstance(error, BrokenExecutor)):
                 raise
             what = "a process that prepares data was killed, most likely because the machine's memory is full"
             _say(f"{PROGRAM} {name}: {what}; end other programs, then {_afterwards(name)}.")
