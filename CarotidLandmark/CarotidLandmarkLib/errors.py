@@ -15,7 +15,17 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:  # an error of write() names no file
         what = error.filename or "A file or the output"
         return f"{what} can not be used ({error.strerror}); check the path and the disk."
+    if lacks_memory(error):
+        return "There is too little memory for this; close other programs, or crop the scan to the neck."
     return str(error) if isinstance(error, UserError) else ""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether the machine, or its accelerator, refused memory; torch has a type for that on one kind of them alone."""
+    refusals = "DefaultCPUAllocator", "out of memory"
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(r in str(error) for r in refusals)
+    )
 
 
 def some_of(texts: Sequence[str], most: int, separator: str = ", ") -> str:

@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+import torch
 from carotid_training import cli
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.volume import VolumeError
@@ -167,6 +168,23 @@ def test_a_process_that_the_system_kills_is_told_as_such(monkeypatch, capsys, wo
     assert capsys.readouterr().err == (
         "carotid-train fit: a process that prepares data was killed, most likely because the machine's memory is full; "
         "end other programs, then the same command with --ckpt_path last goes on from the last checkpoint.\n"
+    )
+
+
+class Huge(IterableDataset):
+    def __iter__(self):
+        yield torch.empty(10**15)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_memory_that_a_training_is_refused_is_told_as_such(monkeypatch, capsys, workers):
+    monkeypatch.setattr(
+        "carotid_training.training.fit.main", lambda arguments: list(DataLoader(Huge(), num_workers=workers))
+    )
+    assert left("fit") == 2
+    assert capsys.readouterr().err == (
+        "carotid-train fit: there is too little memory for this; end other programs, or make batches, patches or "
+        "widths smaller.\n"
     )
 
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
-from CarotidLandmarkLib.errors import UserError, forget_interrupts, sentence
+from CarotidLandmarkLib.errors import UserError, forget_interrupts, lacks_memory, sentence
 from CarotidLandmarkLib.memory import keep_freed_memory
 from typer.core import TyperCommand
 
@@ -97,15 +97,10 @@ def answers_for_its_errors(name: str, command: Callable[..., None]) -> Callable[
             command(*args, **kwargs)
         except KeyboardInterrupt:
             raise _stopped(name) from None
-        except (UserError, OSError) as error:
-            _say(f"{PROGRAM} {name}: {_words(error)}")
-            raise typer.Exit(BAD_INPUT) from None
-        except RuntimeError as error:
-            # torch's words for a worker that is not there any more, and the type that a pool of Python has for it
-            if not (str(error).startswith("DataLoader worker") or isinstance(error, BrokenExecutor)):
+        except Exception as error:
+            if not (words := _words(name, error)):
                 raise
-            what = "a process that prepares data was killed, most likely because the machine's memory is full"
-            _say(f"{PROGRAM} {name}: {what}; end other programs, then {_afterwards(name)}.")
+            _say(f"{PROGRAM} {name}: {words}")
             raise typer.Exit(BAD_INPUT) from None
 
     return run
@@ -120,10 +115,18 @@ def _afterwards(name: str) -> str:
     return AFTERWARDS.get(name, "the same command goes on from here")
 
 
-def _words(error: Exception) -> str:
-    """The sentence of an error that the user can mend; before that of a worker torch puts the traceback, in lines."""
+def _words(name: str, error: Exception) -> str:
+    """The sentence of an error that the user can mend; "" of a fault of ours."""
+    # torch's words for a worker that is not there any more, and the type that a pool of Python has for it
+    if str(error).startswith("DataLoader worker") or isinstance(error, BrokenExecutor):
+        what = "a process that prepares data was killed, most likely because the machine's memory is full"
+        return f"{what}; end other programs, then {_afterwards(name)}."
+    if lacks_memory(error):
+        return "there is too little memory for this; end other programs, or make batches, patches or widths smaller."
+    if not isinstance(error, (UserError, OSError)):
+        return ""
     words = sentence(error) or str(error)
-    if "Original Traceback" in words:
+    if "Original Traceback" in words:  # torch puts it before what a worker raised
         words = words.rstrip().rpartition("\n")[2].partition(": ")[2]
         if disk := re.fullmatch(r"\[Errno (\d+)\] (.+?)(?:: '(.+)')?", words):
             words = sentence(OSError(int(disk[1]), disk[2], disk[3]))

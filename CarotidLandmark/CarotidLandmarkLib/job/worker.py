@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import sentence
 from ..files import file_sha256
 
 if TYPE_CHECKING:
@@ -47,10 +47,12 @@ def run(folder: Path) -> None:
             DetectionSettings(job["passes"], job["level"], job["seed"]),
             lambda step, fraction: tell(step=step, fraction=fraction),
         )
-    except UserError as error:
-        tell(error=str(error))
     except OSError as error:
         tell(error=f"The scan or the model can not be read ({error.strerror or error}).")
+    except Exception as error:
+        if not (words := sentence(error)):
+            raise
+        tell(error=words)
     else:
         tell(detection=detection.to_json(), notes=detector.notes)
 

@@ -280,6 +280,24 @@ def test_a_detector_killed_for_memory_behind_a_launcher_is_told_as_such(widget, 
     assert "lack of memory" in widget.ui.statusLabel.text
 
 
+LACKING = """#!{python}
+import runpy, sys
+import torch
+from CarotidLandmarkLib import detector
+detector.Pyramid = lambda *_: torch.empty(10**15)
+sys.argv = sys.argv[-2:]
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script is no program there")
+def test_a_detector_that_is_refused_memory_says_so(widget, volume, application, launcher):
+    launcher.write_text(LACKING.format(python=sys.executable))
+    widget.ui.detectButton.click()
+    application.wait_until(lambda: not widget.logic.running, 120)
+    assert widget.ui.statusLabel.text.startswith("There is too little memory for this; close other programs")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a script is no program there")
 def test_what_a_library_prints_is_no_word_of_the_detector(widget, volume, application, launcher):
     launcher.write_text(f"#!/bin/sh\necho 'MKL WARNING: hello'\nexec {sys.executable} \"$@\"\n")
