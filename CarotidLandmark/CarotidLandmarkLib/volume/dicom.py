@@ -19,7 +19,16 @@ import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLETransferSyntaxes,
+    UncompressedTransferSyntaxes,
+)
 
 from .libraries import quiet_libraries
 from .scan import VolumeError, no_scalars, text_name
@@ -39,6 +48,8 @@ TAGS = (
     "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "InConcatenationTotalNumber",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
+# What GDCM decodes. High-Throughput JPEG 2000, for one, it does not.
+COMPRESSED = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, JPEG2000Lossless, JPEG2000, *RLETransferSyntaxes)
 PIXEL_TAGS = (
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelData",
@@ -173,7 +184,13 @@ def stored_values(path: Path, name: str) -> np.ndarray:
             dataset = _parse(stream, stream.read(1024))
         if dataset.get("SamplesPerPixel", 1) != 1:
             raise no_scalars(name)
-        if dataset.file_meta.TransferSyntaxUID.is_compressed and "FloatPixelData" not in dataset:
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax not in (*UncompressedTransferSyntaxes, *COMPRESSED):
+            raise VolumeError(
+                f"{name} is stored in a way that can not be read here ({syntax.name}); export the series uncompressed, "
+                "or as lossless JPEG."
+            )
+        if syntax in COMPRESSED and "FloatPixelData" not in dataset:
             values = _decompressed(dataset)
         else:
             values = dataset.pixel_array

@@ -128,6 +128,29 @@ class TestWrappings:
             read_volume(folder)
         assert capfd.readouterr() == ("", "")
 
+    @pytest.mark.parametrize(
+        ("syntax", "words"),
+        [
+            ("1.2.840.10008.1.2.4.201", r"High-Throughput JPEG 2000 Image Compression \(Lossless Only\)"),
+            ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.110"),  # JPEG XL: younger than the table of names
+            ("1.2.840.113619.5.2", "1.2.840.113619.5.2"),  # a manufacturer's own
+        ],
+    )
+    def test_pixels_stored_in_a_way_that_nobody_here_knows_are_not_called_damaged(
+        self, make_volume, write_dicom, tmp_path, syntax, words
+    ):
+        folder = write_dicom(make_volume(), tmp_path / "ct")
+        for file in folder.iterdir():
+            dataset = pydicom.dcmread(file)
+            dataset.compress(RLELossless)
+            dataset.file_meta.TransferSyntaxUID = syntax
+            pydicom.dcmwrite(file, dataset, implicit_vr=False, little_endian=True, force_encoding=True)
+        sentence = (
+            rf"^ct is stored in a way that can not be read here \({words}\); export the series uncompressed, or as"
+        )
+        with pytest.raises(VolumeError, match=sentence):
+            read_volume(folder)
+
     def test_a_dicomdir_stands_for_its_folder(self, agree, make_volume, write_dicom, tmp_path):
         write_dicom(make_volume(), tmp_path / "cd" / "DICOM" / "S1")
         directory(tmp_path / "cd")
