@@ -21,7 +21,7 @@ def sentence(error: BaseException) -> str:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether the machine, or its accelerator, refused memory; torch has a type for that on one kind of them alone."""
+    """Whether the machine, or its accelerator, refused memory; torch and ITK say so in a RuntimeError."""
     refusals = "DefaultCPUAllocator", "out of memory"
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(r in str(error) for r in refusals)

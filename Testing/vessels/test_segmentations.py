@@ -163,6 +163,28 @@ def test_a_dicom_seg_is_read_where_its_frames_lie(sides, scan, tmp_path, write_d
     check(points_of(dicom_seg(tmp_path / "seg.dcm", masks, write_dicom, tmp_path), scan))
 
 
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (ValueError("frames"), VolumeError("seg.dcm is a DICOM segmentation that can not be read; export it again.")),
+        (OSError(5, "Input/output error"), OSError(5, "Input/output error")),
+        (MemoryError("Unable to allocate"), MemoryError("Unable to allocate")),
+    ],
+)
+def test_a_dicom_seg_is_bad_only_where_neither_the_disk_nor_memory_refused(
+    sides, tmp_path, write_dicom, monkeypatch, refusal, told
+):
+    path = dicom_seg(tmp_path / "seg.dcm", {"carotid lumen": sides["left"] > 0}, write_dicom, tmp_path)
+
+    def refuse(*_arguments):
+        raise refusal
+
+    monkeypatch.setattr(highdicom.seg, "segread", refuse)
+    with pytest.raises(type(told)) as raised:
+        read_segmentation(path)
+    assert str(raised.value) == str(told)
+
+
 def test_labels_on_the_wrong_side_of_the_body_are_refused(sides, scan, tmp_path):
     swapped = sides["left"] + np.where(sides["right"] > 0, sides["right"] + 3, 0)
     labels = [f"{n}=right_{v}" for n, v in ((1, "common"), (2, "internal"), (3, "external"))]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, sentence
 from ..geometry import Geometry
 from ..volume import VolumeError, beginning, read_labels
 
@@ -133,6 +133,8 @@ def _dicom(path: Path) -> Segmentation:
                     name = str(seg.get_segment_description(number).segment_label)
                     segments.append(Segment(number, name, mask))
     except Exception as error:  # pydicom and highdicom raise errors of any class on damaged files
+        if sentence(error):  # of the disk or the memory
+            raise
         raise VolumeError(f"{path.name} is a DICOM segmentation that can not be read; export it again.") from error
     if geometry is None:
         raise SegmentationError(f"{path.name} is empty: it has no segment; segment the vessels first.")

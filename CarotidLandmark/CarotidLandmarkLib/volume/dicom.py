@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import math
@@ -30,6 +31,7 @@ from pydicom.uid import (
     UncompressedTransferSyntaxes,
 )
 
+from ..errors import lacks_memory
 from .libraries import quiet_libraries
 from .scan import VolumeError, no_scalars, text_name
 
@@ -155,7 +157,7 @@ def read_slices(path: Path, name: str) -> list[Slice] | None:
             raise
         except Exception as error:  # pydicom raises errors of any class on damaged files
             if is_ct:
-                raise _damaged(path, name) from error
+                raise _unreadable(path, name, error) from error
             return [] if _sop_class(start) else None
 
 
@@ -170,11 +172,17 @@ def header_of(path: Path, name: str) -> Dataset:
         with path.open("rb") as stream:
             return _parse(stream, stream.read(1024), stop_before_pixels=True)
     except Exception as error:  # as in `read_slices`
-        raise _damaged(path, name) from error
+        raise _unreadable(path, name, error) from error
 
 
-def _damaged(path: Path, name: str) -> VolumeError:
-    return VolumeError(f"{text_name(path)} in {name} is damaged or incomplete; export the series again.")
+def _unreadable(path: Path, name: str, error: Exception) -> VolumeError:
+    """Of a file on which pydicom or a decoder has stumbled: damaged, where neither the disk nor memory refused."""
+    file = f"{text_name(path)} in {name}"
+    if lacks_memory(error):
+        return VolumeError(f"{file} needs more memory than there is; close other programs.")
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a damaged offset is an EINVAL, too
+        return VolumeError(f"{file} can not be read ({error.strerror}); check its disk and that of temporary files.")
+    return VolumeError(f"{file} is damaged or incomplete; export the series again.")
 
 
 def stored_values(path: Path, name: str) -> np.ndarray:
@@ -200,7 +208,7 @@ def stored_values(path: Path, name: str) -> np.ndarray:
     except VolumeError:
         raise
     except Exception as error:  # as above; and what the decoders say of damaged pixels
-        raise _damaged(path, name) from error
+        raise _unreadable(path, name, error) from error
     return values
 
 

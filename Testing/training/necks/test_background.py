@@ -87,6 +87,8 @@ def test_a_saved_background_comes_back_whole_and_without_simpleitk(background, t
     (tmp_path / "other.npz").write_bytes(b"no background")
     with pytest.raises(VolumeError, match=r"other\.npz is not a prepared background"):
         Background.load(tmp_path / "other.npz")
+    with pytest.raises(FileNotFoundError):
+        Background.load(tmp_path / "gone.npz")
 
 
 def test_the_real_ct_is_understood(real_background):

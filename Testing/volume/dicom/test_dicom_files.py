@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from CarotidLandmarkLib.volume import Volume, VolumeError, list_series, read_volume
+from CarotidLandmarkLib.volume import Volume, VolumeError, dicom, list_series, read_volume
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -22,6 +22,8 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
+
+from ...full_disk import room_for
 
 DIRECTORY = "1.2.840.10008.1.3.10"
 COMPRESSORS = {JPEG2000Lossless: "JPEG2000", JPEGLosslessSV1: "JPEG"}  # of ITK, which has no other two
@@ -127,6 +129,18 @@ class TestWrappings:
         with pytest.raises(VolumeError, match=r"\.dcm in ct is damaged or incomplete; export the series again"):
             read_volume(folder)
         assert capfd.readouterr() == ("", "")
+
+    def test_pixels_that_the_machine_has_no_room_for_are_not_called_damaged(
+        self, make_volume, write_dicom, tmp_path, monkeypatch
+    ):
+        folder = write_dicom(make_volume(), tmp_path / "ct")
+        repacked(folder, lambda dataset: dataset.compress(RLELossless))
+        disk = r"\.dcm in ct can not be read \(File too large\); check its disk and that of temporary files"
+        with room_for(100), pytest.raises(VolumeError, match=disk):
+            read_volume(folder)
+        monkeypatch.setattr(dicom, "_decompressed", lambda dataset: np.empty(10**15))
+        with pytest.raises(VolumeError, match=r"\.dcm in ct needs more memory than there is"):
+            read_volume(folder)
 
     @pytest.mark.parametrize(
         ("syntax", "words"),

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from CarotidLandmarkLib.errors import sentence
 from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.volume import Volume, VolumeError
 from scipy import ndimage
@@ -177,15 +178,15 @@ _STORED = [f.name for f in fields(Background) if not f.name.startswith("_")]
 
 @contextmanager
 def _stored(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """An open prepared background. What goes wrong with it in the block is a VolumeError."""
+    """An open prepared background. What is wrong with it is a VolumeError in the block. Raises OSError."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             if int(stored["format"]) != _FORMAT:
                 raise VolumeError(f"{path.name} is a background of another version; prepare it again.")
             yield stored
-    except VolumeError:
-        raise
     except Exception as error:
+        if sentence(error):  # not of what is in the file, but of the disk or the memory; or ours
+            raise
         raise VolumeError(f"{path.name} is not a prepared background; prepare it again.") from error
 
 
