@@ -22,10 +22,9 @@ def sentence(error: BaseException) -> str:
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether the machine, or its accelerator, refused memory; torch and ITK say so in a RuntimeError."""
-    refusals = "DefaultCPUAllocator", "out of memory"
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(r in str(error) for r in refusals)
-    )
+    refusals = "DefaultCPUAllocator", "out of memory", "Failed to allocate memory"
+    refused = isinstance(error, RuntimeError) and any(words in str(error) for words in refusals)
+    return refused or isinstance(error, MemoryError)
 
 
 def some_of(texts: Sequence[str], most: int, separator: str = ", ") -> str:

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from CarotidLandmarkLib.errors import lacks_memory, sentence
 
@@ -35,7 +36,11 @@ def test_a_process_that_keeps_what_it_frees_is_not_handed_every_tensor_anew():
     assert faults(True) < faults(False) / 20
 
 
-@pytest.mark.parametrize("take", [lambda: torch.empty(10**15), lambda: np.empty(10**15)], ids=["torch", "numpy"])
+@pytest.mark.parametrize(
+    "take",
+    [lambda: torch.empty(10**15), lambda: np.empty(10**15), lambda: sitk.Image([10**5] * 3, sitk.sitkInt16)],
+    ids=["torch", "numpy", "ITK"],
+)
 def test_memory_that_is_refused_is_said_in_a_sentence(take):
     with pytest.raises((MemoryError, RuntimeError)) as refused:
         take()

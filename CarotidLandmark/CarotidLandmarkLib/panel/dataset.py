@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 
 from .. import scene
 from ..dataset import Case, Dataset, DatasetError, Order, UnreadableError, check_annotator
-from ..errors import UserError
+from ..errors import sentence
 from ..scene import DetectionNodes, review_of, write_review
 from .cases import (
     CaseInScene,
@@ -40,11 +40,13 @@ def answers_for_its_errors(method: Callable[..., None]) -> Callable[..., None]:
     def attempt(panel: DatasetPanel, *arguments: Any) -> None:
         try:
             method(panel, *arguments)
-        except UserError as error:
-            panel.say(str(error))
         except OSError as error:
             message = _("The dataset can not be read or written ({reason}); check the disk and your rights.")
             panel.say(message.format(reason=error.strerror or error))
+        except Exception as error:
+            if not (words := sentence(error)):
+                raise
+            panel.say(words)
 
     return attempt
 

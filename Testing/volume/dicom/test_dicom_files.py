@@ -26,7 +26,7 @@ from pydicom.uid import (
 from ...full_disk import room_for
 
 DIRECTORY = "1.2.840.10008.1.3.10"
-COMPRESSORS = {JPEG2000Lossless: "JPEG2000", JPEGLosslessSV1: "JPEG"}  # of ITK, which has no other two
+COMPRESSORS = {JPEG2000Lossless: "JPEG2000", JPEGLosslessSV1: "JPEG"}  # of ITK; pydicom has the others
 
 
 def part(volume: Volume, begin: int, end: int) -> Volume:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import types
 
+import numpy as np
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
@@ -196,6 +197,16 @@ def test_an_empty_folder_becomes_a_dataset_after_a_question_and_scans_are_added_
     widget.ui.saveNextButton.click()
     assert Dataset.open(folder).case(case_id).annotation("anna").status == {LEFT: "corrected", RIGHT: "accepted"}
     assert check_dataset(Dataset.open(folder)) == []
+
+
+def test_a_scan_for_which_there_is_no_memory_is_not_added_and_the_panel_says_why(widget, choose, tmp_path, monkeypatch):
+    dataset = Dataset.create(tmp_path / "new", (LEFT, RIGHT))
+    choose(dataset.path)
+    show(widget)
+    monkeypatch.setattr(Dataset, "add_case", lambda *_what, **_how: np.empty(10**15))
+    widget.ui.addCaseButton.click()
+    assert widget.ui.statusLabel.text.startswith("There is too little memory for this; close other programs")
+    assert dataset.case_ids() == []
 
 
 def test_scans_of_one_patient_are_added_as_such_by_dicom_or_by_a_typed_word(widget, choose, tmp_path, monkeypatch):
