@@ -173,7 +173,7 @@ def test_ctrl_c_and_its_like_end_with_3_and_leave_nothing(scan, model, tmp_path,
         time.sleep(0.05)
     time.sleep(4)  # into the passes
     started.send_signal(number)
-    _, err = started.communicate(timeout=60)
+    _, err = started.communicate(timeout=240)
     assert (started.returncode, err.splitlines()) == (3, ["Cancelled; nothing is left half-written."])
     assert list(tmp_path.iterdir()) == []
 

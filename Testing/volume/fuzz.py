@@ -30,7 +30,7 @@ from pydicom.dataset import Dataset
 
 from .writers import slice_of
 
-LONGEST_S = 10
+LONGEST_S = 60
 LARGEST_GROWTH_KB = 100_000  # of a process that reads files of 30 KB
 NUMBERS = (b"0", b"-1", b"1", b"3", b"16", b"65536", b"4294967295", b"99999999999999999999", b"nan", b"inf", b"1e308")
 INTEGERS = (0, 1, 2, 7, 127, 128, 255, 256, 32767, 32768, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)

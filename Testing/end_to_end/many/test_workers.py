@@ -13,7 +13,7 @@ from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.volume import Volume, write_volume
 
 from ..commands import LEFT, RIGHT, scan_volume, without_timing
-from .cluster import dask, done, lines, start, wait_until, workers_of
+from .cluster import LONGEST_S, dask, done, lines, start, wait_until, workers_of
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
@@ -52,7 +52,7 @@ def test_a_worker_killed_in_mid_run_costs_no_scan_and_none_is_done_twice(scans, 
     assert len(before) < len(NAMES)
     victim, *_ = workers_of(command)
     os.kill(victim.pid, signal.SIGKILL)
-    out, err = command.communicate(timeout=120)
+    out, err = command.communicate(timeout=LONGEST_S)
     assert (command.returncode, len(lines(err))) == (0, 1), err
     assert out.startswith(f"{len(NAMES)} scans: ")
     assert sorted(done(output)) == NAMES
@@ -68,14 +68,14 @@ def test_a_command_that_is_stopped_ends_its_workers_and_the_same_one_goes_on_wit
     command = start(*arguments, "--workers", 2)
     wait_until(lambda: workers_of(command))  # before they have begun
     os.killpg(command.pid, signal.SIGINT)
-    _, err = command.communicate(timeout=60)
+    _, err = command.communicate(timeout=LONGEST_S)
     assert (command.returncode, len(lines(err))) == (3, 1), err
     assert not output.exists()
     command = start(*arguments, "--workers", 2)
     wait_until(lambda: done(output))
     workers = workers_of(command)
     os.killpg(command.pid, signal.SIGINT)  # as a terminal does: the workers get it, too
-    _, err = command.communicate(timeout=60)
+    _, err = command.communicate(timeout=LONGEST_S)
     assert command.returncode == 3
     assert lines(err)[-1].startswith("Cancelled: ") and len(lines(err)) == 2, err
     wait_until(lambda: not any(worker.is_running() for worker in workers))
@@ -88,12 +88,12 @@ def test_a_command_that_is_stopped_ends_its_workers_and_the_same_one_goes_on_wit
     for stream in (command.stdout, command.stderr):
         stream.close()  # type: ignore[union-attr]
     command = start(*arguments)
-    _, err = command.communicate(timeout=120)
+    _, err = command.communicate(timeout=LONGEST_S)
     assert (command.returncode, len(lines(err))) == (0, 1), err
     assert sorted(done(output)) == NAMES
     assert {name: when for name, when in done(output).items() if name in before} == before
     alone = start("detect", scans / "scan3.nrrd", "-o", tmp_path / "alone", *arguments[4:])
-    assert alone.communicate(timeout=120) and alone.returncode == 0
+    assert alone.communicate(timeout=LONGEST_S) and alone.returncode == 0
     one, many = (folder / "detection.json" for folder in (tmp_path / "alone", output / "scan3"))
     assert without_timing(one) == without_timing(many)
 
@@ -113,7 +113,7 @@ def test_a_scheduler_that_is_started_again_is_waited_for_and_its_work_goes_on(sc
         dask("scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"),
         dask("worker", address, "--nthreads", 2, "--no-nanny", "--no-dashboard"),
     ):
-        _, err = command.communicate(timeout=120)
+        _, err = command.communicate(timeout=LONGEST_S)
     assert (command.returncode, len(lines(err))) == (0, 1), err
     assert sorted(done(output)) == NAMES
     assert {name: when for name, when in done(output).items() if name in before} == before
@@ -126,13 +126,13 @@ def test_a_cohort_is_predicted_on_workers_and_a_worker_that_can_not_open_the_mod
     (dataset.case("scan1").folder / "image.nrrd").unlink()
     arguments = ("cohort", dataset.path, "--predict", "--model", model, "--passes", 3, "--workers", 2)
     command = start(*arguments)
-    out, err = command.communicate(timeout=120)
+    out, err = command.communicate(timeout=LONGEST_S)
     assert command.returncode == 2 and "3 cases, 2 predicted" in out
     assert [line.split(":")[0] for line in lines(err)] == [
         "scan1", "1 cases could not be predicted; the lines above say why.",
     ]  # fmt: skip
     command = start(*arguments, "--seed", 5, "--device", "cuda:99")
-    _, err = command.communicate(timeout=120)
+    _, err = command.communicate(timeout=LONGEST_S)
     assert (command.returncode, len(lines(err))) == (2, 1) and "cuda:99" in err
     stored = dataset.case("scan0").prediction()
     assert stored is not None and stored.seed == 0
