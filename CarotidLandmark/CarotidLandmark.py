@@ -1,12 +1,14 @@
 """The scripted module: both carotid bifurcations in CT angiography of the neck, with calibrated uncertainty."""
 
+import sys
 from pathlib import Path
 
 import slicer
 import vtk
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.bundle import resources_directory
+from CarotidLandmarkLib.bundle import BundleError, resources_directory
 from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.files import file_sha256
 from CarotidLandmarkLib.job import DetectionCancelled
 from CarotidLandmarkLib.panel.dataset import DatasetPanel
 from CarotidLandmarkLib.panel.follower import Observations
@@ -44,6 +46,12 @@ class CarotidLandmark(ScriptedLoadableModule):
             "equivariant neural network, ISBI 2020 (doi 10.1109/isbi45749.2020.9098620)."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", registerStrip)
+
+
+def registerStrip():
+    """Make the layout Seven slices known: a scene saved with it shows no views where it is not."""
+    scene.register_strip(slicer.mrmlScene)
 
 
 def registerSampleData():
@@ -51,7 +59,11 @@ def registerSampleData():
     import SampleData
 
     icons = Path(__file__).parent / "Resources" / "Icons"
-    for path in sorted((resources_directory() / "SampleData").glob("*.nrrd")):
+    try:
+        paths = sorted((resources_directory() / "SampleData").glob("*.nrrd"))
+    except BundleError:  # the panel says it
+        return
+    for path in paths:
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category="Carotid Landmark",
             sampleName=path.stem,
@@ -59,6 +71,7 @@ def registerSampleData():
             uris=path.as_uri(),
             fileNames=path.name,
             nodeNames=path.stem,
+            checksums=f"SHA256:{file_sha256(path)}",  # another scan of that name is not taken from the cache
         )
 
 
@@ -75,7 +88,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.logic = self.parameters = self.nodes = None
         self.ended = False
         self._guiTag = None
-        self._session = None  # what `onSceneStartImport` keeps, while a scene is added
+        self._session = None  # what stays while the scene is closed, or another is added
         self._input = None  # the scan that is chosen, as last seen
         self._sceneObservations, self._parameterObservations = Observations(), Observations()
 
@@ -89,7 +102,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.table = ResultsTable(self.ui.resultsTable, self.onRowSelected)
         self.review = ReviewPanel(self)
         self.dataset = DatasetPanel(self)
-        scene.register_strip(slicer.mrmlScene)
+        registerStrip()
         self.fillModels()
         self.ui.deviceComboBox.addItems(DEVICES)
         self.ui.modelComboBox.currentTextChanged.connect(lambda text: self.onChoice("model", text))
@@ -123,6 +136,12 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.dataset.cancel()
         self.exit()
         self._sceneObservations.release()
+
+    def onReload(self):
+        """Reload the library, too: Slicer itself reloads this file alone."""
+        for name in [name for name in sys.modules if name.partition(".")[0] == "CarotidLandmarkLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
 
     def enter(self):
         self.logic.findModels()  # one that was trained meanwhile is listed without a restart
@@ -158,10 +177,16 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
     def onSceneStartClose(self, caller, event):
         self.logic.cancel()
         self.watch(None)
+        scene.leave_strip(slicer.mrmlScene)
+        self.keepSession(["annotator"])
 
     def onSceneStartImport(self, caller, event):
         """A scene that is added says neither who sits here nor at which dataset."""
-        parameters, names = self.logic.getParameterNode(), ["annotator"] if not self.dataset.is_open else SESSION
+        self.keepSession(SESSION if self.dataset.is_open else ["annotator"])
+
+    def keepSession(self, names):
+        """Have these parameters again when the scene is another one."""
+        parameters = self.logic.getParameterNode()
         self._session = {name: getattr(parameters, name) for name in names if getattr(parameters, name)}
 
     def onSceneReplaced(self, caller, event):
@@ -176,12 +201,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         nodes = self.nodes
         if nodes is None or all(node.GetScene() is not None for node in (nodes.volume, *nodes.all())):
             return
-        self.watch(None)
         nodes.points.SetLocked(True)  # if they are there still: no scan's any more
-        if nodes.volume.GetScene() is not None and nodes.points.GetScene() is not None:
-            self.watch(scene.find_detection(nodes.volume))  # without an ellipsoid, or the table
-        elif nodes.volume.GetScene() is not None and not slicer.mrmlScene.IsBatchProcessing():
-            scene.remove_detection(nodes)  # the list of points was deleted: the rest of it goes too
+        self.watch(scene.find_detection(nodes.volume))  # without an ellipsoid, or the table
         self.refresh()
 
     def onChoice(self, name, text):

@@ -213,12 +213,17 @@ def available_bundles() -> list[Bundle]:
 
     One that can not be used is left out, and the log says why.
     """
-    bundles = []
-    for path in _bundle_paths(*_model_folders()):
+    log, bundles = logging.getLogger(__name__), []
+    try:
+        folders = _model_folders()
+    except BundleError as error:
+        log.warning("%s", error)
+        folders = (models_directory(),)
+    for path in _bundle_paths(*folders):
         try:
             bundles.append(Bundle.load(path))
         except BundleError as error:
-            logging.getLogger(__name__).warning("%s", error)
+            log.warning("%s", error)
     return bundles
 
 
@@ -246,7 +251,7 @@ def open_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
     return Bundle.load(reference)
 
 
-def _model_folders() -> tuple[Path, Path]:
+def _model_folders() -> tuple[Path, ...]:
     return resources_directory() / "Models", models_directory()
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from .errors import UserError
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -33,6 +37,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file or folder is one that a killed program of ours has left, by its name."""
+    return re.fullmatch(rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{12}}-.+", path.name) is not None
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -95,7 +104,12 @@ def staged_folder(
 
 
 def _move_into(staging: Path, destination: Path) -> None:
-    for source in sorted(staging.rglob("*")):
+    sources = sorted(staging.rglob("*"))
+    for source in sources:  # before the first of them has moved
+        target = destination / source.relative_to(staging)
+        if target.is_dir() and not source.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    for source in sources:
         target = destination / source.relative_to(staging)
         if source.is_dir():
             target.mkdir(exist_ok=True)
@@ -123,6 +137,11 @@ def file_sha256(path: Path) -> str:
 def user_directory() -> Path:
     """$CAROTID_LANDMARK_HOME, else ``.carotid-landmark`` in the home folder. It need not exist.
 
-    There: where referenced images lie, the key of patients, models of the user's own.
+    There: where referenced images lie, the key of patients, models of the user's own. Raises UserError without one.
     """
-    return Path(os.environ.get("CAROTID_LANDMARK_HOME", Path.home() / ".carotid-landmark"))
+    if named := os.environ.get("CAROTID_LANDMARK_HOME"):
+        return Path(named)
+    try:
+        return Path.home() / ".carotid-landmark"
+    except RuntimeError as error:
+        raise UserError("You have no home folder here; name a folder of yours in CAROTID_LANDMARK_HOME.") from error

@@ -198,9 +198,9 @@ class TestCheck:
         ]
 
     def test_a_temporary_file_is_named(self, dataset):
-        (dataset.path / "cases/c1/.tmp-1-prediction.json").write_text("half")
+        (dataset.path / "cases/c1/.tmp-000000000001-prediction.json").write_text("half")
         assert [str(finding) for finding in check_dataset(dataset)] == [
-            "warning: cases/c1/.tmp-1-prediction.json: "
+            "warning: cases/c1/.tmp-000000000001-prediction.json: "
             "A save under way, or what a killed one has left: `carotid-landmark repair` knows which."
         ]
 

@@ -45,17 +45,22 @@ class TestRepair:
     def test_stale_temporary_files_go_and_those_of_a_running_save_stay(self, dataset):
         cases = dataset.path / "cases"
         self.stale(
-            dataset.path / ".tmp-1-dataset.json", cases / "c1/annotations/.tmp-2-anna.json", cases / ".tmp-3-c7/image"
+            dataset.path / ".tmp-000000000001-dataset.json",
+            cases / "c1/annotations/.tmp-000000000002-anna.json",
+            cases / ".tmp-000000000003-c7/image",
         )
-        running = cases / "c1/.tmp-4-prediction.json"
+        mine = cases / ".tmp-notes.txt"  # somebody's own
+        self.stale(mine)
+        running = cases / "c1/.tmp-000000000004-prediction.json"
         running.write_text("half")
         assert len(Dataset.open(dataset.path).temporary_files()) == 4
         assert len(repair_dataset(dataset)) == 3
         assert dataset.temporary_files() == [running]
+        assert mine.read_text() == "half"
         assert dataset.case_ids() == ["c1"]
 
     def test_a_folder_that_is_being_written_to_stays_whatever_the_clock_of_the_server_says(self, dataset):
-        folder = dataset.path / "cases/.tmp-1-c7"
+        folder = dataset.path / "cases/.tmp-000000000001-c7"
         folder.mkdir()
         (folder / "image.nrrd").write_text("half")
         os.utime(folder, (time.time() - 7200,) * 2)
@@ -63,7 +68,7 @@ class TestRepair:
         assert (folder / "image.nrrd").exists()
 
     def test_opening_listing_and_checking_change_nothing(self, dataset):
-        self.stale(dataset.path / "cases/.tmp-3-c7/image")
+        self.stale(dataset.path / "cases/.tmp-000000000003-c7/image")
         write_markups(dataset.path / "cases/c1/annotations/anna.mrk.json", POINTS)
 
         def state() -> dict[Path, float]:

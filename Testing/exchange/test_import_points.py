@@ -58,6 +58,8 @@ TABLES = {
     + "\nc1\t30\t40\t50\t-30.25\t44.5\t52.125\n",
     "Excel": "sep=;\r\ncase;label;x;y;z\r\nc1;Left;30,0;40;50\r\nc1;Right;-30,25;44,5;52,125\r\n",
     "quoted commas": 'case,label,x,y,z\nc1,Left,"30,0",40,50\nc1,Right,"-30,25","44,5","52,125"\n',
+    "comments": "# of Anna\ncase,label,x,y,z\nc1,L,30,40,50\n# and\nc1,R,-30.25,44.5,52.125\n",
+    "a header in a comment": "# of Anna\n#case label x y\n#case,label,x,y,z\nc1,L,30,40,50\nc1,R,-30.25,44.5,52.125\n",
     "with deviations": "case,label,x,y,z,std_x,std_y,std_z\nc1,Left,30,40,50,1,1,1\n"
     "c1,Right,-30.25,44.5,52.125,1,1,1\n",
 }
@@ -80,6 +82,42 @@ def test_every_fcsv_that_slicer_4_and_5_wrote_is_read_in_its_own_frame(run, data
     code, _, err = run("import", dataset.path, fcsv(tmp_path / "c1.fcsv", version, frame), "--annotator", "anna")
     assert code == 0, err
     assert points(dataset) == {LEFT: L, RIGHT: R}
+
+
+STATES = ["placed", "SetNthControlPointPositionMissing", "UnsetNthControlPointPosition"]  # of the right point
+
+
+@pytest.mark.parametrize("suffix", [".fcsv", ".csv", ".mrk.json"])
+@pytest.mark.parametrize("state", STATES)
+def test_what_slicer_itself_writes_is_read_and_a_point_that_is_not_placed_is_no_place(
+    run, dataset, tmp_path, suffix, state
+):
+    slicer = pytest.importorskip("slicer")
+    scene, logic = slicer.vtkMRMLScene(), slicer.vtkSlicerMarkupsLogic()
+    logic.SetMRMLScene(scene)
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    for label, (x, y, z) in (("L", L), ("R", R)):
+        node.AddControlPoint((-x, -y, z), label)
+    if state != "placed":
+        getattr(node, state)(1)
+    file = tmp_path / f"c1{suffix}"
+    if suffix == ".csv":
+        assert logic.ExportControlPointsToCSV(node, str(file), True)
+    else:
+        kind = {".fcsv": "vtkMRMLMarkupsFiducialStorageNode", ".mrk.json": "vtkMRMLMarkupsJsonStorageNode"}[suffix]
+        storage = scene.AddNewNodeByClass(kind)
+        storage.SetFileName(str(file))
+        assert storage.WriteData(node)
+    code, _, err = run("import", dataset.path, file, "--annotator", "anna")
+    assert code == 0, err
+    if state == "placed":
+        assert points(dataset) == {LEFT: pytest.approx(L, abs=1e-3), RIGHT: pytest.approx(R, abs=1e-3)}
+    elif state == "SetNthControlPointPositionMissing" and suffix != ".csv":  # whose 0 says nothing of why
+        assert points(dataset) == {LEFT: pytest.approx(L, abs=1e-3), RIGHT: None}
+    else:
+        assert not dataset.case("c1").has_annotation("anna")
+        draft = read_draft(dataset.case("c1"), "anna")
+        assert {name: place for name, (_status, place) in draft.landmarks.items()} == {LEFT: pytest.approx(L, abs=1e-3)}
 
 
 def test_a_fcsv_of_slicer_3_is_read_in_ras(run, dataset, tmp_path):

@@ -6,12 +6,15 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from CarotidLandmarkLib.detection import DetectionSettings, ModelInfo
+from CarotidLandmarkLib.detection import Detection, DetectionSettings, ModelInfo
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.report import write_results
+from CarotidLandmarkLib.markups import read_markups, write_markups
 from CarotidLandmarkLib.scans import Scan, plan_results
+from CarotidLandmarkLib.scans.results import _state_of
+from CarotidLandmarkLib.volume import write_volume
 
 MODEL, SETTINGS = ModelInfo("carotid", "1.0", "0" * 64), DetectionSettings()
 
@@ -42,7 +45,7 @@ def test_scans_of_one_name_get_folders_of_their_own_and_keep_them_when_others_co
     later.begin()
     assert folders(plan_results(output, scans[::-1], MODEL, SETTINGS)) == folders(later)[::-1]
     few = plan_results(output, scans[1:2], MODEL, SETTINGS)
-    assert {task.name for task in few.all_tasks} == {"scan", "b_scan", "Übersicht_1"}
+    assert {task.name for task in few.all_tasks()} == {"scan", "b_scan", "Übersicht_1"}
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path, scans):
@@ -93,45 +96,117 @@ def test_no_results_are_put_into_a_scan_or_a_file(tmp_path, scans):
         plan_results(scans[0].path, scans, MODEL, SETTINGS)
 
 
-def test_a_scan_is_done_when_its_results_are_by_this_model_and_newer_than_it(
-    tmp_path, scans, case_volume, make_detection
+@pytest.fixture
+def detector(case_volume, make_detection):
+    """What a detector would be that has found something in `case_volume`."""
+    return SimpleNamespace(detect=lambda volume, settings, step: make_detection())
+
+
+def run(task, detector):
+    task.run(detector, lambda words, share: None)
+
+
+def replaced_with_its_date(file: Path) -> None:
+    """As ``cp -p`` and ``rsync -a`` replace a file: another one of the same size and date."""
+    about = file.stat()
+    file.write_bytes(file.read_bytes())
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+def test_a_scan_is_done_when_its_results_are_by_this_model_and_of_its_files_as_they_are(
+    tmp_path, scans, case_volume, detector
 ):
     results = plan_results(tmp_path / "out", scans, MODEL, SETTINGS)
     results.begin()
     task, other = results.tasks[:2]
+    write_volume(case_volume, task.scan)
     assert not task.is_done()
-    Path(task.folder).mkdir()
-    write_results(Path(task.folder), case_volume, make_detection())
+    run(task, detector)
     assert task.is_done() and not other.is_done()
     assert not plan_results(tmp_path / "new", scans, MODEL, DetectionSettings(7)).tasks[0].is_done()
-    later = os.stat(Path(task.folder, "detection.json")).st_mtime + 10
-    os.utime(task.scan, (later, later))
+    replaced_with_its_date(Path(task.scan))
     assert not task.is_done()
-    os.utime(task.scan, (0, 0))
+    run(task, detector)
     Path(task.folder, "detection.json").write_text("{")
     assert not task.is_done()
 
 
-def test_a_dicom_folder_is_newer_when_files_came_to_any_folder_below_it(tmp_path, case_volume, make_detection):
-    (tmp_path / "in" / "study" / "series").mkdir(parents=True)
-    results = plan_results(tmp_path / "out", [Scan(tmp_path / "in", "in")], MODEL, SETTINGS)
-    (task,) = results.tasks
-    Path(task.folder).mkdir(parents=True)
-    write_results(Path(task.folder), case_volume, make_detection())
-    assert task.is_done()
-    later = os.stat(Path(task.folder, "detection.json")).st_mtime + 10
-    os.utime(tmp_path / "in" / "study" / "series", (later, later))
-    assert not task.is_done()
+def test_a_scan_is_another_when_its_detached_voxels_are_or_a_link_leads_to_another(tmp_path, case_volume, detector):
+    for name in ("one", "other"):
+        write_volume(case_volume, tmp_path / f"{name}.mha")
+    link = tmp_path / "scan.mha"
+    link.symlink_to(tmp_path / "one.mha")
+    start, _, voxels = (tmp_path / "one.mha").read_bytes().partition(b"ElementDataFile = LOCAL\n")
+    (tmp_path / "apart.mhd").write_bytes(start + b"ElementDataFile = voxels.raw\n")
+    (tmp_path / "voxels.raw").write_bytes(voxels)
+    scans = [Scan(link, "link"), Scan(tmp_path / "apart.mhd", "apart")]
+    linked, apart = plan_results(tmp_path / "out", scans, MODEL, SETTINGS).tasks
+    run(linked, detector)
+    run(apart, detector)
+    assert linked.is_done() and apart.is_done()
+    link.unlink()
+    link.symlink_to(tmp_path / "other.mha")
+    replaced_with_its_date(tmp_path / "voxels.raw")
+    assert not linked.is_done() and not apart.is_done()
+
+
+def test_a_dicom_folder_is_another_when_files_below_it_came_went_or_were_replaced(tmp_path):
+    folder = tmp_path / "in" / "study" / "series"
+    folder.mkdir(parents=True)
+    states = [_state_of(str(tmp_path / "in"))]
+    for change in (
+        lambda: (folder / "1.dcm").write_bytes(b"one"),
+        lambda: (folder / "2.dcm").write_bytes(b"two"),
+        lambda: replaced_with_its_date(folder / "1.dcm"),
+        lambda: (folder / "1.dcm").unlink(),
+    ):
+        change()
+        states.append(_state_of(str(tmp_path / "in")))
+    assert len(set(states)) == len(states)
+    assert _state_of(str(tmp_path / "in")) == states[-1]
+
+
+def test_corrected_points_are_not_replaced(tmp_path, scans, case_volume, detector):
+    (task,) = plan_results(tmp_path / "out", scans[:1], MODEL, SETTINGS).tasks
+    write_volume(case_volume, task.scan)
+    run(task, detector)
+    run(task, detector)  # as a detection left them
+    file = Path(task.folder, "landmarks.mrk.json")
+    detection = Detection.from_json(Path(task.folder, "detection.json").read_bytes())
+    points = read_markups(file, detection.labels)
+    name = next(name for name, point in points.items() if point is not None)
+    points[name] = (points[name][0] + 1.0, *points[name][1:])
+    write_markups(file, points, detection.labels)
+    before = file.read_bytes()
+    with pytest.raises(UserError, match="is not as a detection left it"):
+        run(task, detector)
+    assert file.read_bytes() == before
+
+
+def test_of_two_commands_that_begin_at_once_neither_takes_the_others_folder_nor_its_place_in_the_record(
+    tmp_path, scans
+):
+    first = plan_results(tmp_path / "out", scans[:1], MODEL, SETTINGS)
+    second = plan_results(tmp_path / "out", scans[1:2], MODEL, SETTINGS)
+    third = plan_results(tmp_path / "out", scans[2:], MODEL, SETTINGS)
+    assert folders(first) == folders(second) == ["scan"]
+    first.begin()
+    with pytest.raises(UserError, match="its scan is another scan; give the same command again"):
+        second.begin()
+    third.begin()
+    assert [task.scan for task in first.all_tasks()] == [str(scans[0].path), str(scans[2].path)]
+    assert folders(plan_results(tmp_path / "out", scans, MODEL, SETTINGS)) == ["scan", "b_scan", "Übersicht_1"]
 
 
 def test_what_a_killed_program_left_is_removed_and_what_is_being_written_is_not(tmp_path, scans):
     output = tmp_path / "out"
-    for name, age in ((".tmp-old-scan", 7200), (".tmp-new-scan", 5), ("mine", 7200)):
+    old, new = f".tmp-{'0' * 12}-scan", f".tmp-{'1' * 12}-scan"
+    for name, age in ((old, 7200), (new, 5), ("mine", 7200), (".tmp-backup", 7200)):
         (output / name).mkdir(parents=True)
         (output / name / "report.html").write_text("half")
         os.utime(output / name, (time.time() - age,) * 2)
     plan_results(output, scans, MODEL, SETTINGS).begin()
-    assert sorted(path.name for path in output.iterdir()) == [".tmp-new-scan", "mine", "scans.json"]
+    assert sorted(path.name for path in output.iterdir()) == [new, ".tmp-backup", "mine", "scans.json"]
 
 
 def test_one_key_is_one_result(tmp_path, scans):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -12,9 +13,11 @@ from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.scene import review as scene_review
 from CarotidLandmarkLib.scene.offscreen import Stage
 from CarotidLandmarkLib.scene.review import review_of
+from CarotidLandmarkLib.scene.volumes import LPS_RAS, affine_of, voxels_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scene_cases import LEFT, LEFT_LPS, RIGHT, RIGHT_LPS, make_detection, neck_volume
+from vtk.util.numpy_support import numpy_to_vtk
 
 ELSEWHERE = (33.0, -8.0, 4.0)
 
@@ -170,6 +173,107 @@ def test_points_go_with_the_anatomy_wherever_the_volume_goes_and_are_reported_in
     nodes.ellipsoids[LEFT].GetRASBounds(bounds)
     assert np.allclose(np.reshape(bounds, (3, 2)).mean(axis=1), seen(nodes, 0), atol=0.05)
     assert not nodes.ellipsoids[RIGHT].GetDisplayNode().GetVisibility()
+
+
+def exchange(volume, array, affine_lps):
+    """Give a volume other voxels [k, j, i] in another grid, as modules do whose output is their input."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(*array.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
+    volume.SetAndObserveImageData(image)
+    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(LPS_RAS @ affine_lps))
+
+
+def hu_at(nodes, index):
+    """What the voxel says in which a point is drawn, in a volume under a linear transform or none."""
+    local = np.append(scene.to_ras(scene.position_ras(nodes, index)), 1.0)
+    i, j, k = np.rint(np.linalg.inv(affine_of(nodes.volume)) @ local)[:3].astype(int)
+    return int(voxels_of(nodes.volume)[k, j, i])
+
+
+corners = st.tuples(*[st.integers(0, 4)] * 3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    corner=corners, step=st.tuples(*[st.sampled_from([1, -1])] * 3), shift=shifts, transform=st.none() | shifts,
+    hardened=st.booleans(),
+)  # fmt: skip
+def test_points_stay_on_the_anatomy_when_their_scan_is_cropped_or_flipped_in_place(
+    corner, step, shift, transform, hardened
+):
+    stage = Stage()
+    whole = neck_volume(2.0)
+    nodes = scene.add_detection(scene.add_volume(stage.scene, whole), make_detection())
+    nodes.volume.SetOrigin(*np.add(nodes.volume.GetOrigin(), shift))  # it may have been moved before
+    scene.follow_volume(nodes)
+    if transform is not None:
+        nodes.volume.SetAndObserveTransformNodeID(linear_transform(stage, *transform).GetID())
+        scene.follow_volume(nodes)
+    before, hu = seen(nodes, 0), hu_at(nodes, 0)
+    array, affine = whole.array[tuple(slice(n, None) for n in corner[::-1])], np.eye(4)
+    affine[:3, 3] = corner
+    for axis in range(3):
+        if step[axis] < 0:
+            affine[axis, 3] += array.shape[2 - axis] - 1
+            affine[axis, axis] = -1
+            array = np.flip(array, 2 - axis)
+    exchange(nodes.volume, array, affine_of(nodes.volume) @ affine)
+    scene_review.settle(nodes)
+    assert np.allclose(seen(nodes, 0), before, atol=1e-6)
+    assert hu_at(nodes, 0) == hu
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS, abs=1e-6)
+    assert review_of(nodes).reviewed == ()
+    nodes.volume.SetOrigin(*np.add(nodes.volume.GetOrigin(), (5.0, 0.0, 0.0)))  # and it may be moved afterwards
+    if hardened:
+        nodes.volume.HardenTransform()
+    scene_review.settle(nodes)
+    assert hu_at(nodes, 0) == hu
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS, abs=1e-6)
+    bounds = [0.0] * 6
+    nodes.ellipsoids[LEFT].GetRASBounds(bounds)
+    assert np.allclose(np.reshape(bounds, (3, 2)).mean(axis=1), seen(nodes, 0), atol=0.05)
+
+
+def test_points_go_with_a_scan_that_was_smoothed_in_place_and_moved_later(nodes):
+    voxels_of(nodes.volume)[:] += 5
+    nodes.volume.GetImageData().Modified()
+    scene_review.settle(nodes)
+    nodes.volume.SetOrigin(*np.add(nodes.volume.GetOrigin(), (0.0, 0.0, 25.0)))
+    scene_review.settle(nodes)
+    assert np.allclose(seen(nodes, 0), np.add(scene.to_ras(LEFT_LPS), (0.0, 0.0, 25.0)))
+
+
+@pytest.mark.parametrize("order", [("volume", "points"), ("points", "volume")])
+def test_a_transform_hardened_on_scan_and_points_in_one_go_leaves_both_where_they_are_seen(nodes, stage, order):
+    nodes.volume.SetAndObserveTransformNodeID(linear_transform(stage, 25.0, 0.0, 7.0).GetID())
+    scene_review.settle(nodes)
+    before = seen(nodes, 0)
+    for name in order:
+        getattr(nodes, name).HardenTransform()
+    scene_review.settle(nodes)
+    assert np.allclose(seen(nodes, 0), before, atol=1e-6)
+    assert review_of(nodes).reviewed == ()
+
+
+def test_points_stay_on_the_anatomy_when_a_nonlinear_transform_is_hardened_on_the_scan(nodes, stage):
+    spline = stage.scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    warp = vtk.vtkThinPlateSplineTransform()
+    places, moved = vtk.vtkPoints(), vtk.vtkPoints()
+    for place in itertools.product((-50.0, 50.0), repeat=3):
+        places.InsertNextPoint(place)
+        moved.InsertNextPoint(np.multiply(place, 1.1) if place[0] > 0 else place)
+    warp.SetSourceLandmarks(places)
+    warp.SetTargetLandmarks(moved)
+    warp.SetBasisToR()
+    spline.SetAndObserveTransformToParent(warp)
+    nodes.volume.SetAndObserveTransformNodeID(spline.GetID())
+    scene_review.settle(nodes)
+    before = seen(nodes, 1)
+    assert not np.allclose(before, scene.to_ras(RIGHT_LPS), atol=0.5)
+    nodes.volume.HardenTransform()
+    scene_review.settle(nodes)
+    assert np.allclose(seen(nodes, 1), before, atol=1e-6)
 
 
 def test_a_point_dragged_on_a_moved_volume_is_reported_in_the_image(nodes):

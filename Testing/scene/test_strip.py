@@ -100,6 +100,13 @@ def test_the_layout_of_before_comes_back(stage, nodes):
     assert not scene.follow_strip(nodes, 0)
 
 
+def test_a_scene_that_was_saved_with_the_strip_shows_it_when_the_layout_becomes_known(stage, nodes):
+    layout(stage).SetViewArrangement(LAYOUT)  # as such a scene opens where nobody has made it known
+    assert layout(stage).GetCurrentLayoutDescription() == ""
+    scene.register_strip(stage.scene)
+    assert 'singletontag="Strip0"' in layout(stage).GetCurrentLayoutDescription()
+
+
 def test_a_missing_landmark_leaves_the_strip_where_it_is(stage, nodes):
     scene.show_strip(nodes, 0)
     scene_review.mark_missing(nodes, 1)

@@ -59,6 +59,7 @@ def detect(
     goes on where it was stopped.
     """
     from ..exchange import check_dicom, write_report
+    from ..report import check_replaceable, write_results
     from ..scans import list_scans
     from ..volume import series_headers
 
@@ -73,11 +74,10 @@ def detect(
     (scan,) = listing.scans
     if sr:
         check_dicom(scan.path)
+    check_replaceable(output)
     with staged_folder(output) as folder:
         bundle, settings = open_model(model, passes, level, seed)
         volume, detection = _detect(scan.path, series, bundle, settings, device, scan.notes)
-        from ..report import write_results
-
         files = write_results(folder, volume, detection)
         if sr:
             write_report(folder / SR_FILE, detection, series_headers(scan.path, series))
@@ -100,11 +100,12 @@ def demo(
     """Run on the bundled sample scan and compare with its known truth."""
     from ..bundle import resources_directory
     from ..markups import read_markups
-    from ..report import write_results
+    from ..report import check_replaceable, write_results
 
     samples = sorted((resources_directory() / "SampleData").glob("*.nrrd"))
     if not samples:
         raise UserError("No sample scan came with this installation; install CarotidLandmark again.")
+    check_replaceable(output)
     with staged_folder(output) as folder:
         bundle, settings = open_model(model, DEFAULTS.passes, DEFAULTS.level, seed)
         truth = read_markups(samples[0].with_name(f"{samples[0].stem}.truth.mrk.json"), bundle.metadata.labels)

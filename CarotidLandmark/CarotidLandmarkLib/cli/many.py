@@ -100,7 +100,7 @@ def detect_many(
         raise typer.Exit(CANCELLED) from None
     problems = {outcome.name: outcome.problem for outcome in failed}
     rows = []
-    for task in results.all_tasks:
+    for task in results.all_tasks():
         detection = None if task.name in problems else task.detection()
         lost = "" if detection else "It has no results here; give this scan again, and workers the same paths as here."
         rows.append(SummaryRow(task.name, task.scan, detection, problems.get(task.name, lost)))

@@ -26,9 +26,9 @@ from pathlib import Path
 
 from ..detection import Detection, ModelInfo
 from ..documents import parse, write
-from ..files import TEMPORARY_PREFIX, file_sha256, staged_folder, sync, write_text
+from ..files import TEMPORARY_PREFIX, file_sha256, is_temporary, staged_folder, sync, write_text
 from ..landmarks import Point, is_place
-from ..volume import Volume, check_volume, read_volume, write_volume
+from ..volume import Volume, check_volume, files_of, read_volume, write_volume
 from .annotations import (
     STATUSES,
     Annotation,
@@ -135,7 +135,7 @@ class Dataset:
             raise DatasetError(f"There is already a case {case_id}; choose another id.")
         split = self._split_of(group, split)
         source = None if isinstance(image, Volume) else Path(image)
-        if not copy and (source is None or source.is_dir() or source.suffix.lower() in (".nhdr", ".mhd")):
+        if not copy and (source is None or files_of(source) != [source]):
             raise DatasetError("Only an image in one file can be referred to; copy this one instead.")
         volume = image if isinstance(image, Volume) else read_volume(image)
         check_volume(volume)
@@ -147,11 +147,11 @@ class Dataset:
             reference = ImageDocument(copy, source.stat().st_size, digest, voxels_sha256(volume.array))
             document = CaseDocument(group, split, reference, volume.size, volume.affine_lps.tolist())
             write_case(folder, document)
+            if not copy:
+                remember_place(digest, source)
             if (self.path / "cases" / case_id).exists():
                 raise DatasetError(f"Somebody else has just added a case {case_id}; choose another id.")
         sync(self.path / "cases")
-        if not copy:
-            remember_place(digest, source)
         return case_id
 
     def folders(self) -> list[Path]:
@@ -293,7 +293,8 @@ class Dataset:
     def temporary_files(self) -> list[Path]:
         """Temporary files and folders: of saves under way, or of killed ones."""
         patterns = ("", "cases/", "cases/*/", "cases/*/annotations/")
-        return [path for pattern in patterns for path in sorted(self.path.glob(f"{pattern}{TEMPORARY_PREFIX}*"))]
+        found = (path for pattern in patterns for path in sorted(self.path.glob(f"{pattern}{TEMPORARY_PREFIX}*")))
+        return [path for path in found if is_temporary(path)]
 
     def _split_of(self, group: str, split: str | None) -> str | None:
         """The split of a new case of a patient. Raises DatasetError where the patient is in another one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +12,17 @@ from typing import Any
 from ..errors import UserError
 from ..markups import read_markups
 from .places import Frame, Triple
-from .tables import Columns, Row, Table, csv_table, decimal, guess_columns, json_table
+from .tables import DEFINED, Columns, Row, Table, csv_table, decimal, guess_columns, json_table
 
 LARGEST_BYTES = 64 << 20
 # what Slicer wrote for a coordinate system: numbers up to 4.10, letters since
 FCSV_FRAMES: dict[str, Frame] = {"0": "RAS", "RAS": "RAS", "1": "LPS", "LPS": "LPS", "2": "voxel", "IJK": "voxel"}
 FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+FCSV_UNNAMED = ("status", "auto")  # what Slicer 5 writes behind these
+FCSV_STATUSES = {"0": "undefined", "1": "preview", "2": "defined", "3": "missing"}
 SLICER_3_COLUMNS = "label,x,y,z,sel,vis"
 MISSING = ("missing", "absent")
+UNSAID = ("undefined", "preview")
 PLACED = ("", "detected", "accepted", "corrected", "present", "placed", "defined")
 
 
@@ -48,7 +52,7 @@ def read_points(path: Path, columns: Mapping[str, str] | None = None, frame: Fra
     document = _json(text, name) if start.startswith(("{", "[")) else None
     if isinstance(document, dict) and "markups" in document:
         lists = [_markups(path, document, frame)]
-    elif start.startswith("#") or path.suffix.lower() == ".fcsv":
+    elif path.suffix.lower() == ".fcsv" or re.match(r"#.*fiducial", start, re.IGNORECASE):
         lists = [_in_frame(_fcsv(text, name), frame)]
     else:
         table = csv_table(text, name) if document is None else json_table(document, name)
@@ -118,12 +122,16 @@ def _fcsv(text: str, name: str) -> PointList:
     if named not in FCSV_FRAMES:
         raise UserError(f"{name} has the coordinate system '{named}', which Slicer does not know; save it again.")
     header = fields.get("columns", FCSV_COLUMNS if version else SLICER_3_COLUMNS)
+    header = ",".join([header, *(name for name in FCSV_UNNAMED if version and name not in header.split(","))])
     rows = [line for line in lines if line.strip() and not line.startswith("#")]
     table = csv_table("\n".join([header, *rows]), name)
     for column in ("x", "y", "z", "label"):
         if column not in table.header:
             raise UserError(f"{name} has no column '{column}'; save it again with Slicer, as .mrk.json.")
-    roles = Columns({"": ("x", "y", "z")}, "label", None, None, FCSV_FRAMES[named])
+    status = "status" if "status" in table.header else None
+    for row in table.rows if status else ():
+        row["status"] = FCSV_STATUSES.get(row["status"].strip(), row["status"])
+    roles = Columns({"": ("x", "y", "z")}, "label", None, status, FCSV_FRAMES[named])
     return PointList(name, "", roles.frame, _points(table.rows, roles, name, name))
 
 
@@ -147,13 +155,15 @@ def _points(rows: list[Row], columns: Columns, name: str, scan: str) -> dict[str
             label = label or row[columns.label or ""].strip()
             cells = [row[column] for column in triple]
             status = row[columns.status].strip().lower() if columns.status is not None else ""
+            if columns.status == DEFINED:  # Slicer's own CSV: 0 is not placed, or missing
+                status = {"1": "defined", "0": "undefined"}.get(status, status)
             missing = status in MISSING
-            if status not in (*MISSING, *PLACED):
+            if status not in (*MISSING, *UNSAID, *PLACED):
                 known = ", ".join((*MISSING, *PLACED[1:]))
                 raise UserError(
                     f"{name} has '{status}' in its column {columns.status}; write one of {known}, or nothing."
                 )
-            if not missing and not any(cell.strip() for cell in cells):
+            if status in UNSAID or (not missing and not any(cell.strip() for cell in cells)):
                 continue  # nobody has said anything about it
             if label in points:
                 raise UserError(f"{name} has '{label}' of {scan} twice; keep one of the two.")

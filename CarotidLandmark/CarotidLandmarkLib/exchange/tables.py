@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,8 @@ CASES = (
     "case", "caseid", "scan", "scanid", "volume", "image", "imageid", "file", "filename", "patient", "patientid",
     "subject", "subjectid", "series", "id",
 )  # fmt: skip
-STATUSES = ("status",)
+DEFINED = "defined"  # in a CSV of Slicer: whether the point is placed
+STATUSES = ("status", DEFINED)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def csv_table(text: str, name: str) -> Table:
     lines = text.splitlines()
     if lines and re.fullmatch(r"sep=.", lines[0].strip()):  # Excel's own hint
         lines = lines[1:]
-    lines = [line for line in lines if line.strip()]
+    lines = _without_comments([line for line in lines if line.strip()])
     if not lines:
         raise UserError(f"{name} is empty; export it again.")
     separator = max(SEPARATORS, key=lambda letter: lines[0].count(letter))
@@ -67,6 +69,17 @@ def csv_table(text: str, name: str) -> Table:
             "have."
         )
     return Table(header, rows)
+
+
+def _without_comments(lines: list[str]) -> list[str]:
+    """Without the lines that begin with #; but the last of those above the table may be its header."""
+    rows = [line for line in lines if not line.startswith("#")]
+    above = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    header = above[-1].lstrip("# ") if above else ""
+    is_header = any(
+        header.count(letter) and header.count(letter) == rows[0].count(letter) for letter in SEPARATORS if rows
+    )
+    return [header, *rows] if is_header else rows
 
 
 def json_table(document: Any, name: str) -> Table:

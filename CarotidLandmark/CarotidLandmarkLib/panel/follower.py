@@ -37,7 +37,8 @@ class Follower:
     """Takes points along with their volume, and says of points that somebody has moved that they are corrected.
 
     It follows every detection in the scene, shown or not. ``moved(nodes, landmarks)`` is called after a change, once,
-    with the numbers of the landmarks that were moved (none: cleared, renamed, or moved by the panel itself).
+    with the numbers of the landmarks that were moved (none: cleared, renamed, or taken along with the volume). Where a
+    list of points is deleted, its ellipsoids and its table go too.
     """
 
     def __init__(self, moved: Callable[[DetectionNodes, list[int]], None]) -> None:
@@ -46,6 +47,8 @@ class Follower:
         self._dragged: Any = None  # the points that a hand has hold of
         self._changed: list[DetectionNodes] = []
         self._timer = timer(self.settle)
+        self._scene = Observations()
+        self._scene.add(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._node_removed)
 
     def follow(self, nodes: DetectionNodes) -> None:
         """Begin to follow a detection. One that is followed already is looked at again."""
@@ -54,14 +57,14 @@ class Follower:
         if any(known.points is nodes.points for known, _ in self._observed):
             return
         observations, points, volume = Observations(), nodes.points, nodes.volume
-        transformed = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
         for node, event, action in (
-            (points, transformed, self._volume_moved),
-            (volume, transformed, self._volume_moved),
-            (volume, vtk.vtkCommand.ModifiedEvent, self._volume_moved),
-            (points, points.PointModifiedEvent, self._point_changed),
-            (points, points.PointAddedEvent, self._point_changed),
-            (points, points.PointRemovedEvent, self._point_changed),
+            (points, points.TransformModifiedEvent, self._changes),
+            (volume, volume.TransformModifiedEvent, self._changes),
+            (volume, volume.ImageDataModifiedEvent, self._changes),
+            (volume, vtk.vtkCommand.ModifiedEvent, self._changes),
+            (points, points.PointModifiedEvent, self._changes),
+            (points, points.PointAddedEvent, self._changes),
+            (points, points.PointRemovedEvent, self._changes),
             (points, points.PointStartInteractionEvent, self._drag_begins),
             (points, points.PointEndInteractionEvent, self._drag_ends),
         ):
@@ -85,6 +88,7 @@ class Follower:
     def release(self) -> None:
         """Follow nothing any more."""
         self._timer.stop()
+        self._scene.release()
         for _nodes, observations in self._observed:
             observations.release()
         self._observed, self._changed = [], []
@@ -99,11 +103,14 @@ class Follower:
             if nodes.points is not self._dragged:
                 self._moved(nodes, settle(nodes))
 
-    def _volume_moved(self, nodes: DetectionNodes) -> None:
-        if _is_there(nodes) and not slicer.mrmlScene.IsBatchProcessing():
-            scene.follow_volume(nodes)
+    def _node_removed(self, *_: Any) -> None:
+        lost = [nodes for nodes, _ in self._observed if nodes.points.GetScene() is None and _has_scan(nodes)]
+        self.forget()
+        if not slicer.mrmlScene.IsBatchProcessing():
+            for nodes in lost:
+                scene.remove_detection(nodes)
 
-    def _point_changed(self, nodes: DetectionNodes) -> None:
+    def _changes(self, nodes: DetectionNodes) -> None:
         if not any(nodes is each for each in self._changed):
             self._changed.append(nodes)
         self._timer.start()  # once for many changes, and not in the middle of one
@@ -117,5 +124,9 @@ class Follower:
         self._moved(nodes, settle(nodes))
 
 
+def _has_scan(nodes: DetectionNodes) -> bool:
+    return nodes.volume.GetScene() is not None
+
+
 def _is_there(nodes: DetectionNodes) -> bool:
-    return None not in (nodes.points.GetScene(), nodes.volume.GetScene())
+    return nodes.points.GetScene() is not None and _has_scan(nodes)

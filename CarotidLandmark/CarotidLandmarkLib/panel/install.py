@@ -9,6 +9,8 @@ from slicer.i18n import tr as _
 
 from ..job import DetectionFailed
 
+running: list[str] = []  # what is being installed, if anything
+
 
 def ensure_dependencies():
     """Have what a detection needs, asking the user before anything is installed. Raises DetectionFailed if not."""
@@ -29,21 +31,31 @@ def ensure_dependencies():
         question = _("Detect needs the small Python package safetensors. Install it now?")
         if testing or not slicer.util.confirmOkCancelDisplay(question, _("Carotid Landmark")):
             raise DetectionFailed(sorry.format(name="safetensors"))
-        install = slicer.packaging.pip_install if hasattr(slicer, "packaging") else slicer.util.pip_install
         with in_words("safetensors"):
-            install("safetensors>=0.4.3")
+            slicer.util.pip_install("safetensors>=0.4.3")
 
 
 @contextmanager
 def in_words(name):
-    """An installation that fails raises DetectionFailed; pip's own words are in the application's log."""
+    """An installation that fails raises DetectionFailed; pip's own words are in the application's log.
+
+    So does a second one while the first runs: Slicer lets the event loop turn then, and Detect can be pressed.
+    """
+    if running:
+        raise DetectionFailed(_("{name} is being installed; press Detect when that is done.").format(name=running[0]))
+    running.append(name)
     try:
         yield
     except DetectionFailed:
         raise
+    except ImportError as error:
+        words = _("{name} is installed and can not be loaded ({reason}); start Slicer again, then press Detect.")
+        raise DetectionFailed(words.format(name=name, reason=error)) from error
     except (subprocess.CalledProcessError, RuntimeError, ValueError, OSError) as error:
         words = _("{name} could not be installed ({reason}); check the network and the disk, then press Detect again.")
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
         if isinstance(error, subprocess.CalledProcessError):
             reason = _("pip ended with {code}").format(code=error.returncode)
         raise DetectionFailed(words.format(name=name, reason=reason)) from error
+    finally:
+        running.clear()

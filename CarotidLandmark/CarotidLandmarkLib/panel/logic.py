@@ -129,6 +129,7 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
         asked = {} if keepReviewed or nodes is None else scene.reviewed_landmarks(nodes)
         self._job = DetectionJob(voxels, affine, name, settings, pythonExecutable())
         self._volume, self._frame, self._asked = volumeNode, affine, asked
+        self._voxels = scene.fingerprint(volumeNode)
         self._onProgress, self._onEnd = onProgress, onEnd
         self.progress = self._job.progress
         self._timer.start()
@@ -149,7 +150,9 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
         except DetectionFailed as error:
             self._end(None, str(error))
             return
-        if detection is not None:
+        if detection is not None and scene.fingerprint(self._volume) != self._voxels:
+            self._end(None, _("The voxels of the scan were changed while the detection ran; detect again."))
+        elif detection is not None:
             message = " ".join(self._job.notes) or _("Done.")
             self._end(self.show(self._volume, detection, self._asked, self._frame), message)
         elif self._job.progress != self.progress:

@@ -169,15 +169,16 @@ class ResultsTable:
         self._table.setFixedHeight(min(max(height, LEAST_PX), LARGEST_PX))
 
     def _fill(self, row: int, nodes: DetectionNodes, detection: Detection, landmark: LandmarkResult, review: Review):
-        place, region = scene.position_ras(nodes, row), landmark.confidence
+        place, world = scene.position_ras(nodes, row), scene.world_ras(nodes, row)
+        region = landmark.confidence
         verdict = detection.quality.verdict_on(landmark.name)
         has_place = landmark.position_lps_mm is not None
         where, details = _("none"), [advice(detection)]
         if region is not None:
             words = _("The region at {level:.0%} has {volume:.0f} mm³.")
             details.append(words.format(level=region.level, volume=region.volume_mm3))
-        if place is not None:
-            where = "{:.1f} {:.1f} {:.1f}".format(*(np.round(place, 1) + 0.0))  # never -0.0
+        if place is not None and world is not None:
+            where = "{:.1f} {:.1f} {:.1f}".format(*(np.round(world, 1) + 0.0))  # never -0.0
             ijk = np.linalg.inv(scene.affine_of(nodes.volume)) @ np.append(scene.to_ras(place), 1.0)
             details.append(_("Voxel {0}, {1}, {2} (i, j, k).").format(*(round(float(value)) for value in ijk[:3])))
             if (level := scene.axial_slice(nodes, position_lps(nodes, row))) is not None:

@@ -60,7 +60,7 @@ class ReviewPanel:
             ("N", ui.nextCaseButton, lambda: module.stepCase(1)),
             ("A", ui.acceptButton, lambda: self._apply(scene_review.accept)),
             ("M", ui.missingButton, self.toggle_missing),
-            ("R", ui.resetButton, lambda: self._apply(scene_review.reset)),
+            ("Shift+R", ui.resetButton, lambda: self._apply(scene_review.reset)),
             ("Ctrl+Z", ui.undoButton, self.undo),
             ("7", ui.stripButton, module.onStripButton),
             ("W", ui.windowButton, module.onWindowButton),

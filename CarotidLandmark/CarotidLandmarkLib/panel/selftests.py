@@ -43,8 +43,10 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         """Everything at once, for the application's button Reload and Test."""
         for name in sorted(name for name in dir(self) if name.startswith("test_")):
             self.setUp()
-            getattr(self, name)()
-            self.tearDown()
+            try:
+                getattr(self, name)()
+            finally:
+                self.tearDown()
 
     def samplePath(self):
         return min((resources_directory() / "SampleData").glob("*.nrrd"))
@@ -112,7 +114,40 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         matrix.SetElement(2, 3, 30.0)
         transformNode.SetMatrixTransformToParent(matrix)
         volumeNode.SetAndObserveTransformNodeID(transformNode.GetID())
+        self.logic.follower.settle()
         self.assertNear(nodes.points.GetNthControlPointPositionWorld(0), (x, y, z + 30.0), 1e-6)
+
+    def test_points_that_are_put_under_a_transform_of_their_own_count_as_moved_by_hand(self):
+        _volumeNode, nodes = self.showDetection()
+        transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        matrix = vtk.vtkMatrix4x4()
+        matrix.SetElement(2, 3, 30.0)
+        transformNode.SetMatrixTransformToParent(matrix)
+        x, y, z = nodes.points.GetNthControlPointPositionWorld(0)
+        nodes.points.SetAndObserveTransformNodeID(transformNode.GetID())
+        self.logic.follower.settle()
+        self.assertNear(nodes.points.GetNthControlPointPositionWorld(0), (x, y, z + 30.0), 1e-6)
+        self.assertIsNone(nodes.points.GetParentTransformNode())
+        self.assertEqual(set(scene.review.review_of(nodes).status.values()), {"corrected"})
+
+    def test_points_stay_on_the_anatomy_when_their_scan_is_cropped_in_place(self):
+        volumeNode, nodes = self.showDetection()
+        before = nodes.points.GetNthControlPointPositionWorld(0)
+        crop = vtk.vtkImageClip()
+        crop.SetInputData(volumeNode.GetImageData())
+        crop.SetOutputWholeExtent(10, 90, 20, 100, 30, 110)
+        crop.ClipDataOn()
+        change = vtk.vtkImageChangeInformation()
+        change.SetInputConnection(crop.GetOutputPort())
+        change.SetOutputExtentStart(0, 0, 0)
+        change.Update()
+        matrix, corner = vtk.vtkMatrix4x4(), [0.0] * 4
+        volumeNode.GetIJKToRASMatrix(matrix)
+        matrix.MultiplyPoint((10.0, 20.0, 30.0, 1.0), corner)
+        volumeNode.SetAndObserveImageData(change.GetOutput())
+        volumeNode.SetOrigin(corner[:3])
+        self.logic.follower.settle()
+        self.assertNear(nodes.points.GetNthControlPointPositionWorld(0), before, 1e-6)
 
     def test_a_review_is_shown_on_the_point_and_can_be_undone(self):
         _volumeNode, nodes = self.showDetection()
@@ -219,6 +254,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
         volumeNode, nodes = self.showDetection()
         x, y, z = volumeNode.GetOrigin()
         volumeNode.SetOrigin(x + 10.0, y, z + 25.0)
+        self.logic.follower.settle()
         drawn = nodes.points.GetNthControlPointPositionWorld(0)
         left, posterior, superior = nodes.detection.landmarks[0].position_lps_mm
         self.assertNear(drawn, (-left + 10.0, -posterior, superior + 25.0), 1e-3)

@@ -12,14 +12,15 @@ from .. import landmarks as names
 from ..detection import Detection, LandmarkResult
 from ..errors import UserError
 from ..files import write_text
-from ..landmarks import Points
-from ..markups import write_markups
+from ..landmarks import Points, apart_mm
+from ..markups import read_markups, write_markups
 from ..volume import Volume
 from .figures import inline, render
 from .pictures import slices_png, strip_png
 from .projection import overview_png
 
 MARKUPS_FILE, DETECTION_FILE, REPORT_FILE = "landmarks.mrk.json", "detection.json", "report.html"
+SAME_MM = 0.01  # a point that was saved again, and not moved
 VERDICTS = {
     "ok": "OK: the result can be used after a look at the pictures",
     "review": "REVIEW: look at the points before using them",
@@ -29,6 +30,24 @@ VERDICTS = {
 
 class ReportError(UserError):
     """The report can not be made. The message is one sentence for the user."""
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raises ReportError where ``folder`` holds points that are not as `write_results` left them: somebody's work."""
+    file = folder / MARKUPS_FILE
+    if not file.exists():
+        return
+    try:
+        detection = Detection.from_json((folder / DETECTION_FILE).read_bytes())
+        points = read_markups(file, detection.labels)
+        wrote = {landmark.name: landmark.position_lps_mm for landmark in detection.landmarks}
+    except (UserError, OSError):
+        points, wrote = {}, {"": None}
+    if points.keys() != wrote.keys() or any(apart_mm(points[name], wrote[name]) > SAME_MM for name in wrote):
+        raise ReportError(
+            f"{MARKUPS_FILE} in {folder} is not as a detection left it, so it is not replaced; move it away, or give "
+            "another folder for the results."
+        )
 
 
 def write_results(folder: Path, volume: Volume, detection: Detection, truth: Points | None = None) -> list[str]:
@@ -44,7 +63,9 @@ def write_results(folder: Path, volume: Volume, detection: Detection, truth: Poi
 def write_report(
     path: str | os.PathLike[str], volume: Volume, detection: Detection, truth: Points | None = None
 ) -> Path:
-    """Write `report_html` to ``path``, atomically. Raises OSError and what `report_html` raises."""
+    """Write `report_html` to ``path``, atomically. Raises OSError, ReportError, and what `report_html` raises."""
+    if Path(path).suffix.lower() not in (".html", ".htm"):  # a slip would replace the scan
+        raise ReportError(f"{Path(path).name} is no name of a page; give one that ends with .html.")
     write_text(path, report_html(volume, detection, truth))
     return Path(path)
 

@@ -1,6 +1,6 @@
 """The results of many scans: a folder of each, and scans.json, which says of what and with which model and settings.
 
-The record makes an interrupted run go on: a scan that has results by the same model and settings, newer than itself, is
+The record makes an interrupted run go on: a scan that has results by the same model and settings, of the same files, is
 done. Results of other models or settings are never mixed into one folder.
 """
 
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from ..detection import Detection, DetectionSettings, ModelInfo
 from ..documents import DocumentError, build, parse, write
-from ..errors import UserError
-from ..files import TEMPORARY_PREFIX, staged_folder, write_text
-from ..report import DETECTION_FILE, write_results, write_thumbnail
-from ..volume import read_volume
+from ..errors import UserError, some_of
+from ..files import TEMPORARY_PREFIX, is_temporary, staged_folder, write_text
+from ..report import DETECTION_FILE, check_replaceable, write_results, write_thumbnail
+from ..volume import files_of, read_volume
 from ..work import Step
 from .listing import Scan
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..detector import Detector
 
 RECORD_FILE = "scans.json"
+FILES_FILE = "scan.sha256"  # in each folder: `_state_of` its scan
 SCHEMA_VERSION = 1
 STALE_AFTER_S = 3600  # no folder takes an hour to write
 _LONGEST_NAME = 100  # bytes: a name has 255 at most, and a number or a prefix may come to it
@@ -47,6 +48,9 @@ class _Record:
     seed: int
     scans: dict[str, str]
     schema_version: int = SCHEMA_VERSION
+
+    def detection_settings(self) -> DetectionSettings:
+        return DetectionSettings(self.passes, self.level, self.seed)
 
     def settings(self) -> dict[str, object]:
         words = f"{self.model.name} {self.model.version} (weights {self.model.sha256[:8]})"
@@ -80,42 +84,65 @@ class ScanTask:
         return detection if detection.made_by(self.model, self.settings) else None
 
     def is_done(self) -> bool:
-        """Whether there is a result, and the scan is not newer."""
+        """Whether there is a result of the files that the scan consists of now."""
         try:
-            newer = _last_change(self.scan) > os.stat(os.path.join(self.folder, DETECTION_FILE)).st_mtime
-        except OSError:
+            same = Path(self.folder, FILES_FILE).read_text(encoding="utf-8").strip() == _state_of(self.scan)
+        except (OSError, ValueError):
             return False
-        return not newer and self.detection() is not None
+        return same and self.detection() is not None
 
     def run(self, detector: Detector, step: Step) -> tuple[str, ...]:
-        """Read, detect, write the folder; returns the notes. Raises VolumeError, OSError."""
+        """Read, detect, write the folder; returns the notes. Raises VolumeError, ReportError, OSError."""
         step("reading", 0.0)
+        check_replaceable(Path(self.folder))
+        state = _state_of(self.scan) if os.path.exists(self.scan) else ""
         volume = read_volume(self.scan)
         volume = replace(volume, notes=(*volume.notes, *self.notes))
         detection = detector.detect(volume, self.settings, step)
         with staged_folder(self.folder, token=self.command or None) as folder:
             write_results(folder, volume, detection)
             write_thumbnail(folder, volume, detection)
+            write_text(folder / FILES_FILE, state + "\n")
         return detection.notes
 
 
 @dataclass(frozen=True)
 class Results:
-    """A folder of results. ``tasks``: the scans that are asked for; ``all_tasks``: with those of earlier commands."""
+    """A folder of results. ``tasks``: the scans that are asked for."""
 
     output: Path
     tasks: tuple[ScanTask, ...]
-    all_tasks: tuple[ScanTask, ...]
     _record: _Record = field(repr=False)
 
     def begin(self) -> None:
         """Write the record, so that the folders belong to these scans from now on; remove what killed programs have
-        left. Raises OSError."""
+        left. Raises OSError, and UserError where another command has just given a folder of these to another scan."""
         self.output.mkdir(parents=True, exist_ok=True)
-        for left in self.output.glob(f"{TEMPORARY_PREFIX}*"):
+        for left in filter(is_temporary, self.output.glob(f"{TEMPORARY_PREFIX}*")):
             if left.stat().st_mtime < time.time() - STALE_AFTER_S:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-        write_text(self.output / RECORD_FILE, write(asdict(self._record)))
+        scans = self._scans()
+        if taken := [task.name for task in self.tasks if scans[task.name] != task.scan]:
+            raise UserError(
+                f"Another command has just begun in {self.output}, and its {some_of(taken, 3)} is another scan; give "
+                "the same command again, or another folder."
+            )
+        write_text(self.output / RECORD_FILE, write(asdict(replace(self._record, scans=scans))))
+
+    def all_tasks(self) -> list[ScanTask]:
+        """``tasks``, then the scans of other commands, earlier ones and such as run now. Raises UserError."""
+        names = {task.name for task in self.tasks}
+        model, settings = self._record.model, self._record.detection_settings()
+        others = ((name, scan) for name, scan in self._scans().items() if name not in names)
+        return [
+            *self.tasks,
+            *(ScanTask(name, scan, os.path.abspath(self.output / name), model, settings) for name, scan in others),
+        ]
+
+    def _scans(self) -> dict[str, str]:
+        """The record's, with what another command has written meanwhile."""
+        now = _read(self.output)
+        return self._record.scans | (now.scans if now is not None else {})
 
 
 def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings: DetectionSettings) -> Results:
@@ -153,12 +180,7 @@ def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings
             folders[name] = os.path.abspath(scan.path)
         folder = os.path.abspath(output / name)
         tasks[name] = ScanTask(name, folders[name], folder, model, settings, scan.notes, command)
-    others = (
-        ScanTask(name, place, os.path.abspath(output / name), model, settings)
-        for name, place in folders.items()
-        if name not in tasks
-    )
-    return Results(output, tuple(tasks.values()), (*tasks.values(), *others), replace(wanted, scans=folders))
+    return Results(output, tuple(tasks.values()), replace(wanted, scans=folders))
 
 
 def _read(output: Path) -> _Record | None:
@@ -171,9 +193,13 @@ def _read(output: Path) -> _Record | None:
         raise UserError(f"{file} is damaged ({error}); give another folder, or remove this one.") from error
 
 
-def _last_change(scan: str) -> float:
-    """When a file was written, or the files of a folder and of those below came and went. Raises OSError."""
-    return max(os.stat(place).st_mtime for place in (scan, *(top for top, _, _ in os.walk(scan))))
+def _state_of(scan: str) -> str:
+    """A digest of which files a scan consists of, and of when each was last written or replaced. Raises OSError."""
+    digest = hashlib.sha256()
+    for file in files_of(Path(scan)):
+        about = os.stat(file)  # the change time, too: a file may be replaced by one of the same date and size
+        digest.update(os.fsencode(file) + b"\0" + repr((about.st_size, about.st_mtime_ns, about.st_ctime_ns)).encode())
+    return digest.hexdigest()
 
 
 def _folder_name(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from .nodes import DetectionNodes, find_detection, find_detections, remove_detection, remove_volume, unreadable
 from .pictures import save_scene
-from .points import axial_slice, frame_of, is_unset, lps_from_world, position_lps, position_ras, set_position
+from .points import axial_slice, frame_of, is_unset, lps_from_world, position_lps, position_ras, set_position, world_ras
 from .regions import TABLE_COLUMNS, add_detection, follow_volume, show_detection
 from .review import (
     LEAST_MOVE_MM,
@@ -17,5 +17,14 @@ from .review import (
     write_review,
 )
 from .strip import follow_strip, leave_strip, register_strip, show_strip, strip_shown
-from .volumes import SceneError, add_volume, affine_of, to_ras, volume_from_node, voxels_from_node, write_bundle
+from .volumes import (
+    SceneError,
+    add_volume,
+    affine_of,
+    fingerprint,
+    to_ras,
+    volume_from_node,
+    voxels_from_node,
+    write_bundle,
+)
 from .windows import next_window

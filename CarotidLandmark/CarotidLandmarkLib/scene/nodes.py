@@ -46,9 +46,14 @@ class DetectionNodes:
 def find_detections(scene: Any) -> list[DetectionNodes]:
     """Every detection in ``scene`` whose scan is there, in the order in which they were added.
 
-    One that can not be read is left alone: see `unreadable`.
+    One that can not be read is left alone: see `unreadable`. Of a list and its copies that a user has made the first
+    one counts; the others are the user's.
     """
-    return [_collect(points) for points in _lists(scene) if not _problem(points)]
+    first: dict[str, Any] = {}
+    for points in _lists(scene):
+        if not _problem(points):
+            first.setdefault(points.GetNodeReferenceID(VOLUME_ROLE), points)
+    return [_collect(points) for points in first.values()]
 
 
 def unreadable(volume_node: Any) -> str:
@@ -59,7 +64,7 @@ def unreadable(volume_node: Any) -> str:
 
 
 def find_detection(volume_node: Any) -> DetectionNodes | None:
-    """The detection that belongs to ``volume_node``, or None. Of copies that a user has made the first one counts."""
+    """The detection that belongs to ``volume_node``, or None."""
     if volume_node is None or volume_node.GetScene() is None:
         return None
     return next((nodes for nodes in find_detections(volume_node.GetScene()) if nodes.volume is volume_node), None)

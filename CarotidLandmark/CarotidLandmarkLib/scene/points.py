@@ -3,7 +3,8 @@
 A landmark is bound to a control point by the point's ID, so that its place in the list does not matter. Places are LPS
 millimetres in the *frame* of the detection: the geometry that the image had when the detection was made. When the
 volume is moved afterwards (centred, its origin typed, a transform hardened), the points go with it and their places in
-the frame stay.
+the frame stay. When its voxels are exchanged (cropped, resampled, flipped in place), the anatomy is where it was, and
+so are the points.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import slicer
 from ..geometry import Geometry
 from ..landmarks import Point
 from .nodes import DetectionNodes
-from .volumes import affine_of, to_ras
+from .volumes import affine_of, fingerprint, to_ras
 
 FRAME_ATTRIBUTE = "CarotidLandmark.Frame"  # affine of the image when the detection was made
 PLACED_ATTRIBUTE = "CarotidLandmark.Placed"  # affine of the volume for which points and ellipsoids are placed
+VOXELS_ATTRIBUTE = "CarotidLandmark.Voxels"  # fingerprint of the volume for which they are placed
 POINTS_ATTRIBUTE = "CarotidLandmark.ControlPoints"  # landmark name -> control point ID
 PARENT_ROLE = "CarotidLandmark.Parent"  # the transform that we have put the points under
 
@@ -82,6 +84,13 @@ def position_ras(nodes: DetectionNodes, index: int) -> np.ndarray | None:
     return np.array(position)
 
 
+def world_ras(nodes: DetectionNodes, index: int) -> np.ndarray | None:
+    """The same as the views have it: RAS millimetres of the world, whatever transform the volume is under."""
+    if position_ras(nodes, index) is None:
+        return None
+    return np.array(nodes.points.GetNthControlPointPositionWorld(control_point(nodes, index)))
+
+
 def axial_slice(nodes: DetectionNodes, position_lps_mm: Point | None) -> tuple[int, int] | None:
     """In which axial slice a place in the frame of the detection is, and of how many: `Geometry.axial_slice`."""
     image = nodes.volume.GetImageData()
@@ -113,7 +122,7 @@ def frame_of(nodes: DetectionNodes) -> np.ndarray:
 def set_frame(nodes: DetectionNodes, affine_lps: np.ndarray) -> None:
     """Say in which geometry of the image the detection was made; the points are to be placed after that."""
     nodes.points.SetAttribute(FRAME_ATTRIBUTE, json.dumps(np.asarray(affine_lps).tolist()))
-    nodes.points.SetAttribute(PLACED_ATTRIBUTE, json.dumps(affine_of(nodes.volume).tolist()))
+    _set_placed(nodes)
 
 
 def displacement(nodes: DetectionNodes) -> np.ndarray:
@@ -124,43 +133,43 @@ def displacement(nodes: DetectionNodes) -> np.ndarray:
     return placed @ np.linalg.inv(frame)
 
 
-def follow_geometry(nodes: DetectionNodes) -> bool:
-    """Take the points along when the volume was moved without a transform. Whether that was so."""
-    now, placed = affine_of(nodes.volume), _read(nodes, PLACED_ATTRIBUTE)
+def follow_image(nodes: DetectionNodes) -> bool:
+    """Bring the points in line with a volume that was moved, put under another transform, or given other voxels.
+
+    They go with the volume, and their places in the frame stay. They stay where they are seen when the voxels are
+    others, and when somebody has put their list under a transform of its own, or hardened one on it. Returns whether
+    the volume was moved. Not to be called while the points tell of another transform: Slicer 5.10 would crash.
+    """
+    points, now, placed = nodes.points, affine_of(nodes.volume), _read(nodes, PLACED_ATTRIBUTE)
     if placed is None:
         set_frame(nodes, now)
-        return False
-    if np.array_equal(now, placed):
-        return False
+    moved = placed is not None and not np.array_equal(now, placed)
+    exchanged = points.GetAttribute(VOXELS_ATTRIBUTE) not in (None, fingerprint(nodes.volume))
+    on_their_own = points.GetParentTransformNode() is not points.GetNodeReference(PARENT_ROLE)
+    worlds = [world_ras(nodes, index) for index in range(len(nodes.detection.landmarks))]
     places = [position_lps(nodes, index) for index in range(len(nodes.detection.landmarks))]
-    nodes.points.SetAttribute(PLACED_ATTRIBUTE, json.dumps(now.tolist()))
-    for index, position in enumerate(places):
-        if position is not None:
-            set_position(nodes, index, position)
-    return True
-
-
-def follow_transform(nodes: DetectionNodes) -> None:
-    """Put the points under the transform that the volume is under now.
-
-    Where the volume went there, the points go with it. Where the user took the points out of it (hardened it on them),
-    they stay where they are seen.
-    """
-    points, transform = nodes.points, nodes.volume.GetTransformNodeID()
-    present = points.GetParentTransformNode()
-    if present is not nodes.volume.GetParentTransformNode():
-        taken_out = present is not points.GetNodeReference(PARENT_ROLE)
-        worlds = [list(points.GetNthControlPointPositionWorld(n)) for n in range(points.GetNumberOfControlPoints())]
-        points.SetAndObserveTransformNodeID(transform)
-        for place, world in enumerate(worlds if taken_out else ()):
-            if points.GetNthControlPointPositionStatus(place) == points.PositionDefined:
-                points.SetNthControlPointPositionWorld(place, world)
-    points.SetNodeReferenceID(PARENT_ROLE, transform)
+    if moved and exchanged:
+        points.SetAttribute(FRAME_ATTRIBUTE, json.dumps((np.linalg.inv(displacement(nodes)) @ now).tolist()))
+    _set_placed(nodes)
+    if points.GetParentTransformNode() is not nodes.volume.GetParentTransformNode():
+        points.SetAndObserveTransformNodeID(nodes.volume.GetTransformNodeID())
+    points.SetNodeReferenceID(PARENT_ROLE, nodes.volume.GetTransformNodeID())
+    for index, (world, place) in enumerate(zip(worlds, places, strict=True)):
+        if world is not None and (exchanged or on_their_own):
+            points.SetNthControlPointPositionWorld(control_point(nodes, index), *world)
+        elif place is not None and moved:
+            set_position(nodes, index, place)
+    return moved and not exchanged
 
 
 def apply(matrix: np.ndarray, point: Any) -> np.ndarray:
     """A point [3] through a matrix [4, 4]."""
     return (matrix @ np.append(point, 1.0))[:3]
+
+
+def _set_placed(nodes: DetectionNodes) -> None:
+    nodes.points.SetAttribute(PLACED_ATTRIBUTE, json.dumps(affine_of(nodes.volume).tolist()))
+    nodes.points.SetAttribute(VOXELS_ATTRIBUTE, fingerprint(nodes.volume))
 
 
 def _in_frame(nodes: DetectionNodes, local_ras: Any) -> Point:

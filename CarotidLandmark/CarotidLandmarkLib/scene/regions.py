@@ -19,7 +19,7 @@ from .nodes import (
     DetectionNodes,
     file_in_folder,
 )
-from .points import axial_slice, displacement, follow_geometry, follow_transform, set_frame, set_position
+from .points import axial_slice, displacement, follow_image, set_frame, set_position
 from .volumes import LPS_RAS, affine_of, to_ras
 
 # Of a point: the model's word, and what somebody has looked at. Neither is a colour of `PALETTE`, nor of a scan.
@@ -102,10 +102,9 @@ def draw_regions(nodes: DetectionNodes) -> None:
 
 
 def follow_volume(nodes: DetectionNodes) -> None:
-    """Take points and ellipsoids along wherever the volume has gone: to another transform, or in its own geometry."""
-    if follow_geometry(nodes):
+    """Take points and ellipsoids along wherever the volume has gone: see `follow_image`."""
+    if follow_image(nodes):
         draw_regions(nodes)
-    follow_transform(nodes)
     for model in nodes.ellipsoids.values():
         if model.GetTransformNodeID() != nodes.volume.GetTransformNodeID():
             model.SetAndObserveTransformNodeID(nodes.volume.GetTransformNodeID())

@@ -29,7 +29,7 @@ from .points import (
     set_position,
     unset_position,
 )
-from .regions import add_detection, marks_of, show_detection
+from .regions import add_detection, follow_volume, marks_of, show_detection
 from .volumes import affine_of
 
 REVIEW_ATTRIBUTE = "CarotidLandmark.Review"
@@ -95,10 +95,11 @@ def write_review(nodes: DetectionNodes, review: Review) -> None:
 def settle(nodes: DetectionNodes) -> list[int]:
     """Say of every point that was moved since somebody last spoke of it that it is corrected. Can be undone.
 
-    A point that was cleared or deleted is there again, not placed; it counts as predicted until it is. Returns the
-    numbers of the landmarks whose points were moved.
+    Points and ellipsoids are taken along with their volume first. A point that was cleared or deleted is there again,
+    not placed; it counts as predicted until it is. Returns the numbers of the landmarks whose points were moved.
     """
     renew_points(nodes)
+    follow_volume(nodes)
     review, names, now = review_of(nodes), names_of(nodes), _places(nodes)
     moved = [n for n, name in enumerate(names) if apart_mm(now[name], review.places.get(name)) > LEAST_MOVE_MM]
     if moved:

@@ -41,6 +41,8 @@ def register_strip(scene: Any) -> None:
     layout = _layout(scene)
     if layout is not None and not layout.IsLayoutDescription(LAYOUT):
         layout.AddLayoutDescription(LAYOUT, _description())
+        if strip_shown(scene):  # such a scene was opened before, and showed no views
+            layout.SetViewArrangement(LAYOUT)
 
 
 def leave_strip(scene: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,17 @@ def voxels_of(node: Any) -> np.ndarray:
     """The voxels [k, j, i] of a scalar volume that has some; not a copy."""
     image = node.GetImageData()
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+
+
+def fingerprint(node: Any) -> str:
+    """Tells the voxels of a volume from others at a glance, by 50 along each axis; "" without voxels."""
+    image = node.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None:
+        return ""
+    size = image.GetDimensions()
+    voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(*size[::-1], -1)
+    some = voxels[tuple(slice(None, None, -(-length // 50)) for length in voxels.shape[:3])]
+    return f"{size[0]} {size[1]} {size[2]} {zlib.crc32(some.tobytes()):08x}"
 
 
 def add_volume(scene: Any, volume: Volume) -> Any:

@@ -78,6 +78,16 @@ def is_scan_file(path: Path) -> bool:
     return path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES)
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files that hold a scan: itself and its detached voxels; all below a folder. Raises OSError."""
+    if path.is_dir():
+        return sorted(Path(top, name) for top, _, names in os.walk(path) for name in names)
+    try:
+        return sorted({path, _header(path, path.name).data})
+    except VolumeError:  # DICOM, or no scan
+        return [path]
+
+
 def is_dicom(path: Path) -> bool:
     """Whether `read_volume` takes ``path`` for DICOM: a folder, a zip file, or a file that begins as DICOM does.
 

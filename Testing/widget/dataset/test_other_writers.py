@@ -263,6 +263,22 @@ def test_without_a_dataset_the_name_in_a_scene_that_is_added_does_not_become_tha
     assert widget.ui.annotatorLineEdit.text == "anna"
 
 
+def test_whoever_closes_the_scene_or_opens_another_in_its_place_still_sits_here(widget, application, tmp_path):
+    show(widget)
+    type_name(widget, "ben")
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "bens.mrb")
+    type_name(widget, "anna")
+    slicer.mrmlScene.Clear(0)
+    application.processEvents()
+    assert widget.ui.annotatorLineEdit.text == "anna"
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "bens.mrb"))
+    application.processEvents()
+    assert widget.ui.annotatorLineEdit.text == "anna"
+    widget.table.select(0)
+    widget.ui.acceptButton.click()
+    assert scene.review_of(widget.nodes).annotator == "anna"
+
+
 def test_a_remark_without_a_name_is_not_added_half(widget, choose, tmp_path):
     dataset = Dataset.create(tmp_path / "new", (LEFT, RIGHT))
     show(widget)

@@ -11,6 +11,7 @@ import vtk
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.detection import ModelInfo, Quality
 from CarotidLandmarkLib.panel.results import LEAST_PX
+from CarotidLandmarkLib.scene import review_of
 from panel_steps import cells, press, show
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAccessible
@@ -222,16 +223,52 @@ def test_one_press_renders_the_vessels_and_another_hides_them(widget):
     assert not widget.ui.vesselsButton.checked
 
 
-def test_points_follow_when_the_scan_is_moved_by_a_transform_later(widget):
+def test_points_follow_when_the_scan_is_moved_by_a_transform_later(widget, application):
     nodes = show(widget)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     matrix = slicer.util.vtkMatrixFromArray(np.array([[1, 0, 0, 10.0], [0, 1, 0, 0], [0, 0, 1, -7.0], [0, 0, 0, 1]]))
     transform.SetMatrixTransformToParent(matrix)
     nodes.volume.SetAndObserveTransformNodeID(transform.GetID())
-    position = [0.0] * 3
-    nodes.points.GetNthControlPointPositionWorld(0, position)
-    assert position == pytest.approx([-17.0, 11.0, -0.5])
+    application.processEvents()
+    assert nodes.points.GetNthControlPointPositionWorld(0) == pytest.approx([-17.0, 11.0, -0.5])
     assert nodes.ellipsoids[LEFT].GetTransformNodeID() == transform.GetID()
+    assert widget.ui.resultsTable.item(0, 4).text().startswith("-17.0 11.0 -0.5")  # where the views have it
+    assert review_of(nodes).reviewed == ()
+
+
+def test_points_that_are_put_under_a_transform_alone_count_as_moved_by_hand(widget, application):
+    nodes = show(widget)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([1.0, 1.0, 2.0, 1.0])))
+    nodes.points.SetAndObserveTransformNodeID(transform.GetID())
+    application.processEvents()
+    assert nodes.points.GetNthControlPointPositionWorld(0) == pytest.approx([-27.0, 11.0, 13.0])
+    assert nodes.points.GetParentTransformNode() is None
+    assert review_of(nodes).status == {LEFT: "corrected", RIGHT: "corrected"}
+
+
+def test_a_copy_of_the_list_is_the_users_own(widget, application):
+    nodes = show(widget)
+    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "copy")
+    copy.Copy(nodes.points)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    copy.SetAndObserveTransformNodeID(transform.GetID())
+    copy.SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
+    copy.SetNthControlPointLabel(0, "mine")
+    widget.parameters.opacity = 0.7
+    application.processEvents()
+    assert not copy.GetLocked()
+    assert (copy.GetNthControlPointLabel(0), copy.GetParentTransformNode()) == ("mine", transform)
+    assert review_of(nodes).reviewed == ()
+
+
+def test_with_the_list_of_a_scan_that_is_not_shown_its_ellipsoids_and_table_go(widget):
+    hidden = show(widget)
+    shown = show(widget, name="another")
+    slicer.mrmlScene.RemoveNode(hidden.points)
+    assert [node.GetScene() for node in hidden.all()] == [None] * 4
+    assert {node.GetScene() for node in shown.all()} == {slicer.mrmlScene}
+    assert hidden.volume.GetScene() is slicer.mrmlScene
 
 
 def test_removing_the_scan_or_closing_the_scene_empties_the_panel(widget):

@@ -171,6 +171,9 @@ class _ScriptedLoadableModuleWidget:
     def setup(self) -> None:
         """For the module to extend."""
 
+    def onReload(self) -> None:
+        """In the application: the panel's ``cleanup``, the module's file executed again, another panel."""
+
     def resourcePath(self, name: str) -> str:
         module = getattr(slicer.modules, self.moduleName.lower())
         return str(Path(module.path).parent / "Resources" / name)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import slicer
+from CarotidLandmarkLib.files import file_sha256
 from CarotidLandmarkLib.job import DetectionFailed
 from CarotidLandmarkLib.panel.install import ensure_dependencies
 from CarotidLandmarkLib.volume import read_volume
@@ -84,6 +85,20 @@ def test_the_bundled_scan_is_offered_as_sample_data_and_needs_no_network(opened)
     assert min(volume.size) > 50
     assert Path(source["thumbnailFileName"]).is_file()
     assert source["category"] == "Carotid Landmark"
+    assert source["checksums"] == f"SHA256:{file_sha256(Path(url2pathname(place.path)))}"
+
+
+def test_where_half_of_the_extension_was_copied_the_panel_says_so(widget, monkeypatch):
+    from CarotidLandmarkLib import bundle
+
+    from CarotidLandmark import registerSampleData
+
+    monkeypatch.setattr(bundle.Path, "is_dir", lambda path: False)
+    bundles = widget.logic.bundles
+    registerSampleData()
+    widget.enter()
+    widget.logic.bundles = bundles
+    assert "There is no model here" in widget.ui.adviceLabel.text
 
 
 def test_every_control_that_can_be_used_has_a_tooltip():
@@ -180,3 +195,30 @@ def test_an_installation_that_fails_is_told_in_a_sentence(
     widget.ui.detectButton.click()
     assert "could not be installed (pip ended with 1)" in widget.ui.statusLabel.text
     assert not widget.logic.running
+
+
+def test_what_is_installed_and_can_not_be_loaded_is_told_in_a_sentence(without, in_use, pytorch_extension, monkeypatch):
+    def fail(*_arguments, **_how):
+        raise ImportError("DLL load failed while importing _C")
+
+    without("torch")
+    monkeypatch.setattr(pytorch_extension.PyTorchUtilsLogic, "installTorch", fail)
+    with pytest.raises(DetectionFailed, match=r"can not be loaded \(DLL load failed.*start Slicer again"):
+        ensure_dependencies()
+
+
+def test_detect_pressed_while_a_package_is_installed_installs_nothing_twice(
+    widget, without, in_use, pytorch_extension, monkeypatch
+):
+    told = []
+
+    def install(*_arguments, **_how):  # Slicer lets the event loop turn while pip runs
+        widget.ui.detectButton.click()
+        told.append(widget.ui.statusLabel.text)
+        return object()
+
+    show(widget)
+    without("torch")
+    monkeypatch.setattr(pytorch_extension.PyTorchUtilsLogic, "installTorch", install)
+    ensure_dependencies()
+    assert told == ["PyTorch is being installed; press Detect when that is done."]

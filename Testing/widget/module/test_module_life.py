@@ -98,6 +98,16 @@ def test_after_reload_the_keys_work(application, second):
     assert nodes.points.GetNthControlPointSelected(0) == 0
 
 
+def test_reload_reads_the_library_from_the_disk_too(widget):
+    before = dict(sys.modules)
+    try:
+        widget.onReload()
+        assert [name for name in sys.modules if name.startswith("CarotidLandmarkLib")] == []
+        assert "slicer" in sys.modules
+    finally:
+        sys.modules.update(before)
+
+
 def test_before_it_is_entered_the_module_takes_no_keys(application, second):
     slicer.mrmlScene.Clear(0)
     widget = second(False)

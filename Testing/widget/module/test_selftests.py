@@ -9,6 +9,8 @@ NAMES = [
     "test_markups_are_named_fixed_and_where_the_detection_says",
     "test_ellipsoids_lie_around_their_points_and_are_as_large_as_reported",
     "test_points_follow_the_transform_of_their_scan",
+    "test_points_that_are_put_under_a_transform_of_their_own_count_as_moved_by_hand",
+    "test_points_stay_on_the_anatomy_when_their_scan_is_cropped_in_place",
     "test_a_review_is_shown_on_the_point_and_can_be_undone",
     "test_scene_and_review_survive_saving_and_opening",
     "test_work_on_a_case_of_a_dataset_is_a_draft_until_it_is_saved",

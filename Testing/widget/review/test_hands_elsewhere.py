@@ -171,6 +171,7 @@ def test_a_list_of_points_that_was_deleted_takes_its_ellipsoids_along_and_the_dr
 def test_a_scan_that_was_centred_is_saved_in_the_frame_of_its_image(widget, opened_dataset, application):
     nodes = nodes_shown(widget)
     nodes.volume.SetOrigin(*np.add(nodes.volume.GetOrigin(), (10.0, 0.0, 25.0)))
+    turn(application)
     type_place(nodes, np.add(LEFT_LPS, (-10.0, 0.0, 25.0)))  # where the bifurcation is drawn now
     turn(application)
     press(application, Qt.Key.Key_S)

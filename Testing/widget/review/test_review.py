@@ -115,6 +115,8 @@ def test_keys_accept_mark_reset_undo_and_step_through_landmarks(widget, nodes, a
     press(application, Qt.Key.Key_M)
     assert review_of(nodes).status[RIGHT] == "missing"
     press(application, Qt.Key.Key_R)
+    assert review_of(nodes).status[RIGHT] == "missing"  # the views' own key: it resets their field of view
+    press(application, Qt.Key.Key_R, Qt.KeyboardModifier.ShiftModifier)
     assert review_of(nodes).status[RIGHT] == "predicted"
     press(application, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert review_of(nodes).status[RIGHT] == "missing"

@@ -156,15 +156,10 @@ class CaseInScene:
         return case
 
     def _cases(self) -> list[tuple[Case, DetectionNodes]]:
-        """The cases of the dataset in the scene, each once: what a scene added later has of an open one is not it.
-
-        Nor is a copy of its points, which belongs to the same volume.
-        """
+        """The cases of the dataset in the scene, each once: what a scene added later has of an open one is not it."""
         cases: dict[str, tuple[Case, DetectionNodes]] = {}
-        volumes = set()
         for nodes in scene.find_detections(slicer.mrmlScene):
-            case = self._case(nodes.points.GetAttribute(CASE_ATTRIBUTE)) if nodes.volume not in volumes else None
-            volumes.add(nodes.volume)
+            case = self._case(nodes.points.GetAttribute(CASE_ATTRIBUTE))
             if case is not None and (case.id not in cases or nodes.volume is self._shown()):
                 cases[case.id] = case, nodes
         return list(cases.values())
