@@ -61,7 +61,8 @@ def test_a_file_or_a_module_that_a_page_names_is_there():
             continue
         text = page.read_text(encoding="utf-8")
         files = re.findall(rf"(?<![\w/.])(?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|sh|md|yaml|csv|json|png|jpg)\b", text)
-        files += [name.replace(".", "/") + ".py" for name in re.findall(r"python -m (benchmarks\.[a-z0-9_.]+\w)", text)]
+        modules = re.findall(r"python -m ((?:benchmarks|Testing)\.[a-z0-9_.]+\w)", text)
+        files += [name.replace(".", "/") + ".py" for name in modules]
         count += len(files)
         lacking += [f"{page.name}: {name}" for name in files if not (ROOT / name).exists()]
     assert lacking == [] and count > 60

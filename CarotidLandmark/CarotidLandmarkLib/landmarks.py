@@ -82,6 +82,11 @@ def title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
+def heading(names: Iterable[str]) -> str:
+    """What a page or a folder about these landmarks is called."""
+    return "Carotid bifurcations" if {kind(name) for name in names} == {"carotid_bifurcation"} else "Landmarks"
+
+
 def label(name: str) -> str:
     """What is shown for a landmark of which only the name is known: ``L vertebral origin``, ``Nasion``."""
     if name in LABELS:

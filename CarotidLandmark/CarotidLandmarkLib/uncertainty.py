@@ -20,7 +20,7 @@ PEAK_ODDS = 2.0
 # An answer is right within so many millimetres of a landmark that is in the scan.
 RELIABLE_MM = 5.0
 # How far answers that are not right are off to the left, back and up: mostly along the vessels. Between the medians
-# (2, 3 and 14 mm) and root mean squares (10, 8 and 27) of 27 in 130 digital necks (docs/training/from-nothing.md).
+# (2, 3 and 14 mm) and root mean squares (10, 8 and 27) of 27 in 145 digital necks (docs/training/from-nothing.md).
 WRONG_MM = (5.0, 5.0, 15.0)
 
 
@@ -121,7 +121,7 @@ def calibrated_radius(calibration: Mapping[str, Any], landmark: str, level: floa
         return gaussian
     if level > max(known) + 1e-9:
         raise UserError(
-            f"This model's regions are calibrated up to {max(known):.0%}; ask for a lower level than {level:.0%}."
+            f"This model's regions are calibrated up to {max(known):.0%}; ask for a lower level than {level:.4g}."
         )
     levels = sorted(known)
     # Straight lines from (0, 0) through the calibrated points: a higher level never has a smaller region.

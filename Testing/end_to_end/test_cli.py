@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from CarotidLandmarkLib import __version__
 from CarotidLandmarkLib.bundle import resources_directory
 from CarotidLandmarkLib.detection import Detection
 from CarotidLandmarkLib.detector import Detector
-from CarotidLandmarkLib.markups import read_markups
+from CarotidLandmarkLib.markups import read_markups, write_markups
 from CarotidLandmarkLib.volume import Volume, write_volume
 
 from .commands import LABELS, LEFT, RIGHT, scan_volume, tiny_bundle, without_timing
@@ -283,6 +284,60 @@ def test_the_demo_finds_the_sample_s_bifurcations_and_names_its_files(run, tmp_p
     for name in ("landmarks.mrk.json", "detection.json", "report.html", "scene.mrb", "scene-3d.png"):
         assert (tmp_path / "demo" / name).stat().st_size > 100
         assert str(tmp_path / "demo" / name) in out
+
+
+def test_corrected_points_and_what_detect_has_not_written_are_not_replaced(run, scan, model, tmp_path):
+    arguments = ("detect", scan, "-o", tmp_path / "r", "--model", model, "--passes", 4)
+    assert run(*arguments)[0] == 0
+    file = tmp_path / "r" / "landmarks.mrk.json"
+    points = read_markups(file, LABELS)
+    write_markups(file, points, LABELS)  # saved again, not moved
+    assert run(*arguments)[0] == 0
+    write_markups(file, {**points, LEFT: None}, LABELS)
+    before = {path: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    code, _, err = run(*arguments)
+    assert (code, len(err)) == (2, 1) and "landmarks.mrk.json in" in err[0] and "move it away" in err[0]
+    assert {path: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
+
+
+def test_a_report_does_not_replace_what_is_no_page(run, scan, model, tmp_path):
+    run("detect", scan, "-o", tmp_path / "r", "--model", model, "--passes", 4)
+    before = scan.read_bytes()
+    code, _, err = run("report", scan, tmp_path / "r" / "detection.json", "--output", scan)
+    assert (code, len(err)) == (2, 1) and "ends with .html" in err[0]
+    assert scan.read_bytes() == before
+
+
+def test_results_of_which_one_can_not_be_replaced_stay_as_they_were(run, scan, model, tmp_path):
+    (tmp_path / "r" / "report.html").mkdir(parents=True)
+    code, _, err = run("detect", scan, "-o", tmp_path / "r", "--model", model, "--passes", 4)
+    assert (code, len(err)) == (2, 1) and "report.html" in err[0]
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("arguments", [["detect", ""], ["detect", "a.nrrd", "--output", ""], ["check", ""]])
+def test_an_argument_that_is_empty_is_not_taken_for_the_present_folder(run, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments)
+    assert (code, out, len(err)) == (2, "", 1) and "a path is empty: perhaps a variable that is not set" in err[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams as a shell does")
+@pytest.mark.parametrize("closing", [">&-", "2>&-"])
+def test_a_closed_stream_is_no_fault(scan, model, tmp_path, closing):
+    command = [sys.executable, "-m", "CarotidLandmarkLib.cli", "detect", scan, "-o", tmp_path / "r", "--model", model]
+    words = " ".join(shlex.quote(str(word)) for word in [*command, "--passes", 4, "--json"])
+    done = subprocess.run(["sh", "-c", f"{words} {closing}"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == ("" if closing == ">&-" else (tmp_path / "r" / "detection.json").read_text())
+
+
+def test_who_has_no_home_folder_is_told_how_to_name_one(run, monkeypatch):
+    monkeypatch.delenv("CAROTID_LANDMARK_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    code, _, err = run("info")
+    assert (code, err) == (2, ["You have no home folder here; name a folder of yours in CAROTID_LANDMARK_HOME."])
 
 
 def test_the_report_can_be_made_again_and_not_from_another_scan(run, scan, model, tmp_path):

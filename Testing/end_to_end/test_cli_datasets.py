@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pytest
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detection import CSV_COLUMNS
 from CarotidLandmarkLib.detector import Detector
@@ -203,6 +205,29 @@ def test_a_new_dataset_is_about_the_landmarks_that_are_named_and_stays_so(run, s
     (tmp_path / "mine").mkdir()
     assert run("add", tmp_path / "mine", tmp_path / "nowhere.nrrd")[0] == 2
     assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_the_present_folder_has_a_name_in_sentences(run, tmp_path, monkeypatch):
+    (tmp_path / "necks").mkdir()
+    monkeypatch.chdir(tmp_path / "necks")
+    for command in ("check", "queue", "cohort", "export"):
+        _, _, err = run(command, ".", *(["--output", "../x"] if command == "export" else []))
+        assert err[0].startswith("necks is "), err
+
+
+def test_a_table_does_not_replace_the_dataset(run, scan, tmp_path):
+    assert run("add", tmp_path / "set", scan)[0] == 0
+    before = (tmp_path / "set" / "dataset.json").read_bytes()
+    code, _, err = run("cohort", tmp_path / "set", "--csv", tmp_path / "set" / "dataset.json")
+    assert (code, len(err)) == (2, 1) and "ends with .csv" in err[0]
+    assert (tmp_path / "set" / "dataset.json").read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
+def test_a_scan_whose_place_can_not_be_kept_is_not_added(run, scan, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", "/proc/home")
+    assert run("add", tmp_path / "set", scan, "--reference")[0] == 2
+    assert not (tmp_path / "set").exists()
 
 
 def test_scans_are_not_added_to_a_folder_of_something_else(run, scan, tmp_path):

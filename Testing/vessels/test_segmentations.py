@@ -109,6 +109,12 @@ def test_a_folder_of_masks_and_the_names_in_a_nifti_are_those_of_totalsegmentato
             write((labels == label).astype(np.uint8), folder / f"{name}_{side}.nii.gz")
     write(np.ones_like(sides["left"]), folder / "brain.nii.gz")
     check(points_of(folder, scan))
+    write(np.zeros_like(sides["left"]), folder / "common_carotid_artery_third.nii.gz")  # of a vessel that is not there
+    check(points_of(folder, scan))
+    write(0.97 * (sides["left"] == 1), folder / "common_carotid_artery_fourth.nii.gz")
+    with pytest.raises(SegmentationError, match=r"fourth.* are no labels"):
+        points_of(folder, scan)
+    (folder / "common_carotid_artery_fourth.nii.gz").unlink()
     for side in sides:
         (folder / f"external_carotid_artery_{side}.nii.gz").unlink()
     with pytest.raises(SegmentationError, match=r"has no external carotid .* \(TotalSegmentator does not"):

@@ -210,6 +210,24 @@ class TestNiftiThatStatesItsPlaceTwice:
 
 
 class TestNrrd:
+    @pytest.mark.parametrize("first", [True, False])
+    def test_an_axis_that_counts_one_number_per_voxel_is_none(self, tmp_path, first):
+        volume = scan()
+        text = nrrd(volume, tmp_path / "a.nrrd").read_bytes()
+        kinds = ["domain"] * 3
+        for old, new in (
+            (b"dimension: 3", b"dimension: 4"),
+            (b"sizes: ", b"sizes: 1 ") if first else (b"sizes: 18 17 16", b"sizes: 18 17 16 1"),
+            (b"space directions: ", b"space directions: none ")
+            if first
+            else (b"\nspace origin", b" none\nspace origin"),
+            (b"endian", f"kinds: {' '.join(['list', *kinds] if first else [*kinds, 'list'])}\nendian".encode()),
+        ):
+            assert old in text
+            text = text.replace(old, new, 1)
+        (tmp_path / "a.nrrd").write_bytes(text)
+        assert error_mm(read_volume(tmp_path / "a.nrrd"), volume) < 1e-3
+
     @pytest.mark.parametrize(
         ("space", "signs"),
         [

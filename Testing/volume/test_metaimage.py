@@ -13,6 +13,11 @@ from .writers import metaimage
 
 
 class TestMetaImage:
+    def test_voxels_are_binary_where_the_header_does_not_say_so(self, tmp_path):
+        path = metaimage(scan(), tmp_path / "a.mha")
+        path.write_bytes(path.read_bytes().replace(b"BinaryData = True\n", b"", 1))
+        assert error_mm(read_volume(path), scan()) < 1e-3
+
     @settings(max_examples=48, deadline=None)
     @given(AXES)
     def test_letters_are_followed_where_there_is_no_matrix(self, tmp_path_factory, axes):

@@ -53,6 +53,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     keep_freed_memory()
     try:
+        if "" in arguments:
+            raise typer.BadParameter("a path is empty: perhaps a variable that is not set")
         code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except Exception as error:  # typer's own errors say what is wrong with the arguments
         if not hasattr(error, "format_message"):
@@ -123,6 +125,8 @@ def _words(name: str, error: Exception) -> str:
         return f"{what}; end other programs, then {_afterwards(name)}."
     if lacks_memory(error):
         return "there is too little memory for this; end other programs, or make batches, patches or widths smaller."
+    if isinstance(error, UnicodeDecodeError):  # lightning reads a configuration
+        return "a configuration is not text in UTF-8; save it as that."
     if not isinstance(error, (UserError, OSError)):
         return ""
     words = sentence(error) or str(error)

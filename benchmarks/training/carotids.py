@@ -35,7 +35,6 @@ from ..tables import RESULTS, Output, Row, Table, run
 COMMON_MM, INTERNAL_MM, EXTERNAL_MM = (-20.0, -10.0), (20.0, 25.0), (5.0, 15.0)
 ANGLE_MM = (-5.0, 5.0)  # the chords between these, along both daughters
 TOUCH_MM = 2.0  # lumens as near as this are one blob in a picture of 2 mm voxels
-BESIDE_MM = 20.0  # a jugular vein counts within this height of the fork
 LEAST_HU = 75.0  # below it no contrast was given
 
 Measures = dict[str, list[float]]

@@ -9,6 +9,7 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
@@ -18,6 +19,8 @@ from ..errors import forget_interrupts, sentence
 from ..memory import keep_freed_memory
 from . import datasets, detect, exchange
 from .common import BAD_INPUT, CANCELLED, DONE, answers_for_its_errors, say
+
+PATHS = ("--output", "--model", "--csv")  # options whose word is one
 
 app = typer.Typer(
     name="carotid-landmark",
@@ -40,6 +43,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     code = DONE
     try:
+        check_paths(arguments)
         code = app(arguments or ["--help"], prog_name="carotid-landmark", standalone_mode=False) or DONE
         print(end="", flush=True)
     except (OSError, SystemExit) as error:  # of stdout: a full disk, or a reader that has left
@@ -56,6 +60,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = BAD_INPUT
     forget_interrupts()
     sys.exit(code)
+
+
+def check_paths(arguments: Sequence[str]) -> None:
+    """Raises BadParameter where a path is empty: it would be the present folder."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not argument and (not before.startswith("--") or before in PATHS):
+            raise typer.BadParameter("a path is empty: perhaps a variable that is not set")
 
 
 def _print_version(wanted: bool) -> None:

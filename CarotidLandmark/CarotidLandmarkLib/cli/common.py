@@ -59,11 +59,12 @@ def open_model(reference: str | None, passes: int, level: float, seed: int) -> t
 
 def stdout_console() -> Console:
     """For stdout; into a file or pipe lines are as wide as the tables need."""
-    return Console() if sys.stdout.isatty() else Console(width=120)
+    return Console() if sys.stdout is not None and sys.stdout.isatty() else Console(width=120)
 
 
 def say(line: str) -> None:
-    print(" ".join(line.split()), file=sys.stderr)
+    if sys.stderr is not None:  # print would take stdout then
+        print(" ".join(line.split()), file=sys.stderr)
 
 
 def log_text(text: str) -> str:

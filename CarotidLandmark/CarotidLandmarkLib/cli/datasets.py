@@ -17,11 +17,19 @@ from .many import check_workers, run_tasks
 if TYPE_CHECKING:
     from ..dataset import Dataset
 
-DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset: the folder with dataset.json.")]
+DatasetFolder = Annotated[
+    Path,
+    typer.Argument(metavar="DATASET", help="A dataset: the folder with dataset.json.", callback=options.absolute),
+]
 
 
 def add(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset; a new or empty folder becomes one.")],
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATASET", help="A dataset; a new or empty folder becomes one.", callback=options.absolute
+        ),
+    ],
     scans: Annotated[
         list[Path],
         typer.Argument(metavar="SCAN...", help="NRRD, NIfTI or MetaImage files, DICOM folders or zip files."),
@@ -166,8 +174,10 @@ def cohort(
     from ..dataset import Dataset, cases_to_predict, write_table
 
     check_workers(workers, scheduler)
-    if not predict and (workers is not None or scheduler is not None):
-        raise UserError("--workers and --scheduler are for the predictions; add --predict.")
+    if not predict and (workers, scheduler, model) != (None, None, None):
+        raise UserError("--workers, --scheduler and --model are for the predictions; add --predict.")
+    if table is not None and table.exists() and table.suffix.lower() != ".csv":  # a slip would replace the dataset
+        raise UserError(f"{table.name} is there already and no table; give a name that ends with .csv.")
     opened = Dataset.open(dataset)
     failed: list[Outcome] = []
     if predict:

@@ -93,7 +93,9 @@ def export(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="DATASET|DIR", help="A dataset, or what detect has written: a folder, or a folder of them."
+            metavar="DATASET|DIR",
+            help="A dataset, or what detect has written: a folder, or a folder of them.",
+            callback=options.absolute,
         ),
     ],
     output: Annotated[

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def absolute(path: Path) -> Path:
+    """With a name, which "." has not: sentences call a folder by it."""
+    return Path(os.path.abspath(path))
+
 
 Output = Annotated[
     Path,

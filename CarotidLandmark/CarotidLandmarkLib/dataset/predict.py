@@ -15,7 +15,6 @@ from ..documents import csv_text
 from ..files import write_text
 from .annotations import Annotation
 from .cases import Case
-from .common import DatasetError
 from .dataset import Dataset
 
 if TYPE_CHECKING:
@@ -72,10 +71,8 @@ def write_table(dataset: Dataset, path: Path) -> tuple[int, int]:
     """Write all that is known of every case to a CSV file, atomically: a row per landmark of the prediction, and of
     each annotation, which has the name in the column ``annotator``. What can not be read is left out.
 
-    Returns how many cases have a prediction in it, and how many annotations there are. Raises DatasetError, OSError.
+    Returns how many cases have a prediction in it, and how many annotations there are. Raises OSError.
     """
-    if path.suffix.lower() != ".csv":  # a slip would replace the dataset
-        raise DatasetError(f"{path.name} is no name of a table; give one that ends with .csv.")
     rows: list[dict[str, Any]] = []
     predicted = annotated = 0
     for case in dataset.cases():

@@ -89,6 +89,7 @@ def report_html(volume: Volume, detection: Detection, truth: Points | None = Non
     overview = overview_png(volume, shown)
     return render(
         "report.html.j2",
+        heading=names.heading(detection.labels),
         detection=detection,
         verdict=VERDICTS[detection.quality.verdict],
         landmarks=landmarks,

@@ -67,6 +67,7 @@ def write_summary(output: Path, rows: Sequence[SummaryRow], notes: Sequence[str]
     counts = Counter(row.word for row in rows)
     page = render(
         "summary.html.j2",
+        heading=names.heading(name for row in rows if row.detection is not None for name in row.detection.labels),
         counts={word: counts[word] for word in ("not done", *_DOUBT) if counts[word]},
         total=len(rows),
         rows=[_shown(output, row) for row in rows[:MOST_ROWS]],

@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from ..detection import ConfidenceRegion, Detection, LandmarkResult
-from ..landmarks import rgb, side
+from ..landmarks import heading, rgb, side
 from .nodes import (
     DETECTION_ATTRIBUTE,
     ELLIPSOID_ROLE,
@@ -38,7 +38,7 @@ def add_detection(volume_node: Any, detection: Detection, frame_lps: np.ndarray 
     geometry [4, 4] of the image that was detected in, where it is not the volume's present one.
     """
     scene = volume_node.GetScene()
-    title = f"{volume_node.GetName()} bifurcations"
+    title = f"{volume_node.GetName()} {heading(detection.labels).lower().removeprefix('carotid ')}"
     points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", scene.GenerateUniqueName(title))
     points.CreateDefaultDisplayNodes()
     show_as_crosses(points.GetDisplayNode())

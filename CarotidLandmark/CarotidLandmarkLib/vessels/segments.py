@@ -50,8 +50,14 @@ def read_segmentation(path: Path) -> Segmentation:
 
     Empty labels are left out. Raises SegmentationError, VolumeError, OSError.
     """
-    if path.is_dir():
-        return _folder(path)
+    segmentation = _folder(path) if path.is_dir() else _file(path)
+    if not segmentation.segments:
+        raise SegmentationError(f"{segmentation.source} is empty: no voxel has a label; segment the vessels first.")
+    return segmentation
+
+
+def _file(path: Path) -> Segmentation:
+    """The same of one file, which may be empty."""
     start, _ = beginning(path)
     if start[128:132] == b"DICM" and any(uid.encode() in start[:2000] for uid in SEG_CLASSES):
         return _dicom(path)
@@ -68,13 +74,7 @@ def read_segmentation(path: Path) -> Segmentation:
         for label in np.unique(layer).astype(int).tolist():
             if label:
                 segments.append(Segment(label, names.get((number, label), ""), layer == label))
-    return _checked(Segmentation(path.name, geometry, tuple(segments)))
-
-
-def _checked(segmentation: Segmentation) -> Segmentation:
-    if not segmentation.segments:
-        raise SegmentationError(f"{segmentation.source} is empty: no voxel has a label; segment the vessels first.")
-    return segmentation
+    return Segmentation(path.name, geometry, tuple(segments))
 
 
 def _folder(path: Path) -> Segmentation:
@@ -82,10 +82,9 @@ def _folder(path: Path) -> Segmentation:
     segments: list[Segment] = []
     geometry = None
     for file in (file for file in files if re.search("carotid", file.name, re.IGNORECASE)):
-        try:
-            read = read_segmentation(file)
-        except SegmentationError:
-            continue  # an empty mask of a vessel that is not there
+        read = _file(file)
+        if not read.segments:
+            continue  # the mask of a vessel that is not there
         if geometry is not None and not geometry.same_as(read.geometry):
             raise SegmentationError(f"The masks in {path.name} have different geometries; segment one scan at a time.")
         geometry = read.geometry
@@ -138,4 +137,4 @@ def _dicom(path: Path) -> Segmentation:
         raise VolumeError(f"{path.name} is a DICOM segmentation that can not be read; export it again.") from error
     if geometry is None:
         raise SegmentationError(f"{path.name} is empty: it has no segment; segment the vessels first.")
-    return _checked(Segmentation(path.name, geometry, tuple(segments)))
+    return Segmentation(path.name, geometry, tuple(segments))

@@ -90,7 +90,7 @@ class File:
     modality: str
     kind: tuple[str, ...]
     kernel: str
-    contrast: bool
+    agent: str
     size: tuple[int, int]
     colour: bool
     expected: int
@@ -268,7 +268,7 @@ def _slices(dataset: Dataset, path: Path) -> list[Slice]:
         modality=_text(dataset, "Modality").upper() or ("CT" if _text(dataset, "SOPClassUID") in CT_CLASSES else ""),
         kind=tuple(part.strip().upper() for part in _text(dataset, "ImageType").split("\\")),
         kernel=_text(dataset, "ConvolutionKernel"),
-        contrast=bool(_text(dataset, "ContrastBolusAgent")),
+        agent=_text(dataset, "ContrastBolusAgent"),
         size=(int(dataset.Columns), int(dataset.Rows)),
         colour=dataset.get("SamplesPerPixel", 1) != 1 or "PALETTE" in _text(dataset, "PhotometricInterpretation"),
         expected=int(_number(dataset, "ImagesInAcquisition") or 0),

@@ -38,7 +38,7 @@ def metaimage_header(start: bytes, path: Path, name: str) -> Header:
         raise no_scalars(name)
     if fields.get("ElementType") not in TYPES:
         raise unknown_type(name, fields.get("ElementType", ""))
-    if not _flag(fields, "BinaryData"):
+    if "BinaryData" in fields and not _flag(fields, "BinaryData"):
         raise VolumeError(f"{name} holds its voxels as text, which is not read; save it again in binary form.")
     order = ">" if _flag(fields, "BinaryDataByteOrderMSB") else "<"
     slope = fields.numbers(fields.get("ElementToIntensityFunctionSlope", "1"))

@@ -46,8 +46,10 @@ def nrrd_header(start: bytes, path: Path, name: str, labels: bool = False) -> He
     layers = 1
     if labels and len(sizes) == 4 and kinds[:1] == ["list"]:  # Slicer's .seg.nrrd
         layers, *sizes = sizes
-    if kind == "block" or (len(sizes) == 4 and set(kinds) - PLAIN_KINDS):
+    counted = [n for n, what in enumerate(kinds) if what not in PLAIN_KINDS] if len(sizes) == len(kinds) == 4 else []
+    if kind == "block" or any(sizes[n] > 1 for n in counted):
         raise no_scalars(name)
+    sizes = [size for n, size in enumerate(sizes) if n not in counted]
     code = next((code for code, names in TYPES.items() if kind in names.split("|")), None)
     if code is None:
         raise unknown_type(name, kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -27,6 +28,12 @@ DERIVED = (  # how words begin that name what is computed from scans
 HU_UNITS = ("", "HU", "US")  # Rescale Type; US: unspecified
 SINGLE = "holds a single slice"
 ANGIOGRAPHY = ("CTA", "ANGIO", "CAROT", "SUPRAAORT", "CONTRAST", "KONTRAST")
+UNENHANCED = re.compile(
+    r"UN-?ENHANCED|NON[ -]*(CONTR|KONTR|ENH)|PRE[ -]*(CONTR|KONTR|KM\b)|\bNATIV|\bNCCT|"
+    r"\b(WITHOUT|W/?O|NO|OHNE|SANS|SENZA|SIN|SEM)( IV)? *(CONTR|KONTR|KM\b|PRODUIT|MEZZO|MDC)"
+)
+TWICE = re.compile(r"\b(WITH|W|MIT)\b[ /&+-]*(AND|UND)?[ /&+-]*(WITHOUT|W/?O|OHNE)\b")  # with and without
+NO_AGENT = ("", "NO", "NONE", "N", "N/A", "NA", "0", "NIL", "KEINE", "KEIN")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +93,14 @@ class Part:
 
     @property
     def is_enhanced(self) -> bool:
-        """Whether its header speaks of a contrast agent or of vessels."""
-        description = self.file.description.upper()
-        return self.file.contrast or any(word in description for word in ANGIOGRAPHY)
+        """Whether its header speaks of a contrast agent or of vessels, and not of none.
+
+        The description counts more: a scanner may name the agent of the examination in each of its series.
+        """
+        description = " ".join(self.file.description.upper().replace("_", " ").split())
+        if UNENHANCED.search(description) and not TWICE.search(description):
+            return False
+        return self.file.agent.upper() not in NO_AGENT or any(word in description for word in ANGIOGRAPHY)
 
     @property
     def studies(self) -> set[tuple[str, str]]:

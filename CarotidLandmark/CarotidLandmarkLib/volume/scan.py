@@ -82,14 +82,6 @@ class Volume:
         return self.geometry.contains(point_lps)
 
 
-def image_affine(image: Any) -> np.ndarray:
-    """The 4 x 4 affine (voxel to LPS millimetres) of a SimpleITK image or image reader."""
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    return affine
-
-
 def check_size(name: str, size: tuple[int, ...]) -> None:
     """Raise VolumeError if (i, j, k) voxels are too few along an axis."""
     if min(size) < SMALLEST_SIZE:

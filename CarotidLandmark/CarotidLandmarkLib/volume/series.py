@@ -129,7 +129,8 @@ def _parts(path: Path, progress: Progress = lambda share: None) -> Iterator[tupl
                 unread.append(text_name(file))
             progress(number / len(files))
         suffixes = {_suffix(one.file.path) for one in slices} | PACKED
-        unread += [text_name(file) for file in others if _suffix(file) in suffixes]
+        lost = [file for file in others if _suffix(file) in suffixes and (file.suffix or not _is_text(file))]
+        unread += [text_name(file) for file in lost]
         left = f" ({some_of(unread, 3)}: {UNREAD})" if unread else ""
         if not slices:
             raise VolumeError(f"{name} holds no DICOM images{left}; give a folder with the DICOM files of one CT.")
@@ -146,6 +147,13 @@ def _suffix(file: Path) -> str:
     """The end of a file's name in lower case, "" for numbers: those of a UID, or of an image."""
     suffix = file.suffix.lower()
     return "" if suffix[1:].isdecimal() else suffix
+
+
+def _is_text(file: Path) -> bool:
+    """Whether a file is one for people: on a CD such lie beside the images, without a suffix as they are."""
+    with file.open("rb") as stream:
+        start = stream.read(4096)
+    return bool(start) and re.search(rb"[\x00-\x08\x0e-\x1f]", start) is None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pydicom.uid import generate_uid
 
 from ..commands import scan_volume, without_timing
 
-RESULTS = ["detection.json", "landmarks.mrk.json", "report.html", "thumbnail.png"]
+RESULTS = ["detection.json", "landmarks.mrk.json", "report.html", "scan.sha256", "thumbnail.png"]
 
 
 @pytest.fixture

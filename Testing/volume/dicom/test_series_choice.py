@@ -73,6 +73,49 @@ class TestChoice:
         read = read_volume(tmp_path / "cd")
         assert agree(read, scan) and "series 2 (40 slices): says nothing of contrast" in read.note
 
+    @pytest.mark.parametrize(
+        "tag",
+        [
+            {"SeriesDescription": "NECK WITHOUT CONTRAST"},
+            {"SeriesDescription": "NON-CONTRAST NECK", "ContrastBolusAgent": "Iomeprol"},
+            {"SeriesDescription": "CTA_NECK W/O CONTRAST"},
+            {"SeriesDescription": "PRE CONTRAST"},
+            {"SeriesDescription": "Hals ohne Kontrast"},
+            {"SeriesDescription": "CTA nativ"},
+            {"SeriesDescription": "CTA NECK UNENHANCED"},
+            {"ContrastBolusAgent": "NONE"},
+        ],
+        ids=lambda tag: " ".join(tag.values()),
+    )
+    def test_a_header_that_says_there_was_no_contrast_agent_is_believed(
+        self, agree, make_volume, write_dicom, tmp_path, tag
+    ):
+        scan = make_volume()
+        write_dicom(make_volume(size=(24, 20, 40)), tmp_path / "cd", SeriesNumber=2, **tag)
+        write_dicom(scan, tmp_path / "cd", SeriesNumber=3, SeriesDescription="CTA 0.6")
+        assert agree(read_volume(tmp_path / "cd"), scan)
+
+    @pytest.mark.parametrize("words", ["CT NECK W WO CONTRAST", "with and without contrast", "CTA CAROTIDS"])
+    def test_a_header_that_says_with_and_without_speaks_of_a_contrast_agent(
+        self, agree, make_volume, write_dicom, tmp_path, words
+    ):
+        scan = make_volume()
+        write_dicom(make_volume(size=(24, 20, 40)), tmp_path / "cd", SeriesNumber=2)
+        write_dicom(scan, tmp_path / "cd", SeriesNumber=3, SeriesDescription=words)
+        assert agree(read_volume(tmp_path / "cd"), scan)
+
+    def test_texts_of_a_cd_beside_images_without_suffix_are_not_called_damaged(
+        self, make_volume, write_dicom, tmp_path
+    ):
+        write_dicom(make_volume(), tmp_path / "cd")
+        for number, image in enumerate(sorted((tmp_path / "cd").rglob("*.dcm"))):
+            image.rename(image.with_name(f"IM{number}"))
+        (tmp_path / "cd" / "VERSION").write_text("3.1\n")
+        (tmp_path / "cd" / "LIESMICH").write_bytes("Für Ärzte\n".encode("latin-1"))
+        assert "could not be read" not in read_volume(tmp_path / "cd").note
+        (tmp_path / "cd" / "IM900").write_bytes(b"\x01\x00half")
+        assert "IM900" in read_volume(tmp_path / "cd").note
+
     def test_of_equals_the_first_is_read_and_the_note_names_the_others(self, agree, make_volume, write_dicom, tmp_path):
         scan = make_volume()
         write_dicom(other(scan), tmp_path / "cd", SeriesNumber=12)

@@ -63,6 +63,8 @@ class NecksData(pl.LightningDataModule):
         super().__init__()
         if cases_per_step and dataset is None:
             raise UserError("cases_per_step is above zero but no dataset is given; set data.dataset to its folder.")
+        if dataset is not None and necks_per_step and not cases_per_step:
+            raise UserError("Nothing looks at data.dataset; set data.cases_per_step above zero, or leave it out.")
         if not necks_per_step + coarse_per_step + cases_per_step:
             raise UserError("Nothing to train on; set necks_per_step, coarse_per_step or cases_per_step above zero.")
         if architecture.scales_mm[0] != COARSE_MM:
@@ -73,6 +75,7 @@ class NecksData(pl.LightningDataModule):
                 "Digital necks know the two carotid bifurcations alone; for other landmarks set data.necks_per_step "
                 "and data.coarse_per_step to 0, data.cases_per_step above it, and data.dataset to a dataset of theirs."
             )
+        self.draws_necks = bool(necks_per_step + coarse_per_step)
         self.landmarks, self.box_sizes = architecture.landmarks, box_sizes_of(architecture)
         self.necks_per_step, self.coarse_per_step, self.cases_per_step = necks_per_step, coarse_per_step, cases_per_step
         self.dataset, self.seed = dataset, seed

@@ -82,7 +82,7 @@ class RenderedBatches:
 
     KEY is a hash of what the batches depend on: the stream's options, the background CTs and the generator's code.
     Several processes may share a folder: a file appears whole or not at all, and who needs a batch first renders it.
-    Nothing is ever deleted: a batch of one neck takes 9 MB with its boxes, of four coarse views 6 MB.
+    Nothing is ever deleted: a batch of one neck takes some 6 MB with its boxes, as one of four coarse views does.
     """
 
     def __init__(self, stream: NeckStream, folder: Path):

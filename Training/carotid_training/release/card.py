@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from CarotidLandmarkLib.bundle import BundleMetadata
+from CarotidLandmarkLib.landmarks import kind
 from CarotidLandmarkLib.nets.search import CONTRAST, ENLARGEMENT, NOISY_HU
 
 from ..pages import page
@@ -22,8 +23,9 @@ Exported {{ day }} with CarotidLandmark {{ m.lib_version }} and torch {{ m.torch
 {% for landmark in m.landmarks %}- `{{ landmark.name }}` ({{ landmark.label }})
 {% endfor %}
 
-The point is the apex of the flow divider: going up slice by slice, on the first axial level at which the common carotid's lumen
+{% if bifurcations %}The point is the apex of the flow divider: going up slice by slice, on the first axial level at which the common carotid's lumen
 has become two separate lumens, the midpoint of the wall between them.
+{% endif %}
 
 ## How it works
 
@@ -92,4 +94,13 @@ The verdict and the confidence region are there to be read; a point whose verdic
 
 def model_card(metadata: BundleMetadata, day: date) -> str:
     """The card's Markdown."""
-    return page(TEMPLATE, m=metadata, day=day.isoformat(), contrast=CONTRAST, enlargement=ENLARGEMENT, noisy=NOISY_HU)
+    bifurcations = {kind(landmark.name) for landmark in metadata.landmarks} == {"carotid_bifurcation"}
+    return page(
+        TEMPLATE,
+        m=metadata,
+        bifurcations=bifurcations,
+        day=day.isoformat(),
+        contrast=CONTRAST,
+        enlargement=ENLARGEMENT,
+        noisy=NOISY_HU,
+    )

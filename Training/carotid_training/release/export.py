@@ -17,6 +17,7 @@ from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, check_place, is_na
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.nets.chain import Architecture
 from CarotidLandmarkLib.uncertainty import Judgement, calibrate, conformal_factor
 from CarotidLandmarkLib.work import progress
@@ -33,10 +34,6 @@ from .presence import log_odds_of, platt, with_presence
 # What detections ask for unless told otherwise: a model that claims less would refuse them.
 CLAIMED_LEVEL = 0.9
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
-INTENDED_USE = (
-    "Research: finding the left and right carotid bifurcations in contrast-enhanced CT of the neck, "
-    "for review by a reader. Not for clinical use."
-)
 
 
 def main(
@@ -178,6 +175,14 @@ def pooled(scores: Mapping[str, Sequence[float]], architecture: Architecture) ->
     return {name: [score for one in both[name] for score in scores[one]] for name in scores}
 
 
+def intended_use(architecture: Architecture) -> str:
+    """What a model of these landmarks is for."""
+    what = "the left and right carotid bifurcations in contrast-enhanced CT of the neck"
+    if architecture.landmarks != CAROTID_BIFURCATIONS:
+        what = f"landmarks ({', '.join(landmark.label for landmark in architecture.landmarks)}) in CT"
+    return f"Research: finding {what}, for review by a reader. Not for clinical use."
+
+
 def metadata_of(architecture: Architecture, name: str, version: str, training: dict[str, Any]) -> BundleMetadata:
     """Metadata of a bundle, not calibrated or measured yet."""
     plain = asdict(architecture)
@@ -194,7 +199,7 @@ def metadata_of(architecture: Architecture, name: str, version: str, training: d
         training=training,
         accuracy={},
         calibration={},
-        intended_use=INTENDED_USE,
+        intended_use=intended_use(architecture),
         licence="Apache-2.0",
     )
 

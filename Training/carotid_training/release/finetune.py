@@ -250,7 +250,7 @@ def main(
         list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
     ] = None,
     rendered: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep rendered necks here for other runs: 9 MB each.")
+        Path | None, typer.Option(metavar="DIR", help="Keep rendered necks here for other runs: 6 MB each.")
     ] = None,
     force: Annotated[bool, typer.Option(help="List the new model even if it is worse.")] = False,
 ) -> None:

@@ -62,9 +62,9 @@ class RunRecord(Callback):
             "processes": trainer.world_size,
             "command": " ".join(["carotid-train", "fit", *map(_without_folders, self.arguments)]),
             "start_from": module.origin,
-            "generator": GENERATOR,
+            "generator": GENERATOR if data.draws_necks else None,
             "seed": data.seed,
-            "styles": data.weights,
+            "styles": data.weights if data.draws_necks else None,
             "dataset_sha256": data.dataset_hash(),
         }
         folder = Path(trainer.default_root_dir)

@@ -315,5 +315,7 @@ def _first_net(
         net.load_state_dict(state)
         origin = {"model": f"the run {start_from.name}", **training}
     if architecture is not None and (differing := difference(net.architecture, architecture)):
-        raise UserError(f"The model {start_from.name} differs in {differing}; leave model.architecture out.")
+        raise UserError(
+            f"The model {start_from.name} differs in {differing}; leave model.architecture out, in the file too."
+        )
     return net, origin
