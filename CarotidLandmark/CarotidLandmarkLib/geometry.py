@@ -82,3 +82,21 @@ class Geometry:
     def same_as(self, other: Geometry) -> bool:
         """Whether both have the same voxels at the same places, to a micrometre."""
         return self.size == other.size and np.allclose(self.affine_lps, other.affine_lps, rtol=0, atol=1e-3)
+
+    def reordered(self, array: np.ndarray, other: Geometry) -> np.ndarray | None:
+        """``array`` [k, j, i], whose voxels lie as ``other`` says, in the order of this lattice; not a copy.
+
+        None where these are not the same voxels at the same places, to a hundredth of a millimetre.
+        """
+        to_other = (np.linalg.inv(other.affine_lps) @ self.affine_lps)[:3, :3]
+        axes = np.argmax(np.abs(to_other), axis=0)  # of the other lattice, for each of this one
+        if tuple(np.take(other.size, axes, mode="clip").tolist()) != self.size or len(set(axes.tolist())) < 3:
+            return None
+        backwards = [n for n in range(3) if to_other[axes[n], n] < 0]
+        corners = np.array(list(itertools.product(*((0, length - 1) for length in self.size))))
+        elsewhere = np.empty_like(corners)
+        for n in range(3):
+            elsewhere[:, axes[n]] = self.size[n] - 1 - corners[:, n] if n in backwards else corners[:, n]
+        if not np.allclose(self.to_lps(corners), other.to_lps(elsewhere), rtol=0, atol=0.01):
+            return None
+        return np.flip(array.transpose(2, 1, 0).transpose(axes), tuple(backwards)).transpose(2, 1, 0)

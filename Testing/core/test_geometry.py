@@ -85,6 +85,30 @@ def test_a_place_is_three_finite_numbers_near_a_scanner(point, expected):
     assert is_place(point) == expected
 
 
+orders = st.tuples(st.permutations([0, 1, 2]), st.tuples(*[st.booleans()] * 3))
+
+
+@given(geometry=geometries(), size=st.tuples(*[st.integers(2, 5)] * 3), order=orders)
+def test_voxels_of_one_lattice_are_the_same_in_whatever_order_they_are_stored(geometry, size, order):
+    axes, flips = order
+    whole = Geometry(geometry.affine_lps, size)
+    array = np.arange(np.prod(size)).reshape(size[::-1])
+    step = np.zeros((4, 4))
+    step[3, 3] = 1.0
+    stored = array.transpose(2, 1, 0).transpose(axes)
+    for n, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+        step[axis, n] = -1 if flip else 1
+        step[axis, 3] = size[axis] - 1 if flip else 0
+        stored = np.flip(stored, n) if flip else stored
+    other = Geometry(whole.affine_lps @ step, tuple(size[axis] for axis in axes))
+    assert np.array_equal(whole.reordered(stored.transpose(2, 1, 0), other), array)
+    moved = other.affine_lps.copy()
+    moved[:3, 3] += 0.02
+    assert whole.reordered(stored.transpose(2, 1, 0), Geometry(moved, other.size)) is None
+    longer = Geometry(other.affine_lps, (other.size[0] + 1, *other.size[1:]))
+    assert whole.reordered(np.zeros(longer.size[::-1]), longer) is None
+
+
 @pytest.mark.parametrize("stored", ["xyz", "zyx", "yzx"])
 @pytest.mark.parametrize("upwards", [True, False])
 def test_axial_slices_are_counted_from_the_feet_however_the_scan_is_stored(stored, upwards):

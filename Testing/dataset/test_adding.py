@@ -5,9 +5,11 @@ from __future__ import annotations
 import stat
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, case_of, patient_group
-from CarotidLandmarkLib.volume import patient_id
+from CarotidLandmarkLib.volume import patient_id, read_volume, write_volume
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +51,20 @@ def test_a_scan_is_known_by_every_voxel_and_its_place(tmp_path, case_volume):
     moved = case_volume.affine_lps.copy()
     moved[0, 3] += 1.0
     assert case_of(dataset, replace(case_volume, affine_lps=moved)) is None
+
+
+@pytest.mark.parametrize("order", ["RAS", "PIR", "LSA"])
+def test_a_scan_that_is_stored_in_another_order_of_its_axes_is_the_same_scan(tmp_path, case_volume, order):
+    dataset = Dataset.create(tmp_path / "set", ("left", "right"))
+    dataset.add_case(case_volume, "first")
+    write_volume(case_volume, tmp_path / "a.nrrd")
+    sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(tmp_path / "a.nrrd"), order), tmp_path / "b.nii.gz")
+    stored = read_volume(tmp_path / "b.nii.gz")
+    assert not np.array_equal(stored.array, case_volume.array)
+    assert case_of(dataset, stored) == "first"
+    array = stored.array.copy()
+    array[3, 4, 5] += 1
+    assert case_of(dataset, replace(stored, array=array)) is None
 
 
 def test_the_patient_of_a_folder_is_that_of_the_series_that_is_read(tmp_path, make_volume, write_dicom):

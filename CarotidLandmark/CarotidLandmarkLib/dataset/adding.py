@@ -25,12 +25,13 @@ KEY_BYTES = 32
 
 
 def case_of(dataset: Dataset, volume: Volume) -> str | None:
-    """The id of the case that is this scan, by size, place and every voxel; None when there is none."""
-    alike = [case for case in dataset.cases() if case.geometry.same_as(volume.geometry)]
-    digest = voxels_sha256(volume.array) if alike else ""
-    for case in alike:
+    """The id of the case that is this scan, by size, place and every voxel, in whatever order they are stored; None
+    when there is none."""
+    for case in dataset.cases():
+        same = case.geometry.same_as(volume.geometry)
+        array = volume.array if same else case.geometry.reordered(volume.array, volume.geometry)
         with suppress(DatasetError, VolumeError):  # its image is not here: `check` names it
-            if case.voxels_digest() == digest:
+            if array is not None and case.voxels_digest() == voxels_sha256(array):
                 return case.id
     return None
 
