@@ -154,6 +154,17 @@ def test_a_source_with_odd_values_gives_a_valid_report(write_dicom, detection, t
     valid(tmp_path / "r.dcm")
 
 
+def test_a_number_that_is_too_long_is_taken_over_and_no_library_comments_on_it(write_dicom, detection, tmp_path):
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        series = write_dicom(block((-80, 20, 0)), tmp_path / "ct", **{**PATIENT, **STUDY, "AccessionNumber": "A" * 40})
+    headers = series_headers(series)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_report(tmp_path / "r.dcm", detection, headers)
+    assert pydicom.dcmread(tmp_path / "r.dcm").AccessionNumber == "A" * 40
+
+
 def test_a_dataset_exports_points_and_reports_of_nobody(run, dataset, make_detection, tmp_path):
     prediction = replace(make_detection(), landmarks=(
         replace(make_detection()[LEFT], position_lps_mm=(30.0, 40.0, 50.0)), LandmarkResult(RIGHT, "missing", 0.1),

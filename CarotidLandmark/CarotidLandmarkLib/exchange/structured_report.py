@@ -56,8 +56,10 @@ def write_report(path: Path, detection: Detection, source: Sequence[Header]) -> 
     for tag, why in UIDS.items():
         if any(not str(header.get(tag, "")) for header in source):
             raise UserError(f"{detection.volume.path} has no {tag}, without which there is no report: {why}.")
-    evidence = [_patient_and_study(source[0]), *source[1:]]
-    _save(path, _document(detection, evidence, str(evidence[0].FrameOfReferenceUID)))
+    with warnings.catch_warnings():  # pydicom comments on what a scanner has written, and is taken over as it is
+        warnings.simplefilter("ignore")
+        evidence = [_patient_and_study(source[0]), *source[1:]]
+        _save(path, _document(detection, evidence, str(evidence[0].FrameOfReferenceUID)))
 
 
 def write_anonymous_report(path: Path, detection: Detection, patient: str) -> None:
