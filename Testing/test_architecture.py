@@ -22,7 +22,7 @@ LIB = ROOT / "CarotidLandmark" / "CarotidLandmarkLib"
 # room or file -> the rooms and files of the library that it may import; what is not named here may not exist
 ARROWS = {
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
     "memory": set(),
     "documents": {"errors"},
     "landmarks": set(),

@@ -91,6 +91,15 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_of_its_token_and_by_no
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-theirs-results", "results"]
 
 
+def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    done, sync, move = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (done.append(os.fstat(descriptor).st_ino), sync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("named"), move(*paths)))
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert done[:2] == [(tmp_path / "a.txt").stat().st_ino, "named"]  # then the folder, where it can be opened
+
+
 def test_an_error_of_writing_names_the_file_that_was_to_be_written(tmp_path):
     for place in (tmp_path / "new", tmp_path):
         with pytest.raises(OSError) as failure, staged_folder(place) as folder, atomic_path(folder / "a.txt"):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from CarotidLandmarkLib import uncertainty
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 
@@ -31,6 +31,8 @@ def test_a_level_that_is_no_probability_is_refused(level):
 
 @settings(max_examples=50, deadline=None)
 @given(n=st.integers(1, 60), level=st.sampled_from([0.5, 0.8, 0.9, 0.95]))
+@example(n=8, level=0.9)
+@example(n=18, level=0.95)
 def test_the_conformal_factor_exists_exactly_when_there_are_enough_cases(n, level):
     needed = {0.5: 1, 0.8: 4, 0.9: 9, 0.95: 19}[level]
     scores = np.arange(1, n + 1, dtype=float)
@@ -63,6 +65,11 @@ def test_a_level_above_the_highest_calibrated_one_is_refused():
             uncertainty.calibrated_radius(table, "a", level)
     assert uncertainty.calibrated_radius(table, "a", 0.9) == pytest.approx(12.0)
     assert uncertainty.calibrated_radius(table, "a", 0.7) < uncertainty.calibrated_radius(table, "a", 0.85)
+
+
+def test_between_calibrated_levels_the_radius_follows_the_gaussian_one():
+    twice = {f"{level:g}": {"a": {"factor": 2 * uncertainty.gaussian_radius(level)}} for level in (0.5, 0.9)}
+    assert uncertainty.calibrated_radius(twice, "a", 0.8) == pytest.approx(2 * uncertainty.gaussian_radius(0.8))
 
 
 def test_without_calibration_the_region_is_the_gaussian_one():

@@ -340,8 +340,8 @@ def test_a_bad_option_is_one_sentence_and_nothing_is_written(run, dataset, tmp_p
     assert files(dataset) == before
 
 
-def test_what_an_annotator_has_said_is_replaced_only_when_asked(run, dataset, tmp_path):
-    places = {LEFT: (1.0, 60.0, 60.0), RIGHT: (-1.0, 60.0, 60.0)}
+def test_what_an_annotator_has_said_a_millimetre_away_is_replaced_only_when_asked(run, dataset, tmp_path):
+    places = {LEFT: (L[0] + 1, L[1], L[2]), RIGHT: R}
     dataset.save_annotation("c1", "anna", places, dict.fromkeys(places, "corrected"))
     file = fcsv(tmp_path / "c1.fcsv", "5.0", "LPS")
     code, _, err = run("import", dataset.path, file, "--annotator", "anna")

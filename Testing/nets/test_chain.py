@@ -56,6 +56,19 @@ def test_a_mirrored_scan_gives_mirrored_answers_with_the_sides_exchanged():
         assert torch.allclose(here * torch.tensor([-1.0, 1.0, 1.0]), there[[1, 0]], atol=1e-2)
 
 
+def test_a_mirrored_scan_gives_mirrored_covariances_with_the_sides_exchanged():
+    net, volume = small_net(), textured_scan()
+    mirrored = Volume(volume.array[:, :, ::-1].copy(), volume.affine_lps)
+    with torch.no_grad():
+        here, there = (
+            net.coarsest(Pyramid(seen, net.architecture.scales_mm)).covariance_mm2[0, :, 0]
+            for seen in (volume, mirrored)
+        )
+    signs = torch.tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
+    assert here[:, 0, 2].abs().min() > 1  # or there would be nothing to mirror
+    assert torch.allclose(here * signs, there[[1, 0]], atol=0.05)
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_the_order_and_direction_of_the_stored_axes_do_not_matter(order):
     net, volume = small_net(), textured_scan()

@@ -7,6 +7,8 @@ import itertools
 import pytest
 import torch
 from carotid_training import seeds
+from carotid_training.batches.cache import CACHE_VARIABLE
+from carotid_training.batches.cases import CaseBatches
 from carotid_training.batches.stream import COARSE_MM, NeckStream
 from carotid_training.scans.sample import Sample
 from carotid_training.scans.scanner import AIR_HU
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from ..ball_scans import write_cohort
 from ..stand_in_neck import StandInNeck
 
 SMALL = {2.0: 24, 1.0: 32, 0.5: 40}
@@ -115,6 +118,16 @@ def test_workers_and_processes_together_give_every_batch_once_from_the_start():
         loader = DataLoader(stream(box_sizes={}, start=10, rank=rank, world_size=2), batch_size=None, num_workers=2)
         indices += [batch.index for batch in itertools.islice(loader, 4)]
     assert sorted(indices) == list(range(10, 18))
+
+
+def test_each_case_comes_once_before_any_comes_again_and_every_time_in_another_order(tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    dataset = write_cohort(tmp_path / "balls", {"train": 5})
+    batches = CaseBatches(dataset, "train", 2, dataset.landmarks, {})
+    drawn = [tuple(left) for n in range(10) for left in batches.batch(n).landmarks_lps[:, 0].tolist()]
+    rounds = [drawn[begin : begin + 5] for begin in range(0, 20, 5)]
+    assert all(len(set(each)) == 5 and set(each) == set(drawn) for each in rounds)
+    assert len(set(map(tuple, rounds))) == 4
 
 
 def test_outside_the_scan_is_air_and_the_lattice_suits_three_poolings():

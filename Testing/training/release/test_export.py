@@ -59,3 +59,10 @@ def test_a_model_answers_at_the_usual_level_however_few_cases_calibrate_it(cases
     assert words.startswith(
         "Calibrated on " if cases >= 9 else f"Not calibrated: {cases} calibration cases are too few"
     )
+
+
+def test_a_model_is_not_calibrated_where_one_side_has_too_few_cases():
+    sides = [outcomes.LEFT] * 30 + [outcomes.RIGHT] * 8
+    answers = [outcomes.outcome(f"c{n}", name, (n + 1.0, 0, 0)) for n, name in enumerate(sides)]
+    calibration, words = calibration_of(answers, Architecture(outcomes.LANDMARKS))
+    assert calibration == {} and words.startswith("Not calibrated: 8 calibration cases are too few")

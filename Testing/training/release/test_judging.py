@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from carotid_training.release.export import export
 from carotid_training.release.judging import Answers, answers_on, check_enough, cross_validated, fit, judgement_of
 from CarotidLandmarkLib.bundle import Bundle
@@ -123,6 +124,7 @@ def test_a_bundle_is_judged_and_calibrated_anew_with_the_same_weights(tmp_path, 
     assert new.metadata.judgement is not None
     assert "validation cases of judging" in new.metadata.training["judgement"]
     for name, values in start.state.items():
+        assert new.state[name].dtype == torch.float16
         assert np.allclose(new.state[name].float(), values.float(), atol=1e-2)
     again = export(new.path, calibrating.path, tmp_path / "again", "again", "3.0", "cpu")
     assert again.metadata.judgement == new.metadata.judgement

@@ -1,6 +1,6 @@
 """Augmentation: the picture and the truth move together, left and right change places in a mirror."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -37,6 +37,17 @@ def test_left_stays_left_of_right_in_a_mirror():
     assert moved.landmarks_lps[0, 0, 0] > moved.landmarks_lps[0, 1, 0]
 
 
+@pytest.mark.parametrize("mirror_share", [0.0, 1.0])
+def test_the_side_that_is_absent_changes_in_a_mirror_alone(mirror_share):
+    how, batch = Augmentation(mirror_share=mirror_share), batch_of_balls()
+    truth = torch.stack([LEFT, torch.full((3,), torch.nan)])[None]
+    batch = replace(batch, landmarks_lps=truth, present=torch.tensor([[True, False]]))
+    affines, mirrored = draw_affines(how, BatchView(batch).coarse_middles(), torch.Generator().manual_seed(1))
+    moved = move_truth(batch, affines, mirrored, [1, 0])
+    assert moved.present.tolist() == [[False, True] if mirror_share else [True, False]]
+    assert torch.equal(moved.present, ~moved.landmarks_lps.isnan().any(dim=-1))
+
+
 def test_no_augmentation_leaves_the_view_as_it_is():
     how = Augmentation(**{field.name: 0 for field in fields(Augmentation) if field.name != "coarse_window"})
     batch = batch_of_balls()
@@ -46,15 +57,27 @@ def test_no_augmentation_leaves_the_view_as_it_is():
     assert torch.equal(recolour(how, batch, generator).boxes[0.5], batch.boxes[0.5])
 
 
-def test_recolouring_is_the_same_at_every_scale_and_leaves_air_alone():
+@pytest.mark.parametrize("seed", [3, 8], ids=["darker", "brighter"])
+def test_recolouring_is_the_same_at_every_scale_and_leaves_air_alone(seed):
     batch = batch_of_balls()
     batch.coarse[0, 0, :5] = AIR_HU
-    changed = recolour(Augmentation(noise_hu=0.0), batch, torch.Generator().manual_seed(3))
+    changed = recolour(Augmentation(noise_hu=0.0), batch, torch.Generator().manual_seed(seed))
     assert (changed.coarse[0, 0, :5] == AIR_HU).all()
     middles = [changed.boxes[scale][0, 0, 0][(n // 2,) * 3].item() for scale, n in SIZES.items()]
     befores = [batch.boxes[scale][0, 0, 0][(n // 2,) * 3].item() for scale, n in SIZES.items()]
     slopes = [(after + 50) / (before + 50) for after, before in zip(middles, befores, strict=True)]
     assert max(slopes) - min(slopes) < 0.05 and abs(slopes[0] - 1) > 0.005
+
+
+def test_noise_is_as_small_at_a_coarse_scale_as_the_mean_of_its_fine_voxels():
+    how, batch = Augmentation(gain=0.0, offset_hu=0.0), batch_of_balls()
+    boxes = {scale: torch.zeros_like(box) for scale, box in batch.boxes.items()}
+    flat = replace(batch, coarse=torch.zeros_like(batch.coarse), boxes=boxes)
+    noisy = recolour(how, flat, torch.Generator().manual_seed(1))
+    sd = {scale: float(values.float().std()) for scale, values in {4.0: noisy.coarse, **noisy.boxes}.items()}
+    for scale in sd:
+        fine_voxels = (scale / 0.5) ** 3
+        assert sd[scale] == pytest.approx(sd[0.5] / fine_voxels**0.5, rel=0.02)
 
 
 @pytest.mark.parametrize("seed", range(8))

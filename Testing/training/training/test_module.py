@@ -12,7 +12,7 @@ from carotid_training.training.view import BatchView
 from torch.utils.data import DataLoader
 
 from ..ball_training import SIDES, BallData, Interruption, module, saving, trainer
-from ..balls import BallStream, batch_of_balls
+from ..balls import SIZES, BallStream, batch_of_balls
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
@@ -31,17 +31,17 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
 
 def test_a_training_of_hours_ends_with_them_and_counts_those_before_an_interruption(tmp_path):
     timed = module()
-    timed.hours, timed.decay = 1e-9, True
+    timed.hours, timed.decay, timed.trained_s = 1e-9, True, 3600.0  # so long as no step of these takes
     first = trainer(tmp_path, -1, callbacks=[RunCheckpoint()])
     first.fit(timed, BallData())
     assert first.global_step == 1 and timed.progress == 1
     rate = timed.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
     assert rate(1) == pytest.approx(0.01)
     resumed = module()
-    resumed.hours = 2 * timed.trained_s / 3600
-    again = trainer(tmp_path, 50, callbacks=[RunCheckpoint()])
+    resumed.hours = timed.trained_s / 3600 + 1e-9
+    again = trainer(tmp_path, 5, callbacks=[RunCheckpoint()])
     again.fit(resumed, BallData(), ckpt_path="last")
-    assert again.global_step > 1 and resumed.trained_s > timed.trained_s
+    assert again.global_step == 2 and resumed.trained_s > timed.trained_s
 
 
 def test_a_run_that_is_told_to_go_on_from_its_last_checkpoint_begins_where_there_is_none(tmp_path):
@@ -73,6 +73,33 @@ def test_the_finer_nets_learn_to_find_a_ball(tmp_path):
 
     trainer(tmp_path, 60, enable_checkpointing=False).fit(chain, BallData())
     assert max(error()) < 4.0
+
+
+def test_the_noise_of_the_last_crop_goes_as_far_to_either_side():
+    chain, noises = module(), []
+    chain.hours = 1.0  # whose schedules ask no trainer
+    chain.net.register_forward_pre_hook(lambda net, arguments: noises.append(arguments[1]))
+    batch = batch_of_balls(coarse=(16, 16, 24))
+    batch = replace(batch, boxes={2.0: batch.boxes[2.0]}, box_origins_lps={2.0: batch.box_origins_lps[2.0]})
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _ in range(20):
+            chain.losses(batch, random)
+    noise, bound = torch.cat(noises), chain.architecture.noise_mm
+    assert noise.shape == (20, 2, 1, 3)
+    assert -bound <= noise.min() < -0.9 * bound and 0.9 * bound < noise.max() <= bound
+    assert noise.mean().abs() < 0.2 * bound
+
+
+def test_a_crop_stays_in_its_box_wherever_the_chain_points_and_noise_shifts_it():
+    chain, view = module(), BatchView(batch_of_balls())
+    guide = chain.guide(view, torch.Generator().manual_seed(0), teach=False)
+    for scale, (spacing, side) in enumerate(SIZES.items(), start=1):
+        noise = chain.architecture.noise_mm if spacing == 0.5 else 0.0
+        crop = guide(scale, torch.full((1, 2, 1, 3), 1e3)) + noise
+        torch.testing.assert_close(
+            crop - view.box_middles(spacing), torch.full((1, 2, 1, 3), (side - 24) / 2 * spacing)
+        )
 
 
 def test_gains_learn_faster_than_weights_and_a_plain_net_at_one_rate():
