@@ -166,10 +166,10 @@ class Bundle:
     def state(self) -> dict[str, Tensor]:
         """The network's tensors by name, on the CPU. Raises BundleError when the file is not safetensors."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         try:
-            return load_file(self.path / WEIGHTS_FILE)
+            return load((self.path / WEIGHTS_FILE).read_bytes())  # a mapped file can not be removed on Windows
         except (SafetensorError, OSError) as error:
             raise BundleError(
                 f"The weights of model bundle {self.path.name} are damaged; get the bundle again."

@@ -15,6 +15,7 @@ from pathlib import Path
 from .errors import UserError
 
 TEMPORARY_PREFIX = ".tmp-"
+LEFT_BY_OTHERS = ("desktop.ini", "thumbs.db")
 
 
 @contextmanager
@@ -44,6 +45,11 @@ def is_temporary(path: Path) -> bool:
     return re.fullmatch(rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{12}}-.+", path.name) is not None
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether nobody has put anything into a folder: hidden files, and what file managers leave, do not count."""
+    return all(path.name.startswith(".") or path.name.lower() in LEFT_BY_OTHERS for path in folder.iterdir())
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text to ``path`` atomically. Raises OSError."""
     with atomic_path(path) as temporary:
@@ -57,6 +63,9 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.EBADF, errno.ENOTSUP)):
+            raise  # else the file system does not know how to; the file in it is written
     finally:
         os.close(descriptor)
 
@@ -121,7 +130,11 @@ def _move_into(staging: Path, destination: Path) -> None:
 def _exchange(staging: Path, destination: Path) -> None:
     retired = staging.with_name(f"{staging.name}-old")
     os.replace(destination, retired)
-    os.replace(staging, destination)
+    try:
+        os.replace(staging, destination)
+    except OSError:  # on Windows one of its files may be open elsewhere
+        os.replace(retired, destination)
+        raise
     shutil.rmtree(retired)
 
 

@@ -10,6 +10,7 @@ import pytest
 import slicer
 import vtk
 from CarotidLandmarkLib import scene
+from CarotidLandmarkLib.scene import display as scene_display
 from CarotidLandmarkLib.scene import review as scene_review
 from CarotidLandmarkLib.scene.offscreen import Stage
 from CarotidLandmarkLib.scene.review import review_of
@@ -141,6 +142,41 @@ def test_undo_of_one_scan_leaves_another_alone(nodes, stage):
     assert review_of(nodes).status[LEFT] == "predicted"
     assert review_of(other).status[RIGHT] == "missing"
     assert len(scene.find_detections(stage.scene)) == 2
+
+
+def test_a_landmark_without_a_point_that_is_cleared_is_missing_as_before(stage):
+    nodes = scene.add_detection(scene.add_volume(stage.scene, neck_volume(5.0)), make_detection(right=None))
+    type_place(nodes, 0, ELSEWHERE)
+    scene_review.settle(nodes)
+    nodes.points.UnsetNthControlPointPosition(1)
+    assert scene_review.settle(nodes) == []
+    assert not scene.is_unset(nodes, 1)
+    assert review_of(nodes).status == {LEFT: "corrected", RIGHT: "predicted"}
+
+
+def test_a_point_that_is_cleared_and_then_said_to_be_missing_is_missing(nodes):
+    nodes.points.UnsetNthControlPointPosition(0)
+    scene_review.settle(nodes)
+    assert (scene.is_unset(nodes, 0), review_of(nodes).status[LEFT]) == (True, "predicted")
+    nodes.points.SetNthControlPointPositionMissing(0)
+    assert scene_review.settle(nodes) == [0]
+    assert review_of(nodes).status[LEFT] == "missing"
+    scene_review.undo(nodes)
+    assert (scene.is_unset(nodes, 0), review_of(nodes).status[LEFT]) == (True, "predicted")
+    scene_review.undo(nodes)
+    assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
+
+
+@pytest.mark.parametrize("what", ["model", "display"])
+def test_a_review_goes_on_where_an_ellipsoid_or_how_it_is_shown_was_deleted(nodes, stage, what):
+    model = nodes.ellipsoids[LEFT]
+    stage.scene.RemoveNode(model if what == "model" else model.GetDisplayNode())
+    scene_display.set_opacity(nodes, 0.3)
+    scene_review.mark_missing(nodes, 0)
+    scene_review.reset(nodes, 0)
+    scene.show_detection(nodes, make_detection(left=None))
+    scene.show_detection(nodes, make_detection())
+    assert review_of(nodes).status[LEFT] == "predicted"
 
 
 def test_undo_does_not_reach_behind_a_new_detection(nodes):

@@ -54,10 +54,11 @@ def add(
     """Add scans to a dataset, without anything that names the patient; one that is in it already is left out."""
     from ..bundle import default_bundle
     from ..dataset import Dataset, DatasetError
+    from ..files import is_empty
     from ..volume import VolumeError
 
     there = dataset.exists()
-    new = not there or (dataset.is_dir() and not any(dataset.iterdir()))
+    new = not there or (dataset.is_dir() and is_empty(dataset))
     if new:
         opened = Dataset.create(dataset, landmark or [spec.name for spec in default_bundle().metadata.landmarks])
     else:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from ..detection import Detection, ModelInfo
 from ..documents import parse, write
-from ..files import TEMPORARY_PREFIX, file_sha256, is_temporary, staged_folder, sync, write_text
+from ..files import TEMPORARY_PREFIX, file_sha256, is_empty, is_temporary, staged_folder, sync, write_text
 from ..landmarks import Point, is_place
 from ..volume import Volume, check_volume, files_of, read_volume, write_volume
 from .annotations import (
@@ -81,7 +81,7 @@ class Dataset:
         path = Path(path)
         if not landmarks or len(set(landmarks)) != len(landmarks) or not all(map(is_safe_name, landmarks)):
             raise DatasetError("A dataset needs landmark names, each once, of letters, digits, '_' and '-'.")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or not is_empty(path)):
             raise DatasetError(f"{path.name} exists and is not an empty folder; choose another.")
         (path / "cases").mkdir(parents=True)
         dataset = cls(path, tuple(landmarks))

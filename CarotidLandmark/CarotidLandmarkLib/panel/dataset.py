@@ -351,9 +351,10 @@ class DatasetPanel:
             return False
         self._be_idle()
         nobodys = not self._shown.annotator and bool(self._shown.unsaved())
+        shown = self._shown.case_id
         if not nobodys:
             self._keep()
-        shown = self._shown.case_id
+            self._shown.remove()  # it must not become theirs where the case can not be opened again
         self._shown.annotator = name
         self._make_queue()
         if nobodys:

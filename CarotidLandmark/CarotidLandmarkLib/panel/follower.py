@@ -49,6 +49,7 @@ class Follower:
         self._timer = timer(self.settle)
         self._scene = Observations()
         self._scene.add(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._node_removed)
+        self._scene.add(slicer.mrmlScene, slicer.mrmlScene.EndBatchProcessEvent, lambda *_: self._timer.start())
 
     def follow(self, nodes: DetectionNodes) -> None:
         """Begin to follow a detection. One that is followed already is looked at again."""

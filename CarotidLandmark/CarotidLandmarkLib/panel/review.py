@@ -174,7 +174,9 @@ class ReviewPanel:
         review = review_of(nodes)
         marks = {name: ("missing" if point is None else "corrected", point) for name, point in points.items()}
         scene_review.remember(nodes)
-        scene.restore_landmarks(nodes, {**scene.reviewed_landmarks(nodes), **marks}, review.annotator, review.comment)
+        both = {**scene.reviewed_landmarks(nodes), **marks}
+        scene.restore_landmarks(nodes, both, review.annotator, review.comment, review.ask_colleague)
+        write_review(nodes, self._signed(review_of(nodes)))
         self._module.refresh()
         words = _("{count} points of {name} were taken over.").format(count=len(points), name=file.name)
         say(" ".join([words, *(f"{note[0].upper()}{note[1:]}." for note in notes)]))

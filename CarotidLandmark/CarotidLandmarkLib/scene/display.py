@@ -111,9 +111,10 @@ def vessels_shown(volume_node: Any, logic: Any) -> bool:
 
 def set_opacity(nodes: DetectionNodes, opacity: float) -> None:
     """How solid the ellipsoids are in 3-D, 0 to 1; their outlines in the slices stay."""
-    for model in nodes.ellipsoids.values():
-        model.GetDisplayNode().SetOpacity(opacity)
-        model.GetDisplayNode().SetSliceIntersectionOpacity(1.0)
+    for display in (model.GetDisplayNode() for model in nodes.ellipsoids.values()):
+        if display is not None:  # the user may have deleted it
+            display.SetOpacity(opacity)
+            display.SetSliceIntersectionOpacity(1.0)
 
 
 def centre_views(nodes: DetectionNodes, index: int, logic: Any) -> bool:

@@ -97,7 +97,8 @@ def draw_regions(nodes: DetectionNodes) -> None:
             model, surface = nodes.ellipsoids[landmark.name], _ellipsoid(landmark, shift)
             before, there = model.GetPolyData(), surface.GetNumberOfPoints() > 0
             model.SetAndObservePolyData(surface)
-            if before is None or there != (before.GetNumberOfPoints() > 0):  # else the user may have hidden it
+            changed = before is None or there != (before.GetNumberOfPoints() > 0)  # else the user may have hidden it
+            if changed and model.GetDisplayNode() is not None:
                 model.GetDisplayNode().SetVisibility(there)
 
 

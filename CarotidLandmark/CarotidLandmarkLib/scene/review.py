@@ -88,8 +88,10 @@ def write_review(nodes: DetectionNodes, review: Review) -> None:
             nodes.points.SetNthControlPointLabel(place, marks[landmark.name])
             nodes.points.SetNthControlPointSelected(place, status == "predicted")
         missing = status == "missing"
-        if landmark.name in nodes.ellipsoids and (missing or before[landmark.name] == "missing"):
-            nodes.ellipsoids[landmark.name].GetDisplayNode().SetVisibility(not missing)
+        model = nodes.ellipsoids.get(landmark.name)
+        display = None if model is None else model.GetDisplayNode()  # the user may have deleted either
+        if display is not None and (missing or before[landmark.name] == "missing"):
+            display.SetVisibility(not missing)
 
 
 def settle(nodes: DetectionNodes) -> list[int]:
@@ -100,8 +102,21 @@ def settle(nodes: DetectionNodes) -> list[int]:
     """
     renew_points(nodes)
     follow_volume(nodes)
-    review, names, now = review_of(nodes), names_of(nodes), _places(nodes)
-    moved = [n for n, name in enumerate(names) if apart_mm(now[name], review.places.get(name)) > LEAST_MOVE_MM]
+    review, names = review_of(nodes), names_of(nodes)
+    cleared = [  # these had a point, and have none since somebody has cleared it
+        review.status[landmark.name] == "predicted" and landmark.position_lps_mm is not None
+        for landmark in nodes.detection.landmarks
+    ]
+    for index, name in enumerate(names):
+        if is_unset(nodes, index) and review.places.get(name) is None and not cleared[index]:
+            set_position(nodes, index, None)  # there was no point to clear
+    now = _places(nodes)
+    moved = [
+        index
+        for index, name in enumerate(names)
+        if apart_mm(now[name], before := review.places.get(name)) > LEAST_MOVE_MM
+        or (cleared[index] and now[name] is before is None and not is_unset(nodes, index))  # now said to be missing
+    ]
     if moved:
         _push(nodes, review)
         status = {names[index]: _status_of_place(nodes, index) for index in moved}

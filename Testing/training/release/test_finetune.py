@@ -310,6 +310,11 @@ class TestWhatIsRefused:
     [
         ("--data.dataset=/home/Jane Doe/scans/lyon", "--data.dataset=lyon"),
         ('--data.backgrounds=["/home/jane/a b.nrrd", "/mnt/c.nrrd"]', '--data.backgrounds=["a b.nrrd", "c.nrrd"]'),
+        (r"--data.dataset=C:\Users\Jane Doe\scans\lyon", "--data.dataset=lyon"),
+        (
+            r'--data.backgrounds=["\\\\nas\\radiology\\a.nrrd", "D:/x/c.nrrd"]',
+            '--data.backgrounds=["a.nrrd", "c.nrrd"]',
+        ),
         ("--model.learning_rate=1e-4", "--model.learning_rate=1e-4"),
         ("--config=Training/configs/small.yaml", "--config=Training/configs/small.yaml"),
     ],

@@ -279,6 +279,54 @@ def test_whoever_closes_the_scene_or_opens_another_in_its_place_still_sits_here(
     assert scene.review_of(widget.nodes).annotator == "anna"
 
 
+@pytest.mark.parametrize("away", ["image", "dataset"])
+def test_what_one_has_done_does_not_become_the_work_of_another_where_the_case_is_out_of_reach(
+    widget, opened_dataset, application, away
+):
+    place = drag_left_point(widget, application)
+    case = opened_dataset.case(ALARMED)
+    lost = case.image_path if away == "image" else opened_dataset.path
+    lost.rename(lost.with_name("gone"))
+    type_name(widget, "ben")
+    application.processEvents()
+    widget.table.select(1)
+    widget.ui.acceptButton.click()
+    lost.with_name("gone").rename(lost)
+    press(application, Qt.Key.Key_S)
+    application.processEvents()
+    assert opened_dataset.case(ALARMED).annotators() == []
+    assert read_draft(case, "ben") is None
+    assert read_draft(case, "anna").landmarks[LEFT][1] == pytest.approx(place)
+
+
+def test_a_scene_of_before_the_last_save_replaces_it_only_when_asked(widget, opened_dataset, application, tmp_path):
+    import qt
+
+    drag_left_point(widget, application)
+    application.processEvents()
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "old.mrb")
+    nodes_shown(widget).points.SetNthControlPointPosition(0, -31.0, 7.0, 3.0)
+    press(application, Qt.Key.Key_S)
+    slicer.mrmlScene.Clear(0)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "old.mrb"))
+    application.processEvents()
+    application.asked, application.answers = [], [qt.QMessageBox.No]
+    press(application, Qt.Key.Key_S)
+    assert "Replace that with what is shown?" in application.asked[0]
+    assert opened_dataset.case(ALARMED).annotation("anna").points[LEFT] == pytest.approx((31.0, -7.0, 3.0))
+
+
+def test_what_a_file_manager_leaves_in_a_new_folder_does_not_count(widget, choose, application, tmp_path):
+    import qt
+
+    (tmp_path / "fresh").mkdir()
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (tmp_path / "fresh" / name).write_text("x")
+    application.answers = [qt.QMessageBox.Yes]
+    choose(tmp_path / "fresh")
+    assert Dataset.open(tmp_path / "fresh").landmarks == (LEFT, RIGHT)
+
+
 def test_a_remark_without_a_name_is_not_added_half(widget, choose, tmp_path):
     dataset = Dataset.create(tmp_path / "new", (LEFT, RIGHT))
     show(widget)

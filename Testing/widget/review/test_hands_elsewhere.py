@@ -45,6 +45,16 @@ def test_coordinates_typed_in_another_module_are_shown_and_kept_as_a_draft_at_on
     assert opened_dataset.case(ALARMED).annotation("anna").points[LEFT] == pytest.approx(ELSEWHERE)
 
 
+def test_a_point_that_is_moved_while_many_nodes_change_at_once_counts_when_they_have(widget, application):
+    nodes = show(widget)
+    slicer.mrmlScene.StartState(slicer.mrmlScene.BatchProcessState)
+    type_place(nodes, ELSEWHERE)
+    turn(application)
+    slicer.mrmlScene.EndState(slicer.mrmlScene.BatchProcessState)
+    turn(application)
+    assert review_of(nodes).status[LEFT] == "corrected"
+
+
 def test_detect_asks_before_it_replaces_a_point_that_was_typed(widget, application):
     import qt
 

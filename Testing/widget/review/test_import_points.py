@@ -39,3 +39,12 @@ def test_points_that_can_not_be_of_this_scan_change_nothing_and_say_why(widget, 
     assert widget.ui.statusLabel.text == "none.csv does not exist; check the path."
     assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)
     assert review_of(nodes).status == {LEFT: "predicted", RIGHT: "predicted"}
+
+
+def test_points_that_are_imported_leave_a_question_to_a_colleague_and_are_signed(widget, opened_dataset, tmp_path):
+    widget.ui.askButton.click()
+    file = tmp_path / "p.csv"
+    file.write_text(f"landmark,L_mm,P_mm,S_mm\n{LEFT},30,-8,5\n")
+    widget.review.import_points(file)
+    review = scene.review_of(widget.nodes)
+    assert (review.ask_colleague, review.annotator, review.status[LEFT]) == (True, "anna", "corrected")

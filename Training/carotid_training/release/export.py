@@ -126,6 +126,7 @@ def export(
                 words = f"not calibrated: {error}"
             else:
                 words = f"calibrated on {len(present)} landmarks, {present.count(False)} of them absent"
+                calibrating = outcomes(validation, "calibrating regions")  # what is found is another choice now
             metadata = replace(metadata, training={**training, "presence": words})
         calibration, words = calibration_of(calibrating, architecture)
         metadata = replace(metadata, calibration=calibration)
@@ -152,7 +153,16 @@ def calibration_of(outcomes: Sequence[Outcome], architecture: Architecture) -> t
     except ValueError as error:
         return {}, f"Not calibrated: {error} Its regions are a Gaussian's and may be too small."
     words = f"Calibrated on {fewest} or more validation cases of each landmark."
-    return calibrate(pooled(scores, architecture), LEVELS), words
+    return calibrate(pooled(scores, architecture), [level for level in LEVELS if suffices(fewest, level)]), words
+
+
+def suffices(cases: int, level: float) -> bool:
+    """Whether so many cases can hold a region to ``level``: both sides of a patient count once."""
+    try:
+        conformal_factor([0.0] * cases, level)
+    except ValueError:
+        return False
+    return True
 
 
 def scores_of(outcomes: Sequence[Outcome], landmarks: Sequence[str]) -> dict[str, list[float]]:

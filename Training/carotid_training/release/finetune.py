@@ -23,7 +23,7 @@ from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_patients, fr
 from CarotidLandmarkLib.detection import DEFAULTS
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.files import is_empty, write_text
 from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
 from torch import Tensor
@@ -175,7 +175,7 @@ def _claim_folder(output: Path, recipe: Recipe) -> None:
     """Begin a run in ``output``, or go on with it. Raises ValueError where something else is there; OSError."""
     record, document = output / "finetune.json", json.loads(json.dumps(asdict(recipe)))
     if not record.exists():
-        if output.exists() and any(output.iterdir()):
+        if output.exists() and not is_empty(output):
             raise UserError(f"{output} holds something else; give another --output.")
         output.mkdir(parents=True, exist_ok=True)
         write_text(record, json.dumps(document, indent=2) + "\n")

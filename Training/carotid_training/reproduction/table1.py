@@ -20,7 +20,7 @@ import typer
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.files import is_empty, write_text
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.uncertainty import calibrate
 from CarotidLandmarkLib.work import progress
@@ -149,7 +149,7 @@ def _claim(output: Path, protocol: Protocol, dataset: Dataset) -> None:
     record = output / "run.json"
     document = json.loads(json.dumps({"protocol": asdict(protocol), "dataset_sha256": dataset_sha256(dataset)}))
     if not record.exists():
-        if output.exists() and any(output.iterdir()):
+        if output.exists() and not is_empty(output):
             raise UserError(f"{output} holds something else; give another --output.")
         output.mkdir(parents=True, exist_ok=True)
         write_text(record, json.dumps(document, indent=2) + "\n")

@@ -81,7 +81,7 @@ class RunRecord(Callback):
 
 def _without_folders(argument: str) -> str:
     """An argument with nothing but the last parts of its paths: the record ends in published models."""
-    return re.sub(r"""(?<!\w)(?:/[^,\]"'/]+)+/""", "", argument)
+    return re.sub(r"""(?<!\w)(?:[A-Za-z]:|\\\\)?(?:[\\/]+[^,\]"'\\/]+)+[\\/]+""", "", argument)
 
 
 class ProgressCallback(Callback):

@@ -26,6 +26,7 @@ from .view import BatchView
 
 # Gains and biases of standardised convolutions, and the heads of presence, learn so many times faster than weights.
 GAIN_RATE = 5.0
+FEWEST_EPOCHS = 10  # in fewer the paper's schedule would stand still
 # Looks at a landmark of validation from near it, off by up to this share of a patch along every axis.
 NEAR_LOOKS, NEAR_SHARE = 2, 0.2
 
@@ -120,6 +121,8 @@ class ChainModule(pl.LightningModule):
         assert self._clock is not None
         now = time.perf_counter()
         self.trained_s, self._clock = self.trained_s + now - self._clock, now
+        if self.hours is not None and self.trainer.world_size > 1:  # or each process would end at another step
+            self.trained_s = self.trainer.strategy.broadcast(self.trained_s)
         if self.hours is not None and self.share >= 1:
             self.trainer.should_stop = True
 
@@ -131,11 +134,15 @@ class ChainModule(pl.LightningModule):
 
     @property
     def progress(self) -> float:
-        """How much of the training is done, 0 to 1; constant within an epoch, as the paper's schedule is."""
+        """How much of the training is done, 0 to 1; constant within an epoch, as the paper's schedule is.
+
+        An epoch is shorter than ``epoch_steps`` where there would be fewer than `FEWEST_EPOCHS`.
+        """
         if self.hours is not None:
             return self.share
-        epochs = max(2, self.trainer.max_steps // self.epoch_steps)
-        return min(1.0, self.global_step // self.epoch_steps / (epochs - 1))
+        length = max(1, min(self.epoch_steps, self.trainer.max_steps // FEWEST_EPOCHS))
+        epochs = max(2, self.trainer.max_steps // length)
+        return min(1.0, self.global_step // length / (epochs - 1))
 
     def training_step(self, batches: dict[str, SampleBatch], step: int) -> Tensor:
         total = torch.zeros((), device=self.device)

@@ -285,6 +285,8 @@ class CaseInScene:
         annotation = None
         with suppress(DatasetError, OSError):  # `open` has said it
             annotation, _damage = self._read_stored(case)
+        if not Work.of_annotation(annotation).same_as(Work.of_nodes(nodes)):
+            annotation = None  # a scene that was loaded shows something else: nobody has seen what is stored
         return Drafts(case, self.annotator, nodes.points, annotation)
 
     def _offer(self, case: Case, nodes: DetectionNodes, followed: Drafts) -> str:
