@@ -28,6 +28,11 @@ class TestCases:
         assert (read.array == case_volume.array).all() and np.allclose(read.affine_lps, case_volume.affine_lps)
         assert read.name == "c1"
 
+    def test_a_scan_in_the_place_of_another_is_not_read_for_it(self, dataset, other_volumes):
+        write_volume(next(iter(other_volumes)), dataset.case("c1").image_path)
+        with pytest.raises(DatasetError, match="The image of case c1 is not the one that was added; restore it"):
+            dataset.case("c1").read_volume()
+
     def test_a_case_without_a_given_id_gets_a_random_one_and_a_patient_of_its_own(self, dataset, case_volume):
         first, second = dataset.add_case(case_volume), dataset.add_case(case_volume)
         assert first != second and dataset.case(first).group != dataset.case(second).group

@@ -109,8 +109,11 @@ class Case:
         return False
 
     def read_volume(self) -> Volume:
-        """The scan, named by the case. Raises DatasetError, VolumeError."""
-        return replace(read_volume(self.image_path), name=self.id)
+        """The scan, named by the case. Raises DatasetError, also where another one is in its place, VolumeError."""
+        volume = replace(read_volume(self.image_path), name=self.id)
+        if self.voxels_sha256 and voxels_sha256(volume.array) != self.voxels_sha256:  # version 1 knows none
+            raise DatasetError(f"The image of case {self.id} is not the one that was added; restore it.")
+        return volume
 
     def voxels_digest(self) -> str:
         """`voxels_sha256` of its voxels; a case of version 1 has to be read. Raises DatasetError, VolumeError."""

@@ -119,10 +119,20 @@ def test_several_datasets_are_measured_together_and_two_of_one_name_are_refused(
     assert (own.pop("dataset"), same.pop("dataset")) == ("necks", "copied") and own == same
     assert (own["scans"], own["landmarks"]) == ("3", "5")
     assert page.count(f"| 3 | 5 | 0 | {float(own['mean_mm']):.2f} (") == 2
+    assert run(bundle, dataset, tmp_path / "out").exit_code == 0
+    assert not (tmp_path / "out" / "datasets.csv").exists()  # the table of two is not that of one
     shutil.copytree(dataset.path, tmp_path / "elsewhere" / "necks")
     refused = run(bundle, dataset, tmp_path / "not", tmp_path / "elsewhere" / "necks")
     assert refused.exit_code == 2 and "Two of the datasets have one name" in refused.stderr
     assert not (tmp_path / "not").exists()
+
+
+def test_a_scan_that_was_exchanged_after_its_detection_is_named(bundle, dataset, tmp_path):
+    copied = Dataset.open(shutil.copytree(dataset.path, tmp_path / "copied"))
+    assert run(bundle, copied, tmp_path / "out").exit_code == 0
+    shutil.copy(copied.case("c1").image_path, copied.case("c0").image_path)
+    refused = run(bundle, copied, tmp_path / "out")
+    assert refused.exit_code == 2 and "Case c0 can not be evaluated: The image is not the one" in refused.stderr
 
 
 def test_a_stopped_run_leaves_with_3_and_the_next_detects_only_what_is_left(bundle, dataset, tmp_path, monkeypatch):
@@ -162,7 +172,10 @@ def test_a_kept_detection_counts_only_for_the_same_model_scan_and_settings(bundl
     assert detect(replace(settings, seed=1)) and detect(replace(settings, passes=3)) and detect(settings)
     other = Detector(Bundle(bundle.path, replace(bundle.metadata, calibration=calibration(**{"0.8": 5.0}))), "cpu")
     assert detect(settings, other)
-    cases[0] = replace(cases[0], image_sha256="0" * 64)
+    others = Dataset.open(shutil.copytree(dataset.path, tmp_path / "others"))
+    shutil.rmtree(others.case("c0").folder)
+    others.case("c1").folder.rename(others.path / "cases" / "c0")
+    cases[0] = others.case("c0")
     assert detect(settings, other) and not detect(settings, other)
 
 

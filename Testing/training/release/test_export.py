@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 from carotid_training.release.card import model_card
-from carotid_training.release.export import calibration_of, export, metadata_of, pooled
+from carotid_training.release.export import accuracy_of, calibration_of, export, metadata_of, pooled
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture
@@ -59,6 +59,19 @@ def test_a_model_answers_at_the_usual_level_however_few_cases_calibrate_it(cases
     assert words.startswith(
         "Calibrated on " if cases >= 9 else f"Not calibrated: {cases} calibration cases are too few"
     )
+
+
+def test_a_level_is_calibrated_where_the_cases_of_each_side_suffice_for_it():
+    answers = [outcomes.outcome(f"c{n}", name, (n + 1.0, 0, 0)) for n in range(10) for name in outcomes.PLACES]
+    calibration, _ = calibration_of(answers, Architecture(outcomes.LANDMARKS))
+    assert max(map(float, calibration)) == 0.9  # 19 cases for 95 %, however many landmarks they have
+
+
+def test_false_alarms_are_counted_where_no_scan_holds_a_landmark():
+    answers = [outcomes.outcome(f"c{n}", present=False, error=error) for n, error in enumerate([(1.0, 0, 0), None])]
+    accuracy = accuracy_of(answers, "empty")
+    assert accuracy["absent"] == 2 and accuracy["absent_called_missing"] == 1
+    assert accuracy["summary"] == "no scan holds a landmark"
 
 
 def test_a_model_is_not_calibrated_where_one_side_has_too_few_cases():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from dataclasses import replace
 
 import pytest
 import torch
 from carotid_training.training.checkpoint import Checkpoints, read_checkpoint, read_run
+from carotid_training.training.fit import RunCheckpoint
 from carotid_training.training.module import ChainModule
 from CarotidLandmarkLib.errors import UserError
 
@@ -69,6 +71,36 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_one_before(run, tmp_pat
     later = {**checkpoint, "global_step": 2}
     assert_all_or_nothing(lambda: Checkpoints().save_checkpoint(later, last), last, last.read_bytes())
     assert read_checkpoint(last)["global_step"] == 2
+
+
+def test_a_run_goes_on_at_the_learning_rate_that_is_asked_for(run, tmp_path):
+    rates = []
+
+    class Slower(ChainModule):
+        def on_train_batch_start(self, *what):
+            super().on_train_batch_start(*what)
+            rates.append([group["lr"] for group in self.trainer.optimizers[0].param_groups])
+
+    for rate in (1e-3, 1e-4):
+        chain = Slower(module().architecture, warmup_steps=0, decay=False, learning_rate=rate)
+        trainer(tmp_path, 2, enable_checkpointing=False).fit(chain, BallData(), ckpt_path=run[1])
+    assert rates[0] == pytest.approx([10 * rate for rate in rates[1]])
+
+
+def test_the_folder_of_several_runs_is_none_of_them(run, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(run[0], tmp_path / "runs" / name)
+    with pytest.raises(UserError, match=r"runs holds several runs \(one, two\); give one of them"):
+        read_run(tmp_path / "runs")
+    assert read_run(tmp_path / "runs" / "one")[2]["steps"] == 1
+
+
+def test_a_run_that_was_copied_goes_on_with_one_last_checkpoint(run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "copy")
+    copy = trainer(tmp_path / "copy", 2, callbacks=[RunCheckpoint()], plugins=Checkpoints())
+    copy.fit(module(), BallData(), ckpt_path=tmp_path / "copy" / "checkpoints" / "last.ckpt")
+    assert [file.name for file in (tmp_path / "copy" / "checkpoints").glob("last*")] == ["last.ckpt"]
+    assert read_run(tmp_path / "copy")[2]["steps"] == 2
 
 
 def test_weights_that_are_no_numbers_any_more_are_not_saved_over_those_that_were(tmp_path):

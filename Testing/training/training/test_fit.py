@@ -10,9 +10,11 @@ import torch
 from carotid_training import cli
 from carotid_training.batches.datamodule import NecksData
 from carotid_training.seeds import GENERATOR
-from carotid_training.training.fit import ProgressCallback, RunRecord, configuration
+from carotid_training.training.fit import ProgressCallback, RunRecord, configuration, interruptible
 from carotid_training.training.module import ChainModule
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..ball_training import BallData, module, saving, trainer
 from ..outcomes import LANDMARKS
@@ -48,10 +50,21 @@ def test_no_run_is_begun_over_one_that_is_there_and_it_goes_on_only_from_its_own
     assert f"{tmp_path / 'checkpoints' / 'last.ckpt'} is damaged" in says("--ckpt_path=last")
 
 
+def test_a_training_that_a_scheduler_ends_has_not_come_to_its_end():
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        raise SIGTERMException
+
+
+def test_a_dataset_that_nothing_would_look_at_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"Nothing looks at data\.dataset"):
+        NecksData(Architecture(LANDMARKS), dataset=tmp_path)
+
+
 class RecordedBalls(BallData):
     """Balls that a record can tell apart by their seed."""
 
     weights: ClassVar = {"balls": 1.0}
+    draws_necks = True
 
     def __init__(self, seed: int):
         super().__init__()

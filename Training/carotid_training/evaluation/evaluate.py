@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import CarotidLandmarkLib
 import typer
 from CarotidLandmarkLib.bundle import Bundle, open_bundle
-from CarotidLandmarkLib.dataset import SPLITS, Case, Dataset, DatasetError
+from CarotidLandmarkLib.dataset import SPLITS, Case, Dataset, DatasetError, verify_image
 from CarotidLandmarkLib.detection import DEFAULTS, Detection, DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.files import write_text
@@ -134,6 +134,11 @@ def detect_cases(detector: Detector, cases: list[Case], folder: Path, settings: 
         }
         file = folder / f"{case.id}.json"
         detection = kept_detection(file, key)
+        if detection is not None and case.has_image:
+            try:
+                verify_image(case)
+            except DatasetError as error:
+                raise DatasetError(f"Case {case.id} can not be evaluated: {error}") from error
         if detection is None:
             inside("reading", 0.0)
             try:
@@ -171,6 +176,8 @@ def write_tables(
         datasets = side_by_side(by_dataset, model, seed)
         compared = datasets_markdown(datasets)
         write_text(output / "datasets.csv", datasets_csv(datasets))
+    else:
+        (output / "datasets.csv").unlink(missing_ok=True)  # of an evaluation before, on others
     write_text(output / "summary.csv", summary_csv(rows))
     write_text(output / "landmarks.csv", landmarks_csv(outcomes, model))
     write_text(output / "summary.md", summary_markdown(rows, outcomes, model, facts, compared))

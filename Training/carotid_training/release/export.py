@@ -219,15 +219,18 @@ def accuracy_of(outcomes: list[Outcome], dataset: str) -> dict[str, Any]:
     errors = np.array([outcome.error_mm for outcome in outcomes if outcome.error_mm is not None])
     present = [outcome for outcome in outcomes if outcome.truth_lps is not None]
     absent = [outcome for outcome in outcomes if outcome.truth_lps is None]
-    if not len(errors):
-        return {"dataset": dataset, "landmarks": len(present), "found": 0, "summary": "no landmark was found"}
-    mean, median, high = float(errors.mean()), float(np.median(errors)), float(np.percentile(errors, 95))
-    return {
+    common = {
         "dataset": dataset,
         "landmarks": len(present),
         "found": len(errors),
         "absent": len(absent),
         "absent_called_missing": sum(outcome.result.status == "missing" for outcome in absent),
+    }
+    if not len(errors):
+        return {**common, "summary": "no landmark was found" if present else "no scan holds a landmark"}
+    mean, median, high = float(errors.mean()), float(np.median(errors)), float(np.percentile(errors, 95))
+    return {
+        **common,
         "mean_mm": round(mean, 3),
         "sd_mm": round(float(errors.std(ddof=1)), 3) if len(errors) > 1 else None,
         "median_mm": round(median, 3),

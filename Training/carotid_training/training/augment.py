@@ -20,11 +20,11 @@ WINDOW_MARGIN_MM = 16.0
 class Augmentation:
     """How far samples are moved and recoloured; a number is the bound of a uniform draw, and 0 switches it off.
 
-    rotation_degrees per axis, scale and shear as shares, shift_mm; mirror_share, a probability; gain, of
-    what is above -50 HU, and offset_hu, of what is no air; noise_hu, the largest sd at 0.5 mm (coarser views average it). coarse_window is no
-    augmentation: voxels (k, j, i) of the coarse view that a step sees at most, somewhere around the landmarks (the
-    arch-to-vertex scan whole would cost seven times as much), and at least half as many along the body, for short scans
-    are scans, too.
+    rotation_degrees per axis, scale and shear as shares, shift_mm; mirror_share, a probability; gain, of what is above
+    -50 HU, and offset_hu, of what is no air; noise_hu, the largest sd at 0.5 mm (coarser views average it).
+    coarse_window is no augmentation: voxels (k, j, i) of the coarse view that a step sees at most, somewhere around the
+    landmarks (the arch-to-vertex scan whole would cost seven times as much), and at least half as many along the body,
+    for short scans are scans, too.
     """
 
     rotation_degrees: NonNegativeFloat = 12.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from CarotidLandmarkLib.bundle import METADATA_FILE, Bundle, LandmarkSpec, open_bundle
-from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.errors import UserError, some_of
 from CarotidLandmarkLib.nets.chain import Architecture
 from lightning.fabric.plugins import TorchCheckpointIO
 
@@ -41,8 +41,12 @@ def read_checkpoint(file: Path, map_location: Any = "cpu", weights_only: bool = 
 
 
 def last_checkpoint(run: Path) -> Path | None:
-    """The newest last.ckpt of a run directory."""
-    return max(run.glob("**/last*.ckpt"), key=lambda file: file.stat().st_mtime, default=None)
+    """The newest last.ckpt of a run directory. Raises UserError where several runs lie in it."""
+    files = list(run.glob("**/last*.ckpt"))
+    if len(runs := sorted({file.parent.parent for file in files})) > 1:
+        names = some_of([folder.name for folder in runs], 3)
+        raise UserError(f"{run} holds several runs ({names}); give one of them.")
+    return max(files, key=lambda file: file.stat().st_mtime, default=None)
 
 
 def named_bundle(reference: Path) -> Bundle | None:

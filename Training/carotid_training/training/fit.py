@@ -26,7 +26,7 @@ from jsonargparse.typing import register_type
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from ..batches.datamodule import NecksData
 from ..records import read_record
@@ -123,7 +123,12 @@ class RunCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, every_n_train_steps: int = 100):
-        super().__init__(save_last=True, save_top_k=0, every_n_train_steps=every_n_train_steps)
+        super().__init__(
+            save_last=True,
+            save_top_k=0,
+            every_n_train_steps=every_n_train_steps,
+            enable_version_counter=False,  # or a run that was copied would have two last ones
+        )
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         self.dirpath = self._folder(trainer)
@@ -252,11 +257,12 @@ def _command(args: Any, callbacks: list[Callback] | None, run: bool = True) -> L
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Lightning ends the program after Ctrl-C: here that is a KeyboardInterrupt, for the caller to tell."""
+    """Lightning ends the program after Ctrl-C, and after SIGTERM as if all were done: here both are a
+    KeyboardInterrupt, for the caller to tell."""
     try:
         yield
     except SystemExit as ending:
-        if ending.code != 1:
+        if ending.code != 1 and not isinstance(ending, SIGTERMException):
             raise
         raise KeyboardInterrupt from ending
 

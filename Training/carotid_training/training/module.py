@@ -112,6 +112,13 @@ class ChainModule(pl.LightningModule):
                 "that the run was begun with, or begin another run, in another trainer.default_root_dir."
             )
         self.trained_s = checkpoint["trained_s"]
+        for state, schedule in zip(checkpoint["optimizer_states"], checkpoint["lr_schedulers"], strict=True):
+            change = self.learning_rate / schedule["base_lrs"][0]  # the checkpoint's rates would count, not the new one
+            for group in state["param_groups"] if change != 1.0 else ():
+                group["lr"], group["initial_lr"] = group["lr"] * change, group["initial_lr"] * change
+            if change != 1.0:
+                for name in ("base_lrs", "_last_lr"):
+                    schedule[name] = [rate * change for rate in schedule[name]]
 
     def on_train_batch_start(self, *_: Any) -> None:
         if self._clock is None:  # the first batch of necks is rendered before any training
