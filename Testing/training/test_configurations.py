@@ -36,6 +36,7 @@ def test_fit_makes_trainer_nets_and_data_of_every_training(name, background, tmp
         "trainer.default_root_dir": tmp_path,
         "data.backgrounds": f"[{background}]",
         "data.dataset": tmp_path,
+        "data.cases_per_step": 1,
     }
     if name in GOES_ON:
         options["model.start_from"] = default_bundle().path

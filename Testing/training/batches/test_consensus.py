@@ -35,7 +35,7 @@ def dataset(tmp_path, case_volume, monkeypatch) -> Dataset:
 def test_a_case_that_can_not_be_read_is_named(dataset):
     image = dataset.case("c1").image_path
     image.write_bytes(image.read_bytes()[:300])
-    with pytest.raises(DatasetError, match="Case c1 can not be used: "):
+    with pytest.raises(DatasetError, match="The image of case c1 is not the one that was added; restore it"):
         CaseBatches(dataset, "train", 1, NAMES, {}).batch(0)
 
 

@@ -197,7 +197,7 @@ def test_bad_input_is_one_sentence_and_leaves_with_2(bundle, dataset, tmp_path):
 
 def test_a_scan_that_can_not_be_read_is_named(bundle, dataset):
     (dataset.path / "cases" / "c1" / "image.nrrd").write_bytes(b"NRRD0004\n")
-    with pytest.raises(DatasetError, match="Case c1 can not be evaluated"):
+    with pytest.raises(DatasetError, match="The image of case c1 is not the one that was added; restore it"):
         evaluate.evaluate(bundle, [dataset], dataset.path / "out", settings=evaluate.Settings("cpu", 2))
 
 

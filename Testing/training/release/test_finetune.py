@@ -309,12 +309,8 @@ class TestWhatIsRefused:
     ("record", "recorded"),
     [
         ("--data.dataset=/home/Jane Doe/scans/lyon", "--data.dataset=lyon"),
-        ('--data.backgrounds=["/home/jane/a b.nrrd", "/mnt/c.nrrd"]', '--data.backgrounds=["a b.nrrd", "c.nrrd"]'),
-        (r"--data.dataset=C:\Users\Jane Doe\scans\lyon", "--data.dataset=lyon"),
-        (
-            r'--data.backgrounds=["\\\\nas\\radiology\\a.nrrd", "D:/x/c.nrrd"]',
-            '--data.backgrounds=["a.nrrd", "c.nrrd"]',
-        ),
+        ('["/home/Jane Doe/a b.nrrd", "/mnt/c.nrrd"]', '["a b.nrrd", "c.nrrd"]'),
+        (r'["C:\Users\Jane Doe\a.nrrd", "\\nas\b.nrrd", "D:/x/c.nrrd"]', '["a.nrrd", "b.nrrd", "c.nrrd"]'),
         ("--model.learning_rate=1e-4", "--model.learning_rate=1e-4"),
         ("--config=Training/configs/small.yaml", "--config=Training/configs/small.yaml"),
     ],
