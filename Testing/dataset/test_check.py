@@ -135,7 +135,7 @@ class TestCheck:
             (
                 "cases/c1/image.nrrd",
                 lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"),
-                "The image is not the one that was added (size or sha256 differs); restore it.",
+                "The image of case c1 is not the one that was added; restore it.",
             ),
             (
                 "cases/c1/case.json",

@@ -3,7 +3,8 @@
 python Testing/training/distributed_run.py PROCESSES FOLDER
 
 Whatever the number of processes, an optimizer step sees the same `BATCHES` batches. Writes FOLDER/weights.pt (the
-nets after the last step), FOLDER/gradients.pt (of the first step, before clipping) and FOLDER/batches-RANK.txt.
+nets after the last step), FOLDER/gradients.pt (of the first step, before clipping), FOLDER/batches-RANK.txt and
+FOLDER/clock-RANK.txt (the seconds that it has trained).
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def main(processes: int, folder: Path) -> None:
         callbacks=[FirstGradients(folder)],
     )  # fmt: skip
     trainer.fit(module, Data(folder))
+    (folder / f"clock-{trainer.global_rank}.txt").write_text(repr(module.trained_s))
     if trainer.is_global_zero:
         torch.save(module.net.state_dict(), folder / "weights.pt")
 

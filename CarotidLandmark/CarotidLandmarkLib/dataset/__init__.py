@@ -14,7 +14,7 @@ from .annotations import (
     write_draft,
 )
 from .cases import Case
-from .check import Finding, check_dataset, verify_image
+from .check import Finding, check_dataset
 from .common import DatasetError, UnreadableError, check_annotator
 from .dataset import SPLITS, Dataset
 from .patients import check_patients, freeze_splits

@@ -109,12 +109,16 @@ class Case:
         return False
 
     def read_volume(self) -> Volume:
-        """The scan, named by the case. Raises DatasetError, also where another one is in its place, VolumeError."""
-        path = self.image_path
+        """The scan, named by the case. Raises as `verify_image` does, and VolumeError."""
         with suppress(OSError):  # the reader says what is the matter
-            if path.stat().st_size != self.image_bytes or file_sha256(path) != self.image_sha256:
-                raise DatasetError(f"The image of case {self.id} is not the one that was added; restore it.")
-        return replace(read_volume(path), name=self.id)
+            self.verify_image()
+        return replace(read_volume(self.image_path), name=self.id)
+
+    def verify_image(self) -> None:
+        """Raises DatasetError when the image is not here, or is not the one that was added; OSError when unreadable."""
+        path = self.image_path
+        if path.stat().st_size != self.image_bytes or file_sha256(path) != self.image_sha256:
+            raise DatasetError(f"The image of case {self.id} is not the one that was added; restore it.")
 
     def voxels_digest(self) -> str:
         """`voxels_sha256` of its voxels; a case of version 1 has to be read. Raises DatasetError, VolumeError."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .. import landmarks
-from ..files import file_sha256
 from ..geometry import Geometry
 from ..landmarks import Points
 from .annotations import strangers
@@ -64,13 +63,6 @@ def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = N
     return sorted(findings, key=lambda finding: (finding.level, finding.file))
 
 
-def verify_image(case: Case) -> None:
-    """Raises DatasetError when the image is not here, or is not the one that was added; OSError when unreadable."""
-    path = case.image_path
-    if path.stat().st_size != case.image_bytes or file_sha256(path) != case.image_sha256:
-        raise DatasetError("The image is not the one that was added (size or sha256 differs); restore it.")
-
-
 def _dataset_findings(dataset: Dataset) -> Iterator[Finding]:
     try:
         if Dataset.open(dataset.path).landmarks != dataset.landmarks:
@@ -99,7 +91,7 @@ def _case_findings(dataset: Dataset, case: Case) -> Iterator[tuple[Level, str, s
         yield "error", "case.json", f"'{case.split}' is not one of {', '.join(SPLITS)}."
     image = IMAGE_FILE if case.copied else "case.json"
     try:
-        verify_image(case)
+        case.verify_image()
     except DatasetError as error:
         yield "error", image, str(error)
     except OSError:

@@ -132,7 +132,7 @@ def test_a_scan_that_was_exchanged_after_its_detection_is_named(bundle, dataset,
     assert run(bundle, copied, tmp_path / "out").exit_code == 0
     shutil.copy(copied.case("c1").image_path, copied.case("c0").image_path)
     refused = run(bundle, copied, tmp_path / "out")
-    assert refused.exit_code == 2 and "Case c0 can not be evaluated: The image is not the one" in refused.stderr
+    assert refused.exit_code == 2 and "The image of case c0 is not the one that was added" in refused.stderr
 
 
 def test_a_stopped_run_leaves_with_3_and_the_next_detects_only_what_is_left(bundle, dataset, tmp_path, monkeypatch):

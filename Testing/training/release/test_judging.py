@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from carotid_training.release import export as export_module
 from carotid_training.release.export import export
 from carotid_training.release.judging import Answers, answers_on, check_enough, cross_validated, fit, judgement_of
 from CarotidLandmarkLib.bundle import Bundle
@@ -130,6 +131,14 @@ def test_a_bundle_is_judged_and_calibrated_anew_with_the_same_weights(tmp_path, 
     assert again.metadata.judgement == new.metadata.judgement
     assert again.metadata.weights_sha256 == new.metadata.weights_sha256
     assert again.metadata.training == new.metadata.training
+
+
+def test_regions_are_calibrated_on_what_the_model_finds_once_its_presence_is(tmp_path, monkeypatch):
+    start = save_start(tmp_path / "start", -5.0)  # says of everything that it is missing
+    monkeypatch.setattr(export_module, "platt", lambda log_odds, present: (1.0, 10.0))  # on ball scans nothing tells
+    calibrating = write_cohort(tmp_path / "calibrating", {"validation": 10, "train": 1})
+    new = export(start.path, calibrating.path, tmp_path / "new", "new", "2.0", "cpu")
+    assert {row[LANDMARKS[0].name]["n"] for row in new.metadata.calibration.values()} == {20}
 
 
 def test_cases_that_calibrate_do_not_judge(tmp_path, start):

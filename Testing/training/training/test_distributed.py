@@ -63,3 +63,7 @@ def test_every_parameter_has_a_gradient_even_where_its_loss_weighs_nothing(runs)
 def test_two_processes_end_with_the_weights_of_one(runs):
     one, two = (torch.load(runs[n] / "weights.pt") for n in (1, 2))
     assert farthest(one, two) < 1e-3
+
+
+def test_two_processes_have_one_clock_so_that_a_training_of_hours_ends_in_both_at_one_step(runs):
+    assert (runs[2] / "clock-0.txt").read_text() == (runs[2] / "clock-1.txt").read_text()

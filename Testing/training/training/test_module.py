@@ -1,6 +1,7 @@
 """The training loop on batches of balls: it learns, resumes to the bit, and keeps tied nets equal."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
@@ -42,6 +43,15 @@ def test_a_training_of_hours_ends_with_them_and_counts_those_before_an_interrupt
     again = trainer(tmp_path, 5, callbacks=[RunCheckpoint()])
     again.fit(resumed, BallData(), ckpt_path="last")
     assert again.global_step == 2 and resumed.trained_s > timed.trained_s
+
+
+def test_the_schedule_of_a_training_shorter_than_an_epoch_goes_from_its_beginning_to_its_end():
+    chain, seen = module(), []
+    chain.epoch_steps = 167
+    for step in range(20):
+        chain.trainer = SimpleNamespace(max_steps=20, global_step=step)
+        seen.append(chain.progress)
+    assert (seen[0], seen[-1], len(set(seen))) == (0, 1, 10) and seen == sorted(seen)
 
 
 def test_a_run_that_is_told_to_go_on_from_its_last_checkpoint_begins_where_there_is_none(tmp_path):

@@ -303,7 +303,7 @@ def test_an_annotation_saved_elsewhere_meanwhile_is_replaced_only_after_a_questi
     opened_dataset.save_annotation(ALARMED, "anna", points, {LEFT: "corrected", RIGHT: "missing"}, comment="elsewhere")
     application.answers = [getattr(qt.QMessageBox, answer)]
     press(application, Qt.Key.Key_S)
-    assert "Case alarmed was saved as anna elsewhere meanwhile" in application.asked[0]
+    assert "Case alarmed is saved as anna, and not as it was shown here" in application.asked[0]
     assert opened_dataset.case(ALARMED).annotation("anna").comment == comment
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import CarotidLandmarkLib
 import typer
 from CarotidLandmarkLib.bundle import Bundle, open_bundle
-from CarotidLandmarkLib.dataset import SPLITS, Case, Dataset, DatasetError, verify_image
+from CarotidLandmarkLib.dataset import SPLITS, Case, Dataset, DatasetError
 from CarotidLandmarkLib.detection import DEFAULTS, Detection, DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.files import write_text
@@ -135,11 +135,8 @@ def detect_cases(detector: Detector, cases: list[Case], folder: Path, settings: 
         file = folder / f"{case.id}.json"
         detection = kept_detection(file, key)
         if detection is not None and case.has_image:
-            try:
-                verify_image(case)
-            except DatasetError as error:
-                raise DatasetError(f"Case {case.id} can not be evaluated: {error}") from error
-        if detection is None:
+            case.verify_image()
+        elif detection is None:
             inside("reading", 0.0)
             try:
                 detection = detector.detect(

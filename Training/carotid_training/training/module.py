@@ -128,7 +128,7 @@ class ChainModule(pl.LightningModule):
         assert self._clock is not None
         now = time.perf_counter()
         self.trained_s, self._clock = self.trained_s + now - self._clock, now
-        if self.hours is not None and self.trainer.world_size > 1:  # or each process would end at another step
+        if self.trainer.world_size > 1:  # or each process would end at another step
             self.trained_s = self.trainer.strategy.broadcast(self.trained_s)
         if self.hours is not None and self.share >= 1:
             self.trainer.should_stop = True

@@ -17,7 +17,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ... import scene
-from ...dataset import Annotation, Case, Dataset, DatasetError, UnreadableError, case_of, patient_group, verify_image
+from ...dataset import Annotation, Case, Dataset, DatasetError, UnreadableError, case_of, patient_group
 from ...detection import Detection
 from ...scene import DetectionNodes, moved_mm, names_of, restore_landmarks
 from ...volume import VolumeError
@@ -208,7 +208,6 @@ class CaseInScene:
         dataset, words = self.dataset, list[str]()
         try:
             with slicer.util.WaitCursor():  # the event loop turns
-                verify_image(case)
                 volume = case.read_volume()
             if self.dataset is not dataset:
                 raise DatasetError(_("the scene was closed meanwhile."))
@@ -275,7 +274,7 @@ class CaseInScene:
         if there is None or there == followed.annotation:
             return True
         question = _(
-            "Case {case} was saved as {name} elsewhere meanwhile ({time}). Replace that with what is shown? "
+            "Case {case} is saved as {name}, and not as it was shown here ({time}). Replace that with what is shown? "
             "With No both stay, yours as a draft."
         )
         words = question.format(case=case.id, name=self.annotator, time=_local(there.time))
