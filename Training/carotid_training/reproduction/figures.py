@@ -10,18 +10,17 @@ import matplotlib
 import numpy as np
 from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
 from CarotidLandmarkLib.report.figures import new_figure
-from CarotidLandmarkLib.report.planes import AXIAL, SAGITTAL, Plane
 from CarotidLandmarkLib.volume import Volume
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..evaluation.figures import STYLE, show_slice, violin, violin_ticks
+from .maps import PLANES, Layer, Shown
 from .protocol import METHODS
 from .report import Row
 
 SLICE_MM = 80.0
-PLANES = (AXIAL, SAGITTAL)  # the paper's two
 
 
 def violins(rows: Sequence[Row]) -> Figure:
@@ -46,52 +45,38 @@ def violins(rows: Sequence[Row]) -> Figure:
         return figure
 
 
-def slices(volume: Volume, truth: Mapping[str, tuple[float, float, float] | None], maps: Mapping[str, Path]) -> Figure:
+def slices(volume: Volume, place: np.ndarray, rows: Mapping[str, Path]) -> Figure:
     """Figure 3: an axial and a sagittal slice through the true place, + true, × found; and the heatmap on them.
 
-    ``truth``: landmark -> LPS mm [3]; the first that is present is shown. ``maps``: method -> file of
-    `predict.predict`. A method's row: slices, then the map that its answer was read from, on the same planes.
+    ``place``: LPS mm [3]. ``rows``: method -> file of `maps.Shown`. A method's row: slices, then the map that its
+    answer was read from, on the same planes.
     """
-    name, place = next((n, np.asarray(p)) for n, p in truth.items() if p is not None)
-    figure = new_figure(8.8, 2.6 * len(maps), facecolor="black")
-    parts = figure.subfigures(len(maps), 1, squeeze=False)[:, 0]
-    for part, (key, path) in zip(parts, maps.items(), strict=True):
-        row = part.subplots(1, 4)
-        with np.load(path) as arrays:
-            answer, middle = arrays[f"{name}_found_lps"], arrays[f"{name}_middle_lps"]
-            heatmap, spacing = arrays[f"{name}_values"].astype(np.float32), float(arrays[f"{name}_spacing_mm"])
-        for plane, axes, mapped in zip(PLANES, row[:2], row[2:], strict=True):
+    figure = new_figure(8.8, 2.6 * len(rows), facecolor="black")
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, (key, path) in zip(parts, rows.items(), strict=True):
+        row, shown = part.subplots(1, 4), Shown.read(path)
+        for plane, axes, mapped, layer in zip(PLANES, row[:2], row[2:], shown.layers, strict=True):
             for one, title in ((axes, plane.title), (mapped, f"{plane.title}, heatmap")):
-                show_slice(one, volume, place, plane, SLICE_MM, place, answer)
+                show_slice(one, volume, place, plane, SLICE_MM, place, shown.found_lps)
                 one.set_title(title, color="white", fontsize=7)
-            _heatmap(mapped, heatmap, spacing, middle, place, plane)
-        distance = float(np.linalg.norm(answer - place))
+            _heatmap(mapped, layer)
+        distance = float(np.linalg.norm(shown.found_lps - place))
         part.suptitle(f"{METHODS[key].title}: {distance:.1f} mm", color="white", fontsize=9, x=0.01, ha="left")
     return figure
 
 
-def _heatmap(
-    axes: Axes, heatmap: np.ndarray, spacing: float, middle: np.ndarray, place: np.ndarray, plane: Plane
-) -> None:
-    """Colours over the slice through ``place`` where the map is above a fiftieth of its highest value.
-
-    ``heatmap`` [k, j, i] lies along the LPS axes around ``middle``; its nearest layer is shown, in its frame.
-    """
-    axis = 3 - plane.across - plane.along  # LPS axis across the slice: array axis 2 - axis
-    layers, highest = heatmap.shape[2 - axis], float(heatmap.max())
-    index = round((place[axis] - middle[axis]) / spacing + (layers - 1) / 2)
-    if not 0 <= index < layers or highest <= 0:
+def _heatmap(axes: Axes, layer: Layer) -> None:
+    """Colours over a slice where the map is above a fiftieth of its highest value, in the map's frame."""
+    if not layer.shares.size:
         words = "the heatmap lies elsewhere"
         axes.text(0.5, 0.05, words, transform=axes.transAxes, color="white", ha="center", fontsize=7)
         return
-    cut = np.take(heatmap, index, axis=2 - axis)  # [along, across]
-    height, width = (n * spacing / 2 for n in cut.shape)
-    x, y = middle[plane.across], middle[plane.along]
+    left, right, low, high = layer.extent
     axes.imshow(
-        np.ma.masked_less(cut / highest, 0.02), cmap="inferno", vmin=0, vmax=1, alpha=0.75, origin="lower",
-        interpolation="nearest", extent=(x - width, x + width, y - height, y + height),
+        np.ma.masked_less(layer.shares, 0.02), cmap="inferno", vmin=0, vmax=1, alpha=0.75, origin="lower",
+        interpolation="nearest", extent=layer.extent,
     )  # fmt: skip
-    axes.add_patch(Rectangle((x - width, y - height), 2 * width, 2 * height, fill=False, ec="#ffd43b", lw=0.6))
+    axes.add_patch(Rectangle((left, low), right - left, high - low, fill=False, ec="#ffd43b", lw=0.6))
 
 
 def _wrapped(title: str) -> str:

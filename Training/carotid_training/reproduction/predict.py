@@ -21,7 +21,7 @@ from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.detection import LandmarkResult
 from CarotidLandmarkLib.detector import cpu_batch
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.files import atomic_path, write_text
+from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets.chain import MultiScaleLocNet, ScaleOutput
@@ -29,8 +29,9 @@ from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume
 
 from ..evaluation.outcomes import Outcome
-from ..pages import csv_table
+from ..pages import csv_of
 from .field import cut_field
+from .maps import PLANES, Heatmap, Shown
 from .methods import net_of
 from .nets import FieldNet
 from .protocol import METHODS, Protocol
@@ -46,17 +47,20 @@ COLUMNS = (
 )  # fmt: skip
 
 
+DIGITS = 7  # of a number: of a place at 1000 mm a ten-thousandth is left
+
+
 @dataclass(frozen=True)
 class Answers:
     """One scan: a result per landmark; seconds to resample the scan, of one pass through every net, of the search that
     ours adds, and of the noise passes.
 
-    maps: per landmark what the place was read from, [k, j, i] on an LPS-aligned lattice: values, spacing in mm, middle.
+    maps: per landmark what its place was read from.
     """
 
     landmarks: tuple[LandmarkResult, ...]
     seconds: tuple[float, float, float, float]
-    maps: tuple[tuple[np.ndarray, float, np.ndarray], ...]
+    maps: tuple[Heatmap, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def ask_field(net: FieldNet, voxels: int, volume: Volume, device: str) -> Answer
     places = (middle[:, None] + answer.offset_mm)[0].double().cpu().numpy()
     seconds = (cut - begin, now(device) - cut, 0.0, 0.0)
     centre = middle[0].double().cpu().numpy()
-    maps = tuple((heatmap.float().cpu().numpy(), answer.spacing_mm, centre) for heatmap in answer.heatmap[0])
+    maps = tuple(Heatmap(each.float().cpu().numpy(), answer.spacing_mm, centre) for each in answer.heatmap[0])
     return Answers(_detected(places), seconds, maps)
 
 
@@ -143,11 +147,12 @@ def _noise_passes(
     return ScaleOutput.joined([net.finer(pyramid, last, centre_lps + batch) for batch in batches])
 
 
-def _map(net: MultiScaleLocNet, output: ScaleOutput, landmark: int) -> tuple[np.ndarray, float, np.ndarray]:
+def _map(net: MultiScaleLocNet, output: ScaleOutput, landmark: int) -> Heatmap:
     """The finest heatmap of one landmark, turned back where the net looked at a mirrored patch."""
     weights = output.logits[0, landmark, 0].flatten().softmax(0).reshape(output.logits.shape[-3:])
     weights = weights.flip(-1) if net.flipped[landmark] else weights
-    return weights.float().cpu().numpy(), output.scale_mm, output.centre_lps[0, landmark, 0].double().cpu().numpy()
+    centre = output.centre_lps[0, landmark, 0].double().cpu().numpy()
+    return Heatmap(weights.float().cpu().numpy(), output.scale_mm, centre)
 
 
 def mean_offsets(dataset: Dataset) -> np.ndarray:
@@ -161,7 +166,7 @@ def mean_offsets(dataset: Dataset) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Work:
-    """What `predict` needs to know, also in a process of its own. ``maps``: where the first scan's heatmaps go."""
+    """What `predict` needs to know, also in a process of its own. ``figure``: where its row of Figure 3 goes."""
 
     key: str
     protocol: Protocol
@@ -170,7 +175,7 @@ class Work:
     split: str
     device: str
     threads: int
-    maps: Path | None = None
+    figure: Path | None = None
 
 
 def predict(work: Work, output: Path, step: Callable[[str, float], None] = lambda words, share: None) -> None:
@@ -200,10 +205,10 @@ def _predicted(work: Work) -> str:
             answers = ask(volume)
         peak = max(resident_mb("VmHWM") - start, _gpu_mb())
         rows += list(_rows(dataset, case, answers, peak))
-    if work.maps is not None:  # after all else: its memory is not the method's
+    if work.figure is not None:  # after all else: its memory is not the method's
         with torch.inference_mode():
-            _write_maps(work.maps, cases[0].id, ask(cases[0].read_volume()))
-    return csv_table(COLUMNS, rows)
+            _write_shown(work.figure, cases, ask)
+    return csv_of([dict(zip(COLUMNS, row, strict=True)) for row in rows], DIGITS)
 
 
 def _asker(work: Work, dataset: Dataset) -> Callable[[Volume], Answers]:
@@ -269,18 +274,24 @@ def _scan(rows: Sequence[dict[str, str]]) -> Scan:
     return Scan(tuple(outcomes), seconds, float(first["peak_mb"]))  # type: ignore[arg-type]
 
 
-def _write_maps(path: Path, case_id: str, answers: Answers) -> None:
-    """The heatmaps of one scan, for Figure 3."""
-    arrays: dict[str, np.ndarray] = {"case": np.array(case_id)}
-    for name, result, (values, spacing, middle) in zip(NAMES, answers.landmarks, answers.maps, strict=True):
-        arrays |= {
-            f"{name}_values": values.astype(np.float16 if values.max() > 1e-3 else np.float32),
-            f"{name}_spacing_mm": np.array(spacing),
-            f"{name}_middle_lps": middle,
-            f"{name}_found_lps": np.array(result.position_lps_mm),
-        }
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+def shown(cases: Sequence[Case]) -> tuple[Case, int, np.ndarray]:
+    """What Figure 3 shows: the first scan with a landmark in it, that landmark's number in `NAMES`, its place (LPS mm).
+
+    Raises StopIteration where no scan has one.
+    """
+    return next(
+        (case, n, np.array(place))
+        for case in cases
+        for n, place in enumerate(case.consensus(NAMES).values())
+        if place is not None
+    )  # fmt: skip
+
+
+def _write_shown(path: Path, cases: Sequence[Case], ask: Callable[[Volume], Answers]) -> None:
+    case, n, place = shown(cases)
+    answers = ask(case.read_volume())
+    layers = tuple(answers.maps[n].layer(place, plane) for plane in PLANES)
+    Shown(np.array(answers.landmarks[n].position_lps_mm), layers).write(path)
 
 
 def resident_mb(which: str) -> float:

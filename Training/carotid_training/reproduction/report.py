@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -13,7 +12,7 @@ from scipy import stats
 from ..evaluation import metrics
 from ..evaluation.metrics import Estimate
 from ..pages import csv_of, csv_table, markdown_table, page
-from ..training.curve import NEAR, SCALE, coarse_to_fine, read_curve
+from ..training.curve import NEAR, SCALE, coarse_to_fine
 from ..training.module import NEAR_SHARE
 from .predict import Scan
 from .protocol import METHODS, Protocol
@@ -28,6 +27,10 @@ TEMPLATE = """\
 Digital necks, not patients: {{ test }} test scans with {{ landmarks }} landmarks in them, {{ train }} for training,
 {{ validation }} for the choice of the checkpoint. Every training had {{ budget }}, and the seeds are
 {{ seeds }}; asked on {{ machine }}.
+{% if missing %}
+
+**Not all is done yet**: {{ missing }}.
+{% endif %}
 
 Error: Euclidean distance over the landmarks that are in the scan, mm, of all trainings of a method together; "each
 training" has their means. In brackets: 95 % intervals of a bootstrap over
@@ -64,18 +67,16 @@ mean errors (two-sided, not corrected for the number of comparisons).
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a method, or a method that has none: its answers, and its validation at the chosen step."""
+    """One training of a method, or a method that has none: its seed and answers, and how it went."""
 
+    seed: int
     scans: Sequence[Scan]
     result: TrainingResult | None = None
-    validation: Mapping[str, float] = field(default_factory=dict)
 
-    @classmethod
-    def read(cls, folder: Path, scans: Sequence[Scan]) -> Training:
-        """What `training.train` left in ``folder``. Raises ValueError where it is damaged; OSError."""
-        result = TrainingResult.read(folder)
-        until = [point.values for point in read_curve(folder) if point.step <= result.best_step]
-        return cls(scans, result, until[-1])
+    @property
+    def validation(self) -> Mapping[str, float]:
+        """Of the chosen checkpoint; empty where nothing was trained."""
+        return self.result.validation if self.result else {}
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,7 @@ def table_markdown(
         landmarks=len(rows[0].groups),
         seeds=", ".join(map(str, protocol.seeds)),
         budget=budget,
+        missing="; ".join(_missing(rows, protocol)),
         machine=machine,
         resamples=metrics.RESAMPLES,
         passes=METHODS["noise"].passes,
@@ -231,6 +233,17 @@ def table_markdown(
     )  # fmt: skip
 
 
+def _missing(rows: Sequence[Row], protocol: Protocol) -> list[str]:
+    """The trainings, and the rows without one, that are still to come."""
+    done = {row.key: {training.seed for training in row.trainings} for row in rows}
+    return [
+        f"{METHODS[key].title} (seed {one.seed})" if METHODS[key].trained else METHODS[key].title
+        for key in protocol.methods
+        for one in protocol.trainings(key)
+        if one.seed not in done.get(key, ())
+    ]
+
+
 def _near(rows: Sequence[Row], protocol: Protocol) -> str:
     """How far each net of the chains came by itself: its error on the validation scans, mm."""
     chains = [row for row in rows if any(map(NEAR.match, row.trainings[0].validation))]
@@ -238,9 +251,9 @@ def _near(rows: Sequence[Row], protocol: Protocol) -> str:
     tags = [*coarse_to_fine(held, SCALE)[:1], *coarse_to_fine(held, NEAR)]
     spacings = [float(tag.rpartition("_")[2].removeprefix("val/").removesuffix("mm")) for tag in tags]
     lines = [
-        [f"{row.title}, seed {seed}", *(f"{training.validation[tag]:.1f}" for tag in tags)]
+        [f"{row.title}, seed {training.seed}", *(f"{training.validation[tag]:.1f}" for tag in tags)]
         for row in chains
-        for seed, training in zip(protocol.seeds, row.trainings, strict=False)
+        for training in row.trainings
     ]
     for size in sorted({protocol.our_patch_size if row.key == "ours" else protocol.patch_size for row in chains}):
         middles = (f"{MEAN_OF_CUBE * NEAR_SHARE * size * spacing:.1f}" for spacing in spacings[1:])

@@ -1,7 +1,8 @@
 """carotid-train table1: all methods of Table 1 trained and measured side by side (docs/training/reproduction.md).
 
-Whatever is stopped half-way goes on where it was: a method that is done is not trained again, and the test cases are
-read once per method, after its checkpoint was chosen on the validation cases.
+Whatever is stopped half-way goes on where it was: a training that is done is not done again, and the test cases are
+read once per training, after its checkpoint was chosen on the validation cases. The table is of what is done so far: of
+a training its records and answers are all that is needed for it, and they are small enough to carry to another machine.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ from ..necks.styles import Styles
 from ..records import read_record
 from ..release.export import LEVELS, scores_of
 from .figures import slices, violins
-from .predict import NAMES, Scan, Work, predict, read_predictions
+from .predict import NAMES, Scan, Work, predict, read_predictions, shown
 from .protocol import METHODS, Protocol, read_protocol
 from .report import Row, Training, pairs_csv, pairs_of, row_of, table_csv, table_markdown
 from .training import TrainingResult, plan_of, train
 
 # The rows of Figure 3: a heatmap that is regressed, and heatmaps that a centre of mass is taken of.
 SHOWN = ("heatmap", "single", "patches", "noise", "ours")
+FIGURE_FILE = "figure3.npz"
 
 Say = Callable[[str], None]
 
@@ -56,57 +58,69 @@ def table1(
     only: Sequence[str] = (),
     say: Say = lambda words: None,
 ) -> list[Row]:
-    """Make the cohort, train what is not trained, ask what has not been asked, and write the table into ``output``.
+    """Make the cohort, train what is not trained, ask what has not been asked, and write into ``output`` the table of
+    all that is done by now.
 
     ``cohort``: a new folder, one that this began earlier, or any dataset with the three splits, which is then taken
-    as it is. ``only``: train these methods and stop there, for processes side by side. ``say`` is told what happens.
+    as it is. ``only``: train and ask these methods alone, for processes side by side. ``say`` is told what happens.
     Raises ValueError with a sentence, KeyboardInterrupt when stopped, OSError.
     """
     if unknown := [key for key in only if key not in protocol.methods]:
         raise UserError(f"The protocol has no method {', '.join(unknown)}; choose of {', '.join(protocol.methods)}.")
     where = choose_device(device)
     dataset = _cohort(cohort, protocol, styles or Styles(), say)
-    tests = dataset.annotated_cases("test")
     _claim(output, protocol, dataset)
-    trained = [key for key in only or protocol.methods if METHODS[key].trained]
+    chosen = only or protocol.methods
     # All of them before the first training: what else the machine does later takes no steps from any row.
     say("timing the steps of every method")
-    plans = {key: plan_of(key, protocol, dataset.path, output / key, where) for key in trained}
+    plans = {
+        key: plan_of(key, protocol, dataset.path, output / key, where) for key in chosen if METHODS[key].trained
+    }  # fmt: skip
     for turn in range(len(protocol.seeds)):  # every row once before any row again
-        for key in trained:
+        for key in chosen:
             for one in protocol.trainings(key)[turn : turn + 1]:
-                say(f"{METHODS[key].title}: training, seed {one.seed}")
-                with progress() as step:
-                    train(key, one, dataset.path, _folder(output, key, one, protocol), where, plans[key], step)
-    if only:
-        return []
-    rows, calibrated = [], {}
+                folder = _folder(output, key, one, protocol)
+                if key in plans:
+                    say(f"{METHODS[key].title}: training, seed {one.seed}")
+                    with progress() as step:
+                        train(key, one, dataset.path, folder, where, plans[key], step)
+                calibrated = METHODS[key].passes > 1 and one.seed == protocol.seed
+                for split in ("test", "validation") if calibrated else ("test",):
+                    _ask(key, one, dataset, split, folder, where, say)
+    say("tables and figures")
+    return _write_tables(name, protocol, dataset, output, where)
+
+
+def _write_tables(name: str, protocol: Protocol, dataset: Dataset, output: Path, device: torch.device) -> list[Row]:
+    """The table and the figures of the trainings that have answered."""
+    rows, volumes = [], {}
     for key in protocol.methods:
         trainings = []
         for one in protocol.trainings(key):
             folder = _folder(output, key, one, protocol)
-            scans = _answers(key, one, dataset, "test", folder, where, say)
-            trainings.append(Training.read(folder, scans) if key in trained else Training(scans))
-        rows.append(row_of(key, trainings, protocol.seed))
-        if METHODS[key].passes > 1:
-            first, folder = protocol.trainings(key)[0], output / key
-            checks = _answers(key, first, dataset, "validation", folder, where, say)
-            calibrated[key] = (_outcomes(trainings[0].scans), _calibrated(key, _outcomes(checks)))
-    say("tables and figures")
+            if (folder / "test.csv").exists():
+                result = TrainingResult.read(folder) if METHODS[key].trained else None
+                trainings.append(Training(one.seed, read_predictions(folder / "test.csv"), result))
+        if trainings:
+            rows.append(row_of(key, trainings, protocol.seed))
+        if (checks := output / key / "validation.csv").exists():
+            model = _calibrated(key, _outcomes(read_predictions(checks)))
+            volumes[key] = (_outcomes(trainings[0].scans), model)
     pairs = pairs_of(rows, protocol.seed)
     counts = {split: len(dataset.annotated_cases(split)) for split in ("train", "validation", "test")}
     write_text(output / "table1.csv", table_csv(rows))
     write_text(output / "pairs.csv", pairs_csv(pairs))
-    write_text(output / "table1.md", table_markdown(name, protocol, rows, pairs, counts, machine(where)))
+    write_text(output / "table1.md", table_markdown(name, protocol, rows, pairs, counts, machine(device)))
     figures = output / "figures"
     figures.mkdir(exist_ok=True)
     save(violins(rows), figures, "figure4_violins")
-    for key, (outcomes, model) in calibrated.items():
+    for key, (outcomes, model) in volumes.items():
         with matplotlib.rc_context(STYLE):
             save(volume_against_error(outcomes, model), figures, f"figure5_{key}")
-    maps = {key: output / key / "heatmaps.npz" for key in SHOWN if key in protocol.methods}
-    if maps:
-        save(slices(tests[0].read_volume(), tests[0].consensus(NAMES), maps), figures, "figure3_slices")
+    drawn = {key: path for key in SHOWN if (path := output / key / FIGURE_FILE).exists()}
+    if drawn:
+        case, _, place = shown(dataset.annotated_cases("test"))
+        save(slices(case.read_volume(), place, drawn), figures, "figure3_slices")
     return rows
 
 
@@ -157,19 +171,20 @@ def _claim(output: Path, protocol: Protocol, dataset: Dataset) -> None:
         raise UserError(f"{output} holds a run of another protocol or cohort; give another --output for a new run.")
 
 
-def _answers(
+def _ask(
     key: str, protocol: Protocol, dataset: Dataset, split: str, folder: Path, device: torch.device, say: Say
-) -> list[Scan]:
+) -> None:
     """A method's answers on a split, asked for once."""
     path = folder / f"{split}.csv"
-    if not path.exists():
-        say(f"{METHODS[key].title}: {split} cases")
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = TrainingResult.checkpoint(folder) if METHODS[key].trained else None
-        maps = folder / "heatmaps.npz" if split == "test" and key in SHOWN else None
-        threads = torch.get_num_threads()
-        predict(Work(key, protocol, checkpoint, dataset.path, split, str(device), threads, maps), path)
-    return read_predictions(path)
+    if path.exists():
+        return
+    say(f"{METHODS[key].title}: {split} cases")
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = TrainingResult.checkpoint(folder) if METHODS[key].trained else None
+    figure = folder / FIGURE_FILE if split == "test" and key in SHOWN else None
+    predict(
+        Work(key, protocol, checkpoint, dataset.path, split, str(device), torch.get_num_threads(), figure), path
+    )  # fmt: skip
 
 
 def _outcomes(scans: Sequence[Scan]) -> list[Outcome]:
@@ -193,7 +208,7 @@ def main(
         list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
     ] = None,
     only: Annotated[
-        str, typer.Option(help="Train these methods, separated by commas, and stop: for processes side by side.")
+        str, typer.Option(help="These methods alone, separated by commas: for processes side by side.")
     ] = "",
 ) -> None:
     """Rebuild Table 1 of the paper on digital necks: its six methods and ours, trained and measured side by side."""
@@ -206,4 +221,4 @@ def main(
     table1(
         cohort, output, read_protocol(protocol), Path(protocol).stem, device, Styles(background or ()), chosen, say
     )  # fmt: skip
-    say(f"Trained {', '.join(chosen)}" if chosen else f"Wrote {output / 'table1.md'}")
+    say(f"Wrote {output / 'table1.md'}")

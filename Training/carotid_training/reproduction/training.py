@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from ..records import read_record
 from ..training.checkpoint import Checkpoints, read_checkpoint
+from ..training.curve import read_curve
 from ..training.fit import ProgressCallback, RunCheckpoint, interruptible, quiet
 from .methods import data_of, module_of
 from .predict import now
@@ -41,12 +43,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A training that is done: its steps, the seconds spent in them, and the checkpoint that validated best."""
+    """A training that is done: its steps, the seconds spent in them, and the checkpoint that validated best.
+
+    validation: what was measured at that checkpoint (`training.curve`: tag -> mm or share).
+    """
 
     steps: int
     seconds: float
     best_step: int
     best_error_mm: float
+    validation: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> TrainingResult:
@@ -114,7 +120,9 @@ def train(
     _fit(trainer, key, protocol, dataset, last if last.exists() else None)
     best_step = int(read_checkpoint(TrainingResult.checkpoint(folder), weights_only=False)["global_step"])
     assert best.best_model_score is not None
-    result = TrainingResult(trainer.global_step, round(clock.seconds, 3), best_step, float(best.best_model_score))
+    until = [point.values for point in read_curve(folder) if point.step <= best_step]
+    error = float(best.best_model_score)
+    result = TrainingResult(trainer.global_step, round(clock.seconds, 3), best_step, error, until[-1])
     write_text(done, json.dumps(asdict(result), indent=2) + "\n")
     return result
 
