@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from carotid_training.pages import csv_of, markdown_table
+from CarotidLandmarkLib.detector import bfloat16_is_fast
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.memory import keep_freed_memory
 
@@ -74,14 +75,14 @@ def counted(name: str) -> Callable[[int, int], None]:
 
 
 def machine() -> str:
-    """One line: processor, threads, accelerator, torch."""
+    """One line: processor, whether it multiplies bfloat16, in which detections then compute, threads, accelerator, torch."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else NO_GPU
     processor = names[0] if names else platform.processor() or platform.machine()
     return (
-        f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {accelerator}; "
+        f"{processor} with{'' if bfloat16_is_fast(torch.device('cpu')) else 'out'} bfloat16, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {accelerator}; "
         f"torch {torch.__version__}"
     )
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from carotid_training import cli
 from carotid_training.reproduction.protocol import read_protocol
+from carotid_training.training import fit, precision
 from carotid_training.training.fit import RunCheckpoint, configuration, prepared
 from carotid_training.training.module import ChainModule
 from CarotidLandmarkLib.bundle import default_bundle
@@ -97,7 +98,8 @@ def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, cap
     (tmp_path / "other.yaml").write_text(text.replace(*change), encoding="utf-8")
     with pytest.raises(SystemExit) as end:
         cli.main(["fit", f"--config={tmp_path / 'other.yaml'}", f"--data.dataset={tmp_path}"])
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Seed set to")]
+    said = capsys.readouterr().err.splitlines()
+    lines = [line for line in said if not line.startswith("Seed set to") and precision.NOTE not in line]
     assert (end.value.code, len(lines)) == (2, 1)
     assert says in lines[0] and len(lines[0]) < 600
 
@@ -122,6 +124,7 @@ def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, cap
         ("model.objective.tied_until=0.5", "give them equal widths"),
         ("trainer.max_steps=0", "give trainer.max_steps above zero, or model.hours"),
         ("trainer.devices=0", "lightning refuses the options under trainer"),
+        ("seed_everything=-3", "seed_everything: -3 is not in bounds"),
         ("ckpt_path=nowhere.ckpt", "nowhere.ckpt can not be used (No such file or directory)"),
     ],
 )
@@ -157,6 +160,18 @@ model:
       - {name: right_vertebral_origin, label: R vertebral, mirror: left_vertebral_origin}
 trainer: {accelerator: cpu}
 """
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_processor_that_does_not_multiply_bfloat16_trains_in_float32_and_says_so(tmp_path, capsys, monkeypatch, fast):
+    monkeypatch.setattr(precision, "bfloat16_is_fast", lambda device: fast)
+    monkeypatch.setattr(fit.LightningCLI, "instantiate_classes", lambda cli: None)
+    monkeypatch.setattr(fit.LightningCLI, "_run_subcommand", lambda cli, name: None)
+    asked = fit._command(["fit", f"--config={CONFIGS / 'small.yaml'}"], []).config.fit.trainer.precision
+    assert asked == ("bf16-mixed" if fast else "32-true")
+    assert (precision.NOTE in capsys.readouterr().err) is not fast
+    measured = fit._command([f"--config={CONFIGS / 'small.yaml'}"], None, run=False)  # as it is asked for
+    assert measured.config.trainer.precision == "bf16-mixed"
 
 
 def test_other_landmarks_are_trained_from_cases_and_not_from_digital_necks(tmp_path):

@@ -164,7 +164,8 @@ def table(
     size, spacing = (" x ".join(map(str, what)) for what in (SIZE, SPACING_MM))
     text = (
         f"One scan of {size} voxels of {spacing} mm, int16, in memory; {os.cpu_count()} cores. Resampling is counted, "
-        "reading a file and loading a model are not. "
+        "reading a file and loading a model are not. Ours computes in bfloat16 where the machine multiplies it, as it "
+        "does for everyone, the others in float32. "
         f"Windows of {WINDOW} voxels, overlap a half, no mirroring; where fewer were run than there "
         "are, the others count as long as the mean of those. Peak: of the process; above the scan: less the libraries "
         "and the scan."

@@ -1,9 +1,12 @@
 """Rendered necks that come back: far apart, often enough, and the same after an interruption."""
 
 from collections import Counter
+from functools import partial
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
+from carotid_training.batches import pool as pool_module
 from carotid_training.batches.pool import POOL, POOL_START, Pool, pool_number
 from carotid_training.batches.stream import NeckStream
 from hypothesis import given
@@ -47,3 +50,25 @@ def test_a_stream_begun_later_goes_on_as_if_it_had_never_stopped():
     whole = first_necks(0, 5)
     assert first_necks(3, 2) == whole[3:]
     assert len({tuple(origin) for origins in whole for origin in origins}) > 3
+
+
+def numbers_of(start, steps, workers):
+    """The necks that each step of a training with so many workers is made of, by their numbers in the stream."""
+    drawn = {}
+    for worker in range(workers):
+        stream = NeckStream(1, weights={"sculpted": 1.0}, start=start)
+        pool, numbers = Pool(stream, 2, 1), []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pool_module, "get_worker_info", partial(SimpleNamespace, num_workers=workers, id=worker))
+            patch.setattr(stream, "batch", numbers.append)
+            patch.setattr(pool_module, "joined", lambda batches, step: step)
+            for step in islice(pool, steps):
+                drawn[step], numbers[:] = numbers[:], []
+    return drawn
+
+
+@pytest.mark.parametrize("start", [0, 3, 4, 5])
+def test_with_several_workers_no_neck_comes_twice_because_a_run_was_interrupted(start):
+    whole, rest = numbers_of(0, 6, 3), numbers_of(start, 4, 3)
+    assert all(rest[step] == whole[step] for step in range(start, start + 9))
+    assert len({number for step in range(18) for number in whole[step]}) == 36

@@ -159,6 +159,17 @@ def test_an_interrupted_cohort_goes_on_to_the_same_result(tmp_path):
     assert (tmp_path / "parts" / "cohort.csv").read_text() == (tmp_path / "whole" / "cohort.csv").read_text()
 
 
+def test_a_cohort_made_split_by_split_has_the_table_of_all(tmp_path):
+    for split in ("train", "test"):
+        make(tmp_path / "parts", splits=(split,))
+    make(tmp_path / "whole", splits=("train", "test"))
+    tables = []
+    for name in ("parts", "whole"):
+        with open(tmp_path / name / "cohort.csv", newline="", encoding="utf-8") as stream:
+            tables.append({row["case"]: row for row in csv.DictReader(stream)})
+    assert tables[0] == tables[1] and {row["split"] for row in tables[0].values()} == {"train", "test"}
+
+
 def test_another_cohort_is_not_mixed_in(tmp_path):
     make(tmp_path / "cohort", cases=1, seed=1)
     with pytest.raises(DatasetError, match="holds a cohort of another seed; choose a new folder"):

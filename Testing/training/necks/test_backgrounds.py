@@ -276,6 +276,10 @@ def test_a_folder_of_cts_is_prepared_once_and_says_what_was_refused(tmp_path):
     stamp = (output / "good.npz").stat().st_mtime_ns
     assert prepare_folder(folder, output) == (1, 2)
     assert (output / "good.npz").stat().st_mtime_ns == stamp
+    (output / "broken.npz").write_bytes(b"a thesis")
+    prepare_folder(folder, output, on_scan=lambda *scan: told.append(scan))
+    assert dict(told)["broken"] == "broken.npz is not a prepared background; prepare it again when the file is removed."
+    assert (output / "broken.npz").read_bytes() == b"a thesis"
     for wrong in (output, tmp_path / "gone"):
         with pytest.raises(ValueError, match=r"no CT|no folder"):
             prepare_folder(wrong, tmp_path / "none")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 from carotid_training.release.card import model_card
@@ -12,6 +13,7 @@ from CarotidLandmarkLib.nets.chain import Architecture
 from CarotidLandmarkLib.uncertainty import check_level
 
 from .. import outcomes
+from ..ball_scans import write_cohort
 
 LANDMARKS = (LandmarkSpec("left", "L", "right"), LandmarkSpec("right", "R", "left"), LandmarkSpec("chin", "C", "chin"))
 
@@ -47,6 +49,18 @@ def test_what_can_not_be_written_is_refused_before_a_run_is_read_and_calibrated(
     for version in ("", "final"):
         with pytest.raises(UserError, match=f"'{version}' is no version of a model; give a --version such as 1.0.0"):
             export(tmp_path / "run", tmp_path / "cases", tmp_path / "new", "carotid", version)
+
+
+def test_one_scan_does_not_calibrate_and_measure(tmp_path):
+    """Of two datasets: in one a scan belongs to one patient, and a patient to one split."""
+    write_cohort(tmp_path / "ours", {"validation": 2})
+    write_cohort(tmp_path / "theirs", {"test": 2})
+    with pytest.raises(UserError, match="validation-0 and test-0 are one scan, which can not calibrate and measure"):
+        export(
+            Path("carotid-small"), tmp_path / "ours", tmp_path / "new", "carotid", "1.0.0",
+            measure_on=tmp_path / "theirs",
+        )  # fmt: skip
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("cases", [0, 1, 5, 8, 9, 30])

@@ -59,11 +59,12 @@ class Pool(IterableDataset):
             rendered = RenderedBatches(stream, self.folder).batch
         elif self.times > 1:
             rendered = lru_cache(maxsize=self.size)(stream.batch)
-        # start, rank and world size count training steps; each worker of each process has a pool of its own.
+        # start, rank and world size count training steps; every workers-th step of each process has a pool of its own.
         for step in count(stream.start // stream.world_size + worker_id, workers):
-            uses = range(step // workers * self.batch_size, (step // workers + 1) * self.batch_size)
+            turn, pool = divmod(step, workers)
+            uses = range(turn * self.batch_size, (turn + 1) * self.batch_size)
             numbers = [pool_number(use, self.times, self.size, self.first) for use in uses]
-            own = [(number * workers + worker_id) * stream.world_size + stream.rank for number in numbers]
+            own = [(number * workers + pool) * stream.world_size + stream.rank for number in numbers]
             yield joined([rendered(number) for number in own], step)
 
 

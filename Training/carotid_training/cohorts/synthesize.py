@@ -5,6 +5,7 @@ Whatever is killed half-way goes on where it stopped: a case appears whole or no
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import multiprocessing
@@ -134,7 +135,8 @@ def synthesize(
     }
     options = {"length_mm": length_mm and list(length_mm), "shift": shift, "lacking": lacking}
     dataset = _open(output, recipe | {name: value for name, value in options.items() if value})
-    rows: list[Facts] = []
+    table = _table(output / "cohort.csv")
+    made = [row for case in todo if (row := table.get(case.id)) and _is_made(dataset, case)]
     make = partial(
         make_case,
         folder=dataset.path,
@@ -142,11 +144,25 @@ def synthesize(
         device=device,
         drawn={"weights": weights, "length_mm": length_mm, "randomised": randomised, "shift": shift},
     )
-    for row in _results(todo, processes, make):
-        rows.append(row)
-        on_case(len(rows), len(todo))
-    write_text(output / "cohort.csv", csv_of(rows))
+    left = [case for case in todo if case.id not in {row["case"] for row in made}]
+    for done, row in enumerate(_results(left, processes, make), len(made) + 1):
+        table[str(row["case"])] = row
+        on_case(done, len(todo))
+    order = {case.id: number for number, case in enumerate(todo)}
+    write_text(output / "cohort.csv", csv_of(sorted(table.values(), key=lambda row: order.get(row["case"], -1))))
     return dataset
+
+
+def _table(path: Path) -> dict[str, Facts]:
+    """What an earlier call wrote of each case. Raises OSError."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as stream:
+        return {row["case"]: dict(row) for row in csv.DictReader(stream)}
+
+
+def _is_made(dataset: Dataset, case: CaseToMake) -> bool:
+    return case.id in dataset.case_ids() and ANNOTATOR in dataset.case(case.id).annotators()
 
 
 def make_case(case: CaseToMake, folder: Path, styles: Styles, device: str, drawn: dict[str, Any]) -> Facts:
@@ -159,7 +175,7 @@ def make_case(case: CaseToMake, folder: Path, styles: Styles, device: str, drawn
     if case.id not in dataset.case_ids():
         array, affine, _ = sample.scanner.acquire(sample.neck, device)
         dataset.add_case(Volume(array, affine, name=case.id), case_id=case.id, group=case.id, split=case.split)
-    if ANNOTATOR not in dataset.case(case.id).annotators():
+    if not _is_made(dataset, case):
         truth = zip(LANDMARKS, sample.truth.landmarks_lps.tolist(), sample.truth.present.tolist(), strict=True)
         points = {name: tuple(point) if present else None for name, point, present in truth}
         dataset.save_annotation(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import typer
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, check_place, is_name
-from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
@@ -96,6 +96,7 @@ def export(
     validation, tests = dataset.annotated_cases("validation"), None
     if measure_on or any(case.split == "test" for case in map(measured.case, measured.case_ids())):
         tests = measured.annotated_cases("test")
+        check_apart(validation, tests)
     with tempfile.TemporaryDirectory() as folder:
 
         def detector() -> Detector:
@@ -134,6 +135,16 @@ def export(
         accuracy = accuracy_of(outcomes(tests, "measuring"), measured.path.name) if tests else {}
         metadata = replace(metadata, accuracy=accuracy)
     return Bundle.save(output, metadata, state, model_card(metadata, date.today()))
+
+
+def check_apart(calibrating: Sequence[Case], measuring: Sequence[Case]) -> None:
+    """Raises UserError where one scan both calibrates and measures: the regions would be measured as too good."""
+    scans = {case.image_sha256: case.id for case in calibrating}
+    for case in measuring:
+        if (same := scans.get(case.image_sha256)) is not None:
+            raise UserError(
+                f"Cases {same} and {case.id} are one scan, which can not calibrate and measure; remove one."
+            )
 
 
 def model_of(reference: Path) -> tuple[Architecture, dict[str, Tensor], dict[str, Any], Judgement | None]:

@@ -128,7 +128,7 @@ def finetune(
     titles = start.metadata.name, metadata.name
     write_text(output / "comparison.md", comparison.markdown(*titles))
     write_text(output / "comparison.csv", comparison.csv())
-    listed = force or not comparison.worse
+    listed = force or not comparison.worse or (models_directory() / output.name).exists()  # by an earlier --force
     if listed:
         models_directory().mkdir(parents=True, exist_ok=True)
         Bundle.save(models_directory() / output.name, metadata, state, card)

@@ -21,12 +21,14 @@ from .training import TrainingResult
 # Mean distance of a uniform point from the middle of the cube from -1 to 1.
 MEAN_OF_CUBE = 0.9606
 
+NUMBERS = {"32-true": "float32", "bf16-mixed": "bfloat16"}
+
 TEMPLATE = """\
 # Table 1, protocol {{ name }}
 
 Digital necks, not patients: {{ test }} test scans with {{ landmarks }} landmarks in them, {{ train }} for training,
-{{ validation }} for the choice of the checkpoint. Every training had {{ budget }}, and the seeds are
-{{ seeds }}; asked on {{ machine }}.
+{{ validation }} for the choice of the checkpoint. Every training had {{ budget }} in {{ numbers }}, and the
+seeds are {{ seeds }}; asked on {{ machine }}.
 {% if missing %}
 
 **Not all is done yet**: {{ missing }}.
@@ -55,12 +57,9 @@ errors first averaged over a method's trainings; its interval; and p of a Wilcox
 mean errors (two-sided, not corrected for the number of comparisons).
 
 {{ pairs }}
-![Errors per method](figures/figure4_violins.png)
+{% for file, title in figures.items() %}
+![{{ title }}](figures/{{ file }}.png)
 
-![Slices, + annotated, × found, and heatmaps](figures/figure3_slices.png)
-{% for key, title in volumes.items() %}
-
-![Confidence volume against error, {{ title }}](figures/figure5_{{ key }}.png)
 {% endfor %}
 """
 
@@ -179,9 +178,15 @@ def pairs_csv(pairs: Sequence[Pair]) -> str:
 
 
 def table_markdown(
-    name: str, protocol: Protocol, rows: Sequence[Row], pairs: Sequence[Pair], counts: Mapping[str, int], machine: str
+    name: str,
+    protocol: Protocol,
+    rows: Sequence[Row],
+    pairs: Sequence[Pair],
+    counts: Mapping[str, int],
+    machine: str,
+    figures: Mapping[str, str],
 ) -> str:
-    """The page. ``counts``: scans per split; ``machine``: in words."""
+    """The page. ``counts``: scans per split; ``machine``: in words; ``figures``: file -> title."""
     by_keys = {(pair.key, pair.other): pair for pair in pairs}
     reference = "ours" if any(row.key == "ours" for row in rows) else rows[-1].key
     order = [row.key for row in rows]
@@ -205,6 +210,7 @@ def table_markdown(
         landmarks=len(rows[0].groups),
         seeds=", ".join(map(str, protocol.seeds)),
         budget=budget,
+        numbers=NUMBERS[protocol.precision],
         missing="; ".join(_missing(rows, protocol)),
         machine=machine,
         resamples=metrics.RESAMPLES,
@@ -229,7 +235,7 @@ def table_markdown(
             ["method", "minus the row before (mm)", "p", f"minus {METHODS[reference].title} (mm)", "p"],
             [[row.title, *against(row.key, before[row.key]), *against(row.key, reference)] for row in rows],
         ),
-        volumes={row.key: row.title for row in rows if METHODS[row.key].passes > 1},
+        figures=figures,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +35,7 @@ from ..evaluation.summary import Model
 from ..necks.styles import Styles
 from ..records import read_record
 from ..release.export import LEVELS, scores_of
+from ..training.precision import NOTE, is_slow
 from .figures import slices, violins
 from .predict import NAMES, Scan, Work, predict, read_predictions, shown
 from .protocol import METHODS, Protocol, read_protocol
@@ -68,6 +69,9 @@ def table1(
     if unknown := [key for key in only if key not in protocol.methods]:
         raise UserError(f"The protocol has no method {', '.join(unknown)}; choose of {', '.join(protocol.methods)}.")
     where = choose_device(device)
+    if is_slow(protocol.precision, where):
+        say(NOTE)
+        protocol = replace(protocol, precision="32-true")
     dataset = _cohort(cohort, protocol, styles or Styles(), say)
     _claim(output, protocol, dataset)
     chosen = only or protocol.methods
@@ -106,21 +110,24 @@ def _write_tables(name: str, protocol: Protocol, dataset: Dataset, output: Path,
         if (checks := output / key / "validation.csv").exists():
             model = _calibrated(key, _outcomes(read_predictions(checks)))
             volumes[key] = (_outcomes(trainings[0].scans), model)
-    pairs = pairs_of(rows, protocol.seed)
-    counts = {split: len(dataset.annotated_cases(split)) for split in ("train", "validation", "test")}
-    write_text(output / "table1.csv", table_csv(rows))
-    write_text(output / "pairs.csv", pairs_csv(pairs))
-    write_text(output / "table1.md", table_markdown(name, protocol, rows, pairs, counts, machine(device)))
+    titles = {"figure4_violins": "Errors per method"}
     figures = output / "figures"
     figures.mkdir(exist_ok=True)
     save(violins(rows), figures, "figure4_violins")
-    for key, (outcomes, model) in volumes.items():
-        with matplotlib.rc_context(STYLE):
-            save(volume_against_error(outcomes, model), figures, f"figure5_{key}")
     drawn = {key: path for key in SHOWN if (path := output / key / FIGURE_FILE).exists()}
     if drawn:
         case, _, place = shown(dataset.annotated_cases("test"))
         save(slices(case.read_volume(), place, drawn), figures, "figure3_slices")
+        titles["figure3_slices"] = "Slices, + annotated, × found, and heatmaps"
+    for key, (outcomes, model) in volumes.items():
+        with matplotlib.rc_context(STYLE):
+            save(volume_against_error(outcomes, model), figures, f"figure5_{key}")
+        titles[f"figure5_{key}"] = f"Confidence volume against error, {METHODS[key].title}"
+    pairs = pairs_of(rows, protocol.seed)
+    counts = {split: len(dataset.annotated_cases(split)) for split in ("train", "validation", "test")}
+    write_text(output / "table1.csv", table_csv(rows))
+    write_text(output / "pairs.csv", pairs_csv(pairs))
+    write_text(output / "table1.md", table_markdown(name, protocol, rows, pairs, counts, machine(device), titles))
     return rows
 
 
@@ -159,9 +166,13 @@ def _cohort(folder: Path, protocol: Protocol, styles: Styles, say: Say) -> Datas
 
 
 def _claim(output: Path, protocol: Protocol, dataset: Dataset) -> None:
-    """Begin a run in ``output``, or go on with it. Raises ValueError where another one is there; OSError."""
-    record = output / "run.json"
-    document = json.loads(json.dumps({"protocol": asdict(protocol), "dataset_sha256": dataset_sha256(dataset)}))
+    """Begin a run in ``output``, or go on with it. Raises ValueError where another one is there; OSError.
+
+    Digital necks are the same by what they are made of: another processor may round a voxel another way.
+    """
+    record, recipe = output / "run.json", dataset.path / "cohort.json"
+    cohort = read_record(recipe) if recipe.exists() else {"dataset_sha256": dataset_sha256(dataset)}
+    document = json.loads(json.dumps({"protocol": asdict(protocol), "cohort": cohort}))
     if not record.exists():
         if output.exists() and not is_empty(output):
             raise UserError(f"{output} holds something else; give another --output.")

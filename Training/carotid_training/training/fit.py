@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import CarotidLandmarkLib
 import lightning
 import torch
 import yaml
+from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import LandmarkSpec
@@ -33,6 +35,7 @@ from ..records import read_record
 from ..seeds import GENERATOR
 from .checkpoint import Checkpoints, last_checkpoint
 from .module import ChainModule
+from .precision import NOTE, is_slow
 
 # Or a default set of landmarks would be printed, and kept with a run, as text that no configuration can be made of.
 register_type(LandmarkSpec, asdict, lambda fields: LandmarkSpec(**fields), (TypeError, ValueError))
@@ -150,6 +153,21 @@ class RunCheckpoint(ModelCheckpoint):
 class _Command(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lightning reads a checkpoint here for options in it. Ours has none, and `Checkpoints` reads it later."""
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise UserError(f"seed_everything: {error}; give another seed.") from error
+
+    def before_instantiate_classes(self) -> None:
+        if self.save_config_callback is None:  # of `prepared`: what is measured is measured as it is asked for
+            return
+        trainer = (self.config[self.subcommand] if self.subcommand else self.config).trainer
+        device = choose_device("cpu" if trainer.accelerator == "cpu" else "auto")
+        if is_slow(trainer.precision, device):
+            trainer.precision = "32-true"
+            rank_zero_only(print)(f"carotid-train fit: {NOTE}", file=sys.stderr)
 
     def before_fit(self) -> None:
         """Raises UserError where another run would be begun over one that is there."""

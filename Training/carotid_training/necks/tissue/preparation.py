@@ -48,12 +48,15 @@ def prepare_folder(
 def _prepare(output: Path, path: Path) -> str:
     """Why a CT was refused; "" where it is prepared."""
     target = output / f"{scan_name(path)}{PREPARED}"
-    if target.exists():
-        return ""
     try:
-        Background.prepare(read_volume(path)).save(target)
+        if not target.exists():
+            Background.prepare(read_volume(path)).save(target)
     except VolumeError as error:
         return str(error)
+    try:
+        Background.check(target)
+    except VolumeError as error:  # another file of that name, or one of an earlier version
+        return f"{str(error).removesuffix('.')} when the file is removed."
     return ""
 
 
