@@ -75,14 +75,15 @@ def counted(name: str) -> Callable[[int, int], None]:
 
 
 def machine() -> str:
-    """One line: processor, whether it multiplies bfloat16, in which detections then compute, threads, accelerator, torch."""
+    """One line: processor, whether it multiplies bfloat16 (then detections use it), threads, accelerator, torch."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else NO_GPU
     processor = names[0] if names else platform.processor() or platform.machine()
+    numbers = "with bfloat16" if bfloat16_is_fast(torch.device("cpu")) else "without bfloat16"
     return (
-        f"{processor} with{'' if bfloat16_is_fast(torch.device('cpu')) else 'out'} bfloat16, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {accelerator}; "
+        f"{processor} {numbers}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {accelerator}; "
         f"torch {torch.__version__}"
     )
 

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -94,7 +94,7 @@ def sliding_window(scan: Volume, device: str, limit: int | None, spacing_mm: flo
     timed.net(torch.zeros(1, 1, *[WINDOW] * 3, device=device))  # the first call makes plans of its own
     start = now(device)
     values = resampled(scan, spacing_mm, device)
-    logits = sliding_window_inference(values, [WINDOW] * 3, 1, timed, overlap=OVERLAP, mode="gaussian")
+    logits: Any = sliding_window_inference(values, [WINDOW] * 3, 1, timed, overlap=OVERLAP, mode="gaussian")
     logits.argmax(1).byte()  # the labels
     seconds = now(device) - start + timed.seconds_not_run
     return {"seconds": seconds, "windows": timed.calls, "windows run": len(timed.seconds)}
