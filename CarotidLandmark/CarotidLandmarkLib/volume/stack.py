@@ -75,9 +75,11 @@ def stack(slices: list[Slice]) -> Stack:
     step, start = np.polyfit(count, places, 1)  # of the line on which places lie best, at 0 ... n - 1
     _check_steps(places[:, 2], start[2] + step[2] * count)
     beside = places[:, :2] - (start[:2] + step[:2] * count[:, None])
-    if np.linalg.norm(step[:2]) * len(slices) < SMALLEST_DRIFT * np.abs(beside).max():  # a shake, and no tilt
+    level = places[:, :2] - places[:, :2].mean(axis=0)
+    small = np.linalg.norm(step[:2]) * len(slices) < SMALLEST_DRIFT * np.abs(beside).max()
+    if small and np.abs(level).max() <= LARGEST_SHIFT_MM:  # a shake, and no tilt
         step[:2], start[:2] = 0, places[:, :2].mean(axis=0)
-        beside = places[:, :2] - start[:2]
+        beside = level
     shake = float(np.abs(beside).max())
     if shake > LARGEST_SHIFT_MM:
         raise Irregular("has slices that do not lie above one another", "give a series of one scan")
