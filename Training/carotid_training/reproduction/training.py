@@ -15,6 +15,7 @@ from CarotidLandmarkLib.work import Step
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from ..records import read_record
+from ..training.alone import Alone
 from ..training.checkpoint import Checkpoints, read_checkpoint
 from ..training.curve import read_curve
 from ..training.fit import ProgressCallback, RunCheckpoint, interruptible, quiet
@@ -110,7 +111,7 @@ def train(
         folder / "checkpoints", filename="best", monitor="val/error", save_on_train_epoch_end=False,
         enable_version_counter=False,
     )  # fmt: skip
-    callbacks = [clock, RunCheckpoint(max(1, plan.steps // CHECKPOINTS)), best, ProgressCallback(step)]
+    callbacks = [Alone(), clock, RunCheckpoint(max(1, plan.steps // CHECKPOINTS)), best, ProgressCallback(step)]
     if key == "ours":
         callbacks.append(EMAWeightAveraging(decay=0.99))
     trainer = _trainer(

@@ -33,6 +33,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from ..batches.datamodule import NecksData
 from ..records import read_record
 from ..seeds import GENERATOR
+from .alone import Alone
 from .checkpoint import Checkpoints, last_checkpoint
 from .module import ChainModule
 from .precision import NOTE, is_slow
@@ -248,7 +249,7 @@ def _command(args: Any, callbacks: list[Callback] | None, run: bool = True) -> L
         defaults["logger"] = False
         options["save_config_callback"] = None
     else:
-        defaults["callbacks"] = callbacks
+        defaults["callbacks"] = [Alone(), *callbacks]
     try:
         with interruptible():
             return _Command(
