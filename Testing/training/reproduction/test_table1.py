@@ -302,6 +302,21 @@ def test_the_table_is_of_what_is_done_so_far(cohort, run, tmp_path):
         table1.table1(cohort.path, output, PROTOCOL, device="cpu", only=("unet",))
 
 
+def test_the_table_is_written_after_each_training_not_after_the_last(cohort, tmp_path, monkeypatch):
+    def stopped(key, one, *rest):
+        if one.seed == 5:
+            raise KeyboardInterrupt
+        return train(key, one, *rest)
+
+    monkeypatch.setattr(table1, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        table1.table1(cohort.path, tmp_path / "table1", replace(PROTOCOL, seeds=(0, 5)), device="cpu")
+    assert (
+        f"**Not all is done yet**: {METHODS['patches'].title} (seed 5)."
+        in (tmp_path / "table1" / "table1.md").read_text()
+    )
+
+
 def test_records_and_answers_are_enough_for_another_machine(cohort, run, tmp_path):
     """Nets and logs are too large to carry; the table is made again without them, to the last digit."""
     output = tmp_path / "table1"

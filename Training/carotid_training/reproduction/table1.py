@@ -89,8 +89,9 @@ def table1(
                     with progress() as step:
                         train(key, one, dataset.path, folder, where, plans[key], step)
                 calibrated = METHODS[key].passes > 1 and one.seed == protocol.seed
-                for split in ("test", "validation") if calibrated else ("test",):
-                    _ask(key, one, dataset, split, folder, where, say)
+                splits = ("test", "validation") if calibrated else ("test",)
+                if any([_ask(key, one, dataset, split, folder, where, say) for split in splits]):
+                    _write_tables(name, protocol, dataset, output, where)
     say("tables and figures")
     return _write_tables(name, protocol, dataset, output, where)
 
@@ -184,18 +185,18 @@ def _claim(output: Path, protocol: Protocol, dataset: Dataset) -> None:
 
 def _ask(
     key: str, protocol: Protocol, dataset: Dataset, split: str, folder: Path, device: torch.device, say: Say
-) -> None:
-    """A method's answers on a split, asked for once."""
+) -> bool:
+    """A method's answers on a split, asked for once; whether they are new."""
     path = folder / f"{split}.csv"
     if path.exists():
-        return
+        return False
     say(f"{METHODS[key].title}: {split} cases")
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = TrainingResult.checkpoint(folder) if METHODS[key].trained else None
     figure = folder / FIGURE_FILE if split == "test" and key in SHOWN else None
-    predict(
-        Work(key, protocol, checkpoint, dataset.path, split, str(device), torch.get_num_threads(), figure), path
-    )  # fmt: skip
+    work = Work(key, protocol, checkpoint, dataset.path, split, str(device), torch.get_num_threads(), figure)
+    predict(work, path)
+    return True
 
 
 def _outcomes(scans: Sequence[Scan]) -> list[Outcome]:
