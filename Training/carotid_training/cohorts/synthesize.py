@@ -136,7 +136,7 @@ def synthesize(
     options = {"length_mm": length_mm and list(length_mm), "shift": shift, "lacking": lacking}
     dataset = _open(output, recipe | {name: value for name, value in options.items() if value})
     table = _table(output / "cohort.csv")
-    made = [row for case in todo if (row := table.get(case.id)) and _is_made(dataset, case)]
+    made = {case.id for case in todo if case.id in table and _is_made(dataset, case)}
     make = partial(
         make_case,
         folder=dataset.path,
@@ -144,7 +144,7 @@ def synthesize(
         device=device,
         drawn={"weights": weights, "length_mm": length_mm, "randomised": randomised, "shift": shift},
     )
-    left = [case for case in todo if case.id not in {row["case"] for row in made}]
+    left = [case for case in todo if case.id not in made]
     for done, row in enumerate(_results(left, processes, make), len(made) + 1):
         table[str(row["case"])] = row
         on_case(done, len(todo))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class TrainingResult:
     seconds: float
     best_step: int
     best_error_mm: float
-    validation: Mapping[str, float] = field(default_factory=dict)
+    validation: Mapping[str, float]
 
     @classmethod
     def read(cls, folder: Path) -> TrainingResult:
