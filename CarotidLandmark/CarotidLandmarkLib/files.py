@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from .errors import UserError
 
 TEMPORARY_PREFIX = ".tmp-"
 LEFT_BY_OTHERS = ("desktop.ini", "thumbs.db")
+# Virus scanners and indexers open what has just been written, and Windows moves no file that is open.
+TRIES_S = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()
 
 
 @contextmanager
@@ -31,13 +34,23 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         sync(temporary)
-        os.replace(temporary, path)
+        _move(temporary, path)
         sync(path.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
+
+
+def _move(source: Path, target: Path) -> None:
+    """`os.replace`, tried again after each of `TRIES_S` where a file is held open. Raises OSError."""
+    for seconds in TRIES_S:
+        with suppress(PermissionError):
+            os.replace(source, target)
+            return
+        time.sleep(seconds)
+    os.replace(source, target)
 
 
 def is_temporary(path: Path) -> bool:
@@ -97,7 +110,7 @@ def staged_folder(
             raise OSError(error.errno, error.strerror, str(destination)) from error
         yield staging
         if not destination.exists():
-            os.replace(staging, destination)
+            _move(staging, destination)
         elif replace:
             _exchange(staging, destination)
         else:
@@ -123,17 +136,17 @@ def _move_into(staging: Path, destination: Path) -> None:
         if source.is_dir():
             target.mkdir(exist_ok=True)
         else:
-            os.replace(source, target)
+            _move(source, target)
     shutil.rmtree(staging)
 
 
 def _exchange(staging: Path, destination: Path) -> None:
     retired = staging.with_name(f"{staging.name}-old")
-    os.replace(destination, retired)
+    _move(destination, retired)
     try:
-        os.replace(staging, destination)
+        _move(staging, destination)
     except OSError:  # on Windows one of its files may be open elsewhere
-        os.replace(retired, destination)
+        _move(retired, destination)
         raise
     shutil.rmtree(retired)
 

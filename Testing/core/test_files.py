@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from CarotidLandmarkLib import files
 from CarotidLandmarkLib.errors import sentence
-from CarotidLandmarkLib.files import atomic_path, staged_folder
+from CarotidLandmarkLib.files import atomic_path, staged_folder, write_text
 
 
 def fill(folder: Path, text: str) -> None:
@@ -113,3 +115,22 @@ def test_an_error_of_writing_names_the_file_that_was_to_be_written(tmp_path):
 def test_an_error_that_names_no_file_is_a_sentence_all_the_same():
     assert "can not be used (Input/output error)" in sentence(OSError(errno.EIO, "Input/output error"))
     assert sentence(OSError("what a library says")) == sentence(ValueError("x")) == ""
+
+
+@pytest.mark.parametrize("refusals", [2, 3])
+def test_a_file_that_windows_holds_open_is_moved_as_soon_as_it_is_let_go(tmp_path, monkeypatch, refusals):
+    calls, move = [], os.replace
+
+    def held(*paths):
+        calls.append(paths)
+        if len(calls) <= refusals:
+            raise PermissionError(errno.EACCES, "Access is denied")
+        move(*paths)
+
+    monkeypatch.setattr(files, "TRIES_S", (0.0, 0.0))
+    monkeypatch.setattr(os, "replace", held)
+    fill(tmp_path, "old")
+    with pytest.raises(PermissionError) if refusals == 3 else nullcontext():
+        write_text(tmp_path / "a.txt", "new")
+    assert contents(tmp_path) == {"a.txt": "new" if refusals == 2 else "old", "deep/b.txt": "old"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "deep"]

@@ -19,7 +19,7 @@ pytest.importorskip("distributed")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
 
 NAMES = [f"scan{n}" for n in range(5)]
-PASSES = 2000  # a scan of a second or so
+PASSES = 600  # a scan of a second or so
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,18 @@ def test_a_place_that_is_not_a_number_counts_as_missed(tmp_path):
         read_predictions(path)
 
 
+def page_of(rows, protocol: Protocol) -> str:
+    counts = {"train": 1, "validation": 1, "test": 1}
+    return table_markdown("t", protocol, rows, pairs_of(rows, 0), counts, "x", {"figure4": "All"})
+
+
+def test_the_page_tells_in_which_numbers_the_trainings_were():
+    rows = [row_of("constant", [Training(0, scans([(1, 2)]))], 0)]
+    for precision, numbers in (("32-true", "float32"), ("bf16-mixed", "bfloat16")):
+        page = page_of(rows, Protocol(cases=8, steps=6, precision=precision))
+        assert f"Every training had 6 steps in {numbers}" in page
+
+
 def test_the_page_tells_how_far_each_net_of_a_chain_came_and_what_is_still_to_come():
     validation = {
         "val/4mm": 11.04,
@@ -77,10 +89,7 @@ def test_the_page_tells_how_far_each_net_of_a_chain_came_and_what_is_still_to_co
     rows = [row_of("constant", [Training(3, scans([(1, 2)]))], 0),
             row_of("noise", [Training(4, scans([(1, 2)]), result)], 0)]  # fmt: skip
     methods = ("constant", "single", "noise", "shipped")
-    protocol = Protocol(cases=8, steps=6, methods=methods, seeds=(3, 4), once=("single",))
-    page = table_markdown(
-        "t", protocol, rows, pairs_of(rows, 0), {"train": 1, "validation": 1, "test": 1}, "x", {"figure4": "All"}
-    )
+    page = page_of(rows, Protocol(cases=8, steps=6, methods=methods, seeds=(3, 4), once=("single",)))
     assert f"| {METHODS['noise'].title}, seed 4 | 11.0 | 17.0 | 10.5 | 5.0 |" in page
     assert "| the middle of a patch of 56 voxels | – | 21.5 | 10.8 | 5.4 |" in page
     assert f"| {METHODS['constant'].title}, seed" not in page
