@@ -106,6 +106,7 @@ def test_the_extension_passes_the_index_s_own_checks():
     assert cmake_value("EXTENSION_HOMEPAGE") == repository
     raw = repository.replace("github.com", "raw.githubusercontent.com") + f"/{entry['scm_revision']}/"
     assert (ROOT / cmake_value("EXTENSION_ICONURL").removeprefix(raw)).is_file()
+    assert ";" not in cmake_value("EXTENSION_DESCRIPTION")  # CMake's list: what comes after it would be lost
     screenshots = cmake_value("EXTENSION_SCREENSHOTURLS").split()
     assert all(url.startswith(raw) and (ROOT / url.removeprefix(raw)).is_file() for url in screenshots)
 

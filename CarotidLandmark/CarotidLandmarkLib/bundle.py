@@ -244,7 +244,7 @@ def open_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
     """
     if reference is None:
         return default_bundle()
-    if not Path(reference).exists() and os.path.basename(reference) == str(reference):
+    if os.path.basename(reference) == str(reference) and not (Path(reference) / METADATA_FILE).is_file():
         for path in _bundle_paths(*_model_folders()):
             if str(reference) == path.name:
                 return Bundle.load(path)

@@ -76,16 +76,18 @@ def mahalanobis(error_lps: np.ndarray, covariance_mm2: np.ndarray) -> float:
     return float(np.sqrt(error_lps @ np.linalg.solve(covariance_mm2, error_lps)))
 
 
+def fewest_for(level: float) -> int:
+    """How many cases a region at ``level`` must be calibrated on: with fewer no finite radius is valid."""
+    check_confidence(level)
+    return math.ceil(1 / (1 - level) - 1e-9) - 1  # guards 1 / (1 - 0.9) = 10.000000000000002 and its like
+
+
 def conformal_factor(scores: Sequence[float], level: float) -> float:
     """Mahalanobis radius that covers ``level`` of new cases, by split conformal prediction (Vovk; Lei 2018).
 
-    The ceil((n + 1) level)-th smallest of the n calibration scores. Raises ValueError when n < ceil(1 / alpha) - 1: no
-    finite radius is then valid.
+    The ceil((n + 1) level)-th smallest of the n calibration scores. Raises ValueError when n < `fewest_for`.
     """
-    check_confidence(level)
-    n = len(scores)
-    # Guards 0.1 * 10 = 1.0000000000000002 and its like.
-    needed = math.ceil(1 / (1 - level) - 1e-9) - 1
+    n, needed = len(scores), fewest_for(level)
     if n < needed:
         raise ValueError(f"{n} calibration cases are too few for a {level:.0%} region; {needed} are needed.")
     return float(np.sort(np.asarray(scores))[math.ceil((n + 1) * level - 1e-9) - 1])

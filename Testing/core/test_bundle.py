@@ -181,6 +181,8 @@ def test_the_newest_bundled_model_is_the_default_and_a_damaged_one_is_named_in_t
 
 
 def test_a_users_own_model_is_listed_after_the_shipped_ones_and_opens_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "mine" / "checkpoints").mkdir(parents=True)  # the run that it comes from
+    monkeypatch.chdir(tmp_path)
     shipped = Bundle.save(tmp_path / "Models" / "shipped", METADATA, state(), "")
     monkeypatch.setattr(bundle_module, "resources_directory", lambda: tmp_path)
     monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))

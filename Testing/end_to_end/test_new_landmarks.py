@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -64,16 +65,33 @@ def configuration(folder: Path, name: str, **landmarks: str) -> Path:
     return path
 
 
-def test_a_model_of_new_landmarks_is_trained_exported_and_detects(folder):
-    config, heads = configuration(folder, "run"), folder / "heads"
+@pytest.fixture(scope="module")
+def bundle(folder) -> Path:
+    """``vertebral``: a model of them, trained and exported."""
+    config, heads, bundle = configuration(folder, "run"), folder / "heads", folder / "vertebral"
     assert run(training.main, "fit", f"--config={config}", f"--data.dataset={heads}") == 0
-    splits = [case.split for case in Dataset.open(heads).cases()]
-    assert sorted(splits) == ["test", "train", "train", "train", "validation"]
-    bundle = folder / "vertebral"
     assert run(training.main, "export", folder / "run", "--calibrate", heads, "--output", bundle) == 0
+    return bundle
+
+
+def test_a_model_of_new_landmarks_is_trained_exported_and_detects(folder, bundle):
+    splits = [case.split for case in Dataset.open(folder / "heads").cases()]
+    assert sorted(splits) == ["test", "train", "train", "train", "validation"]
     assert run(cli.main, "detect", folder / "0.nrrd", "-o", folder / "found", "--model", bundle, "--passes", 2) == 0
     detection = Detection.from_json((folder / "found" / "detection.json").read_text())
     assert detection.labels == {NAMES[0]: "L vertebral", NAMES[1]: "R vertebral"}
+
+
+def test_later_cases_teach_the_model_of_new_landmarks_without_digital_necks(folder, bundle, capsys):
+    heads, output = folder / "heads", folder / "vertebral-2"
+    words = ("finetune", heads, "--model", bundle, "--output", output, "--steps", 2, "--passes", 2, "--device", "cpu")
+    assert run(training.main, *words, "--rendered", folder / "rendered") == 2
+    assert "know the two carotid bifurcations alone" in capsys.readouterr().err
+    assert not output.exists()
+    assert run(training.main, *words, "--force") == 0
+    record = json.loads((output / "bundle" / "metadata.json").read_text())
+    assert [landmark["name"] for landmark in record["landmarks"]] == list(NAMES)
+    assert json.loads((output / "finetune.json").read_text())["styles"] == []
 
 
 def test_a_name_that_the_dataset_does_not_have_is_refused_before_anything_is_learnt(folder, capsys):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -156,9 +157,17 @@ class Case:
         """One annotator's word. Raises DatasetError on a missing or damaged file."""
         return read_annotation(self.folder, annotator)
 
+    @cached_property
+    def said(self) -> dict[str, Annotation]:
+        """Everybody's annotation, by annotator, read once: annotators go on while a training runs for hours.
+
+        Raises DatasetError where one can not be read.
+        """
+        return {who: self.annotation(who) for who in annotation_names(self.folder)}
+
     def consensus(self, landmarks: Sequence[str]) -> dict[str, Point | None]:
-        """What training and evaluation go by: `agreement.consensus` of all annotations. Raises DatasetError."""
-        return consensus([self.annotation(who).points for who in annotation_names(self.folder)], landmarks)
+        """What training and evaluation go by: `agreement.consensus` of all that is `said`. Raises DatasetError."""
+        return consensus([annotation.points for annotation in self.said.values()], landmarks)
 
     def asking(self) -> list[str]:
         """The annotators who ask a colleague about this case."""

@@ -178,9 +178,10 @@ class Dataset:
     def annotated_cases(self, split: str | None = None) -> list[Case]:
         """The annotated cases of a split (None: all), for what every annotation counts in, in alphabetical order.
 
-        Raises DatasetError where there is none, or where a case or an annotation, of any split, can not be read.
+        What is `said` of them is read now, and stays. Raises DatasetError where there is none, or where a case or an
+        annotation, of any split, can not be read.
         """
-        cases = [case for case in map(self.case, self.case_ids()) if self.annotations(case.id)]
+        cases = [case for case in map(self.case, self.case_ids()) if case.said]
         chosen = [case for case in cases if split is None or case.split == split]
         if not chosen:
             where = f" in the split '{split}'" if split else ""

@@ -47,7 +47,7 @@ def _uncertainty(detection: Detection) -> tuple[float, ...]:
 
     A landmark costs its distance, or `MISTAKE_MM` where it was missed or found where there is none. Called missing it
     counts half a mistake whatever its presence probability, which on scans of an unknown kind is wrong first: of 74
-    landmarks of patients rolled by 45 degrees 31 were called missing (docs/results/correction-curve.md).
+    landmarks of patients rolled by 45 degrees 29 were called missing (docs/results/correction-curve.md).
     """
     cost = 0.0
     for mark in detection.landmarks:

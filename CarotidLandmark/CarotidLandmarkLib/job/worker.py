@@ -15,7 +15,6 @@ import json
 import os
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +65,7 @@ def scan(job: dict[str, Any], folder: Path) -> Volume:
         return from_array(voxels, np.array(job["affine_lps"]), job["name"])
     if file_sha256(Path(job["image"])) != job["sha256"]:
         raise VolumeError("The image is not the one that was added (sha256 differs); restore it.")
-    return replace(read_volume(job["image"]), name=job["name"])
+    return read_volume(job["image"], alias=job["name"])
 
 
 def tell(**line: Any) -> None:
@@ -79,7 +78,7 @@ def end_with_parent() -> None:
     """End this process when the other end of stdin closes or says a word: nobody is left to hear the answer."""
 
     def watch() -> None:
-        sys.stdin.buffer.read(1)
+        os.read(0, 1)  # sys.stdin's own lock, held at the end, aborts the process: "_enter_buffered_busy"
         os._exit(3)
 
     threading.Thread(target=watch, daemon=True).start()

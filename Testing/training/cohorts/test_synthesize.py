@@ -85,6 +85,15 @@ def test_no_neck_is_in_two_splits_or_two_cohorts(first, second):
     assert all(seeds.split_of(seed) == case.split for cases in cohorts for case in cases for seed in case.seeds)
 
 
+def test_a_patient_is_the_same_one_in_cohorts_of_one_seed_and_another_one_in_others():
+    once, longer, lacking, other = (
+        {case.id: case.patient for case in synthesize.plan(cases, seed, lacking=few)}
+        for cases, seed, few in ((9, 1, False), (30, 1, False), (30, 1, True), (30, 2, False))
+    )
+    assert once.items() <= longer.items()
+    assert not {*longer.values()} & {*lacking.values()} and not {*longer.values()} & {*other.values()}
+
+
 def test_a_written_scan_is_bright_where_its_truth_says(tmp_path):
     dataset = make(tmp_path / "cohort", cases=6)
     orientations = set()

@@ -115,6 +115,7 @@ def test_several_datasets_are_measured_together_and_two_of_one_name_are_refused(
     assert cases == {f"{name}/c{number}" for name in ("necks", "copied") for number in range(3)}
     page = (tmp_path / "out" / "summary.md").read_text()
     assert "3 of necks, 3 of copied, split test" in page
+    assert "a bootstrap over 3 patients" in page  # the same three
     own, same = rows_of(tmp_path / "out" / "datasets.csv")
     assert (own.pop("dataset"), same.pop("dataset")) == ("necks", "copied") and own == same
     assert (own["scans"], own["landmarks"]) == ("3", "5")
@@ -155,7 +156,9 @@ def test_a_stopped_run_leaves_with_3_and_the_next_detects_only_what_is_left(bund
     assert seen == ["c0", "c1", "c2", "c2"]
 
 
-def test_a_kept_detection_counts_only_for_the_same_model_scan_and_settings(bundle, dataset, tmp_path):
+def test_a_kept_detection_counts_only_for_the_same_model_scan_settings_and_program(
+    bundle, dataset, tmp_path, monkeypatch
+):
     detector, cases = Detector(bundle, "cpu"), [dataset.case("c0")]
 
     def detect(settings, detector=detector):
@@ -172,6 +175,8 @@ def test_a_kept_detection_counts_only_for_the_same_model_scan_and_settings(bundl
     assert detect(replace(settings, seed=1)) and detect(replace(settings, passes=3)) and detect(settings)
     other = Detector(Bundle(bundle.path, replace(bundle.metadata, calibration=calibration(**{"0.8": 5.0}))), "cpu")
     assert detect(settings, other)
+    monkeypatch.setattr(evaluate, "CODE", "another program's")
+    assert detect(settings, other) and not detect(settings, other)
     others = Dataset.open(shutil.copytree(dataset.path, tmp_path / "others"))
     shutil.rmtree(others.case("c0").folder)
     others.case("c1").folder.rename(others.path / "cases" / "c0")

@@ -8,12 +8,14 @@ import pytest
 from carotid_training.release.card import model_card
 from carotid_training.release.export import accuracy_of, calibration_of, export, metadata_of, pooled
 from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.dataset.cases import read_case, write_case
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture
 from CarotidLandmarkLib.uncertainty import check_level
 
 from .. import outcomes
 from ..ball_scans import write_cohort
+from .test_judging import save_start
 
 LANDMARKS = (LandmarkSpec("left", "L", "right"), LandmarkSpec("right", "R", "left"), LandmarkSpec("chin", "C", "chin"))
 
@@ -51,16 +53,26 @@ def test_what_can_not_be_written_is_refused_before_a_run_is_read_and_calibrated(
             export(tmp_path / "run", tmp_path / "cases", tmp_path / "new", "carotid", version)
 
 
-def test_one_scan_does_not_calibrate_and_measure(tmp_path):
+@pytest.mark.parametrize("what", ["scan", "patient"])
+def test_one_scan_or_patient_does_not_calibrate_and_measure(tmp_path, what):
     """Of two datasets: in one a scan belongs to one patient, and a patient to one split."""
-    write_cohort(tmp_path / "ours", {"validation": 2})
-    write_cohort(tmp_path / "theirs", {"test": 2})
-    with pytest.raises(UserError, match="validation-0 and test-0 are one scan, which can not calibrate and measure"):
-        export(
-            Path("carotid-small"), tmp_path / "ours", tmp_path / "new", "carotid", "1.0.0",
-            measure_on=tmp_path / "theirs",
-        )  # fmt: skip
+    ours = write_cohort(tmp_path / "ours", {"validation": 2})
+    theirs = write_cohort(tmp_path / "theirs", {"test": 2}, seed=9 if what == "patient" else 0)
+    for dataset, case_id in ((ours, "validation-0"), (theirs, "test-0")) if what == "patient" else ():
+        document = replace(read_case(dataset.case(case_id).folder), group="patient-1")
+        write_case(dataset.case(case_id).folder, document)
+    with pytest.raises(UserError, match=f"validation-0 and test-0 are one {what}, which can not calibrate and measure"):
+        export(Path("carotid-small"), ours.path, tmp_path / "new", version="9.0", measure_on=theirs.path)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_bundle_that_is_made_anew_keeps_its_name_and_has_a_version_of_its_own(tmp_path):
+    start = save_start(tmp_path / "start", 0.0)
+    cases = write_cohort(tmp_path / "balls", {"validation": 2, "train": 1})
+    with pytest.raises(UserError, match=r"There is a start 0\.1 already; give the new model a --version"):
+        export(start.path, cases.path, tmp_path / "anew")
+    anew = export(start.path, cases.path, tmp_path / "anew", version="0.2", device="cpu").metadata
+    assert (anew.name, anew.version) == ("start", "0.2")
 
 
 @pytest.mark.parametrize("cases", [0, 1, 5, 8, 9, 30])
@@ -70,15 +82,20 @@ def test_a_model_answers_at_the_usual_level_however_few_cases_calibrate_it(cases
     calibration, words = calibration_of(answers, Architecture(outcomes.LANDMARKS))
     check_level(calibration, outcomes.PLACES, 0.9)
     assert ("0.9" in calibration) is (cases >= 9)
-    assert words.startswith(
-        "Calibrated on " if cases >= 9 else f"Not calibrated: {cases} calibration cases are too few"
-    )
+    assert words.startswith("Calibrated on " if cases >= 9 else f"Not calibrated: {cases} patients are too few")
 
 
 def test_a_level_is_calibrated_where_the_cases_of_each_side_suffice_for_it():
     answers = [outcomes.outcome(f"c{n}", name, (n + 1.0, 0, 0)) for n in range(10) for name in outcomes.PLACES]
     calibration, _ = calibration_of(answers, Architecture(outcomes.LANDMARKS))
-    assert max(map(float, calibration)) == 0.9  # 19 cases for 95 %, however many landmarks they have
+    assert max(map(float, calibration)) == 0.9  # 19 patients for 95 %, however many landmarks they have
+
+
+def test_many_scans_of_few_patients_calibrate_nothing():
+    one, places = outcomes.outcome, outcomes.PLACES
+    answers = [one(f"c{n}", name, (n + 1.0, 0, 0), group=f"p{n % 8}") for n in range(40) for name in places]
+    calibration, words = calibration_of(answers, Architecture(outcomes.LANDMARKS))
+    assert calibration == {} and words.startswith("Not calibrated: 8 patients are too few for a 90% region; 9 are")
 
 
 def test_false_alarms_are_counted_where_no_scan_holds_a_landmark():
@@ -92,4 +109,4 @@ def test_a_model_is_not_calibrated_where_one_side_has_too_few_cases():
     sides = [outcomes.LEFT] * 30 + [outcomes.RIGHT] * 8
     answers = [outcomes.outcome(f"c{n}", name, (n + 1.0, 0, 0)) for n, name in enumerate(sides)]
     calibration, words = calibration_of(answers, Architecture(outcomes.LANDMARKS))
-    assert calibration == {} and words.startswith("Not calibrated: 8 calibration cases are too few")
+    assert calibration == {} and words.startswith("Not calibrated: 8 patients are too few")

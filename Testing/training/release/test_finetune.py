@@ -15,7 +15,7 @@ import torch
 from carotid_training.batches.cases import CaseBatches
 from carotid_training.batches.stream import NeckStream
 from carotid_training.cli import app
-from carotid_training.evaluation.comparison import COST, MISTAKE_MM, compare
+from carotid_training.evaluation.comparison import COST, MISTAKE_MM
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.release import finetune
 from carotid_training.training.checkpoint import read_run
@@ -31,12 +31,11 @@ from CarotidLandmarkLib.volume import Volume
 from typer.testing import CliRunner
 
 from ..balls import batch_of_balls
-from ..outcomes import LANDMARKS, LEFT, PLACES, RIGHT, outcome
+from ..outcomes import LANDMARKS, LEFT, PLACES, RIGHT
 from ..tube import scan
 
 # Other than the default, and enough that `sure` finds every landmark of the scans in either precision.
 PASSES = 20
-MIRRORS = {LEFT: RIGHT, RIGHT: LEFT}
 
 
 @pytest.fixture(autouse=True)
@@ -128,10 +127,26 @@ def test_a_model_that_got_better_is_listed_by_name_with_its_record(dataset, doub
     assert float(rows[COST]["after"]) < float(rows[COST]["before"]) == MISTAKE_MM
     assert (rows["missed, of 4"]["before"], rows["missed, of 4"]["after"]) == ("4", "0")
     assert "mean cost" in (output / "comparison.md").read_text()
-    assert new.metadata.calibration == {} and "Not calibrated: 2 calibration cases are too few" in result.output
+    assert new.metadata.calibration == {} and "Not calibrated: 2 patients are too few" in result.output
     assert sorted(file.stem for file in (output / "detections" / "after").iterdir()) == sorted(
         case.id for case in map(dataset.case, dataset.case_ids()) if case.split == "test"
     )
+
+
+def test_what_is_annotated_while_the_model_learns_changes_neither_side_of_the_comparison(
+    dataset, doubtful, tmp_path, monkeypatch
+):
+    def meanwhile(*arguments):
+        case = dataset.annotated_cases("test")[0]
+        annotate(dataset, case.id, {LEFT: None, RIGHT: None})
+        train(*arguments)
+
+    train = finetune.train
+    monkeypatch.setattr(finetune, "train", meanwhile)
+    assert run(dataset, doubtful, tmp_path / "lyon-3").exit_code == 0
+    with (tmp_path / "lyon-3" / "comparison.csv").open(newline="") as file:
+        rows = {row["measure"]: row for row in csv.DictReader(file)}
+    assert (rows["missed, of 4"]["before"], rows["missed, of 4"]["after"]) == ("4", "0")
 
 
 def test_a_worse_model_is_not_listed_unless_forced(dataset, sure, tmp_path, monkeypatch):
@@ -317,40 +332,6 @@ class TestWhatIsRefused:
 )
 def test_a_runs_record_names_no_folder(record, recorded):
     assert _without_folders(record) == recorded
-
-
-class TestComparison:
-    def test_a_missed_landmark_and_one_found_where_there_is_none_cost_a_mistake_each(self):
-        outcomes = [outcome("a", LEFT, (3.0, 4.0, 0.0)), outcome("a", RIGHT, None)]
-        outcomes += [outcome("b", LEFT, (0.0, 0.0, 0.0), present=False), outcome("b", RIGHT, None, present=False)]
-        same = compare(outcomes, outcomes, MIRRORS)
-        assert same.cost_mm == ((5 + 2 * MISTAKE_MM) / 4,) * 2
-        assert not same.worse and tuple(same.change) == (0.0, 0.0, 0.0)
-
-    def test_a_model_that_hides_its_errors_by_calling_landmarks_missing_is_worse(self):
-        before = [outcome(case, LEFT, (8.0, 0.0, 0.0)) for case in "abcd"]
-        after = [outcome(case, LEFT, None if case == "d" else (7.0, 0.0, 0.0)) for case in "abcd"]
-        change = compare(before, after, MIRRORS)
-        rows = {name: values for name, *values in change.rows}
-        assert rows["mean error (mm)"] == [8.0, 7.0] and rows["missed, of 4"] == [0.0, 1.0]
-        assert change.worse and change.cost_mm == (8.0, (21 + MISTAKE_MM) / 4)
-
-    def test_a_model_is_worse_by_what_the_table_shows_and_not_by_rounding(self):
-        before = [outcome(case, LEFT, (8.0, 0.0, 0.0)) for case in "ab"]
-        for after, worse in ((8.004, False), (8.006, True)):
-            change = compare(before, [outcome(case, LEFT, (after, 0.0, 0.0)) for case in "ab"], MIRRORS)
-            assert change.worse is worse
-            assert ("| mean cost (mm) | 8 | 8.01 |" in change.markdown("old", "new")) is worse
-
-    def test_the_interval_takes_whole_patients(self):
-        before = [outcome(case, LEFT, (4.0, 0.0, 0.0), group="one") for case in "abcdef"]
-        after = [outcome(case, LEFT, (float(n), 0.0, 0.0), group="one") for n, case in enumerate("abcdef")]
-        change = compare(before, after, MIRRORS)
-        assert np.isnan(change.change.low) and change.patients == 1 and change.cases == 6
-
-    def test_outcomes_of_other_cases_are_not_compared(self):
-        with pytest.raises(ValueError, match="not run on the same landmarks"):
-            compare([outcome("a")], [outcome("b")], MIRRORS)
 
 
 class TestStartingFromAModel:

@@ -6,10 +6,11 @@ import io
 import shutil
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from carotid_training.training.checkpoint import Checkpoints, read_checkpoint, read_run
+from carotid_training.training.checkpoint import Checkpoints, named_bundle, read_checkpoint, read_run
 from carotid_training.training.fit import RunCheckpoint
 from carotid_training.training.module import ChainModule
 from CarotidLandmarkLib.errors import UserError
@@ -93,6 +94,14 @@ def test_the_folder_of_several_runs_is_none_of_them(run, tmp_path):
     with pytest.raises(UserError, match=r"runs holds several runs \(one, two\); give one of them"):
         read_run(tmp_path / "runs")
     assert read_run(tmp_path / "runs" / "one")[2]["steps"] == 1
+
+
+def test_a_word_is_the_run_in_a_folder_of_that_name_and_else_a_model(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "carotid-small").mkdir()  # of results, for instance
+    assert named_bundle(Path("carotid-small")).metadata.name == "carotid-small"
+    shutil.copytree(run[0], tmp_path / "mine")
+    assert named_bundle(Path("mine")) is None
 
 
 def test_a_run_that_was_copied_goes_on_with_one_last_checkpoint(run, tmp_path):

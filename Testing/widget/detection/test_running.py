@@ -346,6 +346,18 @@ def test_an_interpreter_that_is_not_there_is_said(tiny, tmp_path):
     assert job_folders() == set()
 
 
+def test_the_detector_ends_well_though_the_application_is_too_busy_to_look(tiny):
+    voxels = neck_volume(5.0)
+    job = DetectionJob(voxels.array, voxels.affine_lps, "neck", JobSettings(tiny.path, passes=2))
+    try:
+        while job._process is None:
+            job.poll()
+        assert job._process.wait(60) == 0
+        assert job.poll() is not None
+    finally:
+        job.cancel()
+
+
 def test_the_detector_ends_when_the_application_does(tiny):
     voxels = neck_volume(5.0)
     job = DetectionJob(voxels.array, voxels.affine_lps, "neck", JobSettings(tiny.path, passes=500))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from CarotidLandmarkLib.dataset import Dataset as CaseFolder
 from CarotidLandmarkLib.dataset import freeze_splits
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS, LandmarkSpec
 from CarotidLandmarkLib.nets.chain import Architecture
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader, Dataset
@@ -69,8 +69,7 @@ class NecksData(pl.LightningDataModule):
             raise UserError("Nothing to train on; set necks_per_step, coarse_per_step or cases_per_step above zero.")
         if architecture.scales_mm[0] != COARSE_MM:
             raise UserError(f"Training shows the whole scan at {COARSE_MM:g} mm; begin architecture.scales_mm with it.")
-        others = {spec.name for spec in architecture.landmarks} != {spec.name for spec in CAROTID_BIFURCATIONS}
-        if others and necks_per_step + coarse_per_step:
+        if not in_digital_necks(architecture.landmarks) and necks_per_step + coarse_per_step:
             raise UserError(
                 "Digital necks know the two carotid bifurcations alone; for other landmarks set data.necks_per_step "
                 "and data.coarse_per_step to 0, data.cases_per_step above it, and data.dataset to a dataset of theirs."
@@ -161,6 +160,11 @@ class NecksData(pl.LightningDataModule):
             # A process that is forked after CUDA has begun can not make an optimiser, and placing vessels takes one.
             multiprocessing_context="spawn" if workers and torch.cuda.is_available() else None,
         )
+
+
+def in_digital_necks(landmarks: Sequence[LandmarkSpec]) -> bool:
+    """Whether digital necks have all of these landmarks, and no other."""
+    return {spec.name for spec in landmarks} == {spec.name for spec in CAROTID_BIFURCATIONS}
 
 
 def dataset_sha256(dataset: CaseFolder) -> str:

@@ -48,6 +48,7 @@ class CaseToMake:
     """A case of a cohort: all that its voxels follow from, but for the styles and their backgrounds."""
 
     id: str
+    patient: str  # of all cohorts: of the same seed, usual or shifted, it is the same one
     split: str
     seeds: tuple[int, ...]  # of one neck, or of the candidates for one that lacks a landmark
 
@@ -83,6 +84,7 @@ def plan(cases: int, seed: int, splits: Sequence[str] = tuple(SPLIT_SHARES), lac
     planned = [
         CaseToMake(
             f"{split}-{index:05d}",
+            f"{'lacking' if lacking else 'neck'}-{seed}-{split}-{index:05d}",
             split,
             tuple(seeds.neck_seed(split, seed, index * candidates + one) for one in range(candidates)),
         )
@@ -174,7 +176,7 @@ def make_case(case: CaseToMake, folder: Path, styles: Styles, device: str, drawn
     sample = case.draw(styles, **drawn)
     if case.id not in dataset.case_ids():
         array, affine, _ = sample.scanner.acquire(sample.neck, device)
-        dataset.add_case(Volume(array, affine, name=case.id), case_id=case.id, group=case.id, split=case.split)
+        dataset.add_case(Volume(array, affine, name=case.id), case_id=case.id, group=case.patient, split=case.split)
     if not _is_made(dataset, case):
         truth = zip(LANDMARKS, sample.truth.landmarks_lps.tolist(), sample.truth.present.tolist(), strict=True)
         points = {name: tuple(point) if present else None for name, point, present in truth}

@@ -75,7 +75,7 @@ def compare(
 
     Raises ValueError where the outcomes do not belong together.
     """
-    if [(o.case_id, o.landmark) for o in before] != [(o.case_id, o.landmark) for o in after]:
+    if [_asked(outcome) for outcome in before] != [_asked(outcome) for outcome in after]:
         raise ValueError("The two models were not run on the same landmarks of the same cases.")
     columns = [_measures(outcomes, mirrors) for outcomes in (before, after)]
     costs = np.array([[cost_mm(outcome) for outcome in outcomes] for outcomes in (before, after)])
@@ -83,6 +83,10 @@ def compare(
     change = metrics.bootstrap(groups, lambda rows: {"": float((costs[1] - costs[0])[rows].mean())}, seed=seed)[""]
     rows = tuple((name, columns[0][name], columns[1][name]) for name in columns[0])
     return Comparison(len({outcome.case_id for outcome in before}), len(set(groups)), rows, change)
+
+
+def _asked(outcome: Outcome) -> tuple[object, ...]:
+    return outcome.case_id, outcome.landmark, outcome.truth_lps
 
 
 def cost_mm(outcome: Outcome) -> float:

@@ -32,6 +32,10 @@ from .summary import Measure, Model, landmarks_csv, measure, summary_csv
 from .tables import summary_markdown, worst
 
 EVERY_SPLIT = "all"
+# A kept detection is not used for another program's: versions of the library do not tell its ways of searching apart.
+LIBRARY = Path(CarotidLandmarkLib.__file__).parent
+SOURCES = sorted(path for pattern in ("*.py", "nets/*.py", "volume/*.py") for path in LIBRARY.glob(pattern))
+CODE = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def evaluate(
         prefix, folder = ("", output / "detections") if alone else (f"{name}/", output / "detections" / name)
         images |= {prefix + case.id: case for case in cases}
         by_dataset[name] = [
-            replace(each, case_id=prefix + each.case_id, group=prefix + each.group)
+            replace(each, case_id=prefix + each.case_id, group=_patient(each, prefix))
             for each in detect_cases(detector, cases, folder, settings, inside)
         ]
     outcomes = [each for some in by_dataset.values() for each in some]
@@ -96,18 +100,23 @@ def evaluate(
     return rows
 
 
+def _patient(outcome: Outcome, prefix: str) -> str:
+    """One patient in several datasets is one; a name that is a case's own says nothing beyond its dataset."""
+    return prefix + outcome.group if outcome.group == outcome.case_id else outcome.group
+
+
 def _share(step: Step, start: float, share: float) -> Step:
     """A step of a part of the work, from ``start`` on."""
     return lambda words, done: step(words, start + share * done)
 
 
 def check_landmarks(landmarks: Sequence[LandmarkSpec], dataset: Dataset) -> None:
-    """Raises DatasetError where a model's ``landmarks`` are not those of a dataset."""
-    names, wanted = {landmark.name for landmark in landmarks}, set(dataset.landmarks)
-    if names != wanted:
+    """Raises DatasetError where a dataset has no word on one of a model's ``landmarks``."""
+    names, known = {landmark.name for landmark in landmarks}, set(dataset.landmarks)
+    if not names <= known:
         raise DatasetError(
             f"The model finds {', '.join(sorted(names))}, but {dataset.path.name} is about "
-            f"{', '.join(sorted(wanted))}; choose a model for these landmarks."
+            f"{', '.join(sorted(known))}; choose a model for these landmarks."
         )
 
 
@@ -125,7 +134,7 @@ def detect_cases(detector: Detector, cases: list[Case], folder: Path, settings: 
         # The verdict follows from the regions, so the calibration counts as much as the weights.
         key = {
             "model_sha256": hashlib.sha256(metadata.to_json().encode()).hexdigest(),
-            "library": CarotidLandmarkLib.__version__,
+            "code": CODE,
             "image_sha256": case.image_sha256,
             "passes": settings.passes,
             "seed": settings.seed,

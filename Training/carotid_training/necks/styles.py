@@ -39,13 +39,14 @@ STYLES = {
 
 
 class Styles:
-    """Draws necks of any available style."""
+    """Draws necks of any available style. ``asked_for``: whether backgrounds were given, and not in the environment."""
 
     def __init__(self, backgrounds: Sequence[Path | str] = (), unseen: bool = False):
         """``backgrounds``: unenhanced CTs (or prepared ones, .npz; or folders of them) for the styles made of real
         tissue; else what $CAROTID_BACKGROUND_CT names, else none. ``unseen``: only of patients that no training may
         see, and only for the split test; else without them. Raises ValueError: see `background_paths`."""
         given = list(backgrounds)
+        self.asked_for = bool(given)
         if not given and os.environ.get(BACKGROUND_VARIABLE):
             given = [os.environ[BACKGROUND_VARIABLE]]
         if unseen and not given:

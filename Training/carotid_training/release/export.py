@@ -19,7 +19,7 @@ from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from CarotidLandmarkLib.nets.chain import Architecture
-from CarotidLandmarkLib.uncertainty import Judgement, calibrate, conformal_factor
+from CarotidLandmarkLib.uncertainty import Judgement, calibrate, fewest_for
 from CarotidLandmarkLib.work import progress
 from rich.console import Console
 from torch import Tensor
@@ -45,8 +45,10 @@ def main(
         Path | None, typer.Option("--measure", help="Another dataset whose test cases measure, instead.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder of the new bundle.")] = Path("bundle"),
-    name: Annotated[str, typer.Option(help="Name of the model.")] = "carotid",
-    version: Annotated[str, typer.Option(help="Version of the model.")] = "1.0.0",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; default: a bundle keeps its own, a run has its folder's.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Version of the model; of a run 1.0.0 by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     judge: Annotated[
         list[Path] | None,
@@ -67,8 +69,8 @@ def export(
     run: Path,
     calibrate_on: Path,
     output: Path,
-    name: str,
-    version: str,
+    name: str | None = None,
+    version: str | None = None,
     device: str = "auto",
     judge: Sequence[Path] = (),
     measure_on: Path | None = None,
@@ -78,8 +80,16 @@ def export(
     presence is then what the heads say, calibrated on the validation cases. ``say`` is told what the calibration is
     worth.
 
-    Raises ValueError with a sentence where the run or a dataset can not be used.
+    ``name``, ``version``: a bundle keeps its name and must have another version; a run is called after its ``output``,
+    1.0.0. Raises ValueError with a sentence where the run or a dataset can not be used.
     """
+    begun = named_bundle(run)
+    if begun is not None and version in (None, begun.metadata.version) and name in (None, begun.metadata.name):
+        raise UserError(
+            f"There is a {begun.metadata.name} {begun.metadata.version} already; give the new model a --version."
+        )
+    name = name or (output.resolve().name if begun is None else begun.metadata.name)
+    version = "1.0.0" if version is None else version
     if not is_name(name):
         raise UserError(f"'{name}' can not name a model; give a --name of letters, digits, '.', '_' and '-'.")
     if not version[:1].isdigit():  # the newest model is the one with the highest numbers
@@ -138,13 +148,17 @@ def export(
 
 
 def check_apart(calibrating: Sequence[Case], measuring: Sequence[Case]) -> None:
-    """Raises UserError where one scan both calibrates and measures: the regions would be measured as too good."""
-    scans = {case.image_sha256: case.id for case in calibrating}
+    """Raises UserError where one patient both calibrates and measures: the regions would be measured as too good."""
+    scans, patients = (
+        {case.image_sha256: case.id for case in calibrating},
+        {case.group: case.id for case in calibrating},
+    )
     for case in measuring:
-        if (same := scans.get(case.image_sha256)) is not None:
-            raise UserError(
-                f"Cases {same} and {case.id} are one scan, which can not calibrate and measure; remove one."
-            )
+        for known, what in ((scans.get(case.image_sha256), "scan"), (patients.get(case.group), "patient")):
+            if known is not None:
+                raise UserError(
+                    f"Cases {known} and {case.id} are one {what}, which can not calibrate and measure; remove one."
+                )
 
 
 def model_of(reference: Path) -> tuple[Architecture, dict[str, Tensor], dict[str, Any], Judgement | None]:
@@ -156,24 +170,19 @@ def model_of(reference: Path) -> tuple[Architecture, dict[str, Tensor], dict[str
 
 
 def calibration_of(outcomes: Sequence[Outcome], architecture: Architecture) -> tuple[dict[str, Any], str]:
-    """Split-conformal factors, or none at all where the cases do not suffice for `CLAIMED_LEVEL`; and a sentence."""
+    """Split-conformal factors, or none where the patients do not suffice for `CLAIMED_LEVEL`; and a sentence.
+
+    A patient counts once, whatever there is of scans and sides: they are no more alike to the next patient for it.
+    """
     scores = scores_of(outcomes, [landmark.name for landmark in architecture.landmarks])
-    fewest = min(map(len, scores.values()))
-    try:
-        conformal_factor([0.0] * fewest, CLAIMED_LEVEL)
-    except ValueError as error:
-        return {}, f"Not calibrated: {error} Its regions are a Gaussian's and may be too small."
-    words = f"Calibrated on {fewest} or more validation cases of each landmark."
-    return calibrate(pooled(scores, architecture), [level for level in LEVELS if suffices(fewest, level)]), words
-
-
-def suffices(cases: int, level: float) -> bool:
-    """Whether so many cases can hold a region to ``level``: both sides of a patient count once."""
-    try:
-        conformal_factor([0.0] * cases, level)
-    except ValueError:
-        return False
-    return True
+    fewest = min(len({o.group for o in outcomes if o.landmark == name and o.score is not None}) for name in scores)
+    if fewest < (needed := fewest_for(CLAIMED_LEVEL)):
+        return {}, (
+            f"Not calibrated: {fewest} patients are too few for a {CLAIMED_LEVEL:.0%} region; {needed} are needed for "
+            "each landmark. Its regions are a Gaussian's and may be too small."
+        )
+    words = f"Calibrated on {fewest} or more validation patients of each landmark."
+    return calibrate(pooled(scores, architecture), [level for level in LEVELS if fewest >= fewest_for(level)]), words
 
 
 def scores_of(outcomes: Sequence[Outcome], landmarks: Sequence[str]) -> dict[str, list[float]]:

@@ -29,7 +29,7 @@ from rich.console import Console
 from torch import Tensor
 
 from ..batches.cases import CaseBatches
-from ..batches.datamodule import dataset_sha256
+from ..batches.datamodule import dataset_sha256, in_digital_necks
 from ..evaluation.comparison import Comparison, compare
 from ..evaluation.evaluate import Settings, check_landmarks, detect_cases
 from ..necks.styles import Styles
@@ -48,7 +48,11 @@ LEARNT_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run is made of; another recipe is another run. ``backgrounds``: sha256 of each."""
+    """What a run is made of; another recipe is another run.
+
+    ``styles``: of the digital necks that it rehearses, none where they lack its landmarks; ``backgrounds``: sha256 of
+    each.
+    """
 
     start_sha256: str
     dataset_sha256: str
@@ -90,15 +94,22 @@ def finetune(
     settings, styles, bar = settings or Settings(), styles or Styles(), bar or _silent
     dataset = Dataset.open(folder)
     check_landmarks(start.metadata.landmarks, dataset)
+    rehearses = in_digital_necks(start.metadata.landmarks)
+    if not rehearses and (names or styles.asked_for or rendered):
+        raise UserError(
+            f"Digital necks know the two carotid bifurcations alone, so {start.metadata.name} rehearses none; leave "
+            "out --styles, --background and --rendered."
+        )
     styles.check(names)
     _claim_name(output)
     detector = Detector(start, settings.device)
     _split(dataset)  # for good, so after what may be refused
     recipe = Recipe(
         start.metadata.weights_sha256, dataset_sha256(dataset), steps, settings.seed,
-        names or tuple(styles.available), tuple(styles.fingerprint()),
+        names or tuple(styles.available if rehearses else ()), tuple(styles.fingerprint() if rehearses else ()),
     )  # fmt: skip
-    tests = dataset.annotated_cases("test")
+    cases = dataset.annotated_cases()  # one truth for both models, whatever is annotated while this one learns
+    tests, validation = ([case for case in cases if case.split == split] for split in ("test", "validation"))
     _claim_folder(output, recipe)
     with bar() as step:
         before = detect_cases(detector, tests, output / "detections" / "before", settings, _titled("first model", step))
@@ -109,7 +120,6 @@ def finetune(
     training = {**training, "learnt_share": LEARNT_SHARE}
     metadata = metadata_of(architecture, output.name, start.metadata.version, training)
     metadata = replace(metadata, judgement=start.metadata.judgement)
-    validation = [case for case in dataset.annotated_cases() if case.split == "validation"]
     with tempfile.TemporaryDirectory() as temporary:
         detector = Detector(Bundle.save(Path(temporary) / output.name, metadata, state, ""), settings.device)
         detections = output / "detections"
@@ -209,8 +219,9 @@ def _train(
         "model.start_from": str(start.path.resolve()),
         "data.seed": recipe.seed,
         "data.dataset": str(dataset.path.resolve()),
-        "data.styles": dict.fromkeys(recipe.styles, 1.0),
-        "data.backgrounds": [str(path.resolve()) for path in styles.paths],
+        "data.necks_per_step": 1 if recipe.styles else 0,
+        "data.styles": dict.fromkeys(recipe.styles, 1.0) or None,
+        "data.backgrounds": [str(path.resolve()) for path in styles.paths] if recipe.styles else [],
         "trainer.default_root_dir": str(output),
         "trainer.max_steps": recipe.steps,
         "trainer.accelerator": "gpu" if where.type == "cuda" else where.type,

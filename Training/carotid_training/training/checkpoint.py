@@ -51,7 +51,8 @@ def last_checkpoint(run: Path) -> Path | None:
 
 def named_bundle(reference: Path) -> Bundle | None:
     """The model bundle of a folder or name; None where there is a run or checkpoint instead. Raises BundleError."""
-    called = reference.name == str(reference) and not reference.exists()  # by its name, not by its folder
+    run = reference.is_file() or last_checkpoint(reference) is not None
+    called = reference.name == str(reference) and not run  # by its name, not by its folder
     return open_bundle(reference) if called or (reference / METADATA_FILE).is_file() else None
 
 
