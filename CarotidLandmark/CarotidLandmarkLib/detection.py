@@ -128,7 +128,8 @@ class LandmarkResult:
 class VolumeInfo:
     """The scan, named without its folder: ``path`` is a file or folder name only. ``size`` is (i, j, k).
 
-    ``centre_lps_mm``: where its middle lies; None in an older document.
+    ``centre_lps_mm``: where its middle lies; None in an older document. ``slices_sha256``: of some of its slices, so
+    that another series in the same place is known as such; "" in an older document.
     """
 
     path: str
@@ -136,6 +137,7 @@ class VolumeInfo:
     spacing_mm: Triple
     orientation: str
     centre_lps_mm: Triple | None = None
+    slices_sha256: str = ""
 
     def difference(self, other: VolumeInfo) -> str:
         """How the other scan differs, in words that follow "has"; empty where it may be the same, whatever its name."""
@@ -147,6 +149,8 @@ class VolumeInfo:
         here, there = self.centre_lps_mm, other.centre_lps_mm
         if here is not None and there is not None and math.dist(here, there) > SAME_PLACE_MM:
             return f"its middle {math.dist(here, there):.1f} mm away"
+        if self.slices_sha256 and other.slices_sha256 not in ("", self.slices_sha256):
+            return "other voxels in the same place, as another series of a study has"
         return ""
 
     def __post_init__(self) -> None:

@@ -9,13 +9,14 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import UserError
 
 TEMPORARY_PREFIX = ".tmp-"
+STALE_AFTER_S = 3600  # nothing takes an hour to write: what nobody has written to for longer, a killed program has left
 LEFT_BY_OTHERS = ("desktop.ini", "thumbs.db")
 # Virus scanners and indexers open what has just been written, and Windows moves no file that is open.
 TRIES_S = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()
@@ -58,13 +59,43 @@ def is_temporary(path: Path) -> bool:
     return re.fullmatch(rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{12}}-.+", path.name) is not None
 
 
+def remove_stale(folder: Path, temporary: Iterable[Path]) -> list[Path]:
+    """Remove those of the temporary files and folders in ``folder`` that nobody has written to for an hour.
+
+    Returns them. An hour by the clock that dates the folder's files: a server's may be hours from ours. Raises OSError.
+    """
+    dates = {path: _last_written(path) for path in temporary}
+    if not dates:
+        return []
+    probe = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-clock"
+    write_text(probe, "")
+    try:
+        present = probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+    stale = [path for path, date in dates.items() if date < present - STALE_AFTER_S]
+    for path in stale:
+        with suppress(FileNotFoundError):  # another command clears up, too
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return stale
+
+
+def _last_written(path: Path) -> float:
+    """When a file, or anything in a folder, was last written; infinite where something in it just goes."""
+    try:
+        return max(each.stat().st_mtime for each in (path, *path.rglob("*")))
+    except FileNotFoundError:  # somebody is at work in it
+        return float("inf")
+
+
 def is_empty(folder: Path) -> bool:
     """Whether nobody has put anything into a folder: hidden files, and what file managers leave, do not count."""
     return all(path.name.startswith(".") or path.name.lower() in LEFT_BY_OTHERS for path in folder.iterdir())
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text to ``path`` atomically. Raises OSError."""
+    """Write text to ``path`` as UTF-8, atomically; what UTF-8 does not have becomes a mark. Raises OSError."""
+    text = re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)  # half an emoji, a byte of a file's name
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 

@@ -17,6 +17,7 @@ from .landmarks import Point, is_place
 
 _SCHEMA = "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
 _SCHEMA_FILE = "markups-schema-v1.0.3.json#"
+POINT_LIST = "Fiducial"  # the type of a list of points; control points of an ROI, a line or a plane mean no landmarks
 # Slicer's default orientation of a point: its RAS axes written in LPS.
 _ORIENTATION = [-1.0, -0.0, -0.0, -0.0, -1.0, -0.0, 0.0, 0.0, 1.0]
 
@@ -78,12 +79,12 @@ def write_markups(
 
 
 def read_markups(path: str | os.PathLike[str], labels: Mapping[str, str] | None = None) -> dict[str, Point | None]:
-    """Read the points of a ``.mrk.json``, of all its lists, as LPS millimetres; None is one stated to be missing.
+    """Read the points of a ``.mrk.json``, of all its point lists, as LPS millimetres; None is one stated to be missing.
 
     Keys are the labels in the file; ``labels`` (name -> label, as given to `write_markups`) turns them back into
     names. A point that was never placed (``undefined`` or ``preview``) is left out: nobody has said anything about
-    it. Any schema 1.x, RAS or LPS. Raises MarkupsError on a file that can not be read so, OSError when it can not be
-    opened.
+    it; so is what is no point list (ROI, line, plane). Any schema 1.x, RAS or LPS. Raises MarkupsError on a file that
+    can not be read so, or has no point list, OSError when it can not be opened.
     """
     path = Path(path)
     try:
@@ -96,6 +97,13 @@ def read_markups(path: str | os.PathLike[str], labels: Mapping[str, str] | None 
         markups = build(_File, document).markups
         if not markups:
             raise DocumentError("markups is empty")
+        kinds = ", ".join(sorted({markup.type[:20] for markup in markups}))
+        markups = tuple(markup for markup in markups if markup.type == POINT_LIST)
+        if not markups:
+            raise MarkupsError(
+                f"{path.name} holds no point list, but markups of another type ({kinds}); place points in Slicer "
+                "and save their list."
+            )
         marks = [
             (point, _sign_to_lps(markup, path.name))
             for markup in markups
@@ -125,6 +133,7 @@ class _ControlPoint:
 @dataclass(frozen=True)
 class _Markup:
     coordinateSystem: str
+    type: str = POINT_LIST
     coordinateUnits: Any = "mm"
     controlPoints: tuple[_ControlPoint, ...] = ()
 

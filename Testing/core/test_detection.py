@@ -97,7 +97,7 @@ def test_the_file_has_the_published_keys():
     assert set(document) == {
         *("schema_version", "volume", "model", "passes", "seed", "device", "timing_s", "landmarks", "quality", "notes")
     }
-    assert set(document["volume"]) == {"path", "size", "spacing_mm", "orientation", "centre_lps_mm"}
+    assert set(document["volume"]) == {"path", "size", "spacing_mm", "orientation", "centre_lps_mm", "slices_sha256"}
     assert set(document["model"]) == {"name", "version", "sha256"}
     landmark = document["landmarks"][0]
     assert set(landmark) == {
@@ -122,6 +122,16 @@ def test_the_file_has_the_published_keys():
 def test_another_version_or_damage_is_refused(text):
     with pytest.raises(ValueError):
         Detection.from_json(text)
+
+
+def test_other_slices_in_the_same_place_are_another_scan_where_both_are_known():
+    one, other = (replace(EXAMPLE.volume, slices_sha256=letter * 64) for letter in "ab")
+    assert one.difference(one) == ""
+    assert "other voxels in the same place" in one.difference(other)
+    earlier = json.loads(EXAMPLE.to_json())
+    del earlier["volume"]["slices_sha256"]
+    before = Detection.from_json(json.dumps(earlier)).volume
+    assert before.difference(one) == one.difference(before) == ""
 
 
 def test_a_number_that_is_none_never_reaches_the_file():

@@ -117,6 +117,11 @@ def test_an_error_that_names_no_file_is_a_sentence_all_the_same():
     assert sentence(OSError("what a library says")) == sentence(ValueError("x")) == ""
 
 
+def test_text_that_utf_8_does_not_have_becomes_a_mark_and_the_rest_stays(tmp_path):
+    write_text(tmp_path / "a.csv", "Müller 🙂,half \ud83d,M\udcfcller\n\tnext line\n")
+    assert (tmp_path / "a.csv").read_bytes().decode() == "Müller 🙂,half \ufffd,M\ufffdller\n\tnext line\n"
+
+
 @pytest.mark.parametrize("refusals", [2, 3])
 def test_a_file_that_windows_holds_open_is_moved_as_soon_as_it_is_let_go(tmp_path, monkeypatch, refusals):
     calls, move = [], os.replace

@@ -89,6 +89,7 @@ def test_a_point_that_was_never_placed_is_left_out(tmp_path):
         ),
         (document() | {"@schema": "https://x/markups-schema-v2.0.0.json#"}, "2.0.0"),
         ({"points": []}, "schema"),
+        (document(type="ROI"), r"a\.mrk\.json holds no point list, but markups of another type \(ROI\); place points"),
     ],
 )
 def test_a_file_that_can_not_be_trusted_is_refused_with_the_reason(tmp_path, content, reason):
@@ -121,3 +122,27 @@ def test_points_of_all_lists_are_read_each_in_its_own_frame_and_a_label_twice_is
     content = document() | {"markups": [some("LPS", "a", 1), some("LPS", "a", 5)]}
     with pytest.raises(MarkupsError, match="two points with the same label"):
         read_markups(write(tmp_path / "a.mrk.json", content))
+
+
+@pytest.mark.parametrize("kind", ["Line", "Angle", "Curve", "ClosedCurve", "Plane", "ROI"])
+def test_the_control_points_of_what_slicer_draws_otherwise_are_no_points(tmp_path, kind):
+    import slicer
+
+    scene = slicer.vtkMRMLScene()
+    node = scene.AddNewNodeByClass(f"vtkMRMLMarkups{kind}Node")
+    node.AddControlPoint((1.0, 2.0, 3.0))
+    storage = slicer.vtkMRMLMarkupsJsonStorageNode()
+    scene.AddNode(storage)
+    storage.SetFileName(str(tmp_path / "a.mrk.json"))
+    assert storage.WriteData(node) == 1
+    with pytest.raises(MarkupsError, match=rf"no point list, but markups of another type \({kind}\)"):
+        read_markups(tmp_path / "a.mrk.json")
+    drawn, points = json.loads((tmp_path / "a.mrk.json").read_text()), document()
+    both = drawn | {"markups": [*drawn["markups"], *points["markups"]]}
+    assert read_markups(write(tmp_path / "a.mrk.json", both)) == {"a": (-1.0, -2.0, 3.0)}
+
+
+def test_a_list_that_states_no_type_is_one_of_points(tmp_path):
+    content = document()
+    del content["markups"][0]["type"]
+    assert read_markups(write(tmp_path / "a.mrk.json", content)) == {"a": (-1.0, -2.0, 3.0)}

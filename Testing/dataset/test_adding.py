@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import os
+import shutil
 import stat
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from CarotidLandmarkLib.dataset import Dataset, DatasetError, case_of, patient_group
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, case_of, case_of_file, patient_group
 from CarotidLandmarkLib.volume import patient_id, read_volume, write_volume
+
+from ..volume.writers import directory
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +27,22 @@ def home(tmp_path, monkeypatch):
 
 def test_one_word_is_one_patient_and_no_word_is_a_new_one():
     assert patient_group("p07") == patient_group(" p07 ")
-    assert len({patient_group(word) for word in ("p07", "p08", "P07", "Müller, Jane")}) == 4
+    words = ("p07", "p08", "P07", "Müller, Jane", os.fsdecode(b"M\xfcller, Jane"), "half an emoji \ud83d")
+    assert len({patient_group(word) for word in words}) == len(words)
     assert patient_group("") != patient_group("")
+
+
+@pytest.mark.parametrize("word", ["Müller, Jane", "José", "김민수", "Ångström"])
+def test_one_name_in_the_ways_that_unicode_and_macos_write_it_is_one_patient(home, word):
+    ways = {unicodedata.normalize(form, word) for form in ("NFC", "NFD")}
+    assert len(ways) == 2 and len({patient_group(way) for way in ways}) == 1
+
+
+@pytest.mark.parametrize("word", ["p07", "4711", "Doe^Jane", "Müller, Jane"])
+def test_the_group_of_a_word_is_the_one_that_earlier_versions_made(home, word):
+    group = patient_group(word)
+    digest = hmac.new((home / "patient-key").read_bytes(), word.encode(), hashlib.sha256).hexdigest()
+    assert group == f"patient-{digest[:10]}"
 
 
 def test_the_group_depends_on_a_key_that_only_this_user_can_read(home, monkeypatch, tmp_path):
@@ -65,6 +86,26 @@ def test_a_scan_that_is_stored_in_another_order_of_its_axes_is_the_same_scan(tmp
     array = stored.array.copy()
     array[3, 4, 5] += 1
     assert case_of(dataset, replace(stored, array=array)) is None
+
+
+def test_a_dicomdir_is_not_referred_to_and_one_that_is_stands_for_nothing_around_it(
+    tmp_path, make_volume, write_dicom, monkeypatch
+):
+    volume, dataset = make_volume(), Dataset.create(tmp_path / "set", ("left", "right"))
+    file = directory(write_dicom(volume, tmp_path / "cd"))
+    with pytest.raises(DatasetError, match="Only an image in one file can be referred to; copy this one instead"):
+        dataset.add_case(file, copy=False)
+    assert dataset.case_ids() == []
+    with monkeypatch.context() as earlier_version:
+        earlier_version.setattr("CarotidLandmarkLib.dataset.dataset.files_of", lambda path: [path])
+        case = dataset.case(dataset.add_case(file, copy=False))
+    assert case_of_file(dataset, file) is None and case_of(dataset, read_volume(file)) == case.id
+    moved = volume.affine_lps.copy()
+    moved[2, 3] += 100.0
+    shutil.rmtree(file.parent)
+    directory(write_dicom(replace(volume, affine_lps=moved), file.parent))
+    with pytest.raises(DatasetError, match=f"image of case {case.id} has another size or place than when it was added"):
+        case.read_volume()
 
 
 def test_the_patient_of_a_folder_is_that_of_the_series_that_is_read(tmp_path, make_volume, write_dicom):

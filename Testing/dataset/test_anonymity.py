@@ -17,10 +17,13 @@ import pytest
 import SimpleITK as sitk
 from CarotidLandmarkLib import cli
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_dataset, write_draft
+from CarotidLandmarkLib.job import worker
 from CarotidLandmarkLib.report.agreement import write_agreement
-from CarotidLandmarkLib.volume import write_volume
+from CarotidLandmarkLib.volume import read_volume, write_volume
 from pydicom.datadict import DicomDictionary
 from pydicom.sequence import Sequence
+
+from ..volume.writers import metaimage, nifti, nrrd
 
 LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
 
@@ -115,10 +118,41 @@ def series(tmp_path, make_volume, write_dicom) -> Path:
 @pytest.fixture
 def frames(tmp_path, make_volume, write_enhanced_dicom) -> Path:
     """One multi-frame file: the DICOM that can be referred to instead of copied."""
+
+    def noted(dataset: pydicom.Dataset) -> None:
+        dataset.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence[0].RescaleType = TEXT
+
     (tmp_path / FAMILY).mkdir(exist_ok=True)
-    path = write_enhanced_dicom(make_volume(), tmp_path / FAMILY / f"{TEXT}.dcm")
+    path = write_enhanced_dicom(make_volume(), tmp_path / FAMILY / f"{TEXT}.dcm", edit=noted)
     fill(path)
     return path
+
+
+@pytest.fixture
+def archive(tmp_path, make_volume, write_dicom) -> Path:
+    """A zip file of which notes tell headers and names in it: two phases, told apart by a time, and a damaged file."""
+    inside = tmp_path / "inside" / FAMILY
+    for time in (TIME, f"0{float(TIME) + 1}"):
+        write_dicom(
+            make_volume(), inside, SeriesInstanceUID=f"{ROOT}.5", AcquisitionTime=time, RescaleType=TEXT, PatientID=TEXT
+        )
+    (inside / f"{TEXT}.dcm").write_bytes(bytes(500))
+    (tmp_path / FAMILY).mkdir()
+    return Path(shutil.make_archive(str(tmp_path / FAMILY / TEXT), "zip", inside.parent))
+
+
+@pytest.fixture
+def source(request, tmp_path, make_volume) -> Path:
+    """The scan of a kind: a file or folder named after the patient; of a NRRD, NIfTI or MetaImage one with a note."""
+    if request.param in ("series", "frames", "archive"):
+        return request.getfixturevalue(request.param)
+    (tmp_path / FAMILY).mkdir()
+    path, volume, more = tmp_path / FAMILY / TEXT, make_volume(), f"PatientName:={PERSON}"
+    if request.param == "nrrd":
+        return nrrd(volume, path.with_suffix(".nrrd"), "spacings: 0.5 0.6 1.25", more, space=None)
+    if request.param == "nifti":
+        return nifti(volume, path.with_suffix(".nii"), pixdim=[1, 9, 9, 9, 0, 0, 0, 0])
+    return metaimage(volume, path.with_suffix(".mha"), f"Comment = {PERSON}", leave_out=("Offset",))
 
 
 @pytest.mark.parametrize("what", ["name", "text", "UTF-16", "base64", "compressed", "folder"])
@@ -143,14 +177,26 @@ def test_the_files_that_go_in_are_full_of_identifiers(series, frames):
             assert identifier.encode() in raw, identifier
 
 
-@pytest.mark.parametrize("kind", ["series, copied", "multi-frame, copied", "multi-frame, referred to"])
-def test_no_byte_of_a_dataset_identifies_the_patient(kind, request, tmp_path, make_volume, make_detection, capsys):
-    source = request.getfixturevalue("series" if kind.startswith("series") else "frames")
+@pytest.mark.parametrize(
+    ("source", "copy"),
+    [
+        ("series", True),
+        *((kind, False) for kind in ("frames", "archive", "nrrd", "nifti", "metaimage")),
+        ("frames", True),
+    ],
+    indirect=["source"],
+)
+def test_no_byte_of_a_dataset_identifies_the_patient(source, copy, tmp_path, make_volume, make_detection, capsys):
     dataset = Dataset.create(tmp_path / "set", NAMES)
-    case_id = dataset.add_case(source, copy=kind.endswith("copied"))
-    assert dataset.case(case_id).read_volume().array.shape == make_volume().array.shape  # it is the scan that came in
-    detection = make_detection(path=str(source))
-    dataset.save_prediction(case_id, replace(detection, volume=replace(detection.volume, path=str(source))))
+    case_id = dataset.add_case(source, copy=copy)
+    case = dataset.case(case_id)
+    volume = case.read_volume()
+    assert volume.array.shape == make_volume().array.shape  # it is the scan that came in
+    in_panel = worker.scan({"image": str(case.image_path), "sha256": case.image_sha256, "name": case_id}, tmp_path)
+    assert in_panel.notes == volume.notes
+    if not copy:  # these notes are kept
+        assert TEXT in read_volume(source).note and volume.note
+    dataset.save_prediction(case_id, replace(make_detection(path=str(source)), notes=volume.notes))
     points = {LEFT: (12.0, -20.0, 40.0), RIGHT: None}
     for who in ("anna", "ben"):
         dataset.save_annotation(case_id, who, points, {LEFT: "corrected", RIGHT: "missing"})
@@ -166,6 +212,19 @@ def test_no_byte_of_a_dataset_identifies_the_patient(kind, request, tmp_path, ma
     assert case_id in printed.out
     assert list(leaks(dataset.path)) == []
     assert list(leaks(tmp_path / "printed")) == []
+
+
+@pytest.mark.parametrize("source", ["nrrd", "nifti", "metaimage"], indirect=True)
+def test_the_case_is_named_in_notes_on_a_scan_that_was_read_under_its_own_name(source, tmp_path, make_detection):
+    dataset = Dataset.create(tmp_path / "set", NAMES)
+    case_id = dataset.add_case(source)
+    read = read_volume(source)
+    dataset.save_prediction(case_id, replace(make_detection(path=read.name), notes=read.notes))
+    assert dataset.case(case_id).prediction().notes == tuple(note.replace(read.name, case_id) for note in read.notes)
+    assert list(leaks(dataset.path)) == []
+    noisy = "The scan is noisy."
+    dataset.save_prediction(case_id, replace(make_detection(path="s"), notes=(noisy,)))
+    assert dataset.case(case_id).prediction().notes == (noisy,)
 
 
 @pytest.mark.parametrize("copy", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -38,11 +39,15 @@ class TestCases:
         assert first != second and dataset.case(first).group != dataset.case(second).group
         assert dataset.case_ids() == sorted(["c1", first, second])
 
-    def test_a_referenced_image_stays_where_it_is(self, dataset, other_volumes, tmp_path):
-        write_volume(volume := next(other_volumes), tmp_path / "scan.nii.gz")
-        dataset.add_case(tmp_path / "scan.nii.gz", "c2", copy=False)
+    @pytest.mark.parametrize("name", ["scan.nii.gz", "Übersicht\n1.nrrd", os.fsdecode(b"M\xfcller.mha")])
+    def test_a_referenced_image_stays_where_it_is_whatever_its_name(self, dataset, other_volumes, tmp_path, name):
+        try:
+            write_volume(volume := next(other_volumes), tmp_path / name)
+        except OSError:
+            pytest.skip("this file system takes no such names")
+        dataset.add_case(tmp_path / name, "c2", copy=False)
         case = Dataset.open(dataset.path).case("c2")
-        assert case.image_path == tmp_path / "scan.nii.gz"
+        assert case.image_path == tmp_path / name
         assert (case.read_volume().array == volume.array).all()
         assert [file.name for file in case.folder.iterdir()] == ["case.json"]
         assert check_dataset(dataset) == []

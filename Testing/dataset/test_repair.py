@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from CarotidLandmarkLib.dataset import (
-    STALE_AFTER_S,
     Dataset,
     check_dataset,
     order_cases,
     repair_dataset,
 )
+from CarotidLandmarkLib.files import STALE_AFTER_S
 from CarotidLandmarkLib.markups import write_markups
 from points import LEFT, NAMES, POINTS
 

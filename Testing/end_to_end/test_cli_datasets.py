@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.dataset import Dataset, patient_group
 from CarotidLandmarkLib.detection import CSV_COLUMNS
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.volume import Volume, write_volume
@@ -146,6 +146,31 @@ def test_a_scan_that_is_referred_to_and_was_moved_is_located_by_command_and_reco
         assert (code, out) == (0, f"{case_id}: b.nrrd was there already\n")
     assert run("check", dataset)[0] == 0
     assert run("locate", dataset, again)[0] == 2
+
+
+def test_a_reference_is_to_the_whole_file_and_another_series_of_it_is_another_scan(
+    run, tmp_path, monkeypatch, make_volume, write_dicom
+):
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
+    small, large = make_volume(), make_volume(size=(24, 20, 30))
+    write_dicom(small, tmp_path / "study", SeriesNumber=4, PatientID="small")
+    write_dicom(large, tmp_path / "study", SeriesNumber=5, PatientID="large")
+    file = shutil.make_archive(str(tmp_path / "study"), "zip", tmp_path / "study")
+    code, out, err = run("add", tmp_path / "set", file, "--reference", "--series", "4")
+    assert (code, out) == (2, "") and not (tmp_path / "set").exists()
+    (sentence,) = err
+    assert sentence.endswith("--series chooses a part of one; leave --reference out, and the series is copied.")
+    code, out, err = run("add", tmp_path / "set", file, "--reference")
+    assert code == 0 and "study.zip holds 2 CT series or parts of series; series 5 (30 slices) was read" in err[0]
+    code, out, _ = run("add", tmp_path / "set", file, "--series", "4")
+    assert code == 0 and "was there already" not in out
+    assert "was there already" in run("add", tmp_path / "set", file, "--series", "5")[1]
+    cases = {case.size[2]: case for case in Dataset.open(tmp_path / "set").cases()}
+    assert {size: (case.copied, case.group) for size, case in cases.items()} == {
+        18: (True, patient_group("small")),
+        30: (False, patient_group("large")),
+    }
+    assert (cases[18].read_volume().array == small.array).all()
 
 
 def test_repair_says_what_it_did(run, scan, tmp_path):

@@ -154,6 +154,46 @@ def test_a_source_with_odd_values_gives_a_valid_report(write_dicom, detection, t
     valid(tmp_path / "r.dcm")
 
 
+@pytest.fixture
+def backslashed(write_dicom, tmp_path):
+    """A function: the headers of a series in which backslashes divide the values of ``tags``."""
+
+    def make(**tags: str) -> list[pydicom.Dataset]:
+        def edit(dataset, k: int) -> None:
+            for tag, value in tags.items():
+                dataset.add_new(tag, pydicom.datadict.dictionary_VR(tag), value)
+
+        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            folder = write_dicom(block((-80, 20, 0)), tmp_path / "backslashed", edit=edit, **PATIENT, **STUDY)
+        return series_headers(folder)
+
+    return make
+
+
+def test_a_text_with_a_backslash_is_taken_over_as_the_source_has_it(backslashed, detection, tmp_path):
+    texts = {
+        "AccessionNumber": "A123\\B",
+        "StudyDescription": "CT HALS\\THORAX",
+        "StudyID": "1\\2\\",
+        "IssuerOfPatientID": "x\\y",
+    }
+    empty = {"PatientName": "Doe^Jane\\Roe", "ReferringPhysicianName": "No\\Dr", "StudyDate": "20200101\\20200102"}
+    write_report(tmp_path / "r.dcm", detection, backslashed(**texts, **empty))
+    report = pydicom.dcmread(tmp_path / "r.dcm")
+    assert {tag: "\\".join(map(str, report[tag].value)) for tag in texts} == texts
+    assert [str(report[tag].value) for tag in empty] == ["", "", ""]  # no one name, no date
+    assert (report.PatientID, report.StudyInstanceUID) == (PATIENT["PatientID"], STUDY["StudyInstanceUID"])
+
+
+@pytest.mark.parametrize("tag", ["PatientID", "StudyInstanceUID", "FrameOfReferenceUID"])
+def test_there_is_no_report_for_several_patients_or_studies_at_once(backslashed, detection, tmp_path, tag):
+    headers = backslashed(**{tag: "1.2.840.4711\\1.2.840.8"})
+    with pytest.raises(UserError, match=f"ct has a backslash in its {tag}, which makes several of it"):
+        write_report(tmp_path / "r.dcm", detection, headers)
+    assert not (tmp_path / "r.dcm").exists()
+
+
 def test_a_number_that_is_too_long_is_taken_over_and_no_library_comments_on_it(write_dicom, detection, tmp_path):
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
@@ -220,6 +260,36 @@ def test_a_report_of_another_scan_or_of_no_dicom_is_refused(run, series, detecti
     code, _, err = run(*arguments, tmp_path / "absent")
     assert code == 2 and "absent does not exist" in err[0]
     assert not (tmp_path / "sr").exists()
+
+
+def test_a_report_is_about_the_series_of_the_detection_and_the_choice_of_one_is_told(
+    run, write_dicom, detection, tmp_path
+):
+    for number in (4, 5):
+        tags = {"SeriesNumber": number, "SeriesInstanceUID": f"1.2.840.{number}"}
+        write_dicom(block((-80, 20, 0), number), tmp_path / "ct" / str(number), **PATIENT, **STUDY, **tags)
+    info = read_volume(tmp_path / "ct", "5").info
+    file = tmp_path / "results" / "detection.json"
+    file.parent.mkdir()
+    file.write_text(replace(detection, volume=info).to_json())
+    export = ("export", file.parent, "--format", "sr", "--scan", tmp_path / "ct", "--output")
+    for words in ((*export, tmp_path / "no"), ("report", tmp_path / "ct", file, "--output", tmp_path / "no.html")):
+        code, _, err = run(*words)
+        assert (code, len(err)) == (2, 2)
+        assert "Note: ct holds 2 CT series or parts of series; series 4 (32 slices) was read" in err[0]
+        assert "other voxels in the same place" in err[1] and "--series" in err[1]
+    assert not (tmp_path / "no").exists() and not (tmp_path / "no.html").exists()
+    assert run(*export, tmp_path / "sr", "--series", "5") == (0, f"{tmp_path / 'sr'}: 1 detections\n", [])
+    assert _series(tmp_path / "sr" / "results.dcm") == "1.2.840.5"
+    file.write_text(replace(detection, volume=replace(info, slices_sha256="")).to_json())  # of an earlier version
+    code, _, err = run(*export, tmp_path / "earlier")
+    assert (code, len(err)) == (0, 1) and "series 4 (32 slices) was read" in err[0]
+    assert _series(tmp_path / "earlier" / "results.dcm") == "1.2.840.4"
+
+
+def _series(report: Path) -> str:
+    (series,) = pydicom.dcmread(report).CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    return str(series.SeriesInstanceUID)
 
 
 def test_nothing_that_is_there_is_overwritten_and_bad_folders_are_named(run, dataset, make_detection, tmp_path):

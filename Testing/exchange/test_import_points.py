@@ -173,6 +173,22 @@ def test_the_frame_of_markups_is_the_file_s_and_another_one_is_refused(run, data
     assert points(dataset) == {LEFT: L, RIGHT: R}
 
 
+def test_the_corner_of_a_box_is_no_bifurcation_and_beside_points_it_is_left_out_with_a_note(run, dataset, tmp_path):
+    file = write_markups(tmp_path / "c1.mrk.json", {"R-1": R})
+    document = json.loads(file.read_text())
+    (placed,) = document["markups"]
+    box = {**placed, "type": "ROI", "coordinateSystem": "RAS"}
+    file.write_text(json.dumps(document | {"markups": [box]}))
+    before = files(dataset)
+    code, _, err = run("import", dataset.path, file, "--annotator", "anna", "--missing")
+    assert code == 2 and "c1.mrk.json holds no point list, but markups of another type (ROI)" in err[0]
+    assert files(dataset) == before
+    file.write_text(json.dumps(document | {"markups": [box, placed]}))
+    code, _, err = run("import", dataset.path, file, "--annotator", "anna", "--missing", "--frame", "LPS")
+    assert (code, err) == (0, ["Note: c1: markups of another type than points were left out (ROI)."])
+    assert points(dataset) == {LEFT: None, RIGHT: R}
+
+
 def test_json_of_points_with_a_name_and_a_position_is_a_table(run, dataset, tmp_path):
     document = {
         "name": "c1",
@@ -371,19 +387,6 @@ def test_a_status_that_nobody_knows_is_no_point(run, dataset, tmp_path):
         code, _, err = run("import", dataset.path, csv(tmp_path / "t.csv", table), "--annotator", "anna")
         assert code == 2 and f"t.csv has '{word}' in its column status; write one of missing" in err[0]
     assert not dataset.case("c1").has_annotation("anna")
-
-
-def test_coordinates_in_other_units_than_mm_are_refused(run, dataset, tmp_path):
-    table = "case,label,x_cm,y_cm,z_cm\nc1,left,3,4,5\nc1,right,-3,4.4,5.2\n"
-    code, _, err = run("import", dataset.path, csv(tmp_path / "t.csv", table), "--annotator", "anna")
-    assert code == 2 and "t.csv has coordinates in cm; give them in mm" in err[0]
-
-
-def test_voxels_come_with_a_note_of_how_they_were_counted(run, dataset, tmp_path):
-    table = csv(tmp_path / "t.csv", "case,label,i,j,k\nc1,left,27,5,12\nc1,right,12,6,13\n")
-    code, _, err = run("import", dataset.path, table, "--annotator", "anna")
-    assert (code, points(dataset)[LEFT]) == (0, (28.0, 40.0, 48.0))
-    assert "voxels were counted from 0 along the axes of this scan's image" in err[0]
 
 
 def test_an_annotator_without_a_name_is_refused_and_nobody_else_gets_the_points(run, dataset, tmp_path):

@@ -60,6 +60,8 @@ def test_a_thumbnail_is_small_and_the_page_points_to_it_and_to_none_that_is_abse
 
 
 def test_names_that_are_no_text_are_marked_not_refused(tmp_path):
-    write_summary(tmp_path, [SummaryRow("scan", "/scans/\udcff.nrrd", None, "It is damaged.")])
+    rows = [SummaryRow("scan", "/scans/\udcff.nrrd", None, "\udcff.nrrd is half a sign, \ud83d.")]
+    write_summary(tmp_path, rows, ["\udcff is a folder of scans."])
     for name in ("summary.csv", "summary.html"):
-        assert "/scans/\ufffd.nrrd" in (tmp_path / name).read_text(encoding="utf-8")
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "/scans/\ufffd.nrrd" in text and "\ufffd.nrrd is half a sign, \ufffd." in text

@@ -16,6 +16,8 @@ from CarotidLandmarkLib.scans import Scan, plan_results
 from CarotidLandmarkLib.scans.results import _state_of
 from CarotidLandmarkLib.volume import write_volume
 
+from ..volume.writers import directory
+
 MODEL, SETTINGS = ModelInfo("carotid", "1.0", "0" * 64), DetectionSettings()
 
 
@@ -150,10 +152,15 @@ def test_a_scan_is_another_when_its_detached_voxels_are_or_a_link_leads_to_anoth
     assert not linked.is_done() and not apart.is_done()
 
 
-def test_a_dicom_folder_is_another_when_files_below_it_came_went_or_were_replaced(tmp_path):
+@pytest.mark.parametrize("scan", ["in", "linked", "in/DICOMDIR"])
+def test_a_dicom_scan_is_another_when_files_that_are_read_came_went_or_were_replaced(tmp_path, scan):
     folder = tmp_path / "in" / "study" / "series"
     folder.mkdir(parents=True)
-    states = [_state_of(str(tmp_path / "in"))]
+    directory(tmp_path / "in")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "here").symlink_to(tmp_path / "in")
+    (tmp_path / "linked" / "nowhere").symlink_to("not-there")
+    states = [_state_of(str(tmp_path / scan))]
     for change in (
         lambda: (folder / "1.dcm").write_bytes(b"one"),
         lambda: (folder / "2.dcm").write_bytes(b"two"),
@@ -161,9 +168,9 @@ def test_a_dicom_folder_is_another_when_files_below_it_came_went_or_were_replace
         lambda: (folder / "1.dcm").unlink(),
     ):
         change()
-        states.append(_state_of(str(tmp_path / "in")))
+        states.append(_state_of(str(tmp_path / scan)))
     assert len(set(states)) == len(states)
-    assert _state_of(str(tmp_path / "in")) == states[-1]
+    assert _state_of(str(tmp_path / scan)) == states[-1]
 
 
 def test_corrected_points_are_not_replaced(tmp_path, scans, case_volume, detector):
@@ -198,15 +205,23 @@ def test_of_two_commands_that_begin_at_once_neither_takes_the_others_folder_nor_
     assert folders(plan_results(tmp_path / "out", scans, MODEL, SETTINGS)) == ["scan", "b_scan", "Übersicht_1"]
 
 
-def test_what_a_killed_program_left_is_removed_and_what_is_being_written_is_not(tmp_path, scans):
+@pytest.mark.parametrize("ahead_s", [0, 7200, -7200])
+def test_what_a_killed_program_left_is_removed_and_what_is_being_written_is_not_whatever_the_clock_here_says(
+    tmp_path, scans, monkeypatch, ahead_s
+):
     output = tmp_path / "out"
-    old, new = f".tmp-{'0' * 12}-scan", f".tmp-{'1' * 12}-scan"
-    for name, age in ((old, 7200), (new, 5), ("mine", 7200), (".tmp-backup", 7200)):
+    old, new, begun = (f".tmp-{digit * 12}-scan" for digit in "012")
+    for name, age, last in (
+        (old, 7200, 7200), (new, 5, 5), (begun, 7200, 5), ("mine", 7200, 7200), (".tmp-backup", 7200, 7200),
+    ):  # fmt: skip
         (output / name).mkdir(parents=True)
         (output / name / "report.html").write_text("half")
+        os.utime(output / name / "report.html", (time.time() - last,) * 2)
         os.utime(output / name, (time.time() - age,) * 2)
+    here = time.time
+    monkeypatch.setattr(time, "time", lambda: here() + ahead_s)
     plan_results(output, scans, MODEL, SETTINGS).begin()
-    assert sorted(path.name for path in output.iterdir()) == [new, ".tmp-backup", "mine", "scans.json"]
+    assert sorted(path.name for path in output.iterdir()) == [new, begun, ".tmp-backup", "mine", "scans.json"]
 
 
 def test_one_key_is_one_result(tmp_path, scans):

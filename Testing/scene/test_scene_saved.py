@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +68,17 @@ def test_three_files_are_written_and_a_folder_that_can_not_be_written_is_left_al
         scene.save_scene(neck_volume(5.0), detection, blocked)
     assert blocked.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [blocked]
+
+
+def test_a_scene_is_saved_into_a_folder_whose_name_is_not_utf_8(tmp_path):
+    """Slicer itself would end the program."""
+    folder = tmp_path / os.fsdecode(b"h\xe4ls")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    scene.write_bundle(Stage().scene, folder / "saved.mrb")
+    assert zipfile.is_zipfile(folder / "saved.mrb") and len(list(folder.iterdir())) == 1
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9, 0.999])

@@ -7,6 +7,7 @@ import gzip
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from CarotidLandmarkLib.volume import Volume, VolumeError, from_array, read_volume
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -286,6 +287,40 @@ class TestNrrd:
             "a.nrrd does not say where it lies (space origin); its first voxel was put at 0, 0, 0.",
         )
 
+    @settings(max_examples=30, deadline=None)
+    @given(SPACINGS, ORIGINS, st.tuples(*[st.sampled_from(["cell", "node", "???"])] * 3), st.booleans(), st.booleans())
+    def test_without_space_origin_it_lies_where_axis_mins_say_as_itk_reads_them(
+        self, tmp_path_factory, spacing, mins, centers, stated, listed
+    ):
+        first = "nan " if listed else ""
+        lines = [f"spacings: {first}{' '.join(map(str, spacing))}", f"axis mins: {first}{' '.join(map(str, mins))}"]
+        lines += [f"centerings: {'??? ' if listed else ''}{' '.join(centers)}"] * stated
+        lines += ["kinds: list domain domain domain", 'units: "" "mm" "mm" "mm"'] * listed
+        path = nrrd(scan(), tmp_path_factory.mktemp("n") / "a.nrrd", *lines, space=None)
+        if listed:
+            start = path.read_bytes()
+            path.write_bytes(start.replace(b"dimension: 3", b"dimension: 4", 1).replace(b"sizes: ", b"sizes: 1 ", 1))
+        read, itk = read_volume(path), sitk.ReadImage(str(path))
+        assert np.allclose(read.affine_lps[:3, 3], itk.GetOrigin()) and np.allclose(read.spacing_mm, itk.GetSpacing())
+        assert "where it lies" not in read.note
+        assert ("edges were taken" in read.note) == (not stated or "???" in centers)
+
+    def test_what_a_field_says_of_an_axis_that_is_none_of_space_does_not_count(self, tmp_path):
+        volume = scan()
+        text = nrrd(
+            volume, tmp_path / "a.nrrd", "spacings: 7 nan nan nan", "kinds: list space space space"
+        ).read_bytes()
+        text = text.replace(b"dimension: 3", b"dimension: 4", 1).replace(b"sizes: ", b"sizes: 1 ", 1)
+        text = text.replace(b"space directions: ", b"spacedirections: none ", 1).replace(
+            b"space origin", b"spaceorigin"
+        )
+        (tmp_path / "a.nrrd").write_bytes(text)
+        read = read_volume(tmp_path / "a.nrrd")
+        assert read.notes == () and error_mm(read, volume) < 1e-3
+        (tmp_path / "a.nrrd").write_bytes(text.replace(b"sizes: 1 ", b"sizes: 0 ", 1))
+        with pytest.raises(VolumeError, match="is damaged"):
+            read_volume(tmp_path / "a.nrrd")
+
     @pytest.mark.parametrize("encoding", ["gzip", "GZ", "bzip2", "bz2"])
     def test_every_compression_is_read(self, tmp_path, encoding):
         volume = scan()
@@ -336,6 +371,13 @@ class TestNrrd:
             word = kind.decode().removeprefix("type: ")
             with pytest.raises(VolumeError, match=f"has voxels of type '{word}', which is not read; save it as short"):
                 read_volume(path)
+
+
+@pytest.mark.parametrize(("version", "offset"), [(1, 0), (1, 348), (1, 351), (2, 0), (2, 540)])
+def test_voxels_that_begin_inside_the_header_are_refused(tmp_path, version, offset):
+    path = nifti(scan(), tmp_path / "a.nii", version=version, offset=[offset])
+    with pytest.raises(VolumeError, match=f"says that its voxels begin at byte {offset}, and none do before"):
+        read_volume(path)
 
 
 @pytest.mark.parametrize("offset", [1e10, 1e30])

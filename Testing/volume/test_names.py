@@ -66,7 +66,7 @@ class TestNamesThatAreNotUtf8:
 
     def test_are_printed_by_the_commands(self, make_volume, odd_folder):
         write_volume(make_volume(), odd_folder / f"{LATIN1}.nrrd")
-        done = run("add", odd_folder / "set", odd_folder / f"{LATIN1}.nrrd")
+        done = run("add", odd_folder / "set", odd_folder / f"{LATIN1}.nrrd", "--reference", "--patient", LATIN1)
         assert (done.returncode, done.stderr) == (0, b"")
         assert b"ls.nrrd" in done.stdout
 

@@ -93,6 +93,19 @@ class TestGeometry:
         assert (info.path, info.size, info.orientation) == ("neck.nrrd", (24, 20, 18), "RAS")
         assert json.loads(json.dumps(info.spacing_mm)) == pytest.approx([0.5, 0.6, 1.25])
 
+    def test_a_scan_is_known_by_its_slices_in_every_format_and_number_type_and_another_one_in_its_place_is_not_it(
+        self, make_volume, tmp_path
+    ):
+        volume = make_volume(size=(16, 16, 70))
+        for suffix in FORMATS:
+            write_volume(volume, tmp_path / f"scan{suffix}")
+            assert volume.info.difference(read_volume(tmp_path / f"scan{suffix}").info) == ""
+        floats = Volume(volume.array.astype(np.float32), volume.affine_lps)
+        assert volume.info.difference(floats.info) == ""
+        noise = np.random.default_rng(1).integers(0, 2, volume.array.shape, dtype=np.int16)
+        another = Volume(volume.array + noise, volume.affine_lps)
+        assert "other voxels" in volume.info.difference(another.info)
+
 
 def rotation(quaternion) -> np.ndarray:
     w, x, y, z = np.array(quaternion) / np.linalg.norm(quaternion)

@@ -108,3 +108,15 @@ def slice_of(volume: Volume, k: int, syntax: str) -> Dataset:
     d.HighBit, d.PixelRepresentation, d.SamplesPerPixel, d.PhotometricInterpretation = 15, 0, 1, "MONOCHROME2"
     d.PixelData = (volume.array[k].astype(int) + 1024).astype("<u2").tobytes()
     return d
+
+
+def directory(folder: Path) -> Path:
+    """A DICOMDIR: only its kind is looked at."""
+    table = Dataset()
+    table.file_meta = FileMetaDataset()
+    table.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    table.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    table.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    table.FileSetID = "CD"
+    table.save_as(folder / "DICOMDIR", enforce_file_format=True)
+    return folder / "DICOMDIR"

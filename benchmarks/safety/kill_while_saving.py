@@ -25,8 +25,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Testing" / "scene"))
 
 import numpy as np
-from CarotidLandmarkLib.dataset import STALE_AFTER_S, AnnotationStatus, Dataset, check_dataset, repair_dataset
+from CarotidLandmarkLib.dataset import AnnotationStatus, Dataset, check_dataset, repair_dataset
 from CarotidLandmarkLib.detection import Detection
+from CarotidLandmarkLib.files import STALE_AFTER_S
 from CarotidLandmarkLib.volume import from_array
 from scene_cases import LEFT, RIGHT, make_detection
 

@@ -69,6 +69,8 @@ def say(line: str) -> None:
 
 def log_text(text: str) -> str:
     """Write a traceback to a new file and return its path."""
-    with NamedTemporaryFile("w", prefix="carotid-landmark-", suffix=".log", delete=False, encoding="utf-8") as log:
+    with NamedTemporaryFile(
+        "w", prefix="carotid-landmark-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+    ) as log:
         log.write(f"CarotidLandmark {__version__}, Python {sys.version}, {sys.platform}\n{text}")
     return log.name

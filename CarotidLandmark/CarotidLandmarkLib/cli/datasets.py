@@ -57,6 +57,11 @@ def add(
     from ..files import is_empty
     from ..volume import VolumeError
 
+    if reference and series is not None:
+        raise UserError(
+            "A reference is to a whole file, and --series chooses a part of one; leave --reference out, and the series "
+            "is copied."
+        )
     there = dataset.exists()
     new = not there or (dataset.is_dir() and is_empty(dataset))
     if new:
@@ -93,7 +98,7 @@ def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, 
     from ..dataset import case_of, case_of_file, patient_group
     from ..volume import is_dicom, patient_id, read_volume
 
-    if scan.is_file() and (known := case_of_file(dataset, scan)) is not None:
+    if series is None and scan.is_file() and (known := case_of_file(dataset, scan)) is not None:
         return f"{known}: {scan.name} was there already"
     volume = read_volume(scan, series)
     for note in volume.notes:

@@ -157,7 +157,10 @@ def report(
         result = Detection.from_json(detection.read_bytes())
     except UserError as error:
         raise UserError(f"{detection.name} can not be used: {error}") from error
-    print(write_report(output, read_volume(scan, series), result))
+    volume = read_volume(scan, series)
+    for note in volume.notes:
+        say(f"Note: {note}")
+    print(write_report(output, volume, result))
 
 
 def series(

@@ -36,7 +36,11 @@ def import_(
         ),
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="x=A,y=B,...", help="Columns of a table: x, y, z, label, case, status.")
+        str | None,
+        typer.Option(
+            metavar="x=A,y=B,...",
+            help="Columns of a table: x, y, z, label, case, status; case= where none names the case.",
+        ),
     ] = None,
     frame: Annotated[
         Literal["LPS", "RAS", "voxel"] | None,
@@ -128,7 +132,7 @@ def export(
         raise UserError("--scan is for --format sr; leave it out.")
     if series is not None and scan is None:
         raise UserError("--series chooses a series of --scan; give that too.")
-    print(export_results(read_results(source), format, output, scan, series))
+    print(export_results(read_results(source), format, output, scan, series, lambda note: say(f"Note: {note}")))
 
 
 def _meanings(texts: list[str] | None, kind: str, known: Sequence[str]) -> dict[str, str]:

@@ -15,10 +15,10 @@ from .annotations import (
 )
 from .cases import Case
 from .check import Finding, check_dataset
-from .common import DatasetError, UnreadableError, check_annotator
+from .common import DatasetError, UnreadableError, check_annotator, check_case_of_letters
 from .dataset import SPLITS, Dataset
 from .patients import check_patients, freeze_splits
 from .predict import cases_to_predict, write_table
 from .queue import Order, order_cases
 from .references import voxels_sha256
-from .repair import STALE_AFTER_S, repair_dataset
+from .repair import repair_dataset

@@ -12,11 +12,12 @@ import hashlib
 import hmac
 import os
 import secrets
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
 from ..files import file_sha256, user_directory
-from ..volume import Volume, VolumeError
+from ..volume import Volume, VolumeError, files_of
 from .common import DatasetError
 from .dataset import Dataset
 from .references import remember_place, voxels_sha256
@@ -39,8 +40,10 @@ def case_of(dataset: Dataset, volume: Volume) -> str | None:
 def case_of_file(dataset: Dataset, path: Path) -> str | None:
     """The id of the case that refers to a file with this content, whose place is known from now on; None without one.
 
-    Raises OSError.
+    None also of a scan in several files. Raises OSError.
     """
+    if files_of(path) != [path]:
+        return None
     references = [case for case in dataset.cases() if not case.copied and case.image_bytes == path.stat().st_size]
     digest = file_sha256(path) if references else ""
     for case in references:
@@ -53,12 +56,14 @@ def case_of_file(dataset: Dataset, path: Path) -> str | None:
 def patient_group(word: str) -> str:
     """The group of the patient whom ``word`` stands for: always the same one for this user; a new one for "".
 
-    Raises DatasetError when the key is damaged, OSError.
+    Signs that Unicode writes in several ways (the ü of macOS) are one. Raises DatasetError when the key is damaged,
+    OSError.
     """
-    word = word.strip()
+    word = unicodedata.normalize("NFC", word.strip())
     if not word:
         return f"patient-{secrets.token_hex(5)}"
-    return f"patient-{hmac.new(_key(), word.encode(), hashlib.sha256).hexdigest()[:10]}"
+    text = word.encode("utf-8", "surrogatepass")  # bytes that are no UTF-8 are a word, too
+    return f"patient-{hmac.new(_key(), text, hashlib.sha256).hexdigest()[:10]}"
 
 
 def _key() -> bytes:

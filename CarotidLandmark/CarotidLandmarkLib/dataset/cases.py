@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -110,10 +110,16 @@ class Case:
         return False
 
     def read_volume(self) -> Volume:
-        """The scan, named by the case. Raises as `verify_image` does, and VolumeError."""
+        """The scan, named by the case, also in its notes. Raises as `verify_image` does, and VolumeError."""
         with suppress(OSError):  # the reader says what is the matter
             self.verify_image()
-        return replace(read_volume(self.image_path), name=self.id)
+        volume = read_volume(self.image_path, alias=self.id)
+        if not self.geometry.same_as(volume.geometry):  # another series of the file, or files around it have changed
+            raise DatasetError(
+                f"The image of case {self.id} has another size or place than when it was added; restore it, or add the "
+                "scan anew."
+            )
+        return volume
 
     def verify_image(self) -> None:
         """Raises DatasetError when the image is not here, or is not the one that was added; OSError when unreadable."""

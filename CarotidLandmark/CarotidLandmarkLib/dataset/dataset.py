@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -243,10 +244,16 @@ class Dataset:
             )
 
     def save_prediction(self, case_id: str, detection: Detection) -> None:
-        """Store the detector's result; the name of the file it ran on is replaced. Raises DatasetError, OSError."""
+        """Store the detector's result; the name of the file it ran on is replaced, in its notes, too.
+
+        Raises DatasetError, OSError.
+        """
         case = self.case(case_id)
         self.check_landmarks({landmark.name for landmark in detection.landmarks})
-        detection = replace(detection, volume=replace(detection.volume, path=case_id))
+        name = os.path.basename(detection.volume.path)
+        whole = rf"(?<![^\W_]){re.escape(name)}(?![^\W_])"  # a scan called s is not in every word
+        notes = tuple(re.sub(whole, case_id, note) for note in detection.notes) if name else detection.notes
+        detection = replace(detection, volume=replace(detection.volume, path=case_id), notes=notes)
         write_text(case.folder / "prediction.json", detection.to_json())
 
     def save_annotation(

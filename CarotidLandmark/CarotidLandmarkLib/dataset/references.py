@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import user_directory, write_text
+from ..files import atomic_path, user_directory
 
 
 def voxels_sha256(array: np.ndarray) -> str:
@@ -27,15 +27,16 @@ def voxels_sha256(array: np.ndarray) -> str:
 def place_of(digest: str) -> Path | None:
     """Where the file of that sha256 lies, as this user last said; None when nobody has."""
     try:
-        return Path((_places() / digest).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
+        return Path((_places() / digest).read_bytes().decode("utf-8", "surrogateescape"))
+    except OSError:
         return None
 
 
 def remember_place(digest: str, image: Path) -> None:
     """Note for this user where a file lies. Raises OSError."""
     _places().mkdir(parents=True, exist_ok=True)
-    write_text(_places() / digest, str(image.resolve()))
+    with atomic_path(_places() / digest) as temporary:
+        temporary.write_bytes(str(image.resolve()).encode("utf-8", "surrogateescape"))  # names need not be text
 
 
 def files_below(folder: str | os.PathLike[str]) -> Iterator[Path]:

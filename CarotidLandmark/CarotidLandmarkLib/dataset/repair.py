@@ -6,20 +6,15 @@ annotation beside them.
 
 from __future__ import annotations
 
-import secrets
-import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from ..documents import parse
-from ..files import TEMPORARY_PREFIX, file_sha256, write_text
+from ..files import file_sha256, remove_stale
 from ..markups import MarkupsError, read_markups
 from .annotations import annotation_names, same_points
 from .cases import Case
 from .common import SCHEMA_VERSION, DatasetError
 from .dataset import Dataset
-
-STALE_AFTER_S = 3600  # no save takes an hour: what has not been written to for longer was left by a killed program
 
 
 def repair_dataset(dataset: Dataset) -> list[str]:
@@ -27,15 +22,10 @@ def repair_dataset(dataset: Dataset) -> list[str]:
 
     Raises DatasetError, OSError.
     """
-    done = []
-    present = _file_system_time(dataset)
-    for path in dataset.temporary_files():
-        if _last_written(path) < present - STALE_AFTER_S:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-            done.append(f"{path.relative_to(dataset.path).as_posix()}: removed, a killed program had left it.")
+    done = [
+        f"{path.relative_to(dataset.path).as_posix()}: removed, a killed program had left it."
+        for path in remove_stale(dataset.path, dataset.temporary_files())
+    ]
     for case in dataset.cases():
         for path in twins(case):
             if twin_problem(case, path) is None:
@@ -74,22 +64,3 @@ def twin_problem(case: Case, path: Path) -> str | None:
     if not same_points(shown, points) and replaces != file_sha256(path):
         return f"Its points are not those of {owner}.json, which count; save the annotation again."
     return None
-
-
-def _file_system_time(dataset: Dataset) -> float:
-    """Now, by the clock that dates the dataset's files: a server's may be hours from ours."""
-    probe = dataset.path / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-clock"
-    write_text(probe, "")
-    try:
-        return probe.stat().st_mtime
-    finally:
-        probe.unlink(missing_ok=True)
-
-
-def _last_written(path: Path) -> float:
-    """When a file, or anything in a folder, was last written."""
-    times = []
-    for each in (path, *path.rglob("*")):
-        with suppress(FileNotFoundError):  # its save has just ended
-            times.append(each.stat().st_mtime)
-    return max(times, default=float("inf"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -66,11 +66,17 @@ def read_results(folder: Path) -> dict[str, Detection]:
 
 
 def export_results(
-    results: Mapping[str, Detection], kind: Format, output: Path, scan: Path | None, series: str | None
+    results: Mapping[str, Detection],
+    kind: Format,
+    output: Path,
+    scan: Path | None,
+    series: str | None,
+    tell: Callable[[str], None],
 ) -> str:
     """Write detections; a sentence on what is there now. Raises UserError, VolumeError, OSError.
 
-    ``scan``: for a report, the DICOM scan of the one detection: it has the patient, the study and the frame.
+    ``scan``: for a report, the DICOM scan of the one detection: it has the patient, the study and the frame. ``tell``
+    is given what reading it decided.
     """
     _check_new(output, kind)
     if kind == "csv":
@@ -85,7 +91,14 @@ def export_results(
             raise UserError(f"--scan is one scan, and here are {len(results)} detections; give the folder of one.")
         check_dicom(scan)
         (detection,) = results.values()
-        _check_scan(detection, scan, series)
+        volume = read_volume(scan, series)
+        for note in volume.notes:
+            tell(note)
+        if difference := detection.volume.difference(volume.info):
+            raise UserError(
+                f"The detection was made on another scan: {scan.name} has {difference}; give that scan, or choose its "
+                "series with --series."
+            )
     with staged_folder(output) as folder:
         for name, detection in results.items():
             if kind == "sr" and scan is not None:
@@ -102,12 +115,6 @@ def check_dicom(scan: Path) -> None:
             f"{scan.name} is not DICOM, and has no patient, study or frame of reference for a DICOM report; "
             "give the DICOM scan."
         )
-
-
-def _check_scan(detection: Detection, scan: Path, series: str | None) -> None:
-    difference = detection.volume.difference(read_volume(scan, series).info)
-    if difference:
-        raise UserError(f"The detection was made on another scan: {scan.name} has {difference}; give that scan.")
 
 
 def _check_new(output: Path, kind: Format) -> None:

@@ -78,20 +78,27 @@ def plan_segmentations(
         try:
             segmentation = read_segmentation(file)
             masks = carotid_masks(segmentation, given)
-            exact = {case.id for case in matcher.cases if case.geometry.same_as(segmentation.geometry)}
+            exact = {case.id: one for case in matcher.cases if (one := segmentation.on_voxels_of(case.geometry))}
             box = _box(np.logical_or.reduce(list(masks.values())), segmentation.geometry)
 
-            def fits(case: Case, exact: set[str] = exact, box: np.ndarray = box) -> bool:
+            def fits(case: Case, exact: Mapping[str, object] = exact, box: np.ndarray = box) -> bool:
                 return case.id in exact if exact else case.geometry.contains(box)
 
             case, by_place = matcher.case(file, "", fits)
-            if not case.geometry.contains(box):
+            if case.id not in exact and segmentation.unsaid:
+                raise UserError(
+                    f"{segmentation.doubt}, and its voxels are not those of case {case.id}; export it again with its "
+                    "orientation and place."
+                )
+            if case.id not in exact and not case.geometry.contains(box):
                 raise UserError(
                     f"{file.name} has another geometry than case {case.id}: labels lie outside its image; "
                     "segment this scan."
                 )
-            points, notes = carotid_forks(masks, segmentation, dataset.landmarks, case.read_volume())
+            segmentation = exact.get(case.id, segmentation)
+            points, doubts = carotid_forks(masks, segmentation, dataset.landmarks, case.read_volume())
             check_places(points, case.geometry, file.name, case.id)
+            notes = (*(note.removesuffix(".") for note in segmentation.notes), *doubts)
             yield Import(file.name, case, points, by_place, notes)
         except UserError as error:
             yield error
@@ -183,7 +190,7 @@ def _import(dataset: Dataset, matcher: Matcher, file: Path, points: PointList, o
 def _placed(
     points: PointList, geometry: Geometry, landmarks: Sequence[str], scan: str, options: PointsOptions
 ) -> tuple[dict[str, Point | None], tuple[str, ...]]:
-    notes: list[str] = []
+    notes = [*points.notes]
     frame = points.frame
     if frame is None:
         frame, note = frame_of(points.points, geometry, points.source)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..markups import read_markups
+from ..markups import POINT_LIST, read_markups
 from .places import Frame, Triple
-from .tables import DEFINED, Columns, Row, Table, csv_table, decimal, guess_columns, json_table
+from .tables import DEFINED, Columns, Row, Says, Table, csv_table, decimal, guess_columns, json_table, says_beside
 
 LARGEST_BYTES = 64 << 20
 # what Slicer wrote for a coordinate system: numbers up to 4.10, letters since
@@ -23,6 +23,7 @@ FCSV_STATUSES = {"0": "undefined", "1": "preview", "2": "defined", "3": "missing
 SLICER_3_COLUMNS = "label,x,y,z,sel,vis"
 MISSING = ("missing", "absent")
 UNSAID = ("undefined", "preview")
+CONSISTENT: tuple[set[Says], ...] = ({"LPS", "in mm"}, {"RAS", "in mm"}, {"voxel"})
 PLACED = ("", "detected", "accepted", "corrected", "present", "placed", "defined")
 
 
@@ -31,13 +32,15 @@ class PointList:
     """Points of one scan, as a file has them.
 
     ``source``: the file's name; ``scan``: what the file calls the scan, "" where it does not; ``frame``: None where the
-    file does not say it. ``points``: label -> coordinates, None for one that is stated to be missing.
+    file does not say it. ``points``: label -> coordinates, None for one that is stated to be missing. ``notes``: what
+    was left out; clauses.
     """
 
     source: str
     scan: str
     frame: Frame | None
     points: dict[str, Triple | None]
+    notes: tuple[str, ...] = ()
 
 
 def read_points(path: Path, columns: Mapping[str, str] | None = None, frame: Frame | None = None) -> list[PointList]:
@@ -53,29 +56,34 @@ def read_points(path: Path, columns: Mapping[str, str] | None = None, frame: Fra
     if isinstance(document, dict) and "markups" in document:
         lists = [_markups(path, document, frame)]
     elif path.suffix.lower() == ".fcsv" or re.match(r"#.*fiducial", start, re.IGNORECASE):
-        lists = [_in_frame(_fcsv(text, name), frame)]
+        lists = [_fcsv(text, name, frame)]
     else:
         table = csv_table(text, name) if document is None else json_table(document, name)
-        lists = [_in_frame(each, frame) for each in _of_table(table, name, columns)]
+        lists = _of_table(table, name, columns or {}, frame)
     if not any(each.points for each in lists):
         raise UserError(f"{name} holds no points; export it again.")
     return lists
 
 
-def _in_frame(points: PointList, frame: Frame | None) -> PointList:
-    if frame is not None and points.frame not in (None, frame):
-        raise UserError(
-            f"{points.source} says that its coordinates are {points.frame}, and --frame says {frame}; "
-            "leave --frame out."
-        )
-    return replace(points, frame=points.frame or frame)
+def _frame(says: Set[Says], asked: Frame | None, name: str) -> Frame | None:
+    """The frame that a file or --frame says. Raises UserError where they contradict each other, or the file itself."""
+    if not any(says <= each for each in CONSISTENT):
+        raise UserError(f"{name} says that its coordinates are {' and '.join(sorted(says))}; correct it.")
+    if asked is not None and not any(says | {asked} <= each for each in CONSISTENT):
+        said = min(says - {"in mm"}, default="in mm")
+        raise UserError(f"{name} says that its coordinates are {said}, and --frame says {asked}; leave --frame out.")
+    return next((each for each in says if each != "in mm"), asked)
 
 
 def _markups(path: Path, document: Mapping[str, Any], frame: Frame | None) -> PointList:
-    points = PointList(path.name, "", "LPS", dict(read_markups(path)))  # in LPS, whatever the file has
-    for markup in document["markups"]:
-        _in_frame(replace(points, frame=markup["coordinateSystem"]), frame)
-    return points
+    points = read_markups(path)
+    kinds = [markup.get("type", POINT_LIST) for markup in document["markups"]]
+    for kind, markup in zip(kinds, document["markups"], strict=True):
+        if kind == POINT_LIST:
+            _frame({markup["coordinateSystem"]}, frame, path.name)
+    others = ", ".join(sorted({*kinds} - {POINT_LIST}))
+    notes = (f"markups of another type than points were left out ({others})",) if others else ()
+    return PointList(path.name, "", "LPS", dict(points), notes)  # in LPS, whatever the file has
 
 
 def _text(path: Path) -> str:
@@ -111,7 +119,7 @@ def _json(text: str, name: str) -> Any:
         raise UserError(f"{name} begins as JSON does, but is damaged; export it again.") from error
 
 
-def _fcsv(text: str, name: str) -> PointList:
+def _fcsv(text: str, name: str, frame: Frame | None) -> PointList:
     """Slicer's point list before .mrk.json: its header is in comments, and Slicer 3 had fewer columns."""
     lines = text.splitlines()
     comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
@@ -131,21 +139,33 @@ def _fcsv(text: str, name: str) -> PointList:
     status = "status" if "status" in table.header else None
     for row in table.rows if status else ():
         row["status"] = FCSV_STATUSES.get(row["status"].strip(), row["status"])
-    roles = Columns({"": ("x", "y", "z")}, "label", None, status, FCSV_FRAMES[named])
-    return PointList(name, "", roles.frame, _points(table.rows, roles, name, name))
+    says: set[Says] = {FCSV_FRAMES[named]}
+    roles = Columns({"": ("x", "y", "z")}, "label", None, status, says)
+    return PointList(name, "", _frame(says, frame, name), _points(table.rows, roles, name, name))
 
 
-def _of_table(table: Table, name: str, given: Mapping[str, str] | None) -> list[PointList]:
-    columns = guess_columns(table.header, given or {}, name)
+def _of_table(table: Table, name: str, given: Mapping[str, str], frame: Frame | None) -> list[PointList]:
+    columns = guess_columns(table.header, given, name)
     scans: dict[str, list[Row]] = {}
     for row in table.rows:
         scan = row[columns.case].strip() if columns.case else ""
         if columns.case and not scan:
             raise UserError(f"{name} does not say the {columns.case} of a row; fill it in.")
         scans.setdefault(scan, []).append(row)
-    return [
-        PointList(name, scan, columns.frame, _points(rows, columns, name, scan or name)) for scan, rows in scans.items()
-    ]
+    labels = {row[columns.label].strip() for row in table.rows} if columns.label and "" in columns.points else set()
+    guessed = (columns.case or "").lower() == "id" and "case" not in given
+    if guessed and 1 < len(labels) == len(scans) == len(table.rows):
+        raise UserError(
+            f"{name} does not say whether '{columns.case}' counts its points or names their scans; say --columns case= "
+            f"for points of one scan, else case={columns.case}."
+        )
+    used = {columns.label, columns.case, columns.status}
+    lists = []
+    for scan, rows in scans.items():
+        cells = [cell for row in rows for cell in row.items() if cell[0] not in used]
+        says = columns.says | says_beside([*table.stated, *cells], name)
+        lists.append(PointList(name, scan, _frame(says, frame, name), _points(rows, columns, name, scan or name)))
+    return lists
 
 
 def _points(rows: list[Row], columns: Columns, name: str, scan: str) -> dict[str, Triple | None]:

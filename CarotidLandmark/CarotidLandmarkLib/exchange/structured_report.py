@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset as Header
+from pydicom.multival import MultiValue
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import DA, TM
@@ -38,7 +39,18 @@ UIDS = {  # and why there is no report without
     **dict.fromkeys(("SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"), "a report names the images it is about"),
     "FrameOfReferenceUID": "coordinates are in a frame of reference",
 }
+
+
+def one_name(text: str) -> str:
+    """Raises ValueError where a backslash makes several names of it."""
+    if "\\" in text:
+        raise ValueError(text)
+    return text
+
+
 RULES: dict[str, Callable[[str], Any]] = {
+    "PatientName": one_name,
+    "ReferringPhysicianName": one_name,
     "PatientBirthDate": DA,
     "StudyDate": DA,
     "StudyTime": TM,
@@ -50,12 +62,18 @@ UTF_8 = "ISO_IR 192"
 def write_report(path: Path, detection: Detection, source: Sequence[Header]) -> None:
     """Write a report of a detection on a DICOM scan, atomically: it joins the patient and study of ``source``.
 
-    ``source``: the headers of the scan's files, `volume.series_headers`. A date, time or sex that breaks DICOM's rules
-    is left empty. Raises UserError, OSError.
+    ``source``: the headers of the scan's files, `volume.series_headers`. A name, date, time or sex that breaks DICOM's
+    rules is left empty. Raises UserError, OSError.
     """
     for tag, why in UIDS.items():
-        if any(not str(header.get(tag, "")) for header in source):
+        if any(not _text(header, tag) for header in source):
             raise UserError(f"{detection.volume.path} has no {tag}, without which there is no report: {why}.")
+    for tag in ("PatientID", *UIDS):
+        if any("\\" in _text(header, tag) for header in source):
+            raise UserError(
+                f"{detection.volume.path} has a backslash in its {tag}, which makes several of it, and a report joins "
+                "one; have it corrected in the scan's DICOM files."
+            )
     with warnings.catch_warnings():  # pydicom comments on what a scanner has written, and is taken over as it is
         warnings.simplefilter("ignore")
         evidence = [_patient_and_study(source[0]), *source[1:]]
@@ -89,14 +107,20 @@ def _patient_and_study(header: Header) -> Header:
     report = Header()
     report.SpecificCharacterSet = UTF_8
     for tag in (*UIDS, *TYPE_2, *(tag for tag in TYPE_3 if tag in header)):
-        value = header.get(tag)
-        text = "" if value is None else str(value)
+        text = _text(header, tag)
         try:
             RULES.get(tag, str)(text)
         except (ValueError, KeyError):
             text = ""
         setattr(report, tag, text)
     return report
+
+
+def _text(header: Header, tag: str) -> str:
+    """A value as it is stored: a backslash is between several."""
+    value = header.get(tag)
+    parts = value if isinstance(value, MultiValue) else [value]
+    return "\\".join("" if part is None else str(part) for part in parts)
 
 
 def _save(path: Path, report: Header) -> None:

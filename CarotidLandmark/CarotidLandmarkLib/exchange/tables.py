@@ -7,23 +7,42 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import UserError
 from ..landmarks import FARTHEST_MM
 from .places import Frame
 
 Row = dict[str, str]
+Says = Frame | Literal["in mm"]  # what a file says of its coordinates
 
 SEPARATORS = ",;\t|"
 ROLES = ("x", "y", "z", "label", "case", "status")
+GUESSED = ("case", "status")  # roles of a table that may be nobody's
 AXES: dict[str, Frame | None] = {"xyz": None, "lps": "LPS", "ras": "RAS", "ijk": "voxel"}
+SAYS: dict[str, Says] = {
+    "lps": "LPS",
+    "ras": "RAS",
+    **dict.fromkeys(("voxel", "voxels", "vox", "index", "indices", "idx", "ijk"), "voxel"),
+    **dict.fromkeys(("mm", "millimeter", "millimeters", "millimetre", "millimetres"), "in mm"),
+}
+# columns, and keys beside the points, that say what coordinates are in; and words of theirs that say nothing
+FRAME_KEY = re.compile(
+    "(coord(inate)?s?)?(reference)?(frame|space)|coord(inate)?s?(reference)?(sys|system|convention)|frameofreference"
+)
+UNIT_KEY = re.compile("(xyz|coord(inate)?s?|points?|positions?|length|distance|spatial)?units?")
+SILENT = {
+    "coord", "coords", "coordinate", "coordinates", "points", "unit", "units", "space", "system", "frame", "world",
+    "patient", "physical", "scanner", "dicom", "native", "ucum", "in", "and", "all", "are", "the",
+}  # fmt: skip
+NOTHING = {"", "-", "n/a", "na", "none", "unknown"}
+DIRECTIONS = {"left", "right", "anterior", "posterior", "superior", "inferior"}
 # words of a coordinate's column that do not name the point
 NOT_NAMES = {
-    "mm", "lps", "ras", "voxel", "vox", "index", "coord", "coordinate", "coordinates", "pos", "position", "point",
-    "world", "location", "centre", "center", "centroid",
+    *SAYS, "coord", "coordinate", "coordinates", "pos", "position", "point", "world", "location", "centre", "center",
+    "centroid",
 }  # fmt: skip
 # an error is no place
 NOT_PLACES = {"std", "sd", "size", "spacing", "error", "direction", "sigma"}
@@ -39,10 +58,14 @@ STATUSES = ("status", DEFINED)
 
 @dataclass(frozen=True)
 class Table:
-    """``rows``: a text for each column of ``header``, "" where the row ends before it."""
+    """``rows``: a text for each column of ``header``, "" where the row ends before it.
+
+    ``stated``: key and text of what is said beside the rows of all of them.
+    """
 
     header: tuple[str, ...]
     rows: list[Row]
+    stated: tuple[tuple[str, str], ...] = ()
 
 
 def csv_table(text: str, name: str) -> Table:
@@ -50,6 +73,8 @@ def csv_table(text: str, name: str) -> Table:
     lines = text.splitlines()
     if lines and re.fullmatch(r"sep=.", lines[0].strip()):  # Excel's own hint
         lines = lines[1:]
+    comments = [re.fullmatch(r"#+\s*([\w ]+?)\s*[:=](.*)", line) for line in lines]
+    stated = tuple((match[1], match[2]) for match in comments if match)
     lines = _without_comments([line for line in lines if line.strip()])
     if not lines:
         raise UserError(f"{name} is empty; export it again.")
@@ -68,7 +93,7 @@ def csv_table(text: str, name: str) -> Table:
             f"{name} has rows with more cells than columns; save it again, with another separator than the decimals "
             "have."
         )
-    return Table(header, rows)
+    return Table(header, rows, stated)
 
 
 def _without_comments(lines: list[str]) -> list[str]:
@@ -87,7 +112,9 @@ def json_table(document: Any, name: str) -> Table:
 
     A list of three numbers ``p`` becomes the columns ``p_x``, ``p_y``, ``p_z``.
     """
+    stated: tuple[tuple[str, str], ...] = ()
     if isinstance(document, dict):
+        stated = tuple(_stated(document))
         lists = [value for value in document.values() if _is_list_of_objects(value)]
         document = lists[0] if len(lists) == 1 else None
     if not _is_list_of_objects(document):
@@ -96,13 +123,25 @@ def json_table(document: Any, name: str) -> Table:
     for record in document:
         row: Row = {}
         for key, value in record.items():
-            if isinstance(value, list) and len(value) == 3:
+            if _is_statement(key) or isinstance(value, dict):
+                row |= _stated({key: value})
+            elif isinstance(value, list) and len(value) == 3:
                 row |= {f"{key}_{axis}": part for axis, part in zip("xyz", value, strict=True)}
-            elif not isinstance(value, (list, dict)):
+            elif not isinstance(value, list):
                 row[key] = value
         rows.append({key: "" if value is None else str(value) for key, value in row.items()})
     header = tuple(dict.fromkeys(key for row in rows for key in row))
-    return Table(header, [dict.fromkeys(header, "") | row for row in rows])
+    return Table(header, [dict.fromkeys(header, "") | row for row in rows], stated)
+
+
+def _stated(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What an object, and those in it, say of coordinates: key and text."""
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _stated(value)
+        elif _is_statement(key):
+            parts = value if isinstance(value, list) else [value]
+            yield key, " ".join(str(part) for part in parts if part is not None)
 
 
 def decimal(text: str, name: str) -> float:
@@ -125,21 +164,24 @@ def _is_list_of_objects(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Columns:
-    """``points``: label -> its columns x, y, z; the label "" stands for what the column ``label`` says."""
+    """``points``: label -> its columns x, y, z; the label "" stands for what the column ``label`` says.
+
+    ``says``: what the names of these columns say of coordinates.
+    """
 
     points: dict[str, tuple[str, str, str]]
     label: str | None
     case: str | None
     status: str | None
-    frame: Frame | None
+    says: set[Says]
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """``x=A,y=B,z=C,label=D,case=E`` as a mapping. Raises UserError."""
+    """``x=A,y=B,z=C,label=D,case=E`` as a mapping; ``case=``: no column names the case. Raises UserError."""
     columns = {}
     for part in text.split(","):
         role, equals, column = (piece.strip() for piece in part.partition("="))
-        if role not in ROLES or not equals or not column or role in columns:
+        if role not in ROLES or not equals or not (column or role in GUESSED) or role in columns:
             raise UserError(
                 f"--columns takes ROLE=COLUMN, separated by commas, each role once ({', '.join(ROLES)}); "
                 f"not '{part.strip()}'."
@@ -153,32 +195,30 @@ def parse_columns(text: str) -> dict[str, str]:
 def guess_columns(header: Sequence[str], given: Mapping[str, str], name: str) -> Columns:
     """What each column is: as ``given`` (role -> column), else by its name. Raises UserError."""
     listed = ", ".join(column for column in header if column)[:200]
-    for column in given.values():
+    for column in filter(None, given.values()):
         if column not in header:
             raise UserError(f"{name} has no column '{column}'; it has {listed}.")
     if "x" in given:
         chosen = given["x"], given["y"], given["z"]
-        points, frame = {"": chosen}, _frame_of(chosen)
+        points, says = {"": chosen}, _says_of(chosen, name)
     else:
-        points, frame = _triples(header, name)
+        points, says = _triples(header, name)
     if not points:
         raise UserError(f"{name} has no columns for x, y and z ({listed}); say which they are with --columns.")
     label = given.get("label") or _one_of(header, LABELS)
-    case = given.get("case") or _one_of([column for column in header if column != label], CASES)
-    if "" in points:
-        points = {"": points[""]}
-        if label is None:
-            raise UserError(f"{name} has no column with the points' names ({listed}); say which it is with --columns.")
-    return Columns(points, label, case, given.get("status") or _one_of(header, STATUSES), frame)
+    case = given.get("case", _one_of([column for column in header if column != label], CASES)) or None
+    if "" in points and label is None:
+        raise UserError(f"{name} has no column with the points' names ({listed}); say which it is with --columns.")
+    return Columns(points, label, case, given.get("status", _one_of(header, STATUSES)) or None, says)
 
 
-def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str, str]], Frame | None]:
-    """Columns whose names differ in an axis alone, by what else is in their names; and the frame that they name."""
+def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str, str]], set[Says]]:
+    """Columns whose names differ in an axis alone, by what else is in their names; and what these say."""
     triples: dict[str, tuple[str, str, str]] = {}
-    frames: set[Frame | None] = set()
+    says: dict[str, set[Says]] = {}
     for letters, frame in AXES.items():
         axes: dict[str, dict[str, str]] = {}
-        for column in header:
+        for column in itertools.filterfalse(_is_statement, header):
             words = _words(column)
             for axis in [word for word in words if word in letters and len(word) == 1]:
                 others = list(words)
@@ -190,26 +230,53 @@ def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str
                     f"{name} has the columns {' and '.join(columns.values())}, but not the third; add it, or say "
                     "--columns."
                 )
-            if len(columns) == 3 and (unit := NOT_MM & set(rest.split())):
-                raise UserError(f"{name} has coordinates in {unit.pop()}; give them in mm, or say --columns.")
-            if len(columns) == 3 and not NOT_PLACES & set(rest.split()) and rest not in triples:
-                x, y, z = (columns[axis] for axis in letters)
-                triples[rest] = x, y, z
-                frames.add(frame or _frame_of((x, y, z)))
-    if "" in triples and len(frames) > 1:
-        frames = {_frame_of(triples[""])}
-    if len(frames) > 1:
+            if len(columns) == 3:
+                chosen = _says_of(tuple(columns.values()), name)
+                if not NOT_PLACES & set(rest.split()) and rest not in triples:
+                    x, y, z = (columns[axis] for axis in letters)
+                    triples[rest] = x, y, z
+                    says[rest] = chosen | ({frame} if frame else set())
+    if "" in triples:
+        triples, says = {"": triples[""]}, {"": says[""]}
+    if len({frozenset(each - {"in mm"}) for each in says.values()}) > 1:
         raise UserError(f"{name} has coordinates in several frames; say with --columns which to take.")
-    return triples, frames.pop() if frames else None
+    return triples, set().union(*says.values())
 
 
-def _frame_of(columns: Sequence[str]) -> Frame | None:
+def _says_of(columns: Sequence[str], name: str) -> set[Says]:
+    """What the names of coordinates' columns say of them. Raises UserError on another unit than mm."""
     words = [word for column in columns for word in _words(column)]
-    letters = "".join(word for word in words if len(word) == 1)
-    if AXES.get(letters):
-        return AXES[letters]
-    frames: list[Frame] = [frame for frame in ("LPS", "RAS", "voxel") if frame.lower() in words]
-    return frames[0] if len(frames) == 1 else None
+    if len(words) > len(columns) and (units := NOT_MM.intersection(words)):
+        raise UserError(f"{name} has coordinates in {min(units)}; give them in mm, or say --columns.")
+    frame = AXES.get("".join(word for word in words if len(word) == 1))
+    return {SAYS[word] for word in words if word in SAYS} | ({frame} if frame else set())
+
+
+def _is_statement(key: str) -> bool:
+    """Whether a column or a key says what coordinates are in: ``coordinateSystem``, ``x_unit``."""
+    words = _words(key)
+    unit = "".join(word for word in words if len(word) > 1)
+    return bool(FRAME_KEY.fullmatch("".join(words)) or UNIT_KEY.fullmatch(unit))
+
+
+def says_beside(stated: Iterable[tuple[str, str]], name: str) -> set[Says]:
+    """What is said beside coordinates of them: (key, text) of columns and of `Table.stated`. Raises UserError."""
+    result: set[Says] = set()
+    for key, text in set(stated):
+        if not _is_statement(key) or text.strip().lower() in NOTHING:
+            continue
+        words = _words(text)
+        if "".join(words).isdecimal() and "unit" not in key.lower():  # the number of a frame, or its UID
+            continue
+        if all(word in DIRECTIONS or len(word) == 1 for word in words):
+            words = ["".join(word[0] for word in words)]
+        if not SILENT.issuperset(word for word in words if word not in SAYS):
+            raise UserError(
+                f"{name} says {key}: {text.strip()[:40]}, and coordinates are read in mm (LPS or RAS) or in voxels; "
+                f"convert them, or rename '{key}' where it is about something else."
+            )
+        result |= {SAYS[word] for word in words if word in SAYS}
+    return result
 
 
 def _one_of(header: Sequence[str], names: Sequence[str]) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 from ..dataset import Dataset
 from ..dataset.agreement import AXES, Agreement, Reading, agreement
 from ..documents import csv_text, write
-from ..files import staged_folder
+from ..files import staged_folder, write_text
 from ..landmarks import colour
 from .figures import inline, new_figure, render, svg
 
@@ -46,7 +46,7 @@ def write_agreement(
     }
     with staged_folder(output) as folder:
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8", newline="\n")
+            write_text(folder / name, text)
     return result
 
 

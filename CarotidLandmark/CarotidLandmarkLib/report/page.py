@@ -76,7 +76,10 @@ def report_html(volume: Volume, detection: Detection, truth: Points | None = Non
     Raises ReportError when ``detection`` was made on another scan.
     """
     if difference := detection.volume.difference(volume.info):
-        raise ReportError(f"The detection was made on another scan: this one has {difference}; give that scan.")
+        raise ReportError(
+            f"The detection was made on another scan: this one has {difference}; give that scan, or of a DICOM folder "
+            "choose its series with --series."
+        )
     for landmark in detection.landmarks:
         if landmark.position_lps_mm is not None and not volume.contains(landmark.position_lps_mm):
             raise ReportError(

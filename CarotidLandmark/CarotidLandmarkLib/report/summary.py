@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from .. import landmarks as names
 from ..detection import CSV_COLUMNS, Detection
 from ..documents import csv_text
 from ..files import atomic_path, write_text
-from ..volume import Volume
+from ..volume import Volume, printable
 from .figures import render
 from .page import REPORT_FILE
 from .projection import overview_png
@@ -94,7 +93,7 @@ def _sure(presence: float, reliability: float | None) -> float:
 
 def _lines(row: SummaryRow) -> list[dict[str, Any]]:
     """A line of the table per landmark; one of a scan that was not done."""
-    common = {"folder": row.folder, "scan": _printable(row.scan), "problem": row.problem}
+    common = {"folder": row.folder, "scan": printable(row.scan), "problem": row.problem}
     if row.detection is None:
         return [{**dict.fromkeys(SUMMARY_COLUMNS, ""), **common}]
     words = {"reasons": " ".join(row.detection.quality.reasons), "notes": " ".join(row.detection.notes)}
@@ -106,12 +105,8 @@ def _shown(output: Path, row: SummaryRow) -> dict[str, Any]:
     folder, picture = quote(row.folder), (output / row.folder / THUMBNAIL_FILE).is_file()
     return {
         "row": row,
-        "scan": _printable(row.scan),
+        "scan": printable(row.scan),
         "picture": f"{folder}/{THUMBNAIL_FILE}" if picture else None,
         "report": f"{folder}/{REPORT_FILE}" if row.detection is not None else None,
         "marks": [(names.colour(number), mark) for number, mark in enumerate(marks)],
     }
-
-
-def _printable(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "replace")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError, some_of
-from ..volume import IMAGE_SUFFIXES, study_of
+from ..volume import IMAGE_SUFFIXES, printable, study_of
 
 SUFFIXES = (*IMAGE_SUFFIXES, ".zip")
 _MOST_NAMED = 3
@@ -88,14 +88,14 @@ def list_scans(paths: Sequence[Path], output: Path) -> Listing:
             elif left := [image.name for each in folder.below() for image in each.images]:
                 rest = some_of(left, _MOST_NAMED)
                 note = f"{path.name} holds DICOM images and was read as one DICOM scan; not read: {rest}."
-                listed = [Scan(path, listed[0].name, (note,))]
+                listed = [Scan(path, listed[0].name, (printable(note),))]
         for scan in listed:
             place = os.path.realpath(scan.path)
             if place in scans:
                 notes.append(f"{scan.path} was given twice; it is done once.")
             else:
                 scans[place] = scan
-    return Listing(tuple(scans.values()), many, tuple(notes))
+    return Listing(tuple(scans.values()), many, tuple(map(printable, notes)))
 
 
 def _look(path: Path, output: str, seen: set[str]) -> _Folder:

@@ -10,8 +10,6 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..detection import Detection, DetectionSettings, ModelInfo
 from ..documents import DocumentError, build, parse, write
 from ..errors import UserError, some_of
-from ..files import TEMPORARY_PREFIX, is_temporary, staged_folder, write_text
+from ..files import TEMPORARY_PREFIX, is_temporary, remove_stale, staged_folder, write_text
 from ..report import DETECTION_FILE, check_replaceable, write_results, write_thumbnail
 from ..volume import files_of, read_volume
 from ..work import Step
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 RECORD_FILE = "scans.json"
 FILES_FILE = "scan.sha256"  # in each folder: `_state_of` its scan
 SCHEMA_VERSION = 1
-STALE_AFTER_S = 3600  # no folder takes an hour to write
 _LONGEST_NAME = 100  # bytes: a name has 255 at most, and a number or a prefix may come to it
 _TAKEN = {RECORD_FILE, "summary.csv", "summary.html"}  # files beside the scans' folders
 
@@ -118,9 +115,7 @@ class Results:
         """Write the record, so that the folders belong to these scans from now on; remove what killed programs have
         left. Raises OSError, and UserError where another command has just given a folder of these to another scan."""
         self.output.mkdir(parents=True, exist_ok=True)
-        for left in filter(is_temporary, self.output.glob(f"{TEMPORARY_PREFIX}*")):
-            if left.stat().st_mtime < time.time() - STALE_AFTER_S:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        remove_stale(self.output, filter(is_temporary, self.output.glob(f"{TEMPORARY_PREFIX}*")))
         scans = self._scans()
         if taken := [task.name for task in self.tasks if scans[task.name] != task.scan]:
             raise UserError(

@@ -144,7 +144,8 @@ def remember(nodes: DetectionNodes) -> None:
 
 def can_undo(nodes: DetectionNodes) -> bool:
     """Whether `undo` has something to go back to."""
-    return bool(_history(nodes))
+    now = _state(review_of(nodes))
+    return any(before != now for before in _history(nodes))
 
 
 def undo(nodes: DetectionNodes) -> None:

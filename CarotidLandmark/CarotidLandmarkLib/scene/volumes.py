@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -126,5 +128,8 @@ def remove_with_displays(node: Any) -> None:
 def write_bundle(scene: Any, path: Path) -> None:
     """Save ``scene`` as a ``.mrb``. Raises OSError with Slicer's own words when that fails."""
     messages = slicer.vtkMRMLMessageCollection()
-    if not scene.WriteToMRB(str(path), None, messages):
-        raise OSError(f"The scene could not be saved to {path.name}: {messages.GetAllMessagesAsString()}")
+    with TemporaryDirectory() as folder:  # Slicer aborts on a path that is not UTF-8
+        bundle = Path(folder, "scene.mrb")
+        if not scene.WriteToMRB(str(bundle), None, messages):
+            raise OSError(f"The scene could not be saved to {path.name}: {messages.GetAllMessagesAsString()}")
+        shutil.copyfile(bundle, path)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError, sentence
 from ..geometry import Geometry
-from ..volume import VolumeError, beginning, read_labels
+from ..volume import SIDE, VolumeError, beginning, read_labels
 
 SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # segmentation, label map
 LARGEST_LABEL = 65_535
 FILES = (".nrrd", ".nii", ".nii.gz", ".mha")
+FRAMES = (1, 1, 1), (-1, -1, 1), (1, -1, 1)  # LPS, RAS, LAS: in what a program may count without saying so
 
 
 class SegmentationError(UserError):
@@ -33,16 +34,37 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """``source``: the file's name; all masks have the ``geometry``."""
+    """``source``: the file's name; all masks have the ``geometry``.
+
+    ``unsaid`` and ``notes`` as of `Labels`: with anything unsaid only the scan can tell where the masks lie.
+    """
 
     source: str
     geometry: Geometry
     segments: tuple[Segment, ...]
+    notes: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] = ()
 
     @property
     def labels(self) -> str:
         """The first of them, for people."""
         return ", ".join(f"{segment.number} {segment.name}".strip() for segment in self.segments[:12])
+
+    @property
+    def doubt(self) -> str:
+        """What it does not say, in words that begin a sentence."""
+        return f"{self.source} does not say {' and '.join(self.unsaid)}"
+
+    def on_voxels_of(self, scan: Geometry) -> Segmentation | None:
+        """The same, if its voxels are those of ``scan``: in any frame where it does not say which side is left."""
+        for signs in FRAMES if SIDE in self.unsaid else FRAMES[:1]:
+            grid = Geometry(np.diag([*signs, 1.0]) @ self.geometry.affine_lps, self.geometry.size)
+            if scan.same_as(grid) and not self.unsaid:
+                return self
+            if scan.same_as(grid):
+                note = f"{self.doubt}; its voxels were taken as those of the scan, with which its numbers agree."
+                return replace(self, geometry=grid, notes=(*self.notes, note), unsaid=())
+        return None
 
 
 def read_segmentation(path: Path) -> Segmentation:
@@ -61,10 +83,10 @@ def _file(path: Path) -> Segmentation:
     start, _ = beginning(path)
     if start[128:132] == b"DICM" and any(uid.encode() in start[:2000] for uid in SEG_CLASSES):
         return _dicom(path)
-    layers, geometry = read_labels(path)
+    labels = read_labels(path)
     names = _names(start)
     segments = []
-    for number, layer in enumerate(layers):
+    for number, layer in enumerate(labels.layers):
         low, high = float(layer.min()), float(layer.max())
         if low < 0 or high > LARGEST_LABEL or (layer.dtype.kind == "f" and (np.rint(layer) != layer).any()):
             raise SegmentationError(
@@ -74,12 +96,14 @@ def _file(path: Path) -> Segmentation:
         for label in np.unique(layer).astype(int).tolist():
             if label:
                 segments.append(Segment(label, names.get((number, label), ""), layer == label))
-    return Segmentation(path.name, geometry, tuple(segments))
+    return Segmentation(path.name, labels.geometry, tuple(segments), labels.notes, labels.unsaid)
 
 
 def _folder(path: Path) -> Segmentation:
     files = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(FILES)]
     segments: list[Segment] = []
+    notes: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] = ()
     geometry = None
     for file in (file for file in files if re.search("carotid", file.name, re.IGNORECASE)):
         read = _file(file)
@@ -88,12 +112,14 @@ def _folder(path: Path) -> Segmentation:
         if geometry is not None and not geometry.same_as(read.geometry):
             raise SegmentationError(f"The masks in {path.name} have different geometries; segment one scan at a time.")
         geometry = read.geometry
+        notes += read.notes
+        unsaid = unsaid or read.unsaid
         name = re.sub(r"(\.seg)?\.(nrrd|nii(\.gz)?|mha)$", "", file.name, flags=re.IGNORECASE)
         masks = [segment.mask for segment in read.segments]
         segments.append(Segment(len(segments) + 1, name, np.logical_or.reduce(masks)))
     if geometry is None:
         raise SegmentationError(f"{path.name} holds no mask of a carotid (carotid in a file's name); give a label map.")
-    return Segmentation(path.name, geometry, tuple(segments))
+    return Segmentation(path.name, geometry, tuple(segments), notes, unsaid)
 
 
 def _names(start: bytes) -> dict[tuple[int, int], str]:

@@ -47,7 +47,7 @@ TAGS = (
     "TriggerTime", "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
     "SamplesPerPixel", "PhotometricInterpretation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope",
-    "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "InConcatenationTotalNumber",
+    "RescaleIntercept", "RescaleType", "KVP", "SliceThickness", "ModalityLUTSequence", "InConcatenationTotalNumber",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 # What GDCM decodes. High-Throughput JPEG 2000, for one, it does not.
@@ -65,10 +65,21 @@ PHASES = {
     ),
     "trigger time": ("TriggerTime", "CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
     "stack": ("", "FrameContentSequence", "StackID"),
+    "kVp": ("KVP", "CTXRayDetailsSequence", "KVP"),
     "acquisition": ("AcquisitionNumber", "FrameContentSequence", "FrameAcquisitionNumber"),
     "acquisition time": ("AcquisitionTime", "FrameContentSequence", "FrameAcquisitionDateTime"),
     "content time": ("ContentTime", "", ""),
 }  # fmt: skip
+# the same of reconstructions; along a single stack these may change, too
+KINDS = {
+    "image type": ("ImageType", "CTImageFrameTypeSequence", "FrameType"),
+    "rescale type": ("RescaleType", "PixelValueTransformationSequence", "RescaleType"),
+    "kernel": ("ConvolutionKernel", "CTReconstructionSequence", "ConvolutionKernel"),
+    "contrast agent": ("ContrastBolusAgent", "", ""),
+    "slice thickness": ("SliceThickness", "PixelMeasuresSequence", "SliceThickness"),
+    "description": ("SeriesDescription", "", ""),
+}
+TELLING = PHASES | KINDS
 
 
 @dataclass(frozen=True)
@@ -278,7 +289,7 @@ def _slices(dataset: Dataset, path: Path) -> list[Slice]:
     )
     number = _number(dataset, "InstanceNumber")
     frames, count = dataset.get("PerFrameFunctionalGroupsSequence"), _frame_count(dataset)
-    whole = {name: _text(dataset, tag) for name, (tag, _, _) in PHASES.items() if tag}
+    whole = {name: _text(dataset, tag) for name, (tag, _, _) in TELLING.items() if tag}
     if frames is None:
         if count > 1:  # several frames without a place of their own have none
             return [Slice(file, 0)]
@@ -290,7 +301,7 @@ def _slices(dataset: Dataset, path: Path) -> list[Slice]:
     slices = []
     for n, frame in enumerate(frames):
         phase = dict(whole)
-        for name, (_, group, tag) in PHASES.items():
+        for name, (_, group, tag) in TELLING.items():
             for groups in (shared, frame):
                 if group and groups.get(group):
                     phase[name] = _text(groups[group][0], tag) or phase.get(name, "")

@@ -56,9 +56,10 @@ def metaimage_header(start: bytes, path: Path, name: str) -> Header:
     if skip < -1 or (skip and compressed):
         raise damaged(name)
     place = None if skip == -1 else offset + skip
-    affine, notes = _affine(fields)
+    affine, notes, assumed = _affine(fields)
     dtype = np.dtype(order + TYPES[fields["ElementType"]])
-    return Header(size, dtype, affine, data, place, "zlib" if compressed else "raw", notes=notes)
+    encoding = "zlib" if compressed else "raw"
+    return Header(size, dtype, affine, data, place, encoding, notes=notes, assumed=assumed)
 
 
 def _fields(start: bytes, name: str) -> tuple[Fields, int]:
@@ -75,9 +76,11 @@ def _fields(start: bytes, name: str) -> tuple[Fields, int]:
     raise damaged(name)
 
 
-def _affine(fields: Fields) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Voxels to LPS millimetres, and what had to be assumed. Raises VolumeError."""
-    name, notes = fields.name, []
+def _affine(fields: Fields) -> tuple[np.ndarray, tuple[str, ...], dict[str, str]]:
+    """Voxels to LPS millimetres, notes, and what had to be assumed. Raises VolumeError."""
+    name = fields.name
+    notes: tuple[str, ...] = ()
+    assumed: dict[str, str] = {}
     unit = fields.unit_mm(fields.get("DistanceUnits", "mm"))
     spacing = fields.numbers(fields.get("ElementSpacing", fields.get("ElementSize", "")))[:3]
     if len(spacing) < 3:
@@ -98,22 +101,22 @@ def _affine(fields: Fields) -> tuple[np.ndarray, tuple[str, ...]]:
         directions = directions / lengths
         # within 60 degrees: letters can not say more
         if stated is not None and not ((stated * directions).sum(axis=0) > 0.5).all():
-            notes.append(
+            notes = (
                 f"{name} states its orientation twice, and differently (AnatomicalOrientation {printable(letters)}); "
-                "TransformMatrix was followed."
+                "TransformMatrix was followed.",
             )
     elif stated is not None:
         directions = stated
     else:
         directions = np.eye(3)
-        notes.append(f"{name} {NO_SIDE}")
+        assumed |= NO_SIDE
     offset = fields.numbers(fields.get("Offset", ""))[:3]
     if len(offset) < 3:
-        notes.append(f"{name} does not say where it lies (Offset); its first voxel was put at 0, 0, 0.")
+        assumed["where it lies (Offset)"] = "its first voxel was put at 0, 0, 0."
         offset = [0.0, 0.0, 0.0]
     affine = np.eye(4)
     affine[:3] = np.column_stack([directions * np.array(fields.positive(spacing)), offset]) * unit
-    return affine, tuple(notes)
+    return affine, notes, assumed
 
 
 def _directions(letters: str) -> np.ndarray | None:

@@ -80,9 +80,12 @@ def nifti_header(start: bytes, path: Path, name: str, packed: bool) -> Header:
     if not np.isfinite(intercept):
         raise damaged(name)
     affine, notes = _affine(fields, size, name, LOST[second])
-    offset = max(int(offset), 540 if second else 348)
+    if offset < (first := 544 if second else 352):  # readers differ by the four bytes of its extension flags
+        raise VolumeError(
+            f"{name} says that its voxels begin at byte {offset:.0f}, and none do before {first}; export it again."
+        )
     encoding = "gzip" if packed else "raw"
-    return Header(size, dtype, affine, path, offset, encoding, packed, float(slope), float(intercept), notes)
+    return Header(size, dtype, affine, path, int(offset), encoding, packed, float(slope), float(intercept), notes)
 
 
 def _affine(

@@ -27,7 +27,9 @@ TEXT = ("txt", "text", "ascii", "hex")
 LETTERS = {"right": -1, "left": 1, "anterior": -1, "posterior": 1, "inferior": -1, "superior": 1}
 PLAIN_KINDS = {"domain", "space", "time", "???", "none"}  # of an axis that counts neither colours nor components
 AXIS = {word: number // 2 for number, word in enumerate(LETTERS)}
-SAME = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
+SAME = {"centerings": "centers"} | {name.replace(" ", ""): name for name in (
+    "data file", "line skip", "byte skip", "axis mins", "space directions", "space origin", "space units",
+)}  # fmt: skip
 SPACES = {"".join(word[0] for word in name.split("-")): name for name in (
     "right-anterior-superior", "left-anterior-superior", "left-posterior-superior",
 )}  # fmt: skip
@@ -40,20 +42,18 @@ def nrrd_header(start: bytes, path: Path, name: str, labels: bool = False) -> He
     if not {"type", "dimension", "sizes", "encoding"} <= fields.keys():
         raise damaged(name)
     sizes = fields.numbers(fields["sizes"], int)
-    if str(len(sizes)) != fields["dimension"]:
+    if str(len(sizes)) != fields["dimension"] or min(sizes, default=0) < 1:
         raise damaged(name)
     kind, kinds = " ".join(fields["type"].lower().split()), fields.get("kinds", "").lower().split()
-    layers = 1
-    if labels and len(sizes) == 4 and kinds[:1] == ["list"]:  # Slicer's .seg.nrrd
-        layers, *sizes = sizes
     counted = [n for n, what in enumerate(kinds) if what not in PLAIN_KINDS] if len(sizes) == len(kinds) == 4 else []
-    if kind == "block" or any(sizes[n] > 1 for n in counted):
+    layers = sizes[0] if labels and kinds[:1] == ["list"] and counted == [0] else 1  # Slicer's .seg.nrrd
+    if kind == "block" or any(sizes[n] > layers for n in counted):
         raise no_scalars(name)
-    sizes = [size for n, size in enumerate(sizes) if n not in counted]
+    axes = [n for n in range(len(sizes)) if n not in counted]
     code = next((code for code, names in TYPES.items() if kind in names.split("|")), None)
     if code is None:
         raise unknown_type(name, kind)
-    size = three_dimensional(name, sizes)
+    size = three_dimensional(name, [sizes[n] for n in axes])
     endian = fields.get("endian", "").lower() or ("little" if code[1] == "1" else "")
     if endian not in ("little", "big"):
         raise VolumeError(f"{name} does not say the order of its bytes (endian); export it again.")
@@ -64,7 +64,7 @@ def nrrd_header(start: bytes, path: Path, name: str, labels: bool = False) -> He
     if encoding not in ENCODINGS:
         words = f"has the encoding '{printable(encoding)}', which is not read"
         raise VolumeError(f"{name} {words}; save it again with encoding raw or gzip.")
-    affine, notes = _affine(fields)
+    affine, assumed = _affine(fields, axes[:3])
     data, offset = path, blank.end() if blank else 0
     if "data file" in fields:
         if fields["data file"].startswith("LIST") or re.search(r"%\d*d", fields["data file"]):
@@ -76,7 +76,7 @@ def nrrd_header(start: bytes, path: Path, name: str, labels: bool = False) -> He
     if fields.count("line skip") or (skip and encoding != "raw") or skip < -1:
         raise VolumeError(f"{name} skips lines or bytes of its data, which is not read; export it again without.")
     place = None if skip == -1 else offset + skip
-    return Header(size, dtype, affine, data, place, ENCODINGS[encoding], notes=notes, layers=layers)
+    return Header(size, dtype, affine, data, place, ENCODINGS[encoding], assumed=assumed, layers=layers)
 
 
 def _fields(header: bytes, name: str) -> Fields:
@@ -90,20 +90,11 @@ def _fields(header: bytes, name: str) -> Fields:
     return fields
 
 
-def _affine(fields: Fields) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Voxels to LPS millimetres, and what had to be assumed. Raises VolumeError."""
-    name, notes = fields.name, []
-    signs = _signs(fields)
-    if signs is None:
-        notes.append(f"{name} {NO_SIDE}")
-        signs = [1, 1, 1]
-    text = fields.get("space units", fields.get("units", ""))
-    words = re.findall(r'"([^"]*)"', text) if '"' in text else text.split()
-    units = [fields.unit_mm(word) for word in words][:3]
-    units += [1.0] * (3 - len(units))
-    spacings = fields.numbers(fields["spacings"])[:3] if "spacings" in fields else None
-    if spacings is not None and len(spacings) < 3:
-        raise damaged(name)
+def _affine(fields: Fields, axes: list[int]) -> tuple[np.ndarray, dict[str, str]]:
+    """Voxels to LPS millimetres, and what had to be assumed; ``axes``: the three of space. Raises VolumeError."""
+    name, signs = fields.name, _signs(fields)
+    spacings = _numbers(fields, "spacings", axes)
+    stated = ~np.isnan(spacings)
     if "space directions" in fields:
         vectors = [_vector(fields, text) for text in re.findall(r"\([^)]*\)", fields["space directions"])][:3]
         if [len(vector) for vector in vectors] != [3, 3, 3]:
@@ -111,27 +102,61 @@ def _affine(fields: Fields) -> tuple[np.ndarray, tuple[str, ...]]:
                 f"{name} has space directions that are not three vectors of three numbers; "
                 "export it again as one three-dimensional volume."
             )
-        axes = np.transpose(vectors)
-        if spacings is not None and not np.allclose(spacings, np.linalg.norm(axes, axis=0), rtol=1e-3):
+        steps = np.transpose(vectors)
+        if not np.allclose(spacings[stated], np.linalg.norm(steps, axis=0)[stated], rtol=1e-3):
             raise VolumeError(
                 f"{name} states its voxel size twice, and differently (spacings, space directions); export it again."
             )
-    elif spacings is not None and np.isfinite(spacings).all():
-        axes = np.diag(fields.positive(spacings))
+    elif np.isfinite(spacings).all():
+        steps = np.diag(fields.positive(spacings.tolist()))
     else:
         raise VolumeError(
             f"{name} does not say its voxel size (space directions or spacings); export it again with it."
         )
-    origin = np.zeros(3)
+    origin, assumed = _origin(fields, axes, spacings)
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([steps, origin]) * np.reshape(_units(fields, axes), (3, 1))
+    if signs is None:
+        return affine, NO_SIDE | assumed
+    return np.diag([*signs, 1.0]) @ affine, assumed
+
+
+def _origin(fields: Fields, axes: list[int], spacings: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:
+    """Where the first voxel lies in the file's own space, and what had to be assumed. Raises VolumeError."""
     if "space origin" in fields:
         origin = np.array(_vector(fields, fields["space origin"]))
         if len(origin) != 3 or not np.isfinite(origin).all():
-            raise degenerate(name)
-    else:
-        notes.append(f"{name} does not say where it lies (space origin); its first voxel was put at 0, 0, 0.")
-    affine = np.eye(4)
-    affine[:3] = np.column_stack([axes, origin]) * np.reshape(units, (3, 1))
-    return np.diag([*signs, 1.0]) @ affine, tuple(notes)
+            raise degenerate(fields.name)
+        return origin, {}
+    origin = _numbers(fields, "axis mins", axes)  # along the axes: of no use where these have directions
+    if "space directions" in fields or not np.isfinite(origin).all():
+        return np.zeros(3), {"where it lies (space origin)": "its first voxel was put at 0, 0, 0."}
+    centers = _of(axes, [*fields.get("centers", "").lower().split(), "", "", "", ""])
+    origin += np.where([center == "node" for center in centers], 0, spacings / 2)
+    if {"cell", "node"}.issuperset(centers):
+        return origin, {}
+    return origin, {"of every axis whether axis mins are of voxels' edges or centres (centers)": "edges were taken."}
+
+
+def _of(axes: list[int], values: list) -> list:
+    """Of what a field says of every axis, what it says of those of space."""
+    return [values[n] for n in axes] if len(values) > axes[-1] else values[:3]
+
+
+def _numbers(fields: Fields, key: str, axes: list[int]) -> np.ndarray:
+    """What a field says of each axis of space, NaN where it does not: [3]. Raises VolumeError."""
+    numbers = _of(axes, fields.numbers(fields.get(key, "nan nan nan")))
+    if len(numbers) < 3:
+        raise damaged(fields.name)
+    return np.array(numbers)
+
+
+def _units(fields: Fields, axes: list[int]) -> list[float]:
+    """Millimetres in the unit of each axis of space. Raises VolumeError."""
+    text = fields.get("space units", fields.get("units", ""))
+    words = re.findall(r'"([^"]*)"', text) if '"' in text else text.split()
+    words = words[:3] if "space units" in fields else _of(axes, words)
+    return [*(fields.unit_mm(word) for word in words), 1.0, 1.0, 1.0][:3]
 
 
 def _vector(fields: Fields, text: str) -> list[float]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .dicom import File, Slice, stored_values
-from .scan import SMALLEST_SIZE, VolumeError
-from .stack import SAME_PLACE_MM, Irregular, Stack, heights, stack
+from .dicom import PHASES, File, Slice
+from .scan import SMALLEST_SIZE
+from .stack import SAME_PLACE_MM, Irregular, Stack, content, heights, places, stack
 
 SAME_COSINE = 2e-3  # of an orientation: some scanners round to three decimals
 SAME_SPACING = 1e-3  # relative
@@ -146,7 +145,7 @@ def parts(slices: list[Slice]) -> list[Part]:
 def _order(file: File, label: str) -> tuple:
     """Nothing of it depends on the names of files."""
     number = int(file.number) if file.number.lstrip("-").isdecimal() else 1 << 31
-    words = [*map(_natural, label.split())]
+    words = [*map(_natural, label.replace(",", "").split())]
     return number, file.number, file.uid, file.kind, file.kernel, file.size, words, file.study
 
 
@@ -195,31 +194,33 @@ def _phases(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
     if len(slices) < 2 or any(one.position is None or one.axes is None for one in slices):
         return [(slices, "")]
     try:
-        heights(slices)
+        place = dict(zip(slices, places(slices), strict=True))
     except Irregular:
         return [(slices, "")]
     by_tags = [(name, _by(slices, [one.phase.get(name, "") for one in slices])) for name in slices[0].phase]
     for name, values in by_tags:
-        if _overlap(values.values()) and _large(values.values()):
+        is_phase = name in PHASES and _overlap(values.values()) and _large(values.values())
+        if is_phase or _divide_places(values.values(), place):
             return _named(name, values)
     slices = _without_copies(slices, by_uid=False)
     folders = _by(slices, [str(one.file.path.parent) for one in slices])
-    for groups in (_runs(slices), _turns(slices), folders):
-        if _overlap(groups.values()) and all(_is_regular(group, FEWEST_SLICES) for group in groups.values()):
+    visits = _visits(slices, place)
+    for groups in (_runs(slices), _turns(slices, place), folders, visits):
+        are_scans = _overlap(groups.values()) and all(_is_regular(group, FEWEST_SLICES) for group in groups.values())
+        if are_scans or _divide_places(groups.values(), place):
             return _counted(groups)
-    visits = _visits(slices)
     if len(visits) > 1 and _is_regular(visits["1"], FEWEST_SLICES):
         return _counted(visits)
     if not _is_regular(slices, FEWEST_SLICES):
         for name, values in by_tags:  # for example two acquisitions with a gap between them
-            if _large(values.values()):
+            if name in PHASES and _large(values.values()):
                 return _named(name, values)
     return [(slices, "")]
 
 
 def _named(name: str, groups: dict[str, list[Slice]]) -> list[tuple[list[Slice], str]]:
     return [
-        (phase, _words(f"{name} {value}".strip(), label))
+        (phase, _words(f"{name} {value or 'not said'}".replace("\\", "/"), label))
         for value in sorted(groups, key=_natural)
         for phase, label in _phases(groups[value])
     ]
@@ -258,6 +259,18 @@ def _overlap(groups: Iterable[list[Slice]]) -> bool:
     )
 
 
+def _divide_places(groups: Collection[list[Slice]], place: Mapping[Slice, int]) -> bool:
+    """Whether a few groups lie at the same places, and share the images of a place out: as a rule one to each."""
+    if not 2 <= len(groups) <= MOST_PHASES:
+        return False
+    most = max(Counter(place[one] for group in groups for one in group).values())
+    counts = [Counter(place[one] for one in group) for group in groups]
+    return sum(max(count.values()) for count in counts) == most and any(
+        len(one & other) >= max(FEWEST_SLICES, LARGEST_OVERLAP * min(len(one), len(other)))
+        for one, other in itertools.combinations(counts, 2)
+    )
+
+
 def _runs(slices: list[Slice]) -> dict[str, list[Slice]]:
     """Slices in the order of their instance numbers, begun anew wherever that order turns back."""
     numbers = {one.instance for one in slices}
@@ -272,18 +285,47 @@ def _runs(slices: list[Slice]) -> dict[str, list[Slice]]:
     return _by(ordered, map(str, run))
 
 
-def _visits(slices: list[Slice]) -> dict[str, list[Slice]]:
-    """The first slice of each place, the second of each place, and so on."""
-    ordered = sorted(slices, key=lambda one: (one.instance or 0, one.file.path, one.frame))
-    # Within 0.05 mm it is one place: half of the decimal to which some round positions.
-    return _nth(ordered, np.rint(heights(ordered) / (5 * SAME_PLACE_MM)).tolist())
-
-
-def _turns(slices: list[Slice]) -> dict[str, list[Slice]]:
+def _turns(slices: list[Slice], place: Mapping[Slice, int]) -> dict[str, list[Slice]]:
     """The lowest slice of each instance number, the next of each, and so on, where every number comes as often."""
     ordered = [slices[n] for n in np.argsort(heights(slices), kind="stable")]
     groups = _nth(ordered, [one.instance for one in ordered])
-    return groups if len({len(group) for group in groups.values()}) == 1 else {}
+    is_sure = len({(one.instance, place[one]) for one in slices}) == len(slices)
+    return groups if is_sure and len({len(group) for group in groups.values()}) == 1 else {}
+
+
+def _visits(slices: list[Slice], place: Mapping[Slice, int]) -> dict[str, list[Slice]]:
+    """The first image of each place, the second of each, and so on, in an order that is sure; none where none is.
+
+    An order is sure in which all of a group come before all of the next. That of numbers is, too, if they run one way
+    along the places in each group; of times and of files' names this may be chance.
+    """
+    running: dict[str, list[Slice]] = {}
+    for key, are_numbers in ORDERS:
+        if len({(place[one], key(one)) for one in slices}) < len(slices):
+            continue
+        ordered = sorted(slices, key=key)
+        groups = _nth(ordered, [place[one] for one in ordered])
+        upwards = [[key(one) for one in sorted(group, key=place.__getitem__)] for group in groups.values()]
+        if all(max(one) < min(other) for one, other in itertools.pairwise(upwards)):
+            return groups
+        if are_numbers and all(keys in (sorted(keys), sorted(keys, reverse=True)) for keys in upwards):
+            running = running or groups
+    return running
+
+
+def _path(one: Slice) -> tuple:
+    """Numbers in a file's name count by their size."""
+    return *(int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", str(one.file.path))), one.frame
+
+
+# by what images at one place may have an order, and whether that is a number
+ORDERS: tuple[tuple[Callable[[Slice], Any], bool], ...] = (
+    (lambda one: one.instance or 0, True),
+    (lambda one: _natural(one.phase.get("acquisition", "")), True),
+    (lambda one: _natural(one.phase.get("acquisition time", "")), False),
+    (lambda one: _natural(one.phase.get("content time", "")), False),
+    (_path, False),
+)
 
 
 def _nth(slices: list[Slice], keys: Iterable) -> dict[str, list[Slice]]:
@@ -308,18 +350,9 @@ def _without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
             place = tuple(np.rint(one.position / SAME_PLACE_MM))
             places[(one.uid, one.frame, one.file.size, place) if by_uid else place].append(one)
     for same in places.values():
-        contents = {_content(one): one for one in reversed(same)} if len(same) > 1 else {b"": same[0]}
+        contents = {content(one): one for one in reversed(same)} if len(same) > 1 else {b"": same[0]}
         unique += contents.values()
     return unique
-
-
-def _content(one: Slice) -> bytes:
-    """The same for slices with the same HU; of its own for one that is damaged, which may not be in the way."""
-    try:
-        values = stored_values(one.file.path, one.file.path.name)[one.frame]
-    except VolumeError:
-        return str(one.file.path).encode("utf-8", "surrogateescape")
-    return hashlib.sha256(values.tobytes() + repr((one.slope, one.intercept)).encode()).digest()
 
 
 def _is_regular(slices: list[Slice], fewest: int) -> bool:

@@ -7,6 +7,7 @@ import gzip
 import os
 import stat
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from .metaimage import is_metaimage, metaimage_header
 from .nifti import is_nifti, nifti_header
 from .nrrd import nrrd_header
 from .scan import Volume, VolumeError, damaged, text_name
-from .series import read_series
+from .series import read_series, series_files
 from .stored import Header, Progress, holds, read_stored
 from .values import check_volume
 
@@ -29,27 +30,49 @@ FORMATS = "NRRD (.nrrd, .nhdr), NIfTI (.nii, .nii.gz), MetaImage (.mha, .mhd) or
 LARGEST_HEADER = 1 << 20
 
 
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """A label map: ``layers`` [layer, k, j, i], int16 or float32, and where the voxels are.
+
+    ``unsaid``: what the file does not say of sides and place, so that ``geometry`` may be wrong, as words that follow
+    *does not say*; ``notes``: sentences on what else had to be decided.
+    """
+
+    layers: np.ndarray
+    geometry: Geometry
+    notes: tuple[str, ...]
+    unsaid: tuple[str, ...]
+
+
 @np.errstate(all="ignore")  # damaged headers hold numbers of any size
-def read_volume(path: str | os.PathLike[str], series: str | None = None, progress: Progress | None = None) -> Volume:
+def read_volume(
+    path: str | os.PathLike[str],
+    series: str | None = None,
+    progress: Progress | None = None,
+    alias: str | None = None,
+) -> Volume:
     """Read a CT from a NRRD, NIfTI or MetaImage file, or from DICOM: a folder, a zip file, one multi-frame file.
 
     The content decides, not the name. In DICOM (searched with its sub-folders) the original axial CT with most voxels
     is taken, or the one whose UID or number (as `list_series` counts) is ``series``. What had to be decided is in
     `Volume.notes`. Slices that a tilted gantry or a shaken table moved within their planes are moved back by linear
     interpolation; series with missing or unevenly spaced slices are refused.
-    ``progress`` is called with the fraction read, 0 to 1. Raises VolumeError.
+    ``progress`` is called with the fraction read, 0 to 1. ``alias``: the volume's name instead of the file's; notes
+    then tell no name of a file and no words of a header. Raises VolumeError.
     """
     path = Path(path)
-    name = text_name(path)
+    name = alias or text_name(path)
     report = progress or (lambda fraction: None)
     report(0.0)
     if is_dicom(path):
-        array, affine, notes = read_series(path, series, report)
+        array, affine, notes = read_series(path, series, report, alias)
     else:
         if series is not None:
             raise VolumeError(f"{name} is a single volume and has no series to choose; leave the series out.")
         header = _header(path, name)
-        array, affine, notes = read_stored(header, name, report), header.affine, header.notes
+        array, affine = read_stored(header, name, report), header.affine
+        assumed = (f"{name} does not say {unsaid}; {taken}" for unsaid, taken in header.assumed.items())
+        notes = (*header.notes, *assumed)
     volume = Volume(array, affine, name, notes)
     check_volume(volume)
     report(1.0)
@@ -57,10 +80,10 @@ def read_volume(path: str | os.PathLike[str], series: str | None = None, progres
 
 
 @np.errstate(all="ignore")
-def read_labels(path: str | os.PathLike[str]) -> tuple[np.ndarray, Geometry]:
+def read_labels(path: str | os.PathLike[str]) -> Labels:
     """A label map in NRRD (also a .seg.nrrd of several layers), NIfTI or MetaImage, as it is stored.
 
-    Returns the labels [layer, k, j, i], int16 or float32, and where the voxels are. Raises VolumeError.
+    Raises VolumeError.
     """
     path = Path(path)
     name = text_name(path)
@@ -70,7 +93,8 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[np.ndarray, Geometry]:
     array = read_stored(header, name, lambda fraction: None)
     if not np.isfinite([array.min(), array.max()]).all():
         raise VolumeError(f"{name} holds NaN or infinite values; export it again.")
-    return (array[None] if header.layers == 1 else np.moveaxis(array, -1, 0)), Geometry(header.affine, header.size)
+    layers = array[None] if header.layers == 1 else np.moveaxis(array, -1, 0)
+    return Labels(layers, Geometry(header.affine, header.size), header.notes, tuple(header.assumed))
 
 
 def is_scan_file(path: Path) -> bool:
@@ -79,12 +103,13 @@ def is_scan_file(path: Path) -> bool:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that hold a scan: itself and its detached voxels; all below a folder. Raises OSError."""
-    if path.is_dir():
-        return sorted(Path(top, name) for top, _, names in os.walk(path) for name in names)
+    """The files that hold a scan: itself and its detached voxels; of a folder or a DICOMDIR all that are looked into.
+
+    Raises OSError.
+    """
     try:
-        return sorted({path, _header(path, path.name).data})
-    except VolumeError:  # DICOM, or no scan
+        return sorted(series_files(path) if is_dicom(path) else {path, _header(path, path.name).data})
+    except VolumeError:  # no scan
         return [path]
 
 
@@ -137,7 +162,7 @@ def _header(path: Path, name: str, labels: bool = False) -> Header:
         return nrrd_header(start, path, name, labels)
     if is_metaimage(start) and not packed:
         return metaimage_header(start, path, name)
-    if name.lower().endswith(IMAGE_SUFFIXES):
+    if path.name.lower().endswith(IMAGE_SUFFIXES):
         words = "does not begin as NRRD, NIfTI and MetaImage do: it is damaged, or something else"
         raise VolumeError(f"{name} {words}; copy or export it again.")
     what = "a compressed file of an unknown type; unpack it, and" if packed else "of an unknown type;"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from ..errors import UserError
 from ..geometry import Geometry
 
 SMALLEST_SIZE = 16
+SLICES = 32  # whose hash tells a scan from others, spread over all: enough, and quick in the largest scan
 SPACING_RANGE_MM = (0.05, 10.0)
 DIRECTION_TOLERANCE = 3e-3  # of a cosine between axes: headers round directions to three or four decimals
 
@@ -67,7 +69,9 @@ class Volume:
         """The scan as ``detection.json`` names it."""
         i, j, k = self.spacing_mm.tolist()
         x, y, z = self.centre_lps.tolist()
-        return VolumeInfo(self.name, self.size, (i, j, k), self.geometry.orientation, (x, y, z))
+        some = np.ascontiguousarray(self.array[:: -(-len(self.array) // SLICES)], "<f4")  # the same in any number type
+        digest = hashlib.sha256(some.data).hexdigest()
+        return VolumeInfo(self.name, self.size, (i, j, k), self.geometry.orientation, (x, y, z), digest)
 
     def to_lps(self, voxels: Any) -> np.ndarray:
         """`Geometry.to_lps`."""
@@ -135,5 +139,4 @@ def unknown_type(name: str, kind: str) -> VolumeError:
 
 def printable(text: str) -> str:
     """``text`` with a mark for each byte that is not UTF-8 and each sign that is no letter."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from .stack import read_stack
 from .stored import Progress
 
 HEADERS = 0.3  # of the time to read a series
+ZIP = b"PK\3\4"  # how such a file begins
 LARGEST_ZIP_RATIO = 200  # scans shrink to a half or a tenth; more is a trap
 MOST_NAMED = 8
 PACKED = {".gz", ".bz2", ".xz", ".zip", ".7z", ".rar", ".tar", ".tgz"}
@@ -51,14 +52,17 @@ class SeriesRow:
         return self.number, self.description, self.kind, str(self.slices), spacing, self.part, self.reason
 
 
-def read_series(path: Path, series: str | None, progress: Progress) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def read_series(
+    path: Path, series: str | None, progress: Progress, alias: str | None = None
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Read one CT of a folder, a zip file or a multi-frame file: the best one, or the one of that UID or number.
 
     Returns the array [k, j, i] in HU (int16 or float32), its affine (voxel to LPS millimetres) and notes: sentences
-    that say what was chosen, moved or left out. Raises VolumeError.
+    that say what was chosen, moved or left out. ``alias``: what they call it instead of its name; then no name of a
+    file in it and no words of its headers are in them, either. Raises VolumeError.
     """
-    with _parts(path, lambda share: progress(HEADERS * share)) as (name, whole, notes):
-        part, choice = _choose(name, whole, series)
+    with _parts(path, lambda share: progress(HEADERS * share), alias) as (name, whole, notes):
+        part, choice = _choose(name, whole, series, discreet=alias is not None)
         assert part.stack is not None
         array = read_stack(part.stack, name, lambda share: progress(HEADERS + (1 - HEADERS) * share))
     return array, part.stack.affine, (*choice, *part.stack.notes, *notes)
@@ -83,6 +87,11 @@ def patient_id(path: Path, series: str | None = None) -> str:
         return _choose(name, whole, series)[0].file.patient
 
 
+def series_files(path: Path) -> list[Path]:
+    """The files that `read_series` looks into: of a zip file it alone, of a DICOMDIR all around it. Raises OSError."""
+    return [file for file in _files(_place(path)) if os.path.isfile(file)]
+
+
 def study_of(file: Path) -> tuple[str, str] | None:
     """Patient ID and Study Instance UID of a DICOM image; None of any other file, and of one that can not be read."""
     try:
@@ -105,9 +114,14 @@ def series_headers(path: str | os.PathLike[str], series: str | None = None) -> l
 
 
 @contextmanager
-def _parts(path: Path, progress: Progress = lambda share: None) -> Iterator[tuple[str, list[Part], tuple[str, ...]]]:
-    """The name of a folder or file, all parts in it, and notes; their files can be read until the block ends."""
-    name = text_name(path)
+def _parts(
+    path: Path, progress: Progress = lambda share: None, alias: str | None = None
+) -> Iterator[tuple[str, list[Part], tuple[str, ...]]]:
+    """The name of a folder or file, all parts in it, and notes; their files can be read until the block ends.
+
+    ``alias``: as of `read_series`.
+    """
+    name = alias or text_name(path)
     slices: list[Slice] = []
     unread: list[str] = []
     others: list[Path] = []
@@ -131,11 +145,13 @@ def _parts(path: Path, progress: Progress = lambda share: None) -> Iterator[tupl
         suffixes = {_suffix(one.file.path) for one in slices} | PACKED
         lost = [file for file in others if _suffix(file) in suffixes and (file.suffix or not _is_text(file))]
         unread += [text_name(file) for file in lost]
-        left = f" ({some_of(unread, 3)}: {UNREAD})" if unread else ""
+        which = str(len(unread)) if alias else some_of(unread, 3)
+        left = f" ({which}: {UNREAD})" if unread else ""
         if not slices:
             raise VolumeError(f"{name} holds no DICOM images{left}; give a folder with the DICOM files of one CT.")
         notes = (f"{name} holds files that could not be read and were left out{left}.",) if unread else ()
-        yield name, parts(slices), notes
+        whole = parts(slices)
+        yield name, [replace(part, label="") for part in whole] if alias else whole, notes
 
 
 def _plain(name: str) -> str:
@@ -159,13 +175,8 @@ def _is_text(file: Path) -> bool:
 @contextmanager
 def _folder(path: Path, name: str) -> Iterator[Path]:
     """The folder or file to look into: what a zip file holds, what lies around a DICOMDIR."""
-    if path.is_dir():
-        yield path
-        return
-    with path.open("rb") as stream:
-        start = stream.read(1024)
-    if not start.startswith(b"PK\3\4"):
-        yield path.absolute().parent if is_directory_file(start) else path
+    if path.is_dir() or not _start(path).startswith(ZIP):
+        yield _place(path)
         return
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -200,6 +211,17 @@ def _folder(path: Path, name: str) -> Iterator[Path]:
         yield Path(folder)
 
 
+def _place(path: Path) -> Path:
+    """The folder around a DICOMDIR; anything else itself. Raises OSError."""
+    start = b"" if path.is_dir() else _start(path)
+    return path.absolute().parent if is_directory_file(start) and not start.startswith(ZIP) else path
+
+
+def _start(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(1024)
+
+
 def _files(folder: Path) -> Iterator[Path]:
     """All files below a folder; a linked folder is entered once. Pipes and devices are no files."""
     if folder.is_file():
@@ -216,8 +238,11 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(top, name) for name in sorted(names))
 
 
-def _choose(name: str, whole: list[Part], series: str | None) -> tuple[Part, tuple[str, ...]]:
-    """The part to read, and notes. Raises VolumeError with the reason of each part that does not fit."""
+def _choose(name: str, whole: list[Part], series: str | None, discreet: bool = False) -> tuple[Part, tuple[str, ...]]:
+    """The part to read, and notes; ``discreet``: without words of a header.
+
+    Raises VolumeError with the reason of each part that does not fit.
+    """
     scans = [part for part in whole if part.is_ct]
     if series is not None:
         matches = [p for p in whole if series in (p.number, p.file.uid, p.file.number)]
@@ -246,7 +271,8 @@ def _choose(name: str, whole: list[Part], series: str | None) -> tuple[Part, tup
     if not chosen.is_axial:
         notes.append(f"{name} holds no axial CT; {chosen.name} was read.")
     if not chosen.is_original:
-        notes.append(f"{chosen.name.capitalize()} may be computed, not scanned ({chosen.kind}).")
+        kind = "" if discreet else f" ({chosen.kind})"
+        notes.append(f"{chosen.name.capitalize()} may be computed, not scanned{kind}.")
     if len({one.file.uid for one in chosen.slices}) > 1:
         notes.append(f"Slices of {chosen.name} have series UIDs of their own; they were read as one series.")
     if len({one.file.frame_of_reference for one in chosen.slices}) > 1:

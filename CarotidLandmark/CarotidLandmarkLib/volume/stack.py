@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -63,6 +65,24 @@ def heights(slices: list[Slice]) -> np.ndarray:
     return np.array([one.position for one in slices]) @ mean_axes(slices)[2]
 
 
+def places(slices: list[Slice]) -> list[int]:
+    """At which of all places along their normal, counted upwards, each slice lies: [slice]."""
+    levels = heights(slices)
+    order = np.argsort(levels)
+    # Within 0.05 mm it is one place: half of the decimal to which some round positions.
+    is_next = np.diff(levels[order], prepend=levels[order[0]]) > 5 * SAME_PLACE_MM
+    return np.cumsum(is_next)[np.argsort(order)].tolist()
+
+
+def content(one: Slice) -> bytes:
+    """The same for slices with the same HU; of its own for one that is damaged, which may not be in the way."""
+    try:
+        values = stored_values(one.file.path, one.file.path.name)[one.frame]
+    except VolumeError:
+        return str(one.file.path).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(values.tobytes() + repr((one.slope, one.intercept)).encode()).digest()
+
+
 def stack(slices: list[Slice]) -> Stack:
     """The stack that slices with place, orientation and pixel spacing make. Raises Irregular."""
     axes = mean_axes(slices)
@@ -119,7 +139,10 @@ def _check_steps(levels: np.ndarray, even: np.ndarray) -> None:
     """Raise Irregular where heights, in order, are not those of an even stack."""
     gaps = np.diff(levels)
     if gaps.min() < SAME_PLACE_MM:
-        raise Irregular("has several slices at the same position", "give a folder with one phase of the scan")
+        counts = set(Counter(np.cumsum(np.append(0, gaps >= SAME_PLACE_MM)).tolist()).values())
+        how = f"{max(counts)} images at each place" if len(counts) == 1 else f"up to {max(counts)} images at one place"
+        advice = "export each phase or reconstruction as a series of its own"
+        raise Irregular(f"holds {how}, and nothing says which belong together", advice)
     step = even[1] - even[0]
     if np.abs(levels - even).max() <= min(max(ROUNDING_MM, 0.1 * step), 0.3 * step):
         return

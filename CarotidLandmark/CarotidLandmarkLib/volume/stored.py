@@ -7,8 +7,8 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -26,7 +26,8 @@ UNITS_MM = {
     "micrometer": 1e-3, "micrometre": 1e-3, "nm": 1e-6, "in": 25.4, "inch": 25.4,
     "": 1.0, "?": 1.0, "???": 1.0, "none": 1.0,
 }  # fmt: skip
-NO_SIDE = "does not say which side is left; the axes were taken as left, posterior, superior."
+SIDE = "which side is left"
+NO_SIDE = {SIDE: "the axes were taken as left, posterior, superior."}
 
 Progress = Callable[[float], None]
 
@@ -83,6 +84,7 @@ class Header:
     ``layers`` numbers lie together in each voxel (of a label map; a scan has one).
     ``offset`` counts from the start of the file ``data``, after decompression if ``packed_header``; None: the voxels
     are its last bytes. ``encoding``: raw, gzip, zlib or bzip2. HU are slope * stored + intercept.
+    ``assumed``: of sides and place, what it does not say, and what was taken instead; ``notes``: what else was decided.
     """
 
     size: tuple[int, int, int]
@@ -95,6 +97,7 @@ class Header:
     slope: float = 1.0
     intercept: float = 0.0
     notes: tuple[str, ...] = ()
+    assumed: Mapping[str, str] = field(default_factory=dict)
     layers: int = 1
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
@@ -120,6 +121,26 @@ def test_images_left_out_of_a_dicom_folder_are_noted_in_the_result_too(run, mode
     )
     assert code == 0 and len(err) == 1 and "copy.nrrd" in err[0]
     assert Detection.from_json(out).notes == (err[0].removeprefix("Note: "),)
+
+
+def test_names_that_are_not_utf_8_are_marks_in_notes_and_summary_and_what_is_done_stays_done(
+    run, scans, model, tmp_path, write_dicom
+):
+    try:
+        scans = scans.rename(tmp_path / os.fsdecode(b"S\xfcd"))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    how = ("--model", model, "--passes", 2)
+    code, out, err = run("detect", scans, "-o", tmp_path / "out", *how)
+    assert (code, len(err)) == (0, 1) and "S\ufffdd was taken for a folder of 2 scans" in err[0]
+    for name in ("summary.html", "summary.csv"):
+        assert "S\ufffdd/two.nrrd" in (tmp_path / "out" / name).read_text(encoding="utf-8")
+    before = times(tmp_path / "out" / "one")
+    assert run("detect", scans, "-o", tmp_path / "out", *how)[0] == 0 and times(tmp_path / "out" / "one") == before
+    write_dicom(scan_volume(), scans)
+    code, out, _ = run("detect", scans, "-o", tmp_path / "alone", *how, "--json")
+    (note,) = Detection.from_json(out).notes
+    assert code == 0 and note.startswith("S\ufffdd holds DICOM images")
 
 
 def test_a_fault_in_one_scan_names_its_log_ends_with_1_and_the_others_are_done(

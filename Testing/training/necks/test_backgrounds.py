@@ -283,3 +283,13 @@ def test_a_folder_of_cts_is_prepared_once_and_says_what_was_refused(tmp_path):
     for wrong in (output, tmp_path / "gone"):
         with pytest.raises(ValueError, match=r"no CT|no folder"):
             prepare_folder(wrong, tmp_path / "none")
+
+
+def test_a_cohorts_record_tells_dicom_folders_apart_by_their_files_and_not_by_a_patients_name(tmp_path):
+    folders = [tmp_path / name / "Mueller_Hans" for name in ("one", "same", "other")]
+    for folder, voxels in zip(folders, (b"a", b"a", b"b"), strict=True):
+        folder.mkdir(parents=True)
+        (folder / "1.dcm").write_bytes(bytes(128) + b"DICM" + voxels)
+    renamed = folders[1].rename(tmp_path / "same" / "Meier")
+    one, same, other = (Styles([folder]).fingerprint() for folder in (folders[0], renamed, folders[2]))
+    assert one == same != other

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from CarotidLandmarkLib.volume import Volume, VolumeError, dicom, list_series, read_volume
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -24,8 +24,8 @@ from pydicom.uid import (
 )
 
 from ...full_disk import room_for
+from ..writers import directory
 
-DIRECTORY = "1.2.840.10008.1.3.10"
 COMPRESSORS = {JPEG2000Lossless: "JPEG2000", JPEGLosslessSV1: "JPEG"}  # of ITK; pydicom has the others
 
 
@@ -40,17 +40,6 @@ def repacked(folder, change) -> None:
         dataset = pydicom.dcmread(file)
         change(dataset)
         dataset.save_as(file, enforce_file_format=True)
-
-
-def directory(folder) -> None:
-    """A DICOMDIR: only its kind is looked at."""
-    table = Dataset()
-    table.file_meta = FileMetaDataset()
-    table.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
-    table.file_meta.MediaStorageSOPClassUID = DIRECTORY
-    table.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    table.FileSetID = "CD"
-    table.save_as(folder / "DICOMDIR", enforce_file_format=True)
 
 
 class TestWrappings:

@@ -35,6 +35,10 @@ def test_points_that_can_not_be_of_this_scan_change_nothing_and_say_why(widget, 
     ):
         widget.review.import_points(write_markups(tmp_path / "F.mrk.json", points))
         assert words in widget.ui.statusLabel.text
+    box = (tmp_path / "F.mrk.json").read_text().replace('"Fiducial"', '"ROI"').replace('"nose"', '"R-1"')
+    (tmp_path / "F.mrk.json").write_text(box)
+    widget.review.import_points(tmp_path / "F.mrk.json")
+    assert "holds no point list, but markups of another type (ROI)" in widget.ui.statusLabel.text
     widget.review.import_points(tmp_path / "none.csv")
     assert widget.ui.statusLabel.text == "none.csv does not exist; check the path."
     assert scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS)

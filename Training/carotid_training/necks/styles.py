@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.files import file_sha256
+from CarotidLandmarkLib.volume import files_of
 
 from .. import seeds
 from .neck import Neck
@@ -92,9 +94,8 @@ class Styles:
         self._backgrounds.open()
 
     def fingerprint(self) -> list[str]:
-        """What tells the backgrounds apart: the sha256 of each file (of its name, where it is a DICOM folder)."""
-        contents = (path.read_bytes() if path.is_file() else path.name.encode() for path in self.paths)
-        return [hashlib.sha256(content).hexdigest() for content in contents]
+        """What tells the backgrounds apart: the sha256 of each file; of a DICOM folder that of its files' together."""
+        return [file_sha256(path) if path.is_file() else _folder_sha256(path) for path in self.paths]
 
     def draw(self, style: str, seed: int, randomised: bool) -> Neck:
         """The neck of a style and seed: as in patients, or, where ``randomised``, for a share of the seeds far wilder.
@@ -105,3 +106,8 @@ class Styles:
         if self.unseen and STYLES[style].of_tissue:
             self.check_splits([seeds.split_of(seed)])
         return STYLES[style].draw(seed, self._backgrounds, randomised)
+
+
+def _folder_sha256(folder: Path) -> str:
+    """Nothing of it depends on names: a folder's may be a patient's."""
+    return hashlib.sha256("".join(sorted(map(file_sha256, files_of(folder)))).encode()).hexdigest()
