@@ -340,6 +340,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
             self.dataset.detected(nodes)
             if nodes.volume is shown:
                 self.watch(nodes)
+                self.say(self.logic.setLevel(nodes, self.parameters.level) or message)  # of the slider, moved meanwhile
                 scene_display.set_opacity(nodes, self.parameters.opacity)
                 scene_display.peel_depth(slicer.mrmlScene)
         self.refresh()

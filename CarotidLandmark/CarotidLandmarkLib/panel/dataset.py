@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from .. import scene
-from ..dataset import Case, Dataset, DatasetError, Order, UnreadableError, check_annotator
-from ..errors import sentence
+from ..dataset import Case, Dataset, DatasetError, Order, UnreadableError, check_annotator, check_case_of_letters
 from ..scene import DetectionNodes, review_of, write_review
+from .adding import AddScan
 from .cases import (
     CaseInScene,
     CaseList,
@@ -28,27 +27,9 @@ from .cases import (
     without_model,
 )
 from .detect_all import DetectAll
-from .words import YES_NO, ask, dicom_patient
+from .words import YES_NO, answers_for_its_errors, ask, no_name, timer
 
 ORDERS: tuple[Order, ...] = ("uncertain", "doubtful", "random")
-
-
-def answers_for_its_errors(method: Callable[..., None]) -> Callable[..., None]:
-    """What goes wrong in a method of the panel becomes a sentence."""
-
-    @wraps(method)
-    def attempt(panel: DatasetPanel, *arguments: Any) -> None:
-        try:
-            method(panel, *arguments)
-        except OSError as error:
-            message = _("The dataset can not be read or written ({reason}); check the disk and your rights.")
-            panel.say(message.format(reason=error.strerror or error))
-        except Exception as error:
-            if not (words := sentence(error)):
-                raise
-            panel.say(words)
-
-    return attempt
 
 
 class DatasetPanel:
@@ -61,10 +42,11 @@ class DatasetPanel:
             module.logic.show, lambda: module.parameters.inputVolume if module.parameters else None
         )
         self._folder, self._order = "", ORDERS[0]  # as the parameter node has them
-        self._volume: Any = None  # whose patient the field has
         self._queue = ReviewQueue()
         self._list = CaseList(ui, self._queue, self.open_case)
         self._all = DetectAll(module, self._shown, self._queue, self._detected_all)
+        self._adding = AddScan(module, self._shown, self._queue)
+        self._turn = timer(self._take_turn)
         ui.orderComboBox.addItems([_("most uncertain first"), _("doubtful presence first"), _("random")])
         ui.orderComboBox.currentTextChanged.connect(lambda *_text: self._choose_order())
         ui.openDatasetButton.clicked.connect(lambda *_checked: self.choose_folder())
@@ -99,7 +81,7 @@ class DatasetPanel:
         if dataset is None:
             return
         self._shown.remove()
-        self._use(dataset, folder)
+        self._use(dataset, folder)  # the cases of a scene whose dataset was away are known from here on
         self._module.parameters.datasetFolder = folder
         self.ui.datasetSection.collapsed = False
         self._module.refresh()
@@ -108,7 +90,7 @@ class DatasetPanel:
             self.say(" ".join([_no_cases(), *problems]))
         else:
             self._annotator()  # says what is wrong with the name
-            self._open_case(0, problems)
+            self._open_case(self._place_of(self._shown.case_id), problems)
 
     @answers_for_its_errors
     def step(self, step: int) -> None:
@@ -149,27 +131,29 @@ class DatasetPanel:
 
     def cancel(self) -> None:
         """Let nothing go on in the background."""
+        self._turn.stop()
         self._all.cancel()
 
     @answers_for_its_errors
     def open_case(self, case_id: str) -> None:
         """Open a case of the queue by its id, as a click on the list does."""
-        if self._take_over() or self._shown.case_id == case_id or not self._leave():
-            self._module.refresh()
-        else:
-            self._open_case(self._queue.case_ids.index(case_id))
+        try:
+            if not self._take_over() and not self._shown.is_up_to_date(case_id) and self._leave():
+                self._open_case(self._queue.case_ids.index(case_id))
+        finally:
+            self._module.refresh()  # the list marks the case that is shown
 
     def open_named_dataset(self) -> None:
         """Open what the scene's parameters name when that has changed: a saved scene knows its dataset."""
         parameters = self._module.parameters
         order = next((order for order in ORDERS if order == parameters.order), ORDERS[0])
-        changed, self._order = order != self._order, order
         if parameters.datasetFolder != self._folder:
+            self._order = order
             self._use(None, parameters.datasetFolder)
             if self._folder:
                 self._attempt(lambda: self._use(Dataset.open(Path(self._folder)), self._folder))
-        elif changed and self.is_open:
-            self._attempt(self._make_queue)
+        elif order != self._order:
+            self._attempt(lambda: self._make_queue(order))
         self.ui.orderComboBox.setCurrentIndex(ORDERS.index(order))
 
     def keep(self) -> None:
@@ -185,11 +169,7 @@ class DatasetPanel:
         for widget in (self.ui.saveNextButton, self.ui.askButton):
             widget.setEnabled(nodes is not None)
         self.ui.askButton.setChecked(nodes is not None and review_of(nodes).ask_colleague)
-        if volume is not self._volume:
-            self.ui.patientLineEdit.clear()  # another scan is another patient's, unless somebody says so
-            self._volume = volume
-        for widget in (self.ui.addCaseButton, self.ui.patientLineEdit):
-            widget.setEnabled(self.is_open and volume is not None and nodes is None)
+        self._adding.show(volume, nodes is not None)
         self.ui.caseBar.setVisible(self.is_open)
         self.ui.caseLabel.setText(self._where())
         self._list.show(self._shown.case_id)
@@ -202,9 +182,9 @@ class DatasetPanel:
 
     def detected(self, nodes: DetectionNodes) -> None:
         """Store a new detection with the case it was made on."""
-        if self._nodes_of(nodes.volume) is not None:
-            case_id = self._shown.case_id
-            self._attempt(lambda: self._opened().save_prediction(case_id, nodes.detection))
+        case = self._shown.of_volume(nodes.volume)
+        if case is not None:
+            self._attempt(lambda: self._opened().save_prediction(case.id, nodes.detection))
 
     def check_can_detect(self, title: str) -> None:
         """Raises DatasetError while Detect all runs, or when a detection would not be one of the case shown.
@@ -213,10 +193,11 @@ class DatasetPanel:
         """
         if self._all.running:
             raise DatasetError(_("Detect all is running; wait for it, or cancel it first."))
-        shown = self._shown.find()
-        if shown is not None and shown[1].volume is self._module.parameters.inputVolume:
+        volume = self._module.parameters.inputVolume
+        case = self._shown.of_volume(volume)
+        if case is not None:
             self._opened().check_landmarks(set(self._models().get(title, self._opened().landmarks)))
-            check_detectable(*shown)
+            check_detectable(case, volume)
 
     @answers_for_its_errors
     def _attempt(self, action: Callable[[], Any]) -> None:
@@ -238,32 +219,21 @@ class DatasetPanel:
 
     def _use(self, dataset: Dataset | None, folder: str) -> None:
         self._all.cancel()
-        self._shown.dataset, self._folder = dataset, folder
-        try:
+        self._shown.use(dataset)
+        self._folder, self._shown.annotator = folder, ""
+        with suppress(DatasetError):
             self._shown.annotator = self._annotator()
-        except DatasetError:
-            self._shown.annotator = ""
         self._make_queue()
 
     def _models(self) -> Models:
         return self._module.logic.landmarks()
 
     def _add_case(self) -> None:
-        dataset, volume_node = self._opened(), self._module.parameters.inputVolume
-        nodes = scene.find_detection(volume_node)
+        nodes = scene.find_detection(self._module.parameters.inputVolume)
         if nodes is not None and Work.of_nodes(nodes) != Work():
             self._take_over()  # corrections and remarks are kept under a name
         self._be_idle()
-        patient = self.ui.patientLineEdit.text.strip() or dicom_patient(volume_node)
-        case = self._shown.add(volume_node, patient)
-        self.ui.patientLineEdit.clear()
-        self._queue.case_ids.append(case.id)
-        self._module.refresh()
-        words = _("Added as {case}, the last of the queue: scan {n} of this patient.")
-        if not patient:
-            words = _("Added as {case}, the last of the queue, as a patient of its own: none is named.")
-        count = sum(each.group == case.group for each in dataset.cases())
-        self.say(words.format(case=case.id, n=count))
+        self._adding.add()
 
     # the queue
 
@@ -272,8 +242,10 @@ class DatasetPanel:
             self._attempt(self._make_queue)
             self._module.refresh()
 
-    def _make_queue(self) -> None:
-        self._queue.make(self._shown.dataset, self._order, self._shown.annotator)
+    def _make_queue(self, order: Order | None = None) -> None:
+        order = order or self._order
+        self._queue.make(self._shown.dataset, order, self._shown.annotator)
+        self._order = order
 
     def _choose_order(self) -> None:
         parameters, order = self._module.parameters, ORDERS[self.ui.orderComboBox.currentIndex]
@@ -289,7 +261,11 @@ class DatasetPanel:
             words += " " + _("This one is not saved yet.")
         return words
 
+    def _place_of(self, case_id: str) -> int:
+        return self._queue.case_ids.index(case_id) if case_id in self._queue.case_ids else 0
+
     def _open_case(self, place: int, words: Sequence[str] = ()) -> None:
+        Dataset.open(self._opened().path)  # says whether it is out of reach
         self._queue.place = place
         self.ui.commentLineEdit.clearFocus()  # what is typed there next belongs to the next case
         case = self._opened().case(self._queue.case_ids[place])
@@ -311,10 +287,12 @@ class DatasetPanel:
         """
         self._be_idle()
         self._module.review.write_remarks()
+        if self._is_anothers_turn and self._shown.not_kept():
+            self._take_over()
         with suppress(UnreadableError):  # of an older draft: this work is kept elsewhere
             self._keep()
         if self._shown.unsaved() and not self._shown.annotator:
-            raise DatasetError(_no_name())
+            raise DatasetError(no_name())
         for case, nodes in self._shown.unsaved():
             question = _("Your work on case {case} is not saved. Save it now? With No it waits as a draft.")
             answer = ask(question.format(case=case.id), YES_NO | qt.QMessageBox.Cancel)
@@ -323,6 +301,9 @@ class DatasetPanel:
         return True
 
     def _keep(self) -> None:
+        if self._is_anothers_turn:
+            self._turn.start()  # in the next turn of the event loop: not in the middle of a change
+            return
         words = self._shown.keep()
         if words:
             self.say(words)
@@ -334,34 +315,54 @@ class DatasetPanel:
     def _annotator(self) -> str:
         name = self._module.parameters.annotator.strip()
         if not name:
-            raise DatasetError(_no_name())
+            raise DatasetError(no_name())
         check_annotator(name)
+        if self.is_open and name != self._shown.annotator:
+            check_case_of_letters(_("The annotator"), name, self._opened().annotator_names())
         return name
 
     def _take_over(self) -> bool:
         """Make queue and case those of the annotator named in the panel; True when they had been somebody else's.
 
-        Unsaved work of the other one stays a draft of theirs; work that was nobody's yet is theirs who are named now.
-        Raises DatasetError without a proper name.
+        Unsaved work of the other one stays a draft of theirs; work that was nobody's yet, and what was done since the
+        other name stood in the field, is theirs who are named now. Raises DatasetError without a proper name.
         """
         if not self.is_open or not self._module.parameters:
             return False
         name = self._annotator()
-        if name == self._shown.annotator:
+        if name == self._shown.annotator == self._queue.annotator:
             return False
         self._be_idle()
         nobodys = not self._shown.annotator and bool(self._shown.unsaved())
         shown = self._shown.case_id
         if not nobodys:
-            self._keep()
+            self._shown.hand_to(name)
             self._shown.remove()  # it must not become theirs where the case can not be opened again
         self._shown.annotator = name
         self._make_queue()
         if nobodys:
             self._module.refresh()
         elif self._queue.case_ids:
-            self._open_case(self._queue.case_ids.index(shown) if shown in self._queue.case_ids else 0)
+            self._open_case(self._place_of(shown))
         return True
+
+    @property
+    def _is_anothers_turn(self) -> bool:
+        """Whether the name in the field is another one than that under which work is kept."""
+        named = self.ui.annotatorLineEdit.text.strip()
+        return self.is_open and bool(self._shown.annotator) and named != self._shown.annotator
+
+    @answers_for_its_errors
+    def _take_turn(self) -> None:
+        """Take over once that can be done; says why not where work waits for it."""
+        follower, typing = self._module.logic.follower, self.ui.annotatorLineEdit.hasFocus()
+        if self._is_anothers_turn and not (typing or follower.dragging):
+            follower.settle()
+            try:
+                self._take_over()
+            except DatasetError:
+                if self._shown.not_kept():
+                    raise
 
     def _comment_typed(self) -> None:
         self._module.review.write_remarks()
@@ -390,10 +391,6 @@ class DatasetPanel:
             return False
         self._queue.read(shown[0])
         return True
-
-
-def _no_name() -> str:
-    return _("Type your name in the field Annotator first: your work is kept under it.")
 
 
 def _no_cases() -> str:

@@ -38,7 +38,8 @@ class Follower:
 
     It follows every detection in the scene, shown or not. ``moved(nodes, landmarks)`` is called after a change, once,
     with the numbers of the landmarks that were moved (none: cleared, renamed, or taken along with the volume). Where a
-    list of points is deleted, its ellipsoids and its table go too.
+    list of points is deleted, its ellipsoids and its table go too; where the scan is, they are hidden with the points:
+    in the views they would lie over another patient.
     """
 
     def __init__(self, moved: Callable[[DetectionNodes, list[int]], None]) -> None:
@@ -50,6 +51,11 @@ class Follower:
         self._scene = Observations()
         self._scene.add(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._node_removed)
         self._scene.add(slicer.mrmlScene, slicer.mrmlScene.EndBatchProcessEvent, lambda *_: self._timer.start())
+
+    @property
+    def dragging(self) -> bool:
+        """Whether a hand has hold of a point."""
+        return self._dragged is not None
 
     def follow(self, nodes: DetectionNodes) -> None:
         """Begin to follow a detection. One that is followed already is looked at again."""
@@ -106,7 +112,11 @@ class Follower:
 
     def _node_removed(self, *_: Any) -> None:
         lost = [nodes for nodes, _ in self._observed if nodes.points.GetScene() is None and _has_scan(nodes)]
+        left = [node for nodes, _ in self._observed if not _has_scan(nodes) for node in nodes.all()]
         self.forget()
+        for node in left:
+            if node.GetScene() is not None and node.IsA("vtkMRMLDisplayableNode"):
+                node.SetDisplayVisibility(False)
         if not slicer.mrmlScene.IsBatchProcessing():
             for nodes in lost:
                 scene.remove_detection(nodes)

@@ -1,13 +1,16 @@
-"""Part of the module's panel: questions to the user, timers, and what the application may lack (Qt)."""
+"""Part of the module's panel: questions and sentences to the user, timers, what the application may lack (Qt)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
+
+from ..errors import sentence
 
 PATIENT_ID = "0010,0020"
 YES_NO = qt.QMessageBox.Yes | qt.QMessageBox.No
@@ -41,6 +44,28 @@ def ask(
     answer = box.exec_()
     box.deleteLater()
     return None if answer == qt.QMessageBox.Cancel else answer == qt.QMessageBox.Yes
+
+
+def answers_for_its_errors(method: Callable[..., None]) -> Callable[..., None]:
+    """What goes wrong in a method of a part of the panel becomes a sentence: what its ``say`` is given."""
+
+    @wraps(method)
+    def attempt(panel: Any, *arguments: Any) -> None:
+        try:
+            method(panel, *arguments)
+        except OSError as error:
+            message = _("The dataset can not be read or written ({reason}); check the disk and your rights.")
+            panel.say(message.format(reason=error.strerror or error))
+        except Exception as error:
+            if not (words := sentence(error)):
+                raise
+            panel.say(words)
+
+    return attempt
+
+
+def no_name() -> str:
+    return _("Type your name in the field Annotator first: your work is kept under it.")
 
 
 def timer(action: Callable[[], None], every_ms: int = 0) -> Any:

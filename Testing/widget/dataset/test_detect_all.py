@@ -103,6 +103,16 @@ def test_the_open_case_keeps_what_is_shown_and_its_annotation_names_no_model_tha
     assert saved.model is None and saved.moved_mm == {LEFT: None, RIGHT: None}
 
 
+def test_the_open_case_is_there_with_its_points_when_it_is_opened_again(widget, begun, application):
+    widget.dataset.open_case("a")
+    wait(application, widget)
+    widget.dataset.open_case("a")
+    assert nodes_shown(widget).detection.model.name == "tiny"
+    points = nodes_shown(widget).points
+    widget.dataset.open_case("a")  # as it is: nothing is read again
+    assert nodes_shown(widget).points is points
+
+
 def test_one_detection_at_a_time(widget, begun, application):
     widget.ui.detectButton.click()
     assert widget.ui.statusLabel.text == "Detect all is running; wait for it, or cancel it first."
@@ -158,6 +168,15 @@ def test_a_model_for_other_landmarks_is_refused_before_anything_begins(widget, w
     widget.ui.detectAllButton.click()
     assert "choose a model for these landmarks" in widget.ui.statusLabel.text
     assert widget.ui.detectAllButton.text == "Detect all"
+
+
+def test_a_folder_that_is_away_when_it_ends_does_not_empty_the_queue(widget, begun, application):
+    application.wait_until(lambda: "(2 of 3)" in widget.ui.detectAllLabel.text, 120)
+    away = begun.path.rename(begun.path.with_name("gone"))
+    wait(application, widget)
+    away.rename(begun.path)
+    assert widget.ui.caseLabel.text == "necks: case 1 of 4, 0 reviewed."
+    assert widget.ui.caseList.count == 4
 
 
 def test_without_a_dataset_it_can_not_be_pressed(widget):

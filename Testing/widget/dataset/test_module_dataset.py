@@ -313,6 +313,50 @@ def test_detecting_on_a_case_stores_its_prediction(widget, dataset, choose, appl
     assert application.asked == []
 
 
+@pytest.mark.parametrize("how", ["order", "name"])
+def test_a_folder_that_is_away_for_a_moment_does_not_empty_the_queue(widget, opened_dataset, application, how):
+    away = opened_dataset.path.rename(opened_dataset.path.with_name("gone"))
+    press(application, Qt.Key.Key_N)
+    assert widget.ui.statusLabel.text == "The folder necks is not there; connect its disk, or choose another."
+    if how == "order":
+        widget.ui.orderComboBox.setCurrentIndex(2)
+    else:
+        type_name(widget, "ben")
+    assert widget.ui.statusLabel.text == "The folder necks is not there; connect its disk, or choose another."
+    away.rename(opened_dataset.path)
+    press(application, Qt.Key.Key_N)
+    order = order_cases(opened_dataset, "random" if how == "order" else "uncertain")
+    listed = [widget.ui.caseList.item(row).text() for row in range(3)]
+    assert listed == order
+    assert "of 3, 0 reviewed" in widget.ui.caseLabel.text
+    press(application, Qt.Key.Key_S)
+    assert [case.annotators() for case in opened_dataset.cases()].count(["ben" if how == "name" else "anna"]) == 1
+
+
+def test_the_list_marks_the_case_that_is_shown_after_a_click_that_was_refused(widget, opened_dataset, application):
+    widget.ui.datasetSection.collapsed = False
+    application.processEvents()
+    widget.ui.detectButton.click()
+    cases = widget.ui.caseList
+    QTest.mouseClick(cases.viewport(), Qt.MouseButton.LeftButton, pos=cases.visualItemRect(cases.item(2)).center())
+    assert "A detection is running" in widget.ui.statusLabel.text
+    assert cases.item(cases.currentRow).text() == case_shown(widget) == ALARMED
+
+
+def test_a_case_that_no_model_has_seen_is_added_to_another_dataset_without_a_prediction(
+    widget, opened_dataset, application, choose, tmp_path
+):
+    other = Dataset.create(tmp_path / "other", (LEFT, RIGHT))
+    other.add_case(neck_volume(6.0), "unseen")
+    choose(other.path)
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "unseen.mrb")
+    choose(opened_dataset.path)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "unseen.mrb"))
+    widget.ui.addCaseButton.click()
+    (added,) = set(opened_dataset.case_ids()) - {SURE, UNSURE, ALARMED}
+    assert opened_dataset.case(added).prediction() is None
+
+
 def test_keys_typed_into_the_name_are_text(widget, opened_dataset, application):
     application.mainWindow().activateWindow()
     line = widget.ui.annotatorLineEdit

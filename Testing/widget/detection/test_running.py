@@ -380,3 +380,12 @@ def test_a_new_detection_takes_the_place_of_an_older_one_of_the_same_scan(widget
     assert review_of(again).status == {LEFT: "accepted", RIGHT: "predicted"}
     assert scene.position_lps(again, 0) != pytest.approx(detection[LEFT].position_lps_mm)
     assert scene.position_lps(again, 1) == pytest.approx(detection[RIGHT].position_lps_mm)
+
+
+def test_the_level_that_is_chosen_while_a_detection_runs_is_that_of_its_regions(widget, volume, application):
+    widget.ui.passesSpinBox.setValue(2)
+    widget.ui.detectButton.click()
+    widget.ui.levelSlider.setValue(0.5)
+    application.wait_until(lambda: not widget.logic.running, 120)
+    regions = [landmark.confidence for landmark in widget.nodes.detection.landmarks]
+    assert {region.level for region in regions if region} == {0.5}

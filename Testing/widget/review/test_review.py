@@ -97,6 +97,12 @@ def test_reset_returns_a_moved_point_to_its_prediction(widget, nodes):
     assert review_of(nodes).status[LEFT] == "predicted"
 
 
+def test_undo_can_not_be_pressed_where_reset_has_changed_nothing(widget, nodes):
+    widget.table.select(0)
+    widget.ui.resetButton.click()
+    assert not widget.ui.undoButton.enabled
+
+
 def test_every_change_can_be_undone_one_by_one(widget, nodes):
     widget.ui.acceptButton.click()
     widget.ui.missingButton.click()

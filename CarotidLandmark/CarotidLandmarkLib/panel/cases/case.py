@@ -6,6 +6,7 @@ annotation of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -17,15 +18,16 @@ import slicer
 from slicer.i18n import tr as _
 
 from ... import scene
-from ...dataset import Annotation, Case, Dataset, DatasetError, UnreadableError, case_of, patient_group
+from ...dataset import Annotation, Case, Dataset, DatasetError, UnreadableError, case_of, check_annotator, patient_group
 from ...detection import Detection
-from ...scene import DetectionNodes, moved_mm, names_of, restore_landmarks
+from ...scene import DetectionNodes, Review, moved_mm, names_of, restore_landmarks, review_of
 from ...volume import VolumeError
 from ..words import ask
-from .drafts import Drafts, Work
+from .drafts import Drafts, Work, absent_case
 from .outcome import NO_MODEL, SAME_FRAME_MM, ImageCheck, outcome_of, shall_be_saved, unseen
 
 CASE_ATTRIBUTE = "CarotidLandmark.Case"  # of a case's points: id and sha256, so that no case of another dataset fits
+MARK = re.compile("[A-Za-z0-9_-]{1,64} [0-9a-f]{64}")  # what it says; it becomes part of a path
 
 
 class CaseInScene:
@@ -43,8 +45,17 @@ class CaseInScene:
         self._asking = False
         self._followed: list[Drafts] = []
         self._known: dict[str, Case] = {}  # by attribute: read once, there also when the folder is out of reach
-        self._volumes: list[Any] = []  # that `open` has added, whatever became of their points
+        self._volumes: dict[Any, str] = {}  # the attribute by scan, whatever became of the points
         self._image = ImageCheck()
+
+    def use(self, dataset: Dataset | None) -> None:
+        """What is in the scene is of this dataset from now on, or of none."""
+        self.dataset, self._known, self._followed = dataset, {}, []
+
+    def of_volume(self, volume: Any) -> Case | None:
+        """The case whose scan ``volume`` is, also where its points were deleted."""
+        self._marked()
+        return self._case(self._volumes.get(volume))
 
     def find(self) -> tuple[Case, DetectionNodes] | None:
         """The case of the dataset that is in the scene: of several, the one whose volume is the input."""
@@ -56,6 +67,13 @@ class CaseInScene:
         """Of the case that `find` finds, or ""."""
         case = self.find()
         return case[0].id if case is not None else ""
+
+    def is_up_to_date(self, case_id: str) -> bool:
+        """Whether the case is shown, and not as it was before a model had looked."""
+        shown = self.find()
+        if shown is None or shown[0].id != case_id:
+            return False
+        return shown[1].detection.model != NO_MODEL or shown[0].readable_prediction() is None
 
     def open(self, case: Case, choose: Callable[[Any], None]) -> str:
         """Show a case in place of the one in the scene; ``choose`` makes its volume the input.
@@ -72,10 +90,11 @@ class CaseInScene:
             self.opening = False
 
     def remove(self) -> None:
-        """Take what `open` has shown out of the scene."""
-        for volume in self._old_volumes():
+        """Take the dataset's cases out of the scene."""
+        self._marked()
+        for volume in [volume for volume, text in self._volumes.items() if self._case(text) is not None]:
             scene.remove_volume(volume)
-        self._followed, self._known, self._volumes = [], {}, []
+        self._followed, self._known = [], {}
 
     def unsaved(self) -> list[tuple[Case, DetectionNodes]]:
         """The cases in the scene with work that is not saved."""
@@ -96,6 +115,21 @@ class CaseInScene:
             return ""
         return " ".join(filter(None, [self._keep(case, nodes) for case, nodes in self._cases()]))
 
+    def not_kept(self) -> list[tuple[Case, Work]]:
+        """What was done since `keep` has looked."""
+        cases = [(case, self._of(nodes), Work.of_nodes(nodes)) for case, nodes in self._cases()]
+        since = [(case, work.since(each.seen)) for case, each, work in cases if each and each.seen is not None]
+        return [(case, work) for case, work in since if work != Work()]
+
+    def hand_to(self, annotator: str) -> str:
+        """Write `keep`'s drafts, and one for ``annotator`` of what was done since it has looked. See `keep`."""
+        words = []
+        for case, nodes in self._cases() if self.annotator else ():
+            followed = self._of(nodes)
+            words.append(self._keep(case, nodes) if followed is None else followed.keep_seen())
+        words += [Drafts(case, annotator).keep(work) for case, work in self.not_kept()]
+        return " ".join(filter(None, words))
+
     def save(self, case: Case, nodes: DetectionNodes) -> bool:
         """Make an annotation of what the scene shows: the draft's end. False when the user would rather not.
 
@@ -115,7 +149,7 @@ class CaseInScene:
         restore_landmarks(nodes, outcome.landmarks, self.annotator, comment, ask_colleague)
         self.keep()  # a draft equal to the annotation is recognised after a kill between the two
         moved = [moved_mm(nodes, index) for index in range(len(points))]
-        followed.annotation = self.dataset.save_annotation(
+        annotation = self.dataset.save_annotation(
             case.id,
             self.annotator,
             points,
@@ -125,7 +159,7 @@ class CaseInScene:
             comment,
             ask_colleague,
         )
-        followed.last = None
+        followed.saved(annotation)
         with suppress(OSError, DatasetError):  # it is saved; a draft that says the same asks nothing later
             self.keep()
         return True
@@ -150,7 +184,8 @@ class CaseInScene:
                 raise DatasetError(_("This scan is in the dataset already, as {case}.").format(case=known))
             case = self.dataset.case(self.dataset.add_case(volume, group=patient_group(patient)))
             if nodes is not None:
-                self.dataset.save_prediction(case.id, nodes.detection)
+                if nodes.detection.model != NO_MODEL:
+                    self.dataset.save_prediction(case.id, nodes.detection)
                 if Work.of_nodes(nodes) != Work():
                     Drafts(case, self.annotator).keep(Work.of_nodes(nodes))
         return case
@@ -158,11 +193,25 @@ class CaseInScene:
     def _cases(self) -> list[tuple[Case, DetectionNodes]]:
         """The cases of the dataset in the scene, each once: what a scene added later has of an open one is not it."""
         cases: dict[str, tuple[Case, DetectionNodes]] = {}
-        for nodes in scene.find_detections(slicer.mrmlScene):
-            case = self._case(nodes.points.GetAttribute(CASE_ATTRIBUTE))
+        for text, nodes in self._marked():
+            case = self._case(text)
             if case is not None and (case.id not in cases or nodes.volume is self._shown()):
                 cases[case.id] = case, nodes
         return list(cases.values())
+
+    def _marked(self) -> list[tuple[str, DetectionNodes]]:
+        """The cases of any dataset in the scene; a new list of points in a case's scan is marked, too."""
+        self._volumes = {volume: text for volume, text in self._volumes.items() if volume.GetScene() is not None}
+        marked = []
+        for nodes in scene.find_detections(slicer.mrmlScene):
+            text = nodes.points.GetAttribute(CASE_ATTRIBUTE)
+            if not text and nodes.volume in self._volumes:
+                text = self._volumes[nodes.volume]
+                nodes.points.SetAttribute(CASE_ATTRIBUTE, text)
+            if text and MARK.fullmatch(text):
+                self._volumes[nodes.volume] = text
+                marked.append((text, nodes))
+        return marked
 
     def _case(self, text: str | None) -> Case | None:
         if not text or self.dataset is None:
@@ -195,13 +244,8 @@ class CaseInScene:
                     Drafts(case, self.annotator).keep_elsewhere(work)
                 raise
             work = Work.of_nodes(nodes)
-        if work != followed.last:
-            if not work.same_as(followed.stored):
-                words = " ".join(filter(None, [words, followed.keep(work)]))
-            elif case.folder.is_dir():
-                followed.remove()
-            followed.last = work
-        return words
+        followed.seen = work
+        return " ".join(filter(None, [words, followed.keep_seen()]))
 
     def _open(self, case: Case, choose: Callable[[Any], None]) -> str:
         assert self.dataset is not None
@@ -217,13 +261,13 @@ class CaseInScene:
             message = _("Case {case} can not be opened: {reason}").format(case=case.id, reason=error)
             raise DatasetError(message) from error
         stored = Work.of_annotation(annotation)
-        before = self._old_volumes()
+        words += self._rescue()
+        before = list(self._volumes)
         node = scene.add_volume(slicer.mrmlScene, volume)
-        self._volumes.append(node)
-        nodes = self._show(node, prediction or unseen(volume, self.dataset.landmarks))
-        text = f"{case.id} {case.image_sha256}"
-        nodes.points.SetAttribute(CASE_ATTRIBUTE, text)
+        self._volumes[node] = text = f"{case.id} {case.image_sha256}"
         self._known[text] = case
+        nodes = self._show(node, prediction or unseen(volume, self.dataset.landmarks))
+        nodes.points.SetAttribute(CASE_ATTRIBUTE, text)
         restore_landmarks(nodes, stored.landmarks, self.annotator, *stored[1:])
         self._image.trust(case, nodes)
         choose(node)
@@ -243,18 +287,23 @@ class CaseInScene:
             words.append(str(error))
             return None
 
-    def _old_volumes(self) -> list[Any]:
-        """What `open` has added, and cases that came with a scene; a copy that the user has made is the user's."""
-        marked = [n.volume for n in scene.find_detections(slicer.mrmlScene) if n.points.GetAttribute(CASE_ATTRIBUTE)]
-        own = [volume for volume in self._volumes if volume.GetScene() is slicer.mrmlScene]
-        return list({id(volume): volume for volume in [*marked, *own]}.values())  # each once
+    def _rescue(self) -> list[str]:
+        """Keep work on other datasets' cases on this computer: they leave the scene. Raises DatasetError, OSError."""
+        words = []
+        for text, nodes in self._marked():
+            work = Work.of_nodes(nodes)
+            if work != Work() and self._case(text) is None:
+                drafts = Drafts(absent_case(*text.split()), _fit_name(review_of(nodes)) or self.annotator)
+                kept = _("The work on case {case}, which is not of this dataset, is kept on this computer.")
+                words += [drafts.rescue(work), kept.format(case=text.split()[0])]
+        return words
 
     def _hand_over(self, before: list[Any], node: Any) -> None:
         """The views go from the old volumes to the new one, and the old ones go."""
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         for old in before:
             scene.remove_volume(old)
-        self._volumes, self._followed = [node], []
+        self._followed = []
 
     def _read_stored(self, case: Case) -> tuple[Annotation | None, str]:
         """What this annotator has saved about the case, and a sentence if it is damaged. Raises UnreadableError."""
@@ -289,20 +338,38 @@ class CaseInScene:
         return Drafts(case, self.annotator, nodes.points, annotation)
 
     def _offer(self, case: Case, nodes: DetectionNodes, followed: Drafts) -> str:
-        """Begin to follow, and ask whether to go on with an older draft. Returns a sentence for the user, or ""."""
-        draft, words = followed.latest()
+        """Begin to follow, and ask whether to go on with older drafts. Returns a sentence for the user, or ""."""
+        (drafts, words), shown = followed.waiting(), Work.of_nodes(nodes)
         self._followed.append(followed)
-        if draft is not None and not Work.of_draft(draft).same_as(Work.of_nodes(nodes)):
-            question = _("Work on case {case} of {time} was not saved. Go on with it? No discards it.")
-            asked = question.format(case=case.id, time=_local(draft.time))
-            self._asking = True  # the event loop turns: what is shown now must not take the draft's place
-            try:
-                wanted = ask(asked, escape=qt.QMessageBox.Yes)
-            finally:
-                self._asking = False
-            if wanted:
+        known = [Work.of_draft(draft) for draft, _place in drafts]
+        question = _("Work on case {case} of {time} was not saved. Go on with it? No discards it.")
+        if not any(shown.same_as(each) for each in [*known, followed.stored]):
+            question = _(
+                "Work on case {case} of {time} was not saved. Go on with it, in place of what is shown? No discards it."
+            )
+        for (draft, place), work in zip(drafts, known, strict=True):
+            if work.same_as(Work.of_nodes(nodes)):
+                continue
+            if self._ask(question.format(case=case.id, time=_local(draft.time))):
                 restore_landmarks(nodes, draft.landmarks, self.annotator, draft.comment, draft.ask_colleague)
+                others = [each for (_draft, each), of in zip(drafts, known, strict=True) if not of.same_as(work)]
+                return " ".join(filter(None, [words, *map(followed.put_aside, others)]))
+            followed.discard(place)
         return words
+
+    def _ask(self, question: str) -> bool:
+        self._asking = True  # the event loop turns: what is shown now must not take the draft's place
+        try:
+            return ask(question, escape=qt.QMessageBox.Yes) is True
+        finally:
+            self._asking = False
+
+
+def _fit_name(review: Review) -> str:
+    with suppress(DatasetError):
+        check_annotator(review.annotator)
+        return review.annotator
+    return ""
 
 
 def _local(time: str) -> str:

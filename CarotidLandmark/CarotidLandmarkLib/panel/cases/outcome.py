@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import qt
 from slicer.i18n import tr as _
@@ -24,9 +26,9 @@ def unseen(volume: Volume, landmarks: tuple[str, ...]) -> Detection:
     return Detection(volume.info, NO_MODEL, 0, 0, "", {}, nothing, Quality("review", (_("No model has looked."),)))
 
 
-def check_detectable(case: Case, nodes: DetectionNodes) -> None:
+def check_detectable(case: Case, volume_node: Any) -> None:
     """Raises DatasetError when the scan is not where the dataset has it: a detection would be of another place."""
-    if not np.allclose(scene.affine_of(nodes.volume), case.affine_lps, atol=SAME_FRAME_MM):
+    if not np.allclose(scene.affine_of(volume_node), case.affine_lps, atol=SAME_FRAME_MM):
         words = _("The scan of case {case} was moved since it was opened; open it again, then detect.")
         raise DatasetError(words.format(case=case.id))
 

@@ -24,14 +24,20 @@ class ReviewQueue:
         self.asking: dict[str, list[str]] = {}  # who asks a colleague
         self.place = -1  # -1: before the first case
         self.only_unreviewed = self.only_asked = False
-        self._annotator = ""
+        self.annotator = ""  # whose queue it is
 
     def make(self, dataset: Dataset | None, order: Order, annotator: str) -> None:
-        """Read the dataset anew; without a name anybody's annotation counts. Raises DatasetError."""
-        self.case_ids, self.reviewed, self.asking, self.place = [], set(), {}, -1
-        self._annotator = annotator
+        """Read the dataset anew; without a name anybody's annotation counts.
+
+        Raises DatasetError, OSError; the queue is as it was when the dataset is out of reach.
+        """
+        case_ids: list[str] = []
         if dataset is not None:
-            self.case_ids = order_cases(dataset, order, annotator=annotator or None)
+            Dataset.open(dataset.path)
+            case_ids = order_cases(dataset, order, annotator=annotator or None)
+        self.case_ids, self.reviewed, self.asking, self.place = case_ids, set(), {}, -1
+        self.annotator = annotator
+        if dataset is not None:
             for case_id in self.case_ids:
                 with suppress(DatasetError):  # damaged since; opening it says so
                     self.read(dataset.case(case_id))
@@ -40,7 +46,7 @@ class ReviewQueue:
         """Look again at who has annotated a case, and who asks about it."""
         names = case.annotators()
         self.reviewed.discard(case.id)
-        if self._annotator in names if self._annotator else names:
+        if self.annotator in names if self.annotator else names:
             self.reviewed.add(case.id)
         self.asking[case.id] = case.asking()
 

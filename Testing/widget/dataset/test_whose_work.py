@@ -1,0 +1,207 @@
+"""What was done stays with whoever did it, and with its case: other names, other datasets, two drafts of one name."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import slicer
+from CarotidLandmarkLib import scene
+from CarotidLandmarkLib.dataset import Dataset, read_draft, write_draft
+from panel_steps import case_shown, cells, nodes_shown, press, type_name
+from PySide6.QtCore import Qt
+from scene_cases import LEFT, LEFT_LPS, RIGHT, make_detection, neck_volume
+
+ALARMED = "alarmed"  # the first case of the fixture `dataset`
+ELSEWHERE, FARTHER = (33.0, -8.0, 4.0), (31.0, -9.0, 4.0)
+
+
+def move(widget, application, place=ELSEWHERE):
+    """The left point of the scan shown."""
+    nodes_shown(widget).points.SetNthControlPointPosition(0, *scene.to_ras(place))
+    turn(application)
+
+
+def turn(application):
+    for _ in range(5):
+        application.processEvents()
+
+
+def place_of_left(widget):
+    return pytest.approx(scene.position_lps(nodes_shown(widget), 0), abs=1e-3)
+
+
+def answer(application, *answers):
+    import qt
+
+    application.answers, application.asked = [getattr(qt.QMessageBox, each) for each in answers], []
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another dataset, of one case."""
+    other = Dataset.create(tmp_path / "others", (LEFT, RIGHT))
+    other.add_case(neck_volume(6.0), "o1")
+    other.save_prediction("o1", make_detection())
+    return other
+
+
+def test_work_in_a_scene_whose_dataset_was_away_is_a_draft_when_it_is_opened(
+    widget, opened_dataset, application, choose, tmp_path
+):
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "own.mrb")
+    slicer.mrmlScene.Clear(0)
+    moved = opened_dataset.path.rename(opened_dataset.path.with_name("other-drive"))
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "own.mrb"))
+    turn(application)
+    assert "The folder necks is not there" in widget.ui.statusLabel.text
+    move(widget, application)
+    answer(application, "Yes")
+    choose(moved)
+    turn(application)
+    assert f"Work on case {ALARMED} of 20" in application.asked[0]
+    assert place_of_left(widget) == ELSEWHERE
+    assert read_draft(Dataset.open(moved).case(ALARMED), "anna").landmarks[LEFT][1] == pytest.approx(ELSEWHERE)
+
+
+@pytest.mark.parametrize("older", [None, FARTHER])
+def test_work_on_a_case_of_another_dataset_is_kept_on_this_computer_and_offered_there(
+    widget, opened_dataset, application, choose, tmp_path, other, older
+):
+    choose(other.path)
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "other.mrb")
+    choose(opened_dataset.path)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "other.mrb"))
+    turn(application)
+    move(widget, application)
+    if older:
+        case = other.case("o1")
+        folder = tmp_path / "home" / "drafts" / f"o1-{case.image_sha256[:16]}"
+        (folder / "annotations").mkdir(parents=True)
+        write_draft(type(case)(**{**vars(case), "folder": folder}), "anna", {LEFT: ("corrected", older)}, "older")
+    press(application, Qt.Key.Key_N)
+    assert "work on case o1, which is not of this dataset, is kept on this computer" in widget.ui.statusLabel.text
+    assert [volume.GetName() for volume in widget.logic.volumes()] == [case_shown(widget)]
+    aside = list((tmp_path / "home").rglob("*.draft.damaged"))
+    assert ["older" in file.read_text() for file in aside] == ([True] if older else [])
+    answer(application, "Yes")
+    choose(other.path)
+    assert "Work on case o1 of 20" in application.asked[0]
+    assert place_of_left(widget) == ELSEWHERE
+
+
+def test_closing_a_dataset_leaves_the_case_of_another_one_in_the_scene(
+    widget, opened_dataset, application, choose, tmp_path, other
+):
+    choose(other.path)
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "other.mrb")
+    choose(opened_dataset.path)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "other.mrb"))
+    turn(application)
+    move(widget, application)
+    widget.ui.closeDatasetButton.click()
+    assert [volume.GetName() for volume in widget.logic.volumes()] == ["o1"]
+    assert place_of_left(widget) == ELSEWHERE
+
+
+def test_a_scene_of_a_copy_of_the_dataset_is_of_the_copy(widget, opened_dataset, application, choose, tmp_path):
+    copy = shutil.copytree(opened_dataset.path, tmp_path / "copy")
+    choose(copy)
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "copy.mrb")
+    points, status = {LEFT: FARTHER, RIGHT: None}, {LEFT: "corrected", RIGHT: "missing"}
+    Dataset.open(copy).save_annotation(ALARMED, "anna", points, status, comment="unseen")
+    choose(opened_dataset.path)
+    slicer.mrmlScene.Clear(0)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "copy.mrb"))
+    turn(application)
+    move(widget, application)
+    assert len(list(copy.rglob("*.draft.json"))) == 1
+    assert list(opened_dataset.path.rglob("*.draft.json")) == []
+    answer(application, "No")
+    press(application, Qt.Key.Key_S)
+    assert "Replace that with what is shown?" in application.asked[0]
+    assert Dataset.open(copy).case(ALARMED).annotation("anna").comment == "unseen"
+
+
+@pytest.mark.parametrize("name", ["", "Ben K."])
+def test_what_is_done_under_a_name_that_can_not_be_is_theirs_who_are_named_next(
+    widget, opened_dataset, application, name
+):
+    case = opened_dataset.case(ALARMED)
+    nodes_shown(widget).points.SetNthControlPointPosition(1, *scene.to_ras((-24.0, -8.0, 4.0)))
+    turn(application)
+    type_name(widget, name)
+    move(widget, application)
+    assert ("Type your name" if not name else "must be English letters") in widget.ui.statusLabel.text
+    assert "anna" not in cells(widget, 0)["Status"]
+    widget.ui.closeDatasetButton.click()
+    assert case_shown(widget) == ALARMED
+    answer(application, "Yes")
+    type_name(widget, "ben")
+    assert f"Work on case {ALARMED} of 20" in application.asked[0]
+    assert place_of_left(widget) == ELSEWHERE
+    assert set(read_draft(case, "ben").landmarks) == {LEFT}
+    assert set(read_draft(case, "anna").landmarks) == {RIGHT}
+
+
+def test_what_was_done_goes_on_being_ones_own_when_the_name_is_mended(widget, opened_dataset, application):
+    type_name(widget, "ann a")
+    move(widget, application)
+    type_name(widget, "anna")
+    assert place_of_left(widget) == ELSEWHERE
+    assert read_draft(opened_dataset.case(ALARMED), "anna").landmarks[LEFT][1] == pytest.approx(ELSEWHERE)
+
+
+def test_a_name_that_is_typed_while_a_detection_runs_is_taken_over_when_it_ends(widget, opened_dataset, application):
+    widget.ui.passesSpinBox.setValue(2)
+    widget.ui.detectButton.click()
+    type_name(widget, "ben")
+    assert "A detection is running" in widget.ui.statusLabel.text
+    application.wait_until(lambda: not widget.logic.running, 100)
+    turn(application)
+    move(widget, application)
+    assert [file.name for file in opened_dataset.path.rglob("*.draft.json")] == ["ben.draft.json"]
+    press(application, Qt.Key.Key_S)
+    assert opened_dataset.case(ALARMED).annotators() == ["ben"]
+
+
+def test_a_name_in_other_capitals_is_refused_before_any_work(widget, dataset, choose):
+    dataset.save_annotation("sure", "anna", {LEFT: LEFT_LPS, RIGHT: None}, {LEFT: "accepted", RIGHT: "missing"})
+    type_name(widget, "Anna")
+    choose(dataset.path)
+    assert "'Anna' is there already as 'anna'; write it in the same letters." in widget.ui.statusLabel.text
+    assert widget.logic.volumes() == []
+    type_name(widget, "anna")
+    assert case_shown(widget) == ALARMED
+
+
+@pytest.mark.parametrize(
+    ("answers", "place", "beside", "aside"),
+    [
+        (["Yes"], ELSEWHERE, ELSEWHERE, True),
+        (["No", "Yes"], FARTHER, FARTHER, False),
+        (["No", "No"], LEFT_LPS, None, False),
+    ],
+)
+def test_of_two_drafts_of_one_name_each_is_asked_about_and_none_goes_unasked(
+    widget, opened_dataset, application, choose, tmp_path, answers, place, beside, aside
+):
+    case = opened_dataset.case(ALARMED)
+    move(widget, application)
+    write_draft(case, "anna", {LEFT: ("corrected", FARTHER)}, "from the other Slicer")
+    move(widget, application, (30.0, -8.0, 4.0))
+    move(widget, application)
+    assert "was written elsewhere meanwhile" in widget.ui.statusLabel.text
+    slicer.mrmlScene.Clear(0)
+    widget.initializeParameterNode()
+    type_name(widget, "anna")
+    answer(application, *answers)
+    choose(opened_dataset.path)
+    assert len(application.asked) == len(answers)
+    assert place_of_left(widget) == place
+    draft = read_draft(case, "anna")
+    assert (draft and draft.landmarks[LEFT][1]) == (beside and pytest.approx(beside))
+    assert list((tmp_path / "home").rglob("*.draft.json")) == []
+    damaged = [file.read_text() for file in opened_dataset.path.rglob("*.draft.damaged")]
+    assert ["from the other Slicer" in text for text in damaged] == ([True] if aside else [])
+    assert ("put aside as anna.draft.damaged" in widget.ui.statusLabel.text) == aside
