@@ -115,6 +115,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
             (slicer.mrmlScene.EndCloseEvent, self.onSceneReplaced),
             (slicer.mrmlScene.StartImportEvent, self.onSceneStartImport),
             (slicer.mrmlScene.EndImportEvent, self.onSceneReplaced),
+            (slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeGoes),
             (slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved),
         ):
             self._sceneObservations.add(slicer.mrmlScene, event, callback)
@@ -181,8 +182,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.keepSession(["annotator"])
 
     def onSceneStartImport(self, caller, event):
-        """A scene that is added says neither who sits here nor at which dataset."""
-        self.keepSession(SESSION if self.dataset.is_open else ["annotator"])
+        """A scene that is added says neither who sits here nor at which dataset, and need not choose a scan."""
+        self.keepSession([*(SESSION if self.dataset.is_open else ["annotator"]), "inputVolume"])
 
     def keepSession(self, names):
         """Have these parameters again when the scene is another one."""
@@ -190,12 +191,23 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self._session = {name: getattr(parameters, name) for name in names if getattr(parameters, name)}
 
     def onSceneReplaced(self, caller, event):
-        session, self._session = self._session, None
-        for name, value in (session or {}).items():
-            setattr(self.logic.getParameterNode(), name, value)
+        session, self._session = self._session or {}, None
+        parameters, chosen = self.logic.getParameterNode(), session.pop("inputVolume", None)
+        for name, value in session.items():
+            setattr(parameters, name, value)
+        if chosen is not None and chosen.GetScene() is not None and parameters.inputVolume is None:
+            parameters.inputVolume = chosen  # the selector has made its list anew, and then none is chosen
         self.logic.follower.follow_all()
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeGoes(self, caller, event, node):
+        """Choose no scan where the one that is chosen goes, before the selector chooses its neighbour."""
+        if self.parameters and node is self.parameters.inputVolume:
+            if self.nodes is not None:
+                self.nodes.points.SetLocked(True)  # no scan's any more
+            self.parameters.inputVolume = None
 
     def onNodeRemoved(self, caller, event):
         nodes = self.nodes

@@ -118,6 +118,15 @@ def test_a_day_of_cases_leaves_only_the_present_one_in_the_scene(widget, opened_
     assert widget.ui.caseLabel.text == "No dataset is open."
 
 
+def test_closing_a_dataset_chooses_none_of_the_other_scans(widget, opened_dataset):
+    case = widget.parameters.inputVolume
+    show(widget, name="mine")
+    widget.ui.inputSelector.setCurrentNode(case)
+    widget.ui.closeDatasetButton.click()
+    assert [node.GetName() for node in widget.logic.volumes()] == ["mine"]
+    assert widget.parameters.inputVolume is None
+
+
 def test_the_order_can_be_changed_and_is_kept_with_the_scene(widget, opened_dataset, application):
     combo = widget.ui.orderComboBox
     combo.setCurrentIndex(2)

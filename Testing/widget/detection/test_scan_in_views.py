@@ -69,3 +69,22 @@ def test_the_next_scan_begins_at_its_first_point(widget, two):
 def test_points_whose_scan_was_deleted_can_not_be_dragged(widget, two):
     slicer.mrmlScene.RemoveNode(two[0].volume)
     assert two[0].points.GetLocked()
+
+
+def test_the_scan_that_is_chosen_stays_so_when_a_scene_without_this_module_is_added(widget, two, tmp_path):
+    slicer.util.setSliceViewerLayers(background=two[1].volume)
+    other = slicer.vtkMRMLScene()
+    scene.add_volume(other, neck_volume(5.0, "third"))
+    scene.write_bundle(other, tmp_path / "other.mrb")
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "other.mrb"))
+    assert len(widget.logic.volumes()) == 3
+    assert widget.parameters.inputVolume is widget.ui.inputSelector.currentNode() is two[0].volume
+    assert in_views() == {"first"}
+
+
+def test_a_scan_that_is_chosen_and_leaves_the_scene_leaves_its_place_empty(widget, two):
+    widget.ui.vesselsButton.click()
+    scene.remove_volume(two[0].volume)
+    assert widget.parameters.inputVolume is widget.ui.inputSelector.currentNode() is None
+    assert not vessels_shown(two[1].volume, slicer.modules.volumerendering.logic())
+    assert in_views() == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import vtk
 from PySide6.QtCore import Property, Qt, Signal
 from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QSizePolicy, QSlider, QToolButton, QWidget
 
@@ -116,7 +117,11 @@ class qMRMLWidget(QWidget):
 
 
 class qMRMLNodeComboBox(QComboBox):
-    """Lists the scene's nodes of given classes, by name."""
+    """Lists the scene's nodes of given classes, by name; a row's data is the node's ID.
+
+    As in the application: of a chosen node that leaves the scene the row goes while it is still there, and Qt chooses
+    a neighbour's; when a scene was closed or imported all rows are made anew, which leaves None chosen.
+    """
 
     currentNodeChanged = Signal(object)
 
@@ -125,43 +130,43 @@ class qMRMLNodeComboBox(QComboBox):
         self._scene: Any = None
         self._types: list[str] = []
         self._child_types = True
-        self._node: Any = None
-        self.activated.connect(lambda row: self.setCurrentNode(self._nodes()[row - 1] if row > 0 else None))
+        self.addItem("None", "")
+        self.currentIndexChanged.connect(lambda _row: self.currentNodeChanged.emit(self.currentNode()))
 
     def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
-        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent):
-            scene.AddObserver(event, lambda *_: self._update())
-        self._update()
+        scene.AddObserver(scene.NodeAddedEvent, self._added, 10.0)  # the application's priorities
+        scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._goes, -10.0)
+        for event in (scene.EndCloseEvent, scene.EndImportEvent):
+            scene.AddObserver(event, self._list_anew)
+        self._list_anew()
 
     def currentNode(self) -> Any:
-        return self._node
+        return self._scene.GetNodeByID(self.itemData(self.currentIndex) or "") if self._scene else None
 
     def setCurrentNode(self, node: Any) -> None:
-        changed = node is not self._node
-        self._node = node
-        self._update()
-        if changed:
-            self.currentNodeChanged.emit(node)
+        self.setCurrentIndex(max(self.findData(node.GetID()), 0) if node is not None else 0)
 
-    def _nodes(self) -> list[Any]:
-        nodes = []
-        for number in range(self._scene.GetNumberOfNodes() if self._scene else 0):
-            node = self._scene.GetNthNode(number)
-            wanted = any(node.IsA(name) if self._child_types else node.GetClassName() == name for name in self._types)
-            if wanted and not node.GetHideFromEditors():
-                nodes.append(node)
-        return nodes
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _added(self, _scene: Any, _event: str, node: Any) -> None:
+        if not self._scene.IsImporting():  # the IDs are not yet those that they will be
+            self._append(node)
 
-    def _update(self) -> None:
-        nodes = self._nodes()
-        if self._node is not None and self._node not in nodes:
-            self.setCurrentNode(None)
-            return
-        self.clear()
-        self.addItem("None")
-        self.addItems([node.GetName() for node in nodes])
-        self.setCurrentIndex(nodes.index(self._node) + 1 if self._node is not None else 0)
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _goes(self, _scene: Any, _event: str, node: Any) -> None:
+        row = self.findData(node.GetID())
+        if row > 0 and not self._scene.IsClosing():
+            self.removeItem(row)
+
+    def _list_anew(self, *_: Any) -> None:
+        self.model().removeRows(1, self.count - 1)
+        for number in range(self._scene.GetNumberOfNodes()):
+            self._append(self._scene.GetNthNode(number))
+
+    def _append(self, node: Any) -> None:
+        wanted = any(node.IsA(name) if self._child_types else node.GetClassName() == name for name in self._types)
+        if wanted and not node.GetHideFromEditors():
+            self.addItem(node.GetName(), node.GetID())
 
     def _set_types(self, types: list[str]) -> None:
         self._types = list(types)
