@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import qt
 import slicer
 import vtk
 from CarotidLandmarkLib import scene
@@ -17,13 +18,14 @@ from CarotidLandmarkLib.panel.logic import CarotidLandmarkLogic
 from CarotidLandmarkLib.panel.results import ResultsTable, advice_html, nothing_words, progress_words
 from CarotidLandmarkLib.panel.review import ReviewPanel, ask_to_keep_reviewed
 from CarotidLandmarkLib.panel.selftests import CarotidLandmarkTest  # noqa: F401 - Slicer looks for it here
-from CarotidLandmarkLib.panel.words import rendering_logic
+from CarotidLandmarkLib.panel.words import rendering_logic, timer
 from CarotidLandmarkLib.scene import display as scene_display
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
 
 DEVICES = ["auto", "cpu", "cuda", "mps"]
+WAIT_MS = 100  # between looks whether the application is still loading
 SESSION = ["annotator", "datasetFolder", "order"]  # parameters of who sits here, not of a scene
 
 
@@ -90,6 +92,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self._guiTag = None
         self._session = None  # what stays while the scene is closed, or another is added
         self._input = None  # the scan that is chosen, as last seen
+        self._bulk = timer(self.onBulkEnds)  # active while nodes come and go in bulk, as those of a scene
         self._sceneObservations, self._parameterObservations = Observations(), Observations()
 
     def setup(self):
@@ -111,6 +114,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.ui.vesselsButton.clicked.connect(self.onVesselsButton)
         self.logic.onPointsMoved = self.onPointsMoved
         for event, callback in (
+            (slicer.mrmlScene.StartBatchProcessEvent, lambda *_: self._bulk.start(0)),
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneReplaced),
             (slicer.mrmlScene.StartImportEvent, self.onSceneStartImport),
@@ -136,6 +140,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.logic.cleanup()
         self.dataset.cancel()
         self.exit()
+        self._bulk.stop()
         self._sceneObservations.release()
 
     def onReload(self):
@@ -174,6 +179,13 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         if titles and self.parameters.model not in titles:
             self.parameters.model = titles[0]
         self.onParametersChanged()
+
+    def onBulkEnds(self):
+        """Keep what has come, and ask about it, when no dialog is there, such as a load's progress."""
+        if slicer.mrmlScene.IsBatchProcessing() or qt.QApplication.activeModalWidget() is not None:
+            self._bulk.start(WAIT_MS)
+        else:
+            self.refresh()
 
     def onSceneStartClose(self, caller, event):
         self.logic.cancel()
@@ -367,7 +379,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         if self.ended:
             return
         self.logic.follower.settle()
-        self.dataset.keep()
+        if not self._bulk.active:  # a question about a draft would stand in the middle of a load
+            self.dataset.keep()
         if not self.parameters:  # another module is open; `enter` does the rest
             return
         running, volume = self.logic.running, self.parameters.inputVolume

@@ -60,6 +60,7 @@ def widget(application, opened, tiny):
     import slicer
 
     slicer.mrmlScene.Clear(0)
+    application.processEvents()
     opened.logic.getParameterNode().annotator = ""  # who sits here outlasts a scene
     application.answers, application.asked = [], []
     opened.logic.bundles = [tiny]

@@ -8,7 +8,7 @@ import vtk
 from CarotidLandmarkLib import scene
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QProgressDialog
 from scene_cases import make_detection, neck_volume
 
 
@@ -19,6 +19,20 @@ def show(widget, detection=None, name="neck", spacing=5.0):
     widget.ui.inputSelector.setCurrentNode(volume)
     widget.onParametersChanged()
     return nodes
+
+
+def load_scene(widget, path, clear=False):
+    """As the application does: behind a progress dialog, which lets the event loop turn whenever it moves on."""
+    dialog, before = QProgressDialog("Loading file", "", 0, 100), list(slicer.app.asked)
+    dialog.setWindowModality(Qt.WindowModality.WindowModal)
+    dialog.setMinimumDuration(0)
+    for value in (0, 25):  # now it is shown
+        dialog.setValue(value)
+    assert slicer.mrmlScene.ReadFromMRB(str(path), clear)
+    dialog.setValue(99)
+    assert slicer.app.asked == before, "a question in the middle of a load"
+    dialog.close()
+    slicer.app.wait_until(lambda: not widget._bulk.active)
 
 
 def cells(widget, row):

@@ -14,7 +14,7 @@ import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.dataset import check_dataset
 from CarotidLandmarkLib.scene.review import review_of
-from panel_steps import case_shown, cells, drag_left_point, nodes_shown, press, type_name
+from panel_steps import case_shown, cells, drag_left_point, load_scene, nodes_shown, press, type_name
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from scene_cases import LEFT, LEFT_LPS, RIGHT
@@ -184,11 +184,12 @@ def test_ones_own_annotation_is_shown_on_top_of_the_prediction(widget, dataset, 
     assert widget.ui.commentLineEdit.text == "seen"
 
 
-def test_a_saved_scene_knows_its_dataset_and_its_case(widget, opened_dataset, application, tmp_path):
+@pytest.mark.parametrize("clear", [False, True])
+def test_a_saved_scene_knows_its_dataset_and_its_case(widget, opened_dataset, application, tmp_path, clear):
     place = drag_left_point(widget, application)
     scene.write_bundle(slicer.mrmlScene, tmp_path / "saved.mrb")
     kill_and_start_again(widget)
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "saved.mrb"))
+    load_scene(widget, tmp_path / "saved.mrb", clear)
     assert widget.ui.caseLabel.text == "necks: case 1 of 3, 0 reviewed. This one is not saved yet."
     assert application.asked == []
     press(application, Qt.Key.Key_S)

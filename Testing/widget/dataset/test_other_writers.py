@@ -10,7 +10,7 @@ import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.dataset import Case, Dataset, read_draft, write_draft
 from CarotidLandmarkLib.scene.review import review_of
-from panel_steps import case_shown, drag_left_point, nodes_shown, press, show, type_name
+from panel_steps import case_shown, drag_left_point, load_scene, nodes_shown, press, show, type_name
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from scene_cases import LEFT, LEFT_LPS, RIGHT
@@ -172,8 +172,9 @@ def test_a_draft_stays_on_the_disk_while_the_question_about_it_stands(widget, op
     assert seen == [True]
 
 
+@pytest.mark.parametrize("clear", [False, True])
 def test_the_name_in_a_scene_that_is_added_does_not_become_that_of_who_sits_here(
-    widget, opened_dataset, application, choose, tmp_path
+    widget, opened_dataset, application, choose, tmp_path, clear
 ):
     type_name(widget, "ben")
     scene.write_bundle(slicer.mrmlScene, tmp_path / "bens.mrb")
@@ -182,8 +183,7 @@ def test_the_name_in_a_scene_that_is_added_does_not_become_that_of_who_sits_here
     start_again(widget, choose, opened_dataset)
     place = drag_left_point(widget, application)
     application.answers = [qt.QMessageBox.Yes]  # the scene's copy of the case goes on with the draft
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "bens.mrb"))
-    application.processEvents()
+    load_scene(widget, tmp_path / "bens.mrb", clear)
     assert widget.ui.annotatorLineEdit.text == "anna"
     press(application, Qt.Key.Key_S)
     assert opened_dataset.case(ALARMED).annotation("anna").points[LEFT] == pytest.approx(place)
@@ -197,7 +197,7 @@ def test_work_in_a_scene_of_a_case_is_not_dropped_where_nobody_is_named(
     scene.write_bundle(slicer.mrmlScene, tmp_path / "own.mrb")
     slicer.mrmlScene.Clear(0)
     widget.initializeParameterNode()
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "own.mrb"))
+    load_scene(widget, tmp_path / "own.mrb")
     widget.logic.getParameterNode().annotator = ""
     widget.dataset._shown.annotator = ""
     widget.ui.closeDatasetButton.click()
@@ -241,7 +241,7 @@ def test_work_that_is_nobodys_yet_belongs_to_whoever_types_a_name_and_until_then
     scene.write_bundle(slicer.mrmlScene, tmp_path / "nobodys.mrb")
     slicer.mrmlScene.Clear(0)
     widget.initializeParameterNode()
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "nobodys.mrb"))
+    load_scene(widget, tmp_path / "nobodys.mrb")
     place = drag_left_point(widget, application)
     assert "Type your name in the field Annotator first" in widget.ui.statusLabel.text
     type_name(widget, "carl")
@@ -259,11 +259,14 @@ def test_without_a_dataset_the_name_in_a_scene_that_is_added_does_not_become_tha
     widget.initializeParameterNode()
     show(widget)
     type_name(widget, "anna")
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "bens.mrb"))
+    load_scene(widget, tmp_path / "bens.mrb")
     assert widget.ui.annotatorLineEdit.text == "anna"
 
 
-def test_whoever_closes_the_scene_or_opens_another_in_its_place_still_sits_here(widget, application, tmp_path):
+@pytest.mark.parametrize("clear", [False, True])
+def test_whoever_closes_the_scene_or_opens_another_in_its_place_still_sits_here(
+    widget, application, tmp_path, clear
+):
     show(widget)
     type_name(widget, "ben")
     scene.write_bundle(slicer.mrmlScene, tmp_path / "bens.mrb")
@@ -271,8 +274,7 @@ def test_whoever_closes_the_scene_or_opens_another_in_its_place_still_sits_here(
     slicer.mrmlScene.Clear(0)
     application.processEvents()
     assert widget.ui.annotatorLineEdit.text == "anna"
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "bens.mrb"))
-    application.processEvents()
+    load_scene(widget, tmp_path / "bens.mrb", clear)
     assert widget.ui.annotatorLineEdit.text == "anna"
     widget.table.select(0)
     widget.ui.acceptButton.click()
@@ -299,7 +301,10 @@ def test_what_one_has_done_does_not_become_the_work_of_another_where_the_case_is
     assert read_draft(case, "anna").landmarks[LEFT][1] == pytest.approx(place)
 
 
-def test_a_scene_of_before_the_last_save_replaces_it_only_when_asked(widget, opened_dataset, application, tmp_path):
+@pytest.mark.parametrize("clear", [False, True])
+def test_a_scene_of_before_the_last_save_replaces_it_only_when_asked(
+    widget, opened_dataset, application, tmp_path, clear
+):
     import qt
 
     drag_left_point(widget, application)
@@ -308,12 +313,30 @@ def test_a_scene_of_before_the_last_save_replaces_it_only_when_asked(widget, ope
     nodes_shown(widget).points.SetNthControlPointPosition(0, -31.0, 7.0, 3.0)
     press(application, Qt.Key.Key_S)
     slicer.mrmlScene.Clear(0)
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "old.mrb"))
-    application.processEvents()
+    load_scene(widget, tmp_path / "old.mrb", clear)
     application.asked, application.answers = [], [qt.QMessageBox.No]
     press(application, Qt.Key.Key_S)
     assert "Replace that with what is shown?" in application.asked[0]
     assert opened_dataset.case(ALARMED).annotation("anna").points[LEFT] == pytest.approx((31.0, -7.0, 3.0))
+
+
+@pytest.mark.parametrize(("answer", "saved"), [("Yes", False), ("No", True)])
+def test_an_older_draft_is_offered_before_a_scene_that_has_just_come_is_saved(
+    widget, opened_dataset, application, tmp_path, answer, saved
+):
+    import qt
+
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "old.mrb")
+    place = drag_left_point(widget, application)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "old.mrb"), True)
+    application.answers = [getattr(qt.QMessageBox, answer)]
+    widget.ui.saveNextButton.click()  # before the event loop has turned
+    assert f"Work on case {ALARMED} of 20" in application.asked[0]
+    assert opened_dataset.case(ALARMED).has_annotation("anna") is saved
+    if not saved:  # what is shown now was not looked at yet
+        assert widget.ui.statusLabel.text == "Not saved."
+        press(application, Qt.Key.Key_S)
+        assert opened_dataset.case(ALARMED).annotation("anna").points[LEFT] == pytest.approx(place)
 
 
 def test_what_a_file_manager_leaves_in_a_new_folder_does_not_count(widget, choose, application, tmp_path):

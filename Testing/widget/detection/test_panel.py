@@ -12,7 +12,7 @@ from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.detection import ModelInfo, Quality
 from CarotidLandmarkLib.panel.results import LEAST_PX
 from CarotidLandmarkLib.scene import review_of
-from panel_steps import cells, press, show
+from panel_steps import cells, load_scene, press, show
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAccessible
 from PySide6.QtTest import QTest
@@ -292,7 +292,8 @@ def test_several_scans_keep_their_own_results(widget):
     assert cells(widget, 1)["Status"] == "ok"
 
 
-def test_a_saved_scene_opens_with_its_settings_and_results(widget, tmp_path):
+@pytest.mark.parametrize("clear", [False, True])
+def test_a_saved_scene_opens_with_its_settings_and_results(widget, tmp_path, clear):
     nodes = show(widget)
     scene.set_position(nodes, 0, (1.0, 2.0, 3.0))
     widget.ui.passesSpinBox.setValue(20)
@@ -302,7 +303,7 @@ def test_a_saved_scene_opens_with_its_settings_and_results(widget, tmp_path):
     slicer.mrmlScene.Clear(0)
     widget.initializeParameterNode()
     assert (widget.ui.passesSpinBox.value, widget.ui.seedSpinBox.value) == (50, 0)
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "saved.mrb"))
+    load_scene(widget, tmp_path / "saved.mrb", clear)
     assert (widget.ui.passesSpinBox.value, widget.ui.seedSpinBox.value) == (20, 7)
     assert widget.ui.deviceComboBox.currentText == "cpu"
     assert cells(widget, 0)["R A S (mm)"] == "-1.0 -2.0 3.0\nslice 13"

@@ -6,7 +6,7 @@ import pytest
 import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.scene.display import vessels_shown, volumes_in_views
-from panel_steps import show
+from panel_steps import load_scene, show
 from scene_cases import make_detection, neck_volume
 
 
@@ -76,7 +76,7 @@ def test_the_scan_that_is_chosen_stays_so_when_a_scene_without_this_module_is_ad
     other = slicer.vtkMRMLScene()
     scene.add_volume(other, neck_volume(5.0, "third"))
     scene.write_bundle(other, tmp_path / "other.mrb")
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "other.mrb"))
+    load_scene(widget, tmp_path / "other.mrb")
     assert len(widget.logic.volumes()) == 3
     assert widget.parameters.inputVolume is widget.ui.inputSelector.currentNode() is two[0].volume
     assert in_views() == {"first"}

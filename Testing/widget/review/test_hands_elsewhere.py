@@ -9,7 +9,18 @@ from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.dataset import Case, read_draft
 from CarotidLandmarkLib.scene import review as scene_review
 from CarotidLandmarkLib.scene.review import review_of
-from panel_steps import case_shown, cells, drag, drag_left_point, nodes_shown, pixel_of, press, show, type_name
+from panel_steps import (
+    case_shown,
+    cells,
+    drag,
+    drag_left_point,
+    load_scene,
+    nodes_shown,
+    pixel_of,
+    press,
+    show,
+    type_name,
+)
 from PySide6.QtCore import QEvent, QPoint, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtTest import QTest
@@ -325,7 +336,7 @@ def test_a_scene_of_another_case_that_is_added_costs_neither_case_its_correction
     scene.write_bundle(slicer.mrmlScene, tmp_path / "own.mrb")
     press(application, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
     first = drag_left_point(widget, application)
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "own.mrb"))
+    load_scene(widget, tmp_path / "own.mrb")
     assert case_shown(widget) == UNSURE
     second = drag_left_point(widget, application)
     assert len(drafts(opened_dataset)) == 2

@@ -11,7 +11,7 @@ from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.job import DetectionCancelled
 from CarotidLandmarkLib.panel.review import ask_to_keep_reviewed
 from CarotidLandmarkLib.scene.review import review_of
-from panel_steps import cells, drag, pixel_of, press, show
+from panel_steps import cells, drag, load_scene, pixel_of, press, show
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from scene_cases import LEFT, LEFT_LPS, RIGHT, RIGHT_LPS, landmark, make_detection
@@ -169,14 +169,15 @@ def test_the_annotators_name_is_kept_with_every_reviewed_scan(widget, nodes):
     assert review_of(nodes).annotator == "reader-1"
 
 
-def test_a_review_survives_saving_and_opening(widget, nodes, tmp_path):
+@pytest.mark.parametrize("clear", [False, True])
+def test_a_review_survives_saving_and_opening(widget, nodes, tmp_path, clear):
     scene.set_position(nodes, 0, (20.0, -8.0, 4.0))
     widget.ui.acceptButton.click()
     widget.table.select(1)
     widget.ui.missingButton.click()
     scene.write_bundle(slicer.mrmlScene, tmp_path / "reviewed.mrb")
     slicer.mrmlScene.Clear(0)
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "reviewed.mrb"))
+    load_scene(widget, tmp_path / "reviewed.mrb", clear)
     (again,) = scene.find_detections(slicer.mrmlScene)
     assert review_of(again).status == {LEFT: "accepted", RIGHT: "missing"}
     assert scene.position_lps(again, 0) == pytest.approx((20.0, -8.0, 4.0), abs=1e-3)

@@ -137,6 +137,12 @@ class CaseInScene:
         """
         assert self.dataset is not None
         self._image.check(case, nodes)
+        if self._of(nodes) is None:
+            shown = Work.of_nodes(nodes)
+            with suppress(UnreadableError):
+                self.keep()
+            if Work.of_nodes(nodes) != shown:  # an older draft was taken: nobody has looked at it yet
+                return False
         points, status = outcome_of(nodes)
         followed = self._of(nodes)
         if followed is None:
