@@ -102,6 +102,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = CarotidLandmarkLogic()
+        self.logic.follow(self.onPointsMoved)
         self.table = ResultsTable(self.ui.resultsTable, self.onRowSelected)
         self.review = ReviewPanel(self)
         self.dataset = DatasetPanel(self)
@@ -112,7 +113,6 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.ui.deviceComboBox.currentTextChanged.connect(lambda text: self.onChoice("device", text))
         self.ui.detectButton.clicked.connect(self.onDetectButton)
         self.ui.vesselsButton.clicked.connect(self.onVesselsButton)
-        self.logic.onPointsMoved = self.onPointsMoved
         for event, callback in (
             (slicer.mrmlScene.StartBatchProcessEvent, lambda *_: self._bulk.start(0)),
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),

@@ -77,6 +77,7 @@ class Follower:
         ):
             observations.add(node, event, lambda *_, action=action: action(nodes))
         self._observed.append((nodes, observations))
+        self._changes(nodes)  # what was done before anybody followed it
 
     def follow_all(self) -> None:
         """The same for every detection in the scene; what has left it is let go."""

@@ -3,6 +3,7 @@
 import shutil
 import sys
 import time
+import weakref
 from typing import Annotated, Any
 
 import slicer
@@ -42,18 +43,22 @@ class CarotidLandmarkParameterNode:
 class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
     """Detections for the panel and for Python: one at a time, in a child process; results in the scene.
 
-    ``progress`` is how far the running one is; ``follower`` takes points along with their volume and sees corrections.
-    From Python: ``CarotidLandmarkLogic().detect(volumeNode)``.
+    ``progress`` is how far the running one is; ``follower`` takes points along with their volume and sees corrections,
+    None without `follow`. From Python: ``CarotidLandmarkLogic().detect(volumeNode)``; nothing of it stays.
     """
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         self.findModels()
-        self.onPointsMoved = lambda nodes, landmarks: None  # for the panel
-        self.follower = Follower(lambda nodes, landmarks: self.onPointsMoved(nodes, landmarks))
+        self.follower = None
         self.progress = None
         self._job: Any = None
-        self._timer = timer(self._poll, POLL_MS)
+        poll = weakref.WeakMethod(self._poll)  # or the timer would keep alive what nobody has any more
+        self._timer = timer(lambda: poll()(), POLL_MS)
+
+    def follow(self, moved):
+        """Follow every detection in the scene, see `Follower`. Only the panel does: two take each other's changes."""
+        self.follower = Follower(moved)
 
     def getParameterNode(self):
         return CarotidLandmarkParameterNode(super().getParameterNode())  # type: ignore[call-arg]
@@ -113,6 +118,7 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
             slicer.app.processEvents()
             time.sleep(0.01)
         nodes, message = outcome[0]
+        self.getParameterNode().parameterNode.Modified()  # the panel looks at the scene again
         if nodes is None:
             raise (DetectionFailed(message) if message != cancelledText() else DetectionCancelled())
         return nodes.detection
@@ -181,13 +187,15 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
         else:
             keep = set(scene.reviewed_landmarks(nodes).items()) - set((replaced or {}).items())
             nodes = scene_review.replace_detection(nodes, detection, [name for name, _word in keep], frame)
-        self.follower.follow(nodes)
+        if self.follower is not None:
+            self.follower.follow(nodes)
         return nodes
 
     def cleanup(self):
         """Stop everything; nothing is followed any more."""
         self.cancel()
-        self.follower.release()
+        if self.follower is not None:
+            self.follower.release()
 
     def setLevel(self, nodes, level):
         """Redraw the regions for another confidence level, without detecting again. Returns a sentence, or nothing."""

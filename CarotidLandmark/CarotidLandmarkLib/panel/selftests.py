@@ -35,6 +35,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
     def setUp(self):
         slicer.mrmlScene.Clear(0)
         self.logic = CarotidLandmarkLogic()
+        self.logic.follow(lambda nodes, landmarks: None)
 
     def tearDown(self):
         self.logic.cleanup()

@@ -264,9 +264,7 @@ def test_without_a_dataset_the_name_in_a_scene_that_is_added_does_not_become_tha
 
 
 @pytest.mark.parametrize("clear", [False, True])
-def test_whoever_closes_the_scene_or_opens_another_in_its_place_still_sits_here(
-    widget, application, tmp_path, clear
-):
+def test_whoever_closes_the_scene_or_opens_another_in_its_place_still_sits_here(widget, application, tmp_path, clear):
     show(widget)
     type_name(widget, "ben")
     scene.write_bundle(slicer.mrmlScene, tmp_path / "bens.mrb")
