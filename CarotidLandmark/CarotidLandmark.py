@@ -14,7 +14,7 @@ from CarotidLandmarkLib.job import DetectionCancelled
 from CarotidLandmarkLib.panel.dataset import DatasetPanel
 from CarotidLandmarkLib.panel.follower import Observations
 from CarotidLandmarkLib.panel.install import ensure_dependencies
-from CarotidLandmarkLib.panel.logic import CarotidLandmarkLogic
+from CarotidLandmarkLib.panel.logic import POLL_MS, CarotidLandmarkLogic
 from CarotidLandmarkLib.panel.results import ResultsTable, advice_html, nothing_words, progress_words
 from CarotidLandmarkLib.panel.review import ReviewPanel, ask_to_keep_reviewed
 from CarotidLandmarkLib.panel.selftests import CarotidLandmarkTest  # noqa: F401 - Slicer looks for it here
@@ -25,7 +25,6 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
 
 DEVICES = ["auto", "cpu", "cuda", "mps"]
-WAIT_MS = 100  # between looks whether the application is still loading
 SESSION = ["annotator", "datasetFolder", "order"]  # parameters of who sits here, not of a scene
 
 
@@ -87,9 +86,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
-        self.logic = self.parameters = self.nodes = None
+        self.logic = self.parameters = self.nodes = self._guiTag = None
         self.ended = False
-        self._guiTag = None
         self._session = None  # what stays while the scene is closed, or another is added
         self._input = None  # the scan that is chosen, as last seen
         self._bulk = timer(self.onBulkEnds)  # active while nodes come and go in bulk, as those of a scene
@@ -183,7 +181,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
     def onBulkEnds(self):
         """Keep what has come, and ask about it, when no dialog is there, such as a load's progress."""
         if slicer.mrmlScene.IsBatchProcessing() or qt.QApplication.activeModalWidget() is not None:
-            self._bulk.start(WAIT_MS)
+            self._bulk.start(POLL_MS)
         else:
             self.refresh()
 
@@ -271,6 +269,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
                 each.points.SetLocked(each.points is not nodes.points)
 
     def onPointsMoved(self, nodes, landmarks):
+        if self.nodes is None and self.parameters and nodes.volume is self.parameters.inputVolume:
+            self.watch(nodes)  # somebody else has made it, as in the console
         self.review.moved(nodes, landmarks)
         if landmarks and self.nodes is not None and nodes.points is self.nodes.points:
             scene.follow_strip(nodes, landmarks[-1])

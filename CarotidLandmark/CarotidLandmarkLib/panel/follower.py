@@ -36,10 +36,10 @@ class Observations:
 class Follower:
     """Takes points along with their volume, and says of points that somebody has moved that they are corrected.
 
-    It follows every detection in the scene, shown or not. ``moved(nodes, landmarks)`` is called after a change, once,
-    with the numbers of the landmarks that were moved (none: cleared, renamed, or taken along with the volume). Where a
-    list of points is deleted, its ellipsoids and its table go too; where the scan is, they are hidden with the points:
-    in the views they would lie over another patient.
+    It follows every detection in the scene, shown or not, whoever has put it there. ``moved(nodes, landmarks)`` is
+    called when it begins to, and after a change, once, with the numbers of the landmarks that were moved (none:
+    cleared, renamed, or taken along with the volume). Where a list of points is deleted, its ellipsoids and its table
+    go too; where the scan is, they are hidden with the points: in the views they would lie over another patient.
     """
 
     def __init__(self, moved: Callable[[DetectionNodes, list[int]], None]) -> None:
@@ -47,9 +47,10 @@ class Follower:
         self._observed: list[tuple[DetectionNodes, Observations]] = []
         self._dragged: Any = None  # the points that a hand has hold of
         self._changed: list[DetectionNodes] = []
-        self._timer = timer(self.settle)
+        self._timer, self._arrivals = timer(self.settle), timer(self.follow_all)
         self._scene = Observations()
         self._scene.add(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._node_removed)
+        self._scene.add(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, lambda *_: self._arrivals.start())
         self._scene.add(slicer.mrmlScene, slicer.mrmlScene.EndBatchProcessEvent, lambda *_: self._timer.start())
 
     @property
@@ -96,6 +97,7 @@ class Follower:
     def release(self) -> None:
         """Follow nothing any more."""
         self._timer.stop()
+        self._arrivals.stop()
         self._scene.release()
         for _nodes, observations in self._observed:
             observations.release()

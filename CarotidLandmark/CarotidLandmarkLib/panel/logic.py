@@ -50,10 +50,10 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         self.findModels()
-        self.follower = None
+        self.follower: Any = None
         self.progress = None
         self._job: Any = None
-        poll = weakref.WeakMethod(self._poll)  # or the timer would keep alive what nobody has any more
+        poll: Any = weakref.WeakMethod(self._poll)  # or the timer would keep alive what nobody has any more
         self._timer = timer(lambda: poll()(), POLL_MS)
 
     def follow(self, moved):
@@ -118,7 +118,6 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
             slicer.app.processEvents()
             time.sleep(0.01)
         nodes, message = outcome[0]
-        self.getParameterNode().parameterNode.Modified()  # the panel looks at the scene again
         if nodes is None:
             raise (DetectionFailed(message) if message != cancelledText() else DetectionCancelled())
         return nodes.detection

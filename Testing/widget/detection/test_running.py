@@ -398,6 +398,7 @@ def test_a_detection_from_the_console_is_shown_by_the_panel_and_followed_by_it_a
     logic = logic_module.CarotidLandmarkLogic()
     logic.bundles = [tiny]
     logic.detect(volume, passes=2, device="cpu")
+    application.processEvents()
     gone = weakref.ref(logic)
     del logic
     gc.collect()
