@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import signal
 import sys
 import tempfile
 import time
-import weakref
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +24,7 @@ from CarotidLandmarkLib.panel.results import progress_words
 from CarotidLandmarkLib.scene.review import review_of
 from CarotidLandmarkLib.volume import Volume
 from panel_steps import cells, show
-from scene_cases import LEFT, RIGHT, make_detection, neck_volume
+from scene_cases import LEFT, RIGHT, neck_volume
 
 
 @pytest.fixture(autouse=True)
@@ -391,31 +389,3 @@ def test_the_level_that_is_chosen_while_a_detection_runs_is_that_of_its_regions(
     application.wait_until(lambda: not widget.logic.running, 120)
     regions = [landmark.confidence for landmark in widget.nodes.detection.landmarks]
     assert {region.level for region in regions if region} == {0.5}
-
-
-def test_a_detection_from_the_console_is_shown_by_the_panel_and_followed_by_it_alone(widget, application, volume, tiny):
-    widget.ui.annotatorLineEdit.setText("anna")
-    logic = logic_module.CarotidLandmarkLogic()
-    logic.bundles = [tiny]
-    logic.detect(volume, passes=2, device="cpu")
-    application.processEvents()
-    gone = weakref.ref(logic)
-    del logic
-    gc.collect()
-    assert gone() is None
-    assert cells(widget, 1)["Landmark"] == "R bifurcation"
-    nodes = scene.find_detection(volume)
-    nodes.points.SetNthControlPointPosition(1, -20.0, 8.0, 4.0)
-    application.processEvents()
-    assert cells(widget, 1)["Status"].startswith("reviewed by anna")
-    assert widget.table.row() == 1
-
-
-def test_a_point_that_was_moved_while_nobody_followed_it_counts_as_corrected(widget, application, volume):
-    widget.exit()
-    nodes = logic_module.CarotidLandmarkLogic().show(volume, make_detection())
-    nodes.points.SetNthControlPointPosition(1, -20.0, 8.0, 4.0)
-    application.processEvents()
-    widget.initializeParameterNode()
-    application.processEvents()
-    assert review_of(nodes).status == {LEFT: "predicted", RIGHT: "corrected"}
