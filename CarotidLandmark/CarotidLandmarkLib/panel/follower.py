@@ -47,7 +47,7 @@ class Follower:
         self._observed: list[tuple[DetectionNodes, Observations]] = []
         self._dragged: Any = None  # the points that a hand has hold of
         self._changed: list[DetectionNodes] = []
-        self._timer, self._arrivals = timer(self.settle), timer(self.follow_all)
+        self._timer, self._arrivals = timer(self.settle), timer(self._arrive)
         self._scene = Observations()
         self._scene.add(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._node_removed)
         self._scene.add(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, lambda *_: self._arrivals.start())
@@ -62,7 +62,7 @@ class Follower:
         """Begin to follow a detection. One that is followed already is looked at again."""
         self.forget()
         scene.follow_volume(nodes)
-        if any(known.points is nodes.points for known, _ in self._observed):
+        if self._is_followed(nodes):
             return
         observations, points, volume = Observations(), nodes.points, nodes.volume
         for node, event, action in (
@@ -85,6 +85,9 @@ class Follower:
         self.forget()
         for nodes in scene.find_detections(slicer.mrmlScene):
             self.follow(nodes)
+
+    def _is_followed(self, nodes: DetectionNodes) -> bool:
+        return any(known.points is nodes.points for known, _ in self._observed)
 
     def forget(self) -> None:
         """Let go of what has left the scene."""
@@ -112,6 +115,12 @@ class Follower:
         for nodes in changed:
             if nodes.points is not self._dragged:
                 self._moved(nodes, settle(nodes))
+
+    def _arrive(self) -> None:
+        """Follow what has come, and look at nothing else again: what has changed there would count as settled."""
+        for nodes in scene.find_detections(slicer.mrmlScene):
+            if not self._is_followed(nodes):
+                self.follow(nodes)
 
     def _node_removed(self, *_: Any) -> None:
         lost = [nodes for nodes, _ in self._observed if nodes.points.GetScene() is None and _has_scan(nodes)]

@@ -44,6 +44,6 @@ def test_a_point_that_was_moved_while_nobody_followed_it_counts_as_corrected(wid
     nodes = logic_module.CarotidLandmarkLogic().show(volume, make_detection())
     nodes.points.SetNthControlPointPosition(1, -20.0, 8.0, 4.0)
     application.processEvents()
-    widget.initializeParameterNode()
+    widget.enter()
     application.processEvents()
     assert review_of(nodes).status == {LEFT: "predicted", RIGHT: "corrected"}
