@@ -11,8 +11,10 @@ from CarotidLandmarkLib.dataset import (
     order_cases,
     read_draft,
     remove_draft,
+    set_draft_aside,
     write_draft,
 )
+from CarotidLandmarkLib.dataset.annotations import strangers
 from CarotidLandmarkLib.volume import from_array
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -81,3 +83,14 @@ def test_a_damaged_draft_and_an_unfit_name_are_refused_in_a_sentence(dataset):
     for name in ("", "../anna", "Dr. No"):
         with pytest.raises(DatasetError, match="must be English letters"):
             write_draft(case, name, {}, "")
+
+
+def test_drafts_that_are_put_aside_replace_none_and_belong_to_their_annotator(dataset):
+    case = dataset.case("c1")
+    names = []
+    for place in ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0)):
+        write_draft(case, "anna", {NAMES[0]: ("corrected", place)}, "")
+        names.append(set_draft_aside(case, "anna", "aside"))
+    assert names == ["anna.draft.aside", "anna.draft.aside2"]
+    assert ["1.0" in (case.folder / "annotations" / name).read_text() for name in names] == [True, False]
+    assert strangers(case.folder) == []

@@ -7,6 +7,7 @@ most one draft of a case; saving the annotation ends it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .cases import Case
 
 SAME_MM = 1e-3  # files round
-ENDINGS = ".json", ".draft.json", ".draft.damaged", ".mrk.json"  # of what belongs to an annotator
+OWN_FILE = re.compile(r"[^.]+((\.draft|\.mrk)?\.json|\.draft\.(damaged|aside)\d*)")  # an annotator's
 STATUSES = ("accepted", "corrected", "missing")
 
 AnnotationStatus = Literal["accepted", "corrected", "missing"]
@@ -92,8 +93,7 @@ def strangers(folder: Path) -> list[Path]:
     return [
         file
         for file in sorted((folder / "annotations").glob("[!.]*"))
-        if file.is_file()
-        and not any(file.name.endswith(end) and is_safe_name(file.name[: -len(end)]) for end in ENDINGS)
+        if file.is_file() and not (OWN_FILE.fullmatch(file.name) and is_safe_name(file.name.partition(".")[0]))
     ]
 
 
@@ -171,12 +171,13 @@ def read_draft(case: Case, annotator: str) -> Draft | None:
     return Draft(document.time, marks, document.comment, document.ask_colleague)
 
 
-def set_draft_aside(case: Case, annotator: str) -> str:
-    """Rename a damaged draft, so that a new one does not replace it; the sentence to say. Raises OSError."""
+def set_draft_aside(case: Case, annotator: str, ending: Literal["damaged", "aside"]) -> str:
+    """Rename a draft, so that a new one does not replace it, nor it an earlier one; its name now. Raises OSError."""
     path = _draft_path(case, annotator)
-    aside = path.with_suffix(".damaged")
+    names = (path.with_suffix(f".{ending}{number}") for number in ("", *range(2, 1000)))
+    aside = next(name for name in names if not name.exists())
     path.replace(aside)
-    return f"The unsaved work on case {case.id} ({path.name}) is damaged; it was put aside as {aside.name}."
+    return aside.name
 
 
 def remove_draft(case: Case, annotator: str) -> None:

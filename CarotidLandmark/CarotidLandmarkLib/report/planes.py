@@ -96,7 +96,7 @@ def show_image(panel: Any, image: Image, plane: Plane, letter_size: float = 10) 
         extent=(left, right, last, first) if plane.downwards else (left, right, first, last),
         interpolation="bilinear",
     )
-    panel.set(xticks=[], yticks=[])  # else laid out though they are not shown: two fifths of a page's time
+    panel.set(xticks=[], yticks=[])  # else laid out at each drawing, though they are not shown
     panel.set_axis_off()
     panel.autoscale(False)
     for letter, (x, y) in zip(plane.letters, ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02)), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import slicer
@@ -46,6 +47,17 @@ def other(tmp_path):
     return other
 
 
+@pytest.fixture
+def moved_in_other(widget, opened_dataset, application, choose, tmp_path, other):
+    """``opened_dataset`` is open, and a scene of ``other`` was added; a point of its case was moved."""
+    choose(other.path)
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "other.mrb")
+    choose(opened_dataset.path)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "other.mrb"))
+    turn(application)
+    move(widget, application)
+
+
 def test_work_in_a_scene_whose_dataset_was_away_is_a_draft_when_it_is_opened(
     widget, opened_dataset, application, choose, tmp_path
 ):
@@ -66,23 +78,17 @@ def test_work_in_a_scene_whose_dataset_was_away_is_a_draft_when_it_is_opened(
 
 @pytest.mark.parametrize("older", [None, FARTHER])
 def test_work_on_a_case_of_another_dataset_is_kept_on_this_computer_and_offered_there(
-    widget, opened_dataset, application, choose, tmp_path, other, older
+    widget, application, choose, tmp_path, other, moved_in_other, older
 ):
-    choose(other.path)
-    scene.write_bundle(slicer.mrmlScene, tmp_path / "other.mrb")
-    choose(opened_dataset.path)
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "other.mrb"))
-    turn(application)
-    move(widget, application)
     if older:
         case = other.case("o1")
         folder = tmp_path / "home" / "drafts" / f"o1-{case.image_sha256[:16]}"
         (folder / "annotations").mkdir(parents=True)
-        write_draft(type(case)(**{**vars(case), "folder": folder}), "anna", {LEFT: ("corrected", older)}, "older")
+        write_draft(replace(case, folder=folder), "anna", {LEFT: ("corrected", older)}, "older")
     press(application, Qt.Key.Key_N)
     assert "work on case o1, which is not of this dataset, is kept on this computer" in widget.ui.statusLabel.text
     assert [volume.GetName() for volume in widget.logic.volumes()] == [case_shown(widget)]
-    aside = list((tmp_path / "home").rglob("*.draft.damaged"))
+    aside = list((tmp_path / "home").rglob("*.draft.aside"))
     assert ["older" in file.read_text() for file in aside] == ([True] if older else [])
     answer(application, "Yes")
     choose(other.path)
@@ -90,15 +96,7 @@ def test_work_on_a_case_of_another_dataset_is_kept_on_this_computer_and_offered_
     assert place_of_left(widget) == ELSEWHERE
 
 
-def test_closing_a_dataset_leaves_the_case_of_another_one_in_the_scene(
-    widget, opened_dataset, application, choose, tmp_path, other
-):
-    choose(other.path)
-    scene.write_bundle(slicer.mrmlScene, tmp_path / "other.mrb")
-    choose(opened_dataset.path)
-    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "other.mrb"))
-    turn(application)
-    move(widget, application)
+def test_closing_a_dataset_leaves_the_case_of_another_one_in_the_scene(widget, moved_in_other):
     widget.ui.closeDatasetButton.click()
     assert [volume.GetName() for volume in widget.logic.volumes()] == ["o1"]
     assert place_of_left(widget) == ELSEWHERE
@@ -202,6 +200,6 @@ def test_of_two_drafts_of_one_name_each_is_asked_about_and_none_goes_unasked(
     draft = read_draft(case, "anna")
     assert (draft and draft.landmarks[LEFT][1]) == (beside and pytest.approx(beside))
     assert list((tmp_path / "home").rglob("*.draft.json")) == []
-    damaged = [file.read_text() for file in opened_dataset.path.rglob("*.draft.damaged")]
-    assert ["from the other Slicer" in text for text in damaged] == ([True] if aside else [])
-    assert ("put aside as anna.draft.damaged" in widget.ui.statusLabel.text) == aside
+    kept = [file.read_text() for file in opened_dataset.path.rglob("*.draft.aside")]
+    assert ["from the other Slicer" in text for text in kept] == ([True] if aside else [])
+    assert ("put aside as anna.draft.aside" in widget.ui.statusLabel.text) == aside

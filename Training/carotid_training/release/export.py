@@ -149,15 +149,12 @@ def export(
 
 def check_apart(calibrating: Sequence[Case], measuring: Sequence[Case]) -> None:
     """Raises UserError where one patient both calibrates and measures: the regions would be measured as too good."""
-    scans, patients = (
-        {case.image_sha256: case.id for case in calibrating},
-        {case.group: case.id for case in calibrating},
-    )
-    for case in measuring:
-        for known, what in ((scans.get(case.image_sha256), "scan"), (patients.get(case.group), "patient")):
-            if known is not None:
+    for what, field in (("scan", "image_sha256"), ("patient", "group")):
+        known = {getattr(case, field): case.id for case in calibrating}
+        for case in measuring:
+            if (same := known.get(getattr(case, field))) is not None:
                 raise UserError(
-                    f"Cases {known} and {case.id} are one {what}, which can not calibrate and measure; remove one."
+                    f"Cases {same} and {case.id} are one {what}, which can not calibrate and measure; remove one."
                 )
 
 

@@ -88,9 +88,8 @@ class Drafts:
 
     def put_aside(self, place: Case) -> str:
         """Rename one of those that wait, and say so: nothing is written in its place. Raises OSError."""
-        dataset.set_draft_aside(place, self.annotator)
-        words = _("Other unsaved work on case {case} was put aside as {name}.draft.damaged.")
-        return words.format(case=place.id, name=self.annotator)
+        name = dataset.set_draft_aside(place, self.annotator, "aside")
+        return _("Other unsaved work on case {case} was put aside as {name}.").format(case=place.id, name=name)
 
     def keep_seen(self) -> str:
         """Bring the disk in line with what was seen: see `keep`, or none is left where that is what was saved."""
@@ -156,7 +155,9 @@ class Drafts:
         except UnreadableError:
             raise
         except DatasetError:
-            return None, dataset.set_draft_aside(place, self.annotator)
+            name = dataset.set_draft_aside(place, self.annotator, "damaged")
+            words = _("The unsaved work on case {case} ({name}.draft.json) is damaged; it was put aside as {aside}.")
+            return None, words.format(case=place.id, name=self.annotator, aside=name)
 
     def _is_of_another(self) -> bool:
         """Whether what lies beside the case was written by somebody else since it was last looked at here."""
