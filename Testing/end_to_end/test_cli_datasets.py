@@ -13,6 +13,7 @@ from CarotidLandmarkLib.dataset import Dataset, patient_group
 from CarotidLandmarkLib.detection import CSV_COLUMNS
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.volume import Volume, write_volume
+from CarotidLandmarkLib.work import workers
 
 from .commands import LEFT, RIGHT, scan_volume
 
@@ -51,7 +52,10 @@ def test_a_cohort_is_predicted_resumed_tabulated_and_queued(run, scan, model, tm
     assert (dataset.case("one").folder / "prediction.json").stat().st_mtime_ns != written["one"]
 
 
-def test_workers_are_for_predictions_and_bad_ones_are_refused_before_anything_is_done(run, scan, model, tmp_path):
+def test_workers_are_for_predictions_and_bad_ones_are_refused_before_anything_is_done(
+    run, scan, model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(workers, "CONNECT_S", 1.0)
     dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
     dataset.add_case(scan, case_id="one")
     for arguments, words in (

@@ -12,6 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+DPI = 110  # of images in panels
+
 # every value is escaped, and one that is not given is an error
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -32,6 +34,18 @@ def new_figure(width_in: float, height_in: float, **options: Any) -> Figure:
     figure = Figure(figsize=(width_in, height_in), **{"layout": "constrained", "facecolor": "white", **options})
     FigureCanvasAgg(figure)
     return figure
+
+
+def image_panels(rows: int, columns: int, width_in: float, height_in: float, title_in: float) -> tuple[Figure, Any]:
+    """A black figure and its axes, [rows, columns], that images fill but for a title above each.
+
+    Placed by hand: a layout engine draws everything once more to learn where it can be.
+    """
+    figure = new_figure(width_in, height_in, dpi=DPI, facecolor="black", layout=None)
+    gap, width, height = 0.05, width_in / columns, height_in / rows
+    places = {"left": gap / width_in, "right": 1 - gap / width_in, "bottom": gap / height_in}
+    places |= {"top": 1 - title_in / height_in, "wspace": gap / (width - gap), "hspace": title_in / (height - title_in)}
+    return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=places)
 
 
 def png(figure: Figure) -> bytes:

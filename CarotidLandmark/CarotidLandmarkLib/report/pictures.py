@@ -12,14 +12,13 @@ from matplotlib.path import Path
 from ..detection import ConfidenceRegion
 from ..landmarks import Point
 from ..volume import Volume
-from .figures import new_figure, png
+from .figures import DPI, image_panels, png
 from .planes import AXIAL, LETTER_COLOUR, PLANES, Plane, draw_scale_bar, sample_plane, show_image
 
 FIELD_MM, INSET_MM = 80.0, 30.0
 STEP_MM, INSET_STEP_MM = 0.3, 0.15
 STRIP_MM = (-3, -2, -1, 0, 1, 2, 3)  # towards the feet first: the definition goes up
-_DPI = 110
-_PIXEL = 72 / _DPI  # in points, as matplotlib counts lines
+_PIXEL = 72 / DPI  # in points, as matplotlib counts lines
 # A cross whose middle is free: what it marks is seen.
 _OPEN_CROSS = MarkerStyle(
     Path(
@@ -36,8 +35,7 @@ def slices_png(
 
     The open cross is the point, the line the region's cut, ``x`` a known truth; one pixel each.
     """
-    figure = new_figure(12.6, 8.7, dpi=_DPI, facecolor="black")
-    near, nearer = figure.subplots(2, 3)
+    figure, (near, nearer) = image_panels(2, 3, 12.6, 8.86, 0.28)
     for plane, panel, inset in zip(PLANES, near, nearer, strict=True):
         for axes, field, step in ((panel, FIELD_MM, STEP_MM), (inset, INSET_MM, INSET_STEP_MM)):
             show_image(axes, sample_plane(volume, centre_lps, plane, field, step), plane)
@@ -55,8 +53,8 @@ def slices_png(
 
 def strip_png(volume: Volume, centre_lps: Point, region: ConfidenceRegion | None, colour: str) -> bytes:
     """Seven axial slices from 3 mm below a point to 3 mm above it; the line is the region's cut at each height."""
-    figure = new_figure(12.6, 2.25, dpi=_DPI, facecolor="black")
-    for offset, panel in zip(STRIP_MM, figure.subplots(1, len(STRIP_MM)), strict=True):
+    figure, (panels,) = image_panels(1, len(STRIP_MM), 12.6, 2.05, 0.24)
+    for offset, panel in zip(STRIP_MM, panels, strict=True):
         height = (centre_lps[0], centre_lps[1], centre_lps[2] + offset)
         show_image(panel, sample_plane(volume, height, AXIAL, INSET_MM, INSET_STEP_MM), AXIAL, 7)
         _mark(panel, centre_lps, region, colour, AXIAL, offset)

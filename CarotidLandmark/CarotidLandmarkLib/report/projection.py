@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from ..landmarks import Point
 from ..volume import Volume, lumen_hu
-from .figures import new_figure, png
+from .figures import image_panels, png
 from .pictures import draw_cross
 from .planes import CORONAL, OUTSIDE_HU, Box, draw_scale_bar, sample_box, show_image
 
@@ -49,8 +49,8 @@ def overview_png(volume: Volume, points: Mapping[str, tuple[Point, str]], withou
         shown["without bone"] = np.where(bone, OUTSIDE_HU, box.hu)
     slab = slice(round(_MARGIN_MM / STEP_MM), -round(_MARGIN_MM / STEP_MM))
     width = min(6.3, 9.0 * lengths[0] / lengths[2])
-    figure = new_figure(len(shown) * width, width * lengths[2] / lengths[0] + 0.3, dpi=110, facecolor="black")
-    for panel, (title, hu) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+    figure, (panels,) = image_panels(1, len(shown), len(shown) * width, width * lengths[2] / lengths[0] + 0.3, 0.28)
+    for panel, (title, hu) in zip(panels, shown.items(), strict=True):
         show_image(panel, box._replace(hu=hu[:, slab]).maximum(CORONAL), CORONAL)
         panel.set_title(title, color="white", fontsize=10)
         for position, colour in points.values():

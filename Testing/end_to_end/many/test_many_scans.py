@@ -13,9 +13,10 @@ import pytest
 from CarotidLandmarkLib.detection import Detection
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.volume import Volume, write_volume
+from CarotidLandmarkLib.work import workers
 from pydicom.uid import generate_uid
 
-from ..commands import scan_volume, without_timing
+from ..commands import scan_volume, tiny_bundle, without_timing
 
 RESULTS = ["detection.json", "landmarks.mrk.json", "report.html", "scan.sha256", "thumbnail.png"]
 
@@ -39,8 +40,9 @@ def times(output):
     return {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
 
 
-def test_each_scan_gets_what_it_would_get_alone_and_one_summary(run, scans, model, tmp_path):
-    how = ("--model", model, "--passes", 4)
+def test_each_scan_gets_what_it_would_get_alone_and_one_summary(run, scans, tmp_path, tmp_path_factory):
+    finds = tiny_bundle(tmp_path_factory.mktemp("models") / "tiny", presence_bias=4.0)
+    how = ("--model", finds.path, "--passes", 4)
     code, out, err = run("detect", scans / "one.nrrd", scans / "two.nrrd", "-o", tmp_path / "out", *how)
     assert (code, err) == (0, [])
     assert out.splitlines()[0].startswith("2 scans: 2 ")
@@ -177,7 +179,8 @@ BAD_ARGUMENTS = {
 
 
 @pytest.mark.parametrize("kind", BAD_ARGUMENTS)
-def test_a_bad_argument_ends_with_2_and_one_line_and_leaves_nothing(run, scans, model, tmp_path, kind):
+def test_a_bad_argument_ends_with_2_and_one_line_and_leaves_nothing(run, scans, model, tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(workers, "CONNECT_S", 1.0)
     arguments, words = BAD_ARGUMENTS[kind]
     given = [] if "--model" in arguments else ["--model", model]
     code, out, err = run("detect", scans, "-o", tmp_path / "out", *given, *arguments)
