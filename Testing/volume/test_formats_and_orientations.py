@@ -74,6 +74,10 @@ def turned(volume: Volume) -> Volume:
     return Volume(sitk.GetArrayFromImage(filtered), affine, volume.name)
 
 
+def same_voxels(one: Volume, other: Volume) -> bool:
+    return np.array_equal(one.affine_lps, other.affine_lps) and np.array_equal(one.array, other.array)
+
+
 @pytest.mark.parametrize("orientation", [*DIRECTIONS, "oblique"])
 def test_every_format_and_orientation_gives_the_same_points(
     orientation, sample, detector, answer, tmp_path, write_dicom
@@ -83,10 +87,14 @@ def test_every_format_and_orientation_gives_the_same_points(
     for file in files:
         write_volume(volume, file)
     files.append(write_dicom(volume, tmp_path / "dicom"))
+    asked: list[Volume] = []
     for file in files:
         read = read_volume(file)
         if file.suffix in (".nrrd", ".mha"):  # NIfTI and DICOM keep an order of their own
             assert read.geometry.orientation == volume.geometry.orientation
+        if any(same_voxels(read, other) for other in asked):
+            continue  # to the detector it is the scan that it was asked about
+        asked.append(read)
         distance = np.linalg.norm(points(detector, read) - answer, axis=1)
         assert distance.max() < TOLERANCE_MM, f"{file.name} in {orientation}: {distance.round(2)} mm away"
 

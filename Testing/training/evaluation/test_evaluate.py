@@ -77,6 +77,12 @@ def run(bundle, dataset, output, *options):
     return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
 
 
+@pytest.fixture
+def without_figures(monkeypatch):
+    """For what is not about them: they take most of the time."""
+    monkeypatch.setattr(evaluate, "write_figures", lambda *of: None)
+
+
 def rows_of(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -108,7 +114,9 @@ def test_one_command_writes_tables_figures_and_detections_and_the_same_again(bun
     assert {file: file.read_bytes() for file in output.rglob("*") if file.is_file()} == before
 
 
-def test_several_datasets_are_measured_together_and_two_of_one_name_are_refused(bundle, dataset, tmp_path):
+def test_several_datasets_are_measured_together_and_two_of_one_name_are_refused(
+    bundle, dataset, tmp_path, without_figures
+):
     copied = shutil.copytree(dataset.path, tmp_path / "copied")
     assert run(bundle, dataset, tmp_path / "out", copied).exit_code == 0
     cases = {row["case"] for row in rows_of(tmp_path / "out" / "landmarks.csv")}
@@ -128,7 +136,7 @@ def test_several_datasets_are_measured_together_and_two_of_one_name_are_refused(
     assert not (tmp_path / "not").exists()
 
 
-def test_a_scan_that_was_exchanged_after_its_detection_is_named(bundle, dataset, tmp_path):
+def test_a_scan_that_was_exchanged_after_its_detection_is_named(bundle, dataset, tmp_path, without_figures):
     copied = Dataset.open(shutil.copytree(dataset.path, tmp_path / "copied"))
     assert run(bundle, copied, tmp_path / "out").exit_code == 0
     shutil.copy(copied.case("c1").image_path, copied.case("c0").image_path)
@@ -136,7 +144,9 @@ def test_a_scan_that_was_exchanged_after_its_detection_is_named(bundle, dataset,
     assert refused.exit_code == 2 and "The image of case c0 is not the one that was added" in refused.stderr
 
 
-def test_a_stopped_run_leaves_with_3_and_the_next_detects_only_what_is_left(bundle, dataset, tmp_path, monkeypatch):
+def test_a_stopped_run_leaves_with_3_and_the_next_detects_only_what_is_left(
+    bundle, dataset, tmp_path, monkeypatch, without_figures
+):
     detect, seen, stop_at = Detector.detect, [], ["c1"]
 
     def watched(self, volume, *how):
