@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -224,9 +225,9 @@ def test_one_side_alone_is_a_draft_and_with_missing_an_annotation(run, dataset, 
 def test_a_case_is_matched_by_the_scan_beside_the_patient_or_its_place(run, dataset, tmp_path):
     scans = tmp_path / "scans"
     scans.mkdir()
-    write_volume(block((-80, 20, 0)), scans / "patient01.nii.gz")
-    beside = fcsv(scans / "patient01.fcsv", "5.0", "LPS")
-    assert run("import", dataset.path, beside, "--annotator", "anna") == (0, "c1: patient01.fcsv\n", [])
+    write_volume(block((-80, 20, 0)), scans / "Müller.nii.gz")
+    beside = fcsv(scans / normalize("NFD", "Müller.fcsv"), "5.0", "LPS")  # as macOS writes it
+    assert run("import", dataset.path, beside, "--annotator", "anna") == (0, f"c1: {beside.name}\n", [])
     dataset.add_case(block((-80, 20, 2000), seed=7), "c3", group=patient_group("MRN 77"))
     table = csv(
         tmp_path / "t.csv", "patient,label,x_lps,y_lps,z_lps\nMRN 77,left,30,40,2050\nMRN 77,right,-30,40,2050\n"

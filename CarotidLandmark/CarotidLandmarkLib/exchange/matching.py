@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ class Matcher:
         self._named: dict[str, list[Case]] = defaultdict(list)
         self._of_patient: dict[str, list[Case]] = defaultdict(list)
         for case in self.cases:
-            for name in {case.id.lower(), _image_stem(case).lower()} - {""}:
+            for name in {_as_read(case.id), _as_read(_image_stem(case))} - {""}:
                 self._named[name].append(case)
             self._of_patient[case.group].append(case)
 
@@ -38,7 +39,7 @@ class Matcher:
         words = [scan, stem(scan)] if scan else [stem(path.name), path.absolute().parent.name]
         what = f"'{scan}' in {path.name}" if scan else path.name
         for word in words:
-            if named := self._named.get(word.lower()):
+            if named := self._named.get(_as_read(word)):
                 return _only(named, what, f"are called {word}"), False
         known = self._beside(path, stem(scan) if scan else words[0])
         if known is not None:
@@ -57,7 +58,7 @@ class Matcher:
     def _beside(self, path: Path, name: str) -> Case | None:
         """The case that is the scan of the same name in the same folder."""
         for file in sorted(path.absolute().parent.glob("*")):
-            if file.name != path.name and stem(file.name) == name and is_scan_file(file):
+            if file.name != path.name and _as_read(stem(file.name)) == _as_read(name) and is_scan_file(file):
                 try:
                     case_id = case_of(self._dataset, read_volume(file))
                 except (VolumeError, DatasetError):
@@ -82,6 +83,11 @@ def _image_stem(case: Case) -> str:
         return stem(case.image_path.name)
     except DatasetError:
         return ""
+
+
+def _as_read(word: str) -> str:
+    """In small letters, and signs that Unicode writes in several ways (the ü of macOS) as one."""
+    return unicodedata.normalize("NFC", word).lower()
 
 
 def stem(name: str) -> str:
