@@ -281,6 +281,7 @@ def test_bad_arguments_end_in_one_sentence(cohort, tmp_path):
         app, ["table1", str(cohort.path), "--output", str(tmp_path / "x"), "--protocol", "table9"]
     )
     assert result.exit_code == 2 and "There is no protocol table9" in result.output
+    assert "table1, table1-medium, table1-small" in " ".join(result.output.split())
     assert not (tmp_path / "x").exists()
 
 

@@ -128,7 +128,8 @@ def read_protocol(name: str) -> Protocol:
     """A protocol by its file, or by the name of one that comes with the program. Raises ValueError with a sentence."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else configuration(f"table1/{name}")
     if not path.is_file():
-        raise UserError(f"There is no protocol {name}; give a YAML file, table1 or table1-small.")
+        known = ", ".join(sorted(file.stem for file in configuration("table1/table1").parent.glob("table1*.yaml")))
+        raise UserError(f"There is no protocol {name}; give a YAML file that is there, or one of {known}.")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Protocol)
     try:
