@@ -59,6 +59,12 @@ def run(cohort, tmp_path_factory):
     return output
 
 
+@pytest.fixture
+def without_figures(monkeypatch):
+    """For what is not about them: they take most of the time."""
+    monkeypatch.setattr(table1, "save", lambda *of: None)
+
+
 def carried(run: Path, output: Path, protocol: Protocol, methods=PROTOCOL.methods) -> Path:
     """Records, answers and figures of a run, as another machine has them: nets and logs are too large to carry."""
     output.mkdir()
@@ -128,7 +134,7 @@ def test_what_reading_a_scan_took_for_a_moment_is_not_the_methods_memory():
     assert resident_mb("VmHWM") < high - 250
 
 
-def test_a_run_that_is_done_trains_nothing_and_asks_nothing_again(run, cohort):
+def test_a_run_that_is_done_trains_nothing_and_asks_nothing_again(run, cohort, without_figures):
     files = [run / "patches" / name for name in ("trained.json", "test.csv", "checkpoints/best.ckpt")]
     files.append(run / "constant" / "test.csv")
     before, table = [file.stat().st_mtime_ns for file in files], (run / "table1.csv").read_bytes()
@@ -203,7 +209,9 @@ def test_minutes_become_steps_by_what_a_step_takes(cohort, tmp_path):
     assert json.loads((folder / "trained.json").read_text())["steps"] == 2 * plan["interval"]
 
 
-def test_a_second_seed_is_another_training_of_as_many_steps_and_the_row_holds_both(run, cohort, tmp_path):
+def test_a_second_seed_is_another_training_of_as_many_steps_and_the_row_holds_both(
+    run, cohort, tmp_path, without_figures
+):
     twice = replace(PROTOCOL, seeds=(0, 5))
     output = carried(run, tmp_path / "table1", twice)
     table1.table1(cohort.path, output, twice, device="cpu")
@@ -298,7 +306,7 @@ def test_a_processor_that_does_not_multiply_bfloat16_trains_in_float32_and_says_
         assert recorded == ("bf16-mixed" if fast else "32-true")
 
 
-def test_the_table_is_of_what_is_done_so_far(cohort, run, tmp_path):
+def test_the_table_is_of_what_is_done_so_far(cohort, run, tmp_path, without_figures):
     output = carried(run, tmp_path / "table1", PROTOCOL, ("patches",))
     table1.table1(cohort.path, output, PROTOCOL, device="cpu", only=("patches",))
     assert [row["method"] for row in rows_of(output / "table1.csv")] == ["patches"]
@@ -313,7 +321,9 @@ def test_the_table_is_of_what_is_done_so_far(cohort, run, tmp_path):
         table1.table1(cohort.path, output, PROTOCOL, device="cpu", only=("unet",))
 
 
-def test_the_table_is_written_after_each_training_not_after_the_last(cohort, run, tmp_path, monkeypatch):
+def test_the_table_is_written_after_each_training_not_after_the_last(
+    cohort, run, tmp_path, monkeypatch, without_figures
+):
     def stopped(key, one, *rest):
         if one.seed == 5:
             raise KeyboardInterrupt
