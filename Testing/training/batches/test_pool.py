@@ -12,6 +12,8 @@ from carotid_training.batches.stream import NeckStream
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ..cohorts.test_synthesize import StandInStyles
+
 TIMES = 12
 
 
@@ -44,7 +46,7 @@ def test_without_reuse_every_step_has_a_neck_of_its_own(turn):
 
 def test_a_stream_begun_later_goes_on_as_if_it_had_never_stopped():
     def first_necks(start, steps):
-        stream = NeckStream(1, weights={"sculpted": 1.0}, start=start)
+        stream = NeckStream(1, styles=StandInStyles(), weights={"stand-in": 1.0}, start=start)
         return [batch.coarse_origin_lps.tolist() for batch in islice(Pool(stream, 2, 3), steps)]
 
     whole = first_necks(0, 3)

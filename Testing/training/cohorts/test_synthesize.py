@@ -271,7 +271,7 @@ def test_a_cohort_whose_recipe_is_damaged_is_not_gone_on_with(tmp_path, damage):
 
 
 def test_a_cohort_is_of_patients_unless_randomised_necks_are_asked_for():
-    patients, mixture = (statistics.draw_cohort(4, 1, Styles(), {"sculpted": 1.0}, wilder) for wilder in (False, True))
+    patients, mixture = (statistics.draw_cohort(2, 5, Styles(), {"sculpted": 1.0}, wilder) for wilder in (False, True))
     assert not any(row["neck_wild"] for row in patients)
     assert any(row["neck_wild"] for row in mixture)
     # The dice stay in step: where the mixture holds a patient, the cohort holds one with the same scan and disease.

@@ -82,7 +82,7 @@ SPARSE = {
 }  # fmt: skip
 
 
-@settings(max_examples=5, deadline=None)  # 5 s each
+@settings(max_examples=3, deadline=None)  # 5 s each
 @given(
     plane_mm=st.sampled_from([1.2, 2.5, 4.0, 4.7]),
     slice_mm=st.sampled_from([1.5, 2.5, 3.3, 5.0]),
