@@ -73,6 +73,12 @@ class BundleMetadata:
             "name is not a plain word": is_name(self.name),
             "landmarks are none, or have a name twice": names and len(set(names)) == len(names),
             "a landmark's mirror is not a landmark": all(landmark.mirror in names for landmark in self.landmarks),
+            "a landmark's mirror has another one": all(
+                spec.name == other.mirror
+                for spec in self.landmarks
+                for other in self.landmarks
+                if other.name == spec.mirror
+            ),
             "scales_mm do not go from coarse to fine": self.scales_mm
             and min(self.scales_mm) > 0
             and list(self.scales_mm) == sorted(set(self.scales_mm), reverse=True),

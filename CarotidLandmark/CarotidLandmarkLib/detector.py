@@ -16,7 +16,7 @@ from .bundle import Bundle, open_bundle
 from .detection import DEFAULTS, Detection, DetectionSettings, LandmarkResult, ModelInfo
 from .errors import UserError
 from .nets import Architecture, MultiScaleLocNet, Pyramid, ScaleOutput, SearchResult, evidence_of, seek
-from .quality import Signals, judge, share_elsewhere
+from .quality import WIDTH_LEVEL, Signals, judge, share_elsewhere
 from .volume import Volume, check_volume
 
 Progress = Callable[[str, float], None]
@@ -222,7 +222,7 @@ class Detector:
             samples = examination.positions_lps[n]
             mean, std = samples.mean(axis=0), samples.std(axis=0, ddof=1)
             inside = volume.contains(mean)
-            signals.append(Signals(examination.elsewhere[n], examination.brightest_hu[n], inside))
+            longest_mm = 0.0
             presence = float(presences[n])
             reliability = None if reliabilities is None else float(reliabilities[n])
             result = LandmarkResult(landmark.name, "missing", presence, label=landmark.label, reliability=reliability)
@@ -240,7 +240,11 @@ class Detector:
                     covariance_mm2=tuple(tuple(row) for row in covariance.tolist()),  # type: ignore[arg-type]
                     confidence=uncertainty.confidence_region(covariance, std, landmark.name, level, calibration),
                 )
+                usual = min(WIDTH_LEVEL, uncertainty.highest_level(calibration, [landmark.name]))
+                region = uncertainty.confidence_region(covariance, std, landmark.name, usual, calibration)
+                longest_mm = region.semi_axes_mm[0]
             results.append(result)
+            signals.append(Signals(examination.elsewhere[n], longest_mm, examination.brightest_hu[n], inside))
         return tuple(results), signals
 
     def _move(self, device: torch.device) -> None:

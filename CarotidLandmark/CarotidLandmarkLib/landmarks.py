@@ -20,6 +20,11 @@ SIDE_OF = {"l": "left", "left": "left", "lt": "left", "r": "right", "right": "ri
 # Legible on white paper, on black and on a grey scan, and no red of rendered vessels; one for each landmark, in their
 # order, round and round.
 PALETTE = ("#f59f00", "#339af0", "#ae3ec9", "#37b24d", "#f783ac", "#1098ad")
+# A landmark with one of these words in its name is in an artery: a CT angiography shows contrast agent there.
+ARTERIAL = {
+    "aorta", "aortic", "arterial", "artery", "basilar", "brachiocephalic", "carotid", "innominate", "subclavian",
+    "vertebral",
+}  # fmt: skip
 # Between the two of a pair, by what is left of their names without the side. In 52 published scans (Ma et al., ISBI
 # 2020) the bifurcations are 59 +- 10 mm apart, 38 to 89; 30 and 100 leave room for who is not among 52.
 USUAL_DISTANCE_MM = {"carotid_bifurcation": (30.0, 100.0)}
@@ -75,6 +80,11 @@ def side(name: str) -> str:
 def kind(name: str) -> str:
     """What a landmark is, on whichever side: the name without the side."""
     return "_".join(word for word in name.split("_") if word not in SIDES)
+
+
+def is_arterial(name: str) -> bool:
+    """Whether the landmark is in an artery, as far as its name tells."""
+    return not ARTERIAL.isdisjoint(name.split("_"))
 
 
 def title(name: str) -> str:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from .detection import LandmarkResult, Quality, Verdict
-from .landmarks import LandmarkSpec, mirror_pairs
+from .landmarks import LandmarkSpec, is_arterial, mirror_pairs
 from .uncertainty import place_shares
 
 SURE_PRESENCE = 0.9
 SURE_RELIABILITY = 0.9
-WIDE_SEMI_AXIS_MM = 6.0
+# Of a region at this level, whatever is asked for: a verdict does not change with what is drawn.
+WIDE_SEMI_AXIS_MM, WIDTH_LEVEL = 6.0, 0.9
 # More than one chance in ten that the search should have taken another place, more than 5 mm away.
 ELSEWHERE_SHARE = 0.1
 OTHER_PLACE_MM = 5.0
@@ -27,6 +28,7 @@ class Signals:
     """What the detector knows of one landmark beside its result."""
 
     elsewhere: float  # share of the odds that lie with places away from the one that was chosen
+    longest_mm: float  # the longest semi-axis of the region at `WIDTH_LEVEL`; 0 without a point
     brightest_hu: float  # 90th percentile of HU around the point
     inside: bool  # the point lies inside the scan
 
@@ -52,9 +54,11 @@ def judge(
         for doubt in _doubts(landmark, signal)
     ]
     dark = [
-        signal.brightest_hu < CONTRAST_HU for spec, signal in zip(specs, signals, strict=True) if spec.name in points
+        signal.brightest_hu < CONTRAST_HU
+        for spec, signal in zip(specs, signals, strict=True)
+        if spec.name in points and is_arterial(spec.name)
     ]
-    verdict: Verdict = "reject" if all(dark) else "review" if doubts else "ok"
+    verdict: Verdict = "reject" if dark and all(dark) else "review" if doubts else "ok"
     labels = {spec.name: spec.label for spec in specs}
     for pair in mirror_pairs(specs):
         if not {pair.left, pair.right} <= points.keys():
@@ -76,16 +80,15 @@ def _doubts(landmark: LandmarkResult, signal: Signals) -> Iterator[str]:
     if landmark.status == "missing":
         yield "not found" if signal.inside else "not found: it seems to lie outside the scan"
         return
-    assert landmark.confidence is not None
     # A model that judges its answers has weighed the region's width and other places against everything else.
     sure = landmark.reliability is not None and landmark.reliability >= SURE_RELIABILITY
     if landmark.presence < SURE_PRESENCE:
         yield "may not be in this scan, check the point"
     elif landmark.reliability is not None and not sure:
         yield f"within 5 mm with a probability of {landmark.reliability:.0%} only, check the point"
-    if landmark.confidence.semi_axes_mm[0] > WIDE_SEMI_AXIS_MM and not sure:
+    if signal.longest_mm > WIDE_SEMI_AXIS_MM and not sure:
         yield "wide uncertainty, check the point"
     if signal.elsewhere > ELSEWHERE_SHARE and not sure:
         yield "a second place looks alike, check the point"
-    if signal.brightest_hu < CONTRAST_HU:
+    if signal.brightest_hu < CONTRAST_HU and is_arterial(landmark.name):
         yield "no contrast agent seen at the point"

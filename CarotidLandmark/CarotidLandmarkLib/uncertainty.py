@@ -112,6 +112,11 @@ def check_level(calibration: Mapping[str, Any], landmarks: Iterable[str], level:
         calibrated_radius(calibration, landmark, level)
 
 
+def highest_level(calibration: Mapping[str, Any], landmarks: Iterable[str]) -> float:
+    """The highest level at which every landmark has a region; 1 without any calibration (a Gaussian knows no limit)."""
+    return min(max((float(level) for level, row in calibration.items() if n in row), default=1.0) for n in landmarks)
+
+
 def calibrated_radius(calibration: Mapping[str, Any], landmark: str, level: float) -> float:
     """Mahalanobis radius for a level: the bundle's factor, interpolated over the Gaussian radius between levels.
 

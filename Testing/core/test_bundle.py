@@ -115,6 +115,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         ({"widths": [[8]]}, "widths"),
         ({"hu_window": [800, -200]}, "hu_window"),
         ({"landmarks": [{"name": "a", "label": "A", "mirror": "b"}]}, "mirror"),
+        ({"landmarks": [{"name": n, "label": n, "mirror": "b"} for n in "ab"]}, "mirror has another one"),
         ({"landmarks": [{"name": "a"}]}, "damaged"),
         ({"landmarks": 3}, "damaged"),
         ({"patch_sizes": [40, "big", 32]}, "damaged"),

@@ -14,13 +14,11 @@ from CarotidLandmarkLib.quality import Signals, judge
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
 SPECS = (LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT))
 AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-GOOD = Signals(elsewhere=0.05, brightest_hu=350.0, inside=True)
+GOOD = Signals(elsewhere=0.05, longest_mm=2.0, brightest_hu=350.0, inside=True)
 
 
-def point(
-    name: str, x: float, presence: float = 0.99, semi_axis: float = 2.0, reliability: float | None = None
-) -> LandmarkResult:
-    region = ConfidenceRegion(0.9, 30.0, 20.0, (semi_axis, 1.5, 1.0), AXES)
+def point(name: str, x: float, presence: float = 0.99, reliability: float | None = None) -> LandmarkResult:
+    region = ConfidenceRegion(0.9, 30.0, 20.0, (2.0, 1.5, 1.0), AXES)
     return LandmarkResult(name, "detected", presence, (x, 0.0, 0.0), confidence=region, reliability=reliability)
 
 
@@ -35,9 +33,9 @@ def verdict(left: LandmarkResult, signal: Signals = GOOD, right_x: float = -30.0
         (point(LEFT, 30, presence=0.89), GOOD, "review"),
         (point(LEFT, 30, reliability=0.9), GOOD, "ok"),
         (point(LEFT, 30, reliability=0.899), GOOD, "review"),
-        (point(LEFT, 30, semi_axis=9.0, reliability=0.9), replace(GOOD, elsewhere=0.2), "ok"),
-        (point(LEFT, 30, semi_axis=5.9), GOOD, "ok"),
-        (point(LEFT, 30, semi_axis=6.1), GOOD, "review"),
+        (point(LEFT, 30, reliability=0.9), replace(GOOD, elsewhere=0.2, longest_mm=9.0), "ok"),
+        (point(LEFT, 30), replace(GOOD, longest_mm=5.9), "ok"),
+        (point(LEFT, 30), replace(GOOD, longest_mm=6.1), "review"),
         (point(LEFT, 30), replace(GOOD, elsewhere=0.09), "ok"),
         (point(LEFT, 30), replace(GOOD, elsewhere=0.11), "review"),
         (point(LEFT, 30), replace(GOOD, brightest_hu=131.0), "ok"),
@@ -60,7 +58,7 @@ def test_every_threshold_holds_on_both_sides(left, signal, expected):
     ("left", "right", "signal", "expected", "words"),
     [
         (point(LEFT, 30, presence=0.7), point(RIGHT, -30), GOOD, "review", "may not be in this scan"),
-        (point(LEFT, 30, semi_axis=9.0), point(RIGHT, -30), GOOD, "review", "wide uncertainty"),
+        (point(LEFT, 30), point(RIGHT, -30), replace(GOOD, longest_mm=9.0), "review", "wide uncertainty"),
         (LandmarkResult(LEFT, "missing", 0.1), point(RIGHT, -30), GOOD, "review", "not found"),
         (LandmarkResult(LEFT, "missing", 0.9), point(RIGHT, -30), replace(GOOD, inside=False), "review", "lie outside"),
         (point(LEFT, -30), point(RIGHT, 30), GOOD, "reject", "to the right of the right"),
@@ -91,7 +89,7 @@ def test_without_contrast_at_any_point_found_the_scan_is_rejected():
 
 
 def test_a_reason_is_about_its_landmark_and_the_other_one_is_in_order():
-    quality = verdict(point(LEFT, 30, semi_axis=9.0))
+    quality = verdict(point(LEFT, 30), replace(GOOD, longest_mm=9.0))
     assert quality.about == ((LEFT,),)
     assert (quality.verdict_on(LEFT), quality.verdict_on(RIGHT)) == ("review", "ok")
     apart = verdict(point(LEFT, 90))
@@ -118,6 +116,14 @@ class TestTwoPairsAndOneSingle:
 
     def test_all_in_order_is_ok(self):
         assert self.judge() == Quality("ok")
+
+    def test_contrast_is_asked_of_landmarks_in_arteries_alone(self):
+        """A soft-tissue landmark at 60 HU made every scan a review, and a model of nothing else only rejected."""
+        names = [spec.name for spec in self.SPECS if "orbit" in spec.name]
+        specs = [spec for spec in self.SPECS if spec.name in names]
+        landmarks = [point(name, 30.0 if "left" in name else -30.0) for name in names]
+        dark = [replace(GOOD, brightest_hu=60.0)] * 2
+        assert judge(specs, landmarks, dark, constant=False) == Quality("ok")
 
     @pytest.mark.parametrize(
         ("left", "right", "label"),
@@ -146,7 +152,7 @@ def test_the_page_on_detecting_lists_every_reason():
         verdict(absent, replace(GOOD, inside=False)),
         verdict(point(LEFT, 30.0, presence=0.6)),
         verdict(point(LEFT, 30.0, reliability=0.4)),
-        verdict(point(LEFT, 30.0, semi_axis=9.0)),
+        verdict(point(LEFT, 30.0), replace(GOOD, longest_mm=9.0)),
         verdict(point(LEFT, 30.0), replace(GOOD, elsewhere=0.5)),
         verdict(point(LEFT, 30.0), replace(GOOD, brightest_hu=50.0)),
         verdict(point(LEFT, 90.0)),

@@ -138,6 +138,18 @@ class TestCases:
         assert case.consensus_lps == (3.0, 0.0, 0.0)
         assert (case.farthest, case.farthest_mm, case.largest_distance_mm) == ("cleo", 6.0, 9.0)
 
+    def test_of_two_annotators_neither_is_the_farthest(self):
+        (case,) = agreement([reading(anna=(0.0, 0.0, 0.0), ben=(9.0, 0.0, 0.0))], [LEFT]).cases
+        assert (case.farthest, case.farthest_mm) == (None, 4.5)
+
+    def test_who_was_not_asked_has_not_said_that_it_is_missing(self):
+        """Their annotation is from before the landmark joined the dataset."""
+        new = {LEFT: HERE, "nasion": HERE}
+        (case,) = agreement([replace(reading(), points={"anna": new, "ben": {LEFT: HERE}})], ["nasion"]).cases
+        assert (case.present, case.missing, case.consensus_lps) == (("anna",), (), HERE)
+        result = agreement([replace(reading(), points={"anna": new, "ben": {LEFT: HERE}})], [LEFT, "nasion"])
+        assert [pair.landmark for pair in result.pairs] == [LEFT]
+
     def test_presence_is_discussed_first_then_the_widest_distance(self):
         readings = [
             reading("apart", anna=HERE, ben=(8.0, 0.0, 0.0)),

@@ -17,6 +17,7 @@ import pytest
 from CarotidLandmarkLib.detection import Detection, LandmarkResult, Quality
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.exchange import write_report
+from CarotidLandmarkLib.exchange.structured_report import _code_of
 from CarotidLandmarkLib.markups import read_markups
 from CarotidLandmarkLib.volume import read_volume, series_headers
 from hypothesis import HealthCheck, given, settings
@@ -88,6 +89,12 @@ def test_a_report_has_the_patient_the_study_the_points_the_region_and_the_model(
     text = str(plain)
     assert detection.model.sha256 in text and detection.model.name in text
     valid(tmp_path / "r.dcm")
+
+
+def test_landmarks_whose_names_begin_alike_have_codes_of_their_own():
+    kinds = ["carotid_tip", "internal_carotid_origin", "internal_carotid_siphon", "internal_carotid"]
+    codes = [_code_of(kind) for kind in kinds]
+    assert len(set(codes)) == 4 and max(map(len, codes)) <= 16 and codes[::3] == kinds[::3]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -24,9 +24,10 @@ def positions(net, volume):
     ("landmarks", "says"),
     [
         ([("left_a", "right_b"), ("right_a", "left_a")], "mirror of left_a is no landmark of the set: right_b"),
+        ([("left_a", "right_a"), ("right_a", "right_a")], "mirror of left_a is right_a, whose own mirror is another"),
         ([("basilar_tip", "basilar_tip")] * 2, "same name"),
     ],
-    ids=["misspelt mirror", "the same twice"],
+    ids=["misspelt mirror", "one-sided mirror", "the same twice"],
 )
 def test_landmarks_that_do_not_belong_to_each_other_are_refused(landmarks, says):
     with pytest.raises(ValueError, match=says):

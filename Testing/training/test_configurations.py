@@ -140,6 +140,16 @@ def test_a_value_that_nothing_can_be_trained_with_is_refused_in_a_line_and_leave
     assert not any("Traceback" in line for line in lines) and not list(tmp_path.rglob("*.ckpt"))
 
 
+def test_a_seed_for_everything_is_that_of_nets_and_data_that_have_none_of_their_own():
+    def seeds(*options):
+        made = prepared(["fit", f"--config={CONFIGS / 'smoke.yaml'}", *options][1:])
+        return made.model.seed, made.datamodule.seed, next(made.model.net.parameters()).flatten()[0].item()
+
+    plain, other, own = seeds(), seeds("--seed_everything=7"), seeds("--seed_everything=7", "--model.seed=3")
+    assert (plain[:2], other[:2], own[:2]) == ((0, 0), (7, 7), (3, 7))
+    assert len({weight for *_, weight in (plain, other, own)}) == 3
+
+
 @pytest.mark.parametrize("name", ["smoke.yaml", "other-landmarks.yaml"])
 def test_what_print_config_prints_is_a_configuration(tmp_path, capsys, name):
     def printed(config: Path) -> str:

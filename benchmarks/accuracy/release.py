@@ -69,7 +69,7 @@ TOGETHER: dict[str, Callable[[Evaluation], str]] = {
     "median (mm)": lambda of: of.words("error_median_mm", 2),
     "95th percentile (mm)": lambda of: of.words("error_p95_mm", 1),
     "within 10 mm, a share": lambda of: of.words("success_10mm", 3),
-    "left and right swapped": lambda of: of.of("swapped_pairs"),
+    "left and right swapped": lambda of: of.of("swapped_cases"),
     "presence, area under the ROC": lambda of: of.words("presence_roc_area", 3),
     "verdict `ok`": lambda of: of.of("verdict_ok_cases"),
     "`ok`, of right scans": lambda of: of.of("verdict_ok_of_right_scans"),

@@ -19,7 +19,7 @@ import numpy as np
 import typer
 from carotid_training.cohorts.synthesize import plan, synthesize
 from carotid_training.evaluation.evaluate import Settings, detect_cases
-from carotid_training.evaluation.metrics import swapped_pairs
+from carotid_training.evaluation.metrics import swapped_cases
 from carotid_training.necks.styles import Styles
 from carotid_training.release.card import model_card
 from carotid_training.scans.shifts import SHIFTS
@@ -80,7 +80,7 @@ def main(
         detections = runs / f"{name}-{bundle.metadata.weights_sha256[:12]}"
         tests = dataset.annotated_cases("test")
         outcomes = detect_cases(detector, tests, detections, Settings(passes=passes), lambda words, share: None)
-        ok, swapped = np.mean([each.verdict == "ok" for each in outcomes]), swapped_pairs(outcomes, mirrors)
+        ok, swapped = np.mean([each.verdict == "ok" for each in outcomes]), swapped_cases(outcomes, mirrors)
         rows.append({"scans": name, **columns(outcomes), "swapped": swapped, "verdict ok": f"{ok:.0%}"})
     text = (
         f"{bundle.metadata.name} {bundle.metadata.version} on {len(tests)} digital necks (seed {seed}, styles "

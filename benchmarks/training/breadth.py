@@ -23,7 +23,7 @@ import typer
 from carotid_training.cohorts.synthesize import plan, synthesize
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.evaluation.figures import save
-from carotid_training.evaluation.metrics import mean_error, swapped_pairs
+from carotid_training.evaluation.metrics import mean_error, swapped_cases
 from carotid_training.necks.styles import STYLES, Styles
 from carotid_training.training.checkpoint import read_run
 from CarotidLandmarkLib.report.figures import new_figure
@@ -142,7 +142,7 @@ def main(
                 {
                     "trained on": ", ".join(training.styles), "patients": len(training.patients),
                     "measured on": style, "unseen": "no" if seen else "yes",
-                    **columns(outcomes), "swapped": swapped_pairs(outcomes, mirrors),
+                    **columns(outcomes), "swapped": swapped_cases(outcomes, mirrors),
                 }
             )  # fmt: skip
             if not seen and training.patients in ((), everyone):

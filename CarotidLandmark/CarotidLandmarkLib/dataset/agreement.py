@@ -77,7 +77,7 @@ class CaseAgreement:
     present: tuple[str, ...]  # who has placed a point
     missing: tuple[str, ...]  # who says that it is not in the scan
     consensus_lps: Point | None
-    farthest: str | None  # whose point is farthest from the consensus
+    farthest: str | None  # of three or more, whose point is farthest from the consensus
     farthest_mm: float | None  # and how far from it
     largest_distance_mm: float | None  # between two annotators
 
@@ -106,12 +106,16 @@ class Agreement:
 
 
 def consensus(readings: Sequence[Points], landmarks: Sequence[str]) -> dict[str, Point | None]:
-    """The mean of the annotators' points per landmark (LPS mm); None unless more than half have placed one."""
+    """The mean of the annotators' points per landmark (LPS mm); None unless more than half have placed one.
+
+    Of those who speak of it: an annotation from before a landmark joined the dataset says nothing.
+    """
     agreed: dict[str, Point | None] = {}
     for name in landmarks:
-        placed = [point for points in readings if (point := points.get(name)) is not None]
+        spoken = [points[name] for points in readings if name in points]
+        placed = [point for point in spoken if point is not None]
         x, y, z = np.mean(placed, axis=0).tolist() if placed else (math.nan,) * 3
-        agreed[name] = (x, y, z) if len(placed) * 2 > len(readings) else None
+        agreed[name] = (x, y, z) if len(placed) * 2 > len(spoken) else None
     return agreed
 
 
@@ -142,7 +146,7 @@ def agreement(
         pair_agreement(several, first, second, name)
         for first, second in combinations(chosen, 2)
         for name in landmarks
-        if any(first in reading.points and second in reading.points for reading in several)
+        if _of_both(several, first, second, name)
     )
     cases = tuple(case_agreement(reading, name) for reading in several for name in landmarks)
     limit = usual_limit(several, landmarks) if limit_mm is None else limit_mm
@@ -161,8 +165,7 @@ def agreement(
 
 def pair_agreement(readings: Sequence[Reading], first: str, second: str, landmark: str) -> PairAgreement:
     """Two annotators on one landmark, over the cases that both have annotated (one at least)."""
-    both = [reading.points for reading in readings if first in reading.points and second in reading.points]
-    pairs = [(points[first].get(landmark), points[second].get(landmark)) for points in both]
+    pairs = _of_both(readings, first, second, landmark)
     placed = [(a, b) for a, b in pairs if a is not None and b is not None]
     offsets = np.array([np.subtract(b, a) for a, b in placed], dtype=float).reshape(-1, 3)  # mm along L, P, S
     distances = np.linalg.norm(offsets, axis=1)
@@ -182,6 +185,14 @@ def pair_agreement(readings: Sequence[Reading], first: str, second: str, landmar
         presence_agreed=float((present[:, 0] == present[:, 1]).mean()),
         kappa=cohens_kappa(present[:, 0], present[:, 1]),
     )
+
+
+def _of_both(
+    readings: Sequence[Reading], first: str, second: str, landmark: str
+) -> list[tuple[Point | None, Point | None]]:
+    """What two annotators say of a landmark, in every case in which both speak of it."""
+    both = [(reading.points.get(first, {}), reading.points.get(second, {})) for reading in readings]
+    return [(one[landmark], other[landmark]) for one, other in both if landmark in one and landmark in other]
 
 
 def limits_of_agreement(difference: np.ndarray) -> Limits | None:
@@ -213,15 +224,16 @@ def case_agreement(reading: Reading, landmark: str) -> CaseAgreement:
     placed = {who: point for who, points in reading.points.items() if (point := points.get(landmark)) is not None}
     agreed = consensus(list(reading.points.values()), [landmark])[landmark]
     away = {} if agreed is None else {who: math.dist(point, agreed) for who, point in placed.items()}
-    farthest = max(away, key=away.__getitem__, default=None)
+    # Of two neither is: both are as far from their mean.
+    farthest = max(away, key=away.__getitem__, default=None) if len(away) > 2 else None
     return CaseAgreement(
         case_id=reading.case_id,
         landmark=landmark,
         present=tuple(placed),
-        missing=tuple(who for who in reading.points if who not in placed),
+        missing=tuple(who for who, points in reading.points.items() if points.get(landmark, "unsaid") is None),
         consensus_lps=agreed,
         farthest=farthest,
-        farthest_mm=None if farthest is None else away[farthest],
+        farthest_mm=max(away.values(), default=None),
         largest_distance_mm=max((math.dist(a, b) for a, b in combinations(placed.values(), 2)), default=None),
     )
 

@@ -172,7 +172,13 @@ class Case:
         return {who: self.annotation(who) for who in annotation_names(self.folder)}
 
     def consensus(self, landmarks: Sequence[str]) -> dict[str, Point | None]:
-        """What training and evaluation go by: `agreement.consensus` of all that is `said`. Raises DatasetError."""
+        """What training and evaluation go by: `agreement.consensus` of all that is `said`.
+
+        Raises DatasetError, also where nobody has spoken of a landmark: unsaid is not missing.
+        """
+        for name in landmarks:
+            if not any(name in annotation.points for annotation in self.said.values()):
+                raise DatasetError(f"No annotation of case {self.id} says where {name} is; review the case again.")
         return consensus([annotation.points for annotation in self.said.values()], landmarks)
 
     def asking(self) -> list[str]:

@@ -193,7 +193,9 @@ def _group(detection: Detection, mark: LandmarkResult, frame: str):
         ("verdict", "Verdict on the answer", _concept(verdict, VERDICTS[verdict])),
     ]  # fmt: skip
     kind = names.kind(mark.name)
-    site = codes.SCT.CarotidBifurcation if kind == "carotid_bifurcation" else _concept(kind[:16], names.title(kind))
+    site = (
+        codes.SCT.CarotidBifurcation if kind == "carotid_bifurcation" else _concept(_code_of(kind), names.title(kind))
+    )
     laterality = {"left": codes.SCT.Left, "right": codes.SCT.Right}.get(names.side(mark.name))
     how = {
         "tracking_identifier": sr.TrackingIdentifier(
@@ -227,6 +229,11 @@ def _group(detection: Detection, mark: LandmarkResult, frame: str):
 
 
 VERDICTS = {"ok": "Use it", "review": "Look at it first", "reject": "Do not use it"}
+
+
+def _code_of(kind: str) -> str:
+    """A code of at most 16 characters: what is longer, and cut, would be one with another."""
+    return kind if len(kind) <= 16 else f"{kind[:8]}{hashlib.sha256(kind.encode()).hexdigest()[:8]}"
 
 
 def _concept(value: str, meaning: str):

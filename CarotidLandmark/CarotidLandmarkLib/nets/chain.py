@@ -81,6 +81,12 @@ class Architecture:
                     f"The mirror of {landmark.name} is no landmark of the set: {landmark.mirror}. Name its counterpart "
                     "on the other side, or itself on the midline."
                 )
+        mirrors = {landmark.name: landmark.mirror for landmark in self.landmarks}
+        if one_sided := [name for name in names if mirrors[mirrors[name]] != name]:
+            raise UserError(
+                f"The mirror of {one_sided[0]} is {mirrors[one_sided[0]]}, whose own mirror is another landmark: "
+                f"{mirrors[mirrors[one_sided[0]]]}. Name each as the other's counterpart."
+            )
 
     @classmethod
     def of(cls, metadata: BundleMetadata) -> Architecture:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from carotid_training.batches.cache import CACHE_VARIABLE
 from carotid_training.batches.cases import CaseBatches
 from carotid_training.batches.datamodule import dataset_sha256
 from carotid_training.batches.unseen import UnseenCases
+from carotid_training.evaluation.evaluate import check_landmarks
 from carotid_training.evaluation.outcomes import outcomes_of
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
 from CarotidLandmarkLib.dataset.agreement import consensus
+from CarotidLandmarkLib.landmarks import LandmarkSpec
 from CarotidLandmarkLib.report.agreement import readings_of
 
 LEFT, RIGHT = NAMES = ("left_carotid_bifurcation", "right_carotid_bifurcation")
@@ -62,6 +66,23 @@ def test_training_evaluation_and_the_report_use_the_same_consensus(dataset, make
     assert scan.present.tolist() == [[True, False]]
     assert scan.landmarks_lps[0, 0].tolist() == pytest.approx(expected[LEFT])
     assert np.isnan(scan.landmarks_lps[0, 1].numpy()).all()
+
+
+def test_a_landmark_of_which_no_annotation_speaks_is_not_taught_or_measured_as_missing(dataset, make_detection):
+    """One that joined the dataset after its cases were annotated."""
+    document = json.loads((dataset.path / "dataset.json").read_text())
+    document["landmarks"].append("nasion")
+    (dataset.path / "dataset.json").write_text(json.dumps(document))
+    grown = Dataset.open(dataset.path)
+    words = "No annotation of case c1 says where nasion is; review the case again"
+    with pytest.raises(DatasetError, match=words):
+        CaseBatches(grown, "train", 1, (*NAMES, "nasion"), {})
+    with pytest.raises(DatasetError, match=words):
+        check_landmarks([LandmarkSpec(name, name, name) for name in (*NAMES, "nasion")], grown)
+    check_landmarks([LandmarkSpec(name, name, name) for name in NAMES], grown)
+    assert consensus([{LEFT: (1.0, 2.0, 3.0), "nasion": (4.0, 5.0, 6.0)}, {LEFT: (1.0, 2.0, 3.0)}], ["nasion"]) == {
+        "nasion": (4.0, 5.0, 6.0)
+    }
 
 
 @pytest.mark.parametrize("others", [(), ("ben", "cleo")])

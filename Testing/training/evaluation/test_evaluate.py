@@ -166,6 +166,15 @@ def test_a_stopped_run_leaves_with_3_and_the_next_detects_only_what_is_left(
     assert seen == ["c0", "c1", "c2", "c2"]
 
 
+def test_kept_detections_are_measured_anew_where_a_scan_is_away(bundle, dataset, tmp_path):
+    assert run(bundle, dataset, tmp_path / "out").exit_code == 0
+    (tmp_path / "out" / "summary.md").unlink()
+    dataset.case("c0").image_path.unlink()
+    result = run(bundle, dataset, tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "out" / "summary.md").exists() and (tmp_path / "out" / "figures" / "worst_cases.png").exists()
+
+
 def test_a_kept_detection_counts_only_for_the_same_model_scan_settings_and_program(
     bundle, dataset, tmp_path, monkeypatch
 ):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from carotid_training.evaluation import metrics
 from carotid_training.evaluation.summary import ALL, LEVELS, lookup, measure
-from CarotidLandmarkLib.uncertainty import calibrate, gaussian_radius
+from CarotidLandmarkLib.uncertainty import calibrate, gaussian_radius, highest_level
 from hypothesis import given as given_values
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -157,11 +157,23 @@ def test_a_landmark_is_on_the_other_side_when_it_lies_nearer_to_its_mirror():
     alone = [outcome("d", LEFT, (-60, 0, 0)), outcome("d", RIGHT, None, present=False)]
     everything = swapped + one + near + alone
     assert metrics.on_other_side(everything, MIRRORS) == [True, True, True, False, False, False, False, False]
-    assert metrics.swapped_pairs(everything, MIRRORS) == 1
+    assert metrics.swapped_cases(everything, MIRRORS) == 1
 
 
 def test_a_landmark_on_the_midline_has_no_other_side():
-    assert metrics.on_other_side([outcome("a", LEFT, (50, 0, 0))], {LEFT: LEFT}) == [False]
+    errors = np.random.default_rng(0).normal(0, 2, (50, 3))  # distances to one point, rounded in two ways
+    cases = [outcome(f"c{n}", LEFT, tuple(error)) for n, error in enumerate(errors)]
+    assert metrics.on_other_side(cases, {LEFT: LEFT}) == [False] * 50
+
+
+def test_a_case_with_two_swapped_pairs_is_one_swapped_case():
+    crossed = {LEFT: (-60, 0, 0), RIGHT: (60, 0, 0)}
+    pairs = [outcome("a", name, error) for name, error in crossed.items()]
+    orbits = [replace(each, landmark=each.landmark.replace("carotid_bifurcation", "orbit")) for each in pairs]
+    assert (
+        metrics.swapped_cases(pairs + orbits, {**MIRRORS, "left_orbit": "right_orbit", "right_orbit": "left_orbit"})
+        == 1
+    )
 
 
 @given(radius=st.floats(0.1, 6), sd=st.floats(0.2, 5), length=st.floats(0, 20))
@@ -194,8 +206,8 @@ def test_a_paper_region_of_no_width_holds_nothing():
 
 def test_regions_above_the_calibrated_level_are_refused():
     table = calibration(**{"0.8": 2.0})
-    assert metrics.highest_level(table, [LEFT, RIGHT]) == 0.8
-    assert metrics.highest_level({}, [LEFT]) == 1
+    assert highest_level(table, [LEFT, RIGHT]) == 0.8
+    assert highest_level({}, [LEFT]) == 1
     with pytest.raises(ValueError, match="calibrated up to 80%"):
         metrics.regions([outcome()], table, 0.9)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from carotid_training.release.card import model_card
-from carotid_training.release.export import accuracy_of, calibration_of, export, metadata_of, pooled
+from carotid_training.release.export import accuracy_of, calibration_of, check_apart, export, metadata_of, pooled
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.dataset.cases import read_case, write_case
 from CarotidLandmarkLib.errors import UserError
@@ -53,17 +53,29 @@ def test_what_can_not_be_written_is_refused_before_a_run_is_read_and_calibrated(
             export(tmp_path / "run", tmp_path / "cases", tmp_path / "new", "carotid", version)
 
 
+@pytest.mark.parametrize("judge", [False, True])
 @pytest.mark.parametrize("what", ["scan", "patient"])
-def test_one_scan_or_patient_does_not_calibrate_and_measure(tmp_path, what):
+def test_one_scan_or_patient_does_not_calibrate_and_measure_or_judge(tmp_path, what, judge):
     """Of two datasets: in one a scan belongs to one patient, and a patient to one split."""
     ours = write_cohort(tmp_path / "ours", {"validation": 2})
-    theirs = write_cohort(tmp_path / "theirs", {"test": 2}, seed=9 if what == "patient" else 0)
-    for dataset, case_id in ((ours, "validation-0"), (theirs, "test-0")) if what == "patient" else ():
+    split = "validation" if judge else "test"
+    theirs = write_cohort(tmp_path / "theirs", {split: 2}, seed=9 if what == "patient" else 0)
+    for dataset, case_id in ((ours, "validation-0"), (theirs, f"{split}-0")) if what == "patient" else ():
         document = replace(read_case(dataset.case(case_id).folder), group="patient-1")
         write_case(dataset.case(case_id).folder, document)
-    with pytest.raises(UserError, match=f"validation-0 and test-0 are one {what}, which can not calibrate and measure"):
-        export(Path("carotid-small"), ours.path, tmp_path / "new", version="9.0", measure_on=theirs.path)
+    how = {"judge": [theirs.path]} if judge else {"measure_on": theirs.path}
+    both = "calibrate and " + ("judge" if judge else "measure")
+    with pytest.raises(UserError, match=f"validation-0 and {split}-0 are one {what}, which can not {both}"):
+        export(Path("carotid-small"), ours.path, tmp_path / "new", version="9.0", **how)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_copy_of_a_scan_is_that_scan(tmp_path):
+    """The file of a copy is another, its voxels are not."""
+    (case,) = map(write_cohort(tmp_path / "ours", {"validation": 1}).case, ["validation-0"])
+    copy = replace(case, id="copy", group="another", image_sha256="0" * 64)
+    with pytest.raises(UserError, match="validation-0 and copy are one scan"):
+        check_apart([case], [copy], "calibrate and measure")
 
 
 def test_a_bundle_that_is_made_anew_keeps_its_name_and_has_a_version_of_its_own(tmp_path):

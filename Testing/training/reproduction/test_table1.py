@@ -14,9 +14,19 @@ import pytest
 import torch
 from carotid_training.cli import app
 from carotid_training.evaluation.metrics import TOLERANCES_MM
+from carotid_training.pages import csv_of
 from carotid_training.reproduction import table1
 from carotid_training.reproduction.module import FieldModule
-from carotid_training.reproduction.predict import forget_peak, resident_mb
+from carotid_training.reproduction.predict import (
+    COLUMNS,
+    DIGITS,
+    Answers,
+    _detected,
+    _rows,
+    forget_peak,
+    read_predictions,
+    resident_mb,
+)
 from carotid_training.reproduction.protocol import METHODS, Protocol
 from carotid_training.reproduction.training import TrainingResult, plan_of, train
 from carotid_training.scans.acquisition import Acquisition
@@ -132,6 +142,16 @@ def test_what_reading_a_scan_took_for_a_moment_is_not_the_methods_memory():
     del block
     forget_peak()
     assert resident_mb("VmHWM") < high - 250
+
+
+def test_a_net_that_says_nan_has_no_place_and_its_answers_are_read_back(cohort, tmp_path):
+    places = np.array([[np.nan] * 3, [1.0, 2.0, 3.0]])
+    answers = Answers(_detected(places), (0.0,) * 4, ())
+    rows = list(_rows(cohort, cohort.case("test-0"), answers, 1.0))
+    (tmp_path / "test.csv").write_text(csv_of([dict(zip(COLUMNS, row, strict=True)) for row in rows], DIGITS))
+    (scan,) = read_predictions(tmp_path / "test.csv")
+    assert [outcome.result.position_lps_mm for outcome in scan.outcomes] == [None, (1.0, 2.0, 3.0)]
+    assert scan.outcomes[0].error_mm is None and scan.outcomes[1].error_mm > 0
 
 
 def test_a_run_that_is_done_trains_nothing_and_asks_nothing_again(run, cohort, without_figures):

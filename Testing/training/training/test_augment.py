@@ -90,6 +90,17 @@ def test_a_window_of_the_coarse_view_holds_every_landmark(seed):
     assert ((truth - middles[:, None]).abs() <= reach).all()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_window_grows_with_landmarks_that_are_farther_apart_than_it_is_long(seed):
+    """From the arch to the skull base; the highest alone were seen, and the lowest were taught as present."""
+    how = Augmentation(coarse_window=(24, 32, 40))
+    truth = torch.tensor([[[0.0, 0.0, -80.0], [10.0, 0.0, 80.0], [0.0, 5.0, 0.0]]])
+    middles, shape = draw_window(how, torch.zeros(1, 3), truth, (56, 56, 56), torch.Generator().manual_seed(seed))
+    assert shape == (48, 32, 40)
+    reach = torch.tensor(shape[::-1]) * 2.0 - 12
+    assert ((truth - middles[:, None]).abs() <= reach).all()
+
+
 def test_without_landmarks_a_window_lies_anywhere_inside_the_view():
     how = Augmentation(coarse_window=(24, 32, 40))
     truth = torch.full((1, 2, 3), torch.nan)

@@ -72,6 +72,19 @@ def test_tied_nets_stay_equal_and_part_when_the_tie_ends(tmp_path):
     assert not all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_nets_that_have_parted_stay_apart_in_a_run_that_is_prolonged(tmp_path):
+    """With ten times the steps it is earlier in its schedule than it was."""
+    first = trainer(tmp_path / "first", 4, callbacks=[saving(tmp_path / "first")])
+    first.fit(module(tied_until=0.3), BallData())
+    longer, last = module(tied_until=0.3), tmp_path / "first" / "last.ckpt"
+    trainer(tmp_path / "more", 40, callbacks=[Interruption(after=6)], enable_checkpointing=False).fit(
+        longer, BallData(), ckpt_path=last, weights_only=True
+    )
+    assert longer.progress < 0.3
+    grads = [[parameter.grad for parameter in net.parameters()] for net in longer.net.nets[1:]]
+    assert any(one is not None and not torch.equal(one, other) for one, other in zip(grads[0], grads[2], strict=True))
+
+
 def test_the_finer_nets_learn_to_find_a_ball(tmp_path):
     chain = module(teacher_until=1.1, tied_until=1.1)
     batch = batch_of_balls(sd=5.0, coarse=(24, 24, 32))

@@ -44,7 +44,8 @@ class CaseBatches(IterableDataset):
         check_names(dataset, names)
         self.cases = dataset.annotated_cases(split)
         self.names = tuple(names)
-        if split == "train" and all(self.truth(case).isnan().all() for case in self.cases):
+        truths = [self.truth(case) for case in self.cases]
+        if split == "train" and all(truth.isnan().all() for truth in truths):
             raise DatasetError(
                 f"In no training case of {dataset.path.name} is there a point of {', '.join(names)}; annotate some."
             )

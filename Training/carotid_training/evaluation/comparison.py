@@ -106,7 +106,7 @@ def _measures(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> dict[s
         "median error (mm)": statistics["median"],
         "95th percentile (mm)": statistics["p95"],
         "over 10 mm": float((errors > 10).sum()),
-        "swapped pairs": float(metrics.swapped_pairs(outcomes, mirrors)),
+        "swapped cases": float(metrics.swapped_cases(outcomes, mirrors)),
         f"missed, of {len(errors)}": float(np.isnan(errors).sum()),
         f"found where there is none, of {len(absent)}": float(sum(o.result.status != "missing" for o in absent)),
     }

@@ -90,12 +90,13 @@ def evaluate(
         "noise passes": f"{settings.passes}, seed {settings.seed}",
         "device": " ".join([detector.device, *detector.notes]),
     }
-    step("worst cases", 1.0)
-    gallery = worst_cases(worst(outcomes), model, lambda name: images[name].read_volume())
     step("tables", 1.0)
     rows = write_tables(output, by_dataset, model, facts, settings.seed)
     step("figures", 1.0)
     write_figures(output / "figures", outcomes, model)
+    step("worst cases", 1.0)
+    seen = [each for each in worst(outcomes) if images[each.case_id].has_image]  # else a detection that was kept
+    gallery = worst_cases(seen, model, lambda name: images[name].read_volume())
     save(gallery, output / "figures", "worst_cases")
     return rows
 
@@ -111,13 +112,16 @@ def _share(step: Step, start: float, share: float) -> Step:
 
 
 def check_landmarks(landmarks: Sequence[LandmarkSpec], dataset: Dataset) -> None:
-    """Raises DatasetError where a dataset has no word on one of a model's ``landmarks``."""
+    """Raises DatasetError where a dataset, or an annotated case, has no word on one of a model's ``landmarks``."""
     names, known = {landmark.name for landmark in landmarks}, set(dataset.landmarks)
     if not names <= known:
         raise DatasetError(
             f"The model finds {', '.join(sorted(names))}, but {dataset.path.name} is about "
             f"{', '.join(sorted(known))}; choose a model for these landmarks."
         )
+    for case in dataset.cases():
+        if case.said:
+            case.consensus(sorted(names))
 
 
 def detect_cases(detector: Detector, cases: list[Case], folder: Path, settings: Settings, step: Step) -> list[Outcome]:

@@ -16,6 +16,7 @@ from CarotidLandmarkLib.files import atomic_path
 from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
 from CarotidLandmarkLib.report.figures import new_figure
 from CarotidLandmarkLib.report.planes import PLANES, Plane, draw_scale_bar, sample_plane, show_image
+from CarotidLandmarkLib.uncertainty import highest_level
 from CarotidLandmarkLib.volume import Volume
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -121,7 +122,7 @@ def reliability(outcomes: Sequence[Outcome], model: Model) -> Figure:
     low, high = metrics.binomial_band(len(pairs), levels)
     axes.fill_between(levels, low, high, color="#dee2e6", label=f"95 % of experiments (n = {len(pairs)})")
     axes.plot([0, 1], [0, 1], color="#868e96", lw=0.8)
-    highest = metrics.highest_level(model.calibration, model.names)
+    highest = highest_level(model.calibration, model.names)
     known = levels[levels <= highest + 1e-9]
     ours = [metrics.regions(pairs, model.calibration, float(level)).covered.mean() for level in known]
     paper = [metrics.regions(pairs, {}, float(level)).paper_covered.mean() for level in levels]

@@ -195,6 +195,8 @@ def on_other_side(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> li
     truth = {(outcome.case_id, outcome.landmark): outcome.truth_lps for outcome in outcomes}
 
     def crossed(outcome: Outcome) -> bool:
+        if mirrors[outcome.landmark] == outcome.landmark:
+            return False
         other = truth.get((outcome.case_id, mirrors[outcome.landmark]))
         point = outcome.result.position_lps_mm
         if point is None or outcome.error_mm is None or other is None:
@@ -204,22 +206,16 @@ def on_other_side(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> li
     return [crossed(outcome) for outcome in outcomes]
 
 
-def swapped_pairs(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> int:
-    """How many mirror pairs of one case have both points on the other side."""
+def swapped_cases(outcomes: Sequence[Outcome], mirrors: Mapping[str, str]) -> int:
+    """In how many cases both points of a mirror pair are on the other side."""
     crossed = zip(outcomes, on_other_side(outcomes, mirrors), strict=True)
     keys = {(outcome.case_id, outcome.landmark) for outcome, yes in crossed if yes}
-    return sum((case_id, mirrors[name]) in keys for case_id, name in keys) // 2
+    return len({case_id for case_id, name in keys if (case_id, mirrors[name]) in keys})
 
 
 def offsets_mm(pairs: Sequence[Outcome]) -> np.ndarray:
     """Found minus true position along LPS [n, 3] of outcomes that have both."""
     return np.array([pair.offset_mm for pair in pairs], dtype=float).reshape(-1, 3)
-
-
-def highest_level(calibration: Mapping[str, Any], landmarks: Sequence[str]) -> float:
-    """The highest level at which every landmark has a region; 1 without any calibration (a Gaussian knows no limit)."""
-    tops = [max((float(level) for level, row in calibration.items() if name in row), default=1.0) for name in landmarks]
-    return min(tops)
 
 
 def regions(pairs: Sequence[Outcome], calibration: Mapping[str, Any], level: float) -> Regions:

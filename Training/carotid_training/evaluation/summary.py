@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from CarotidLandmarkLib.bundle import BundleMetadata, LandmarkSpec
-from CarotidLandmarkLib.uncertainty import RELIABLE_MM
+from CarotidLandmarkLib.uncertainty import RELIABLE_MM, highest_level
 
 from ..pages import csv_of
 from . import metrics
@@ -73,7 +73,7 @@ class Model:
     @property
     def volume_level(self) -> float:
         """The level at which volumes are compared with errors: 0.9, or the highest that is calibrated."""
-        return min(VOLUME_LEVEL, metrics.highest_level(self.calibration, self.names))
+        return min(VOLUME_LEVEL, highest_level(self.calibration, self.names))
 
 
 def measure(outcomes: Sequence[Outcome], model: Model, seed: int = 0) -> list[Measure]:
@@ -87,7 +87,7 @@ def measure(outcomes: Sequence[Outcome], model: Model, seed: int = 0) -> list[Me
         rows.append(Measure("on_other_side", scope, others, n=len(located(mine))))
         rows += _offsets(mine, scope) + _confidence(mine, scope, model, seed)
     cases = len({outcome.case_id for outcome in outcomes})
-    rows.append(Measure("swapped_pairs", ALL, metrics.swapped_pairs(outcomes, model.mirrors), n=cases))
+    rows.append(Measure("swapped_cases", ALL, metrics.swapped_cases(outcomes, model.mirrors), n=cases))
     return rows + verdicts(outcomes)
 
 
@@ -176,7 +176,7 @@ def _reliability(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
         seed=seed,
     )
     estimates["reliability_calibration_error_by_chance"] = metrics.calibration_error_by_chance(probabilities, seed)
-    note = "" if answers else NO_JUDGEMENT
+    note = "" if any(each.result.reliability is not None for each in mine) else NO_JUDGEMENT
     rows = [Measure(name, scope, *estimate, n=len(answers), note=note) for name, estimate in estimates.items()]
     for low, mean, share, n in metrics.reliability_bins(probabilities, right):
         rows += [
@@ -206,7 +206,7 @@ def _confidence(mine: list[Outcome], scope: str, model: Model, seed: int) -> lis
     errors = np.array([pair.error_mm for pair in pairs])
     shown = metrics.regions(pairs, model.calibration, model.volume_level)
     volumes = {"calibrated": shown.volume_mm3, "paper": shown.paper_volume_mm3}
-    highest = metrics.highest_level(model.calibration, [scope] if scope != ALL else model.names)
+    highest = highest_level(model.calibration, [scope] if scope != ALL else model.names)
     held = {  # above what is calibrated only the paper's regions count
         level: metrics.regions(pairs, model.calibration if level <= highest + 1e-9 else {}, level) for level in LEVELS
     }

@@ -126,7 +126,7 @@ def summary_markdown(
             heads, [[f"towards {axis}", *(_offset(known, axis, name) for name in names)] for axis in TOWARDS]
         ),
         sides=table(_COUNTS, _count),
-        swapped=_count(known["swapped_pairs", ALL]),
+        swapped=_count(known["swapped_cases", ALL]),
         presence=table({"presence_roc_area": "presence, area under the ROC"}, _estimate, 3),
         level=f"{model.volume_level * 100:g}",
         correlations=table(_VOLUMES, _correlation),

@@ -100,13 +100,15 @@ def export(
     judging = [Dataset.open(path) for path in judge]
     for each in (dataset, measured, *judging):
         check_landmarks(architecture.landmarks, each)
-    if dataset.path.resolve() in [each.path.resolve() for each in judging]:
-        raise UserError(f"{dataset.path.name} calibrates the regions; give other cases to --judge.")
     metadata = replace(metadata_of(architecture, name, version, training), judgement=judgement)
     validation, tests = dataset.annotated_cases("validation"), None
     if measure_on or any(case.split == "test" for case in map(measured.case, measured.case_ids())):
         tests = measured.annotated_cases("test")
-        check_apart(validation, tests)
+        check_apart(validation, tests, "calibrate and measure")
+    for each in judging:
+        judges = each.annotated_cases("validation")
+        check_apart(validation, judges, "calibrate and judge")
+        check_apart(judges, tests or [], "judge and measure")
     with tempfile.TemporaryDirectory() as folder:
 
         def detector() -> Detector:
@@ -147,15 +149,17 @@ def export(
     return Bundle.save(output, metadata, state, model_card(metadata, date.today()))
 
 
-def check_apart(calibrating: Sequence[Case], measuring: Sequence[Case]) -> None:
-    """Raises UserError where one patient both calibrates and measures: the regions would be measured as too good."""
-    for what, field in (("scan", "image_sha256"), ("patient", "group")):
-        known = {getattr(case, field): case.id for case in calibrating}
-        for case in measuring:
+def check_apart(some: Sequence[Case], others: Sequence[Case], both: str) -> None:
+    """Raises UserError where one patient is in both: the model would be measured, or trusted, as too good.
+
+    A scan is the same by its file or by its voxels: a copy has another file than the scan that is referred to. A group
+    that is a case's own name says nothing beyond its dataset.
+    """
+    for what, field in (("scan", "image_sha256"), ("scan", "voxels_sha256"), ("patient", "group")):
+        known = {value: case.id for case in some if (value := getattr(case, field)) not in ("", case.id)}
+        for case in others:
             if (same := known.get(getattr(case, field))) is not None:
-                raise UserError(
-                    f"Cases {same} and {case.id} are one {what}, which can not calibrate and measure; remove one."
-                )
+                raise UserError(f"Cases {same} and {case.id} are one {what}, which can not {both}; remove one.")
 
 
 def model_of(reference: Path) -> tuple[Architecture, dict[str, Tensor], dict[str, Any], Judgement | None]:

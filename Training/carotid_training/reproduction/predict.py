@@ -22,7 +22,7 @@ from CarotidLandmarkLib.detection import LandmarkResult
 from CarotidLandmarkLib.detector import cpu_batch
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
-from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS, is_place
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets.chain import MultiScaleLocNet, ScaleOutput
 from CarotidLandmarkLib.nets.pyramid import Pyramid
@@ -95,9 +95,14 @@ def ask_constant(offsets_mm: np.ndarray, volume: Volume) -> Answers:
 
 def _detected(places: np.ndarray) -> tuple[LandmarkResult, ...]:
     """Landmarks at places [L, 3], LPS mm, of which nothing else is known."""
-    return tuple(
-        LandmarkResult(name, "detected", 1.0, tuple(p)) for name, p in zip(NAMES, places.tolist(), strict=True)
-    )
+    return tuple(_result(name, 1.0, place) for name, place in zip(NAMES, places, strict=True))
+
+
+def _result(name: str, presence: float, place: np.ndarray, **spread: Any) -> LandmarkResult:
+    """A landmark at a place; a net that has diverged says NaN, and so does the mean of no place: that is none."""
+    if not is_place(place.tolist()) or not math.isfinite(presence):
+        return LandmarkResult(name, "missing", 0.0)
+    return LandmarkResult(name, "detected", presence, tuple(place.tolist()), **spread)
 
 
 def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, device: str) -> Answers:
@@ -131,9 +136,7 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
                 "std_mm": tuple(samples[n].std(axis=0, ddof=1).tolist()),
                 "covariance_mm2": tuple(map(tuple, total.tolist())),
             }
-        landmarks.append(
-            LandmarkResult(name, "detected", presence[n], tuple(samples[n].mean(axis=0).tolist()), **spread)
-        )
+        landmarks.append(_result(name, presence[n], samples[n].mean(axis=0), **spread))
     return Answers(tuple(landmarks), seconds, tuple(_map(net, outputs[-1], n) for n in range(len(NAMES))))
 
 
@@ -227,11 +230,11 @@ def _rows(dataset: Dataset, case: Case, answers: Answers, peak: float) -> Iterat
     truth = case.consensus(NAMES)
     for result in answers.landmarks:
         true, place = truth[result.name], result.position_lps_mm
-        assert place is not None
         covariance = result.covariance_mm2
         yield [
-            case.id, case.group, result.name, *case.geometry.centre_lps.tolist(), *(true or [""] * 3), *place,
-            "" if true is None else math.dist(true, place), result.presence, *(result.std_mm or [""] * 3),
+            case.id, case.group, result.name, *case.geometry.centre_lps.tolist(), *(true or [""] * 3),
+            *(place or [""] * 3), "" if true is None or place is None else math.dist(true, place), result.presence,
+            *(result.std_mm or [""] * 3),
             *([covariance[row][column] for row, column in UPPER] if covariance else [""] * len(UPPER)),
             *answers.seconds, peak,
         ]  # fmt: skip
@@ -263,7 +266,6 @@ def _scan(rows: Sequence[dict[str, str]]) -> Scan:
                 matrix[r, c] = matrix[c, r] = float(row[f"covariance_{AXES[r]}{AXES[c]}_mm2"])
             covariance = tuple(map(tuple, matrix.tolist()))
         place, presence = numbers(row, "found", "lps_mm"), float(row["presence"])
-        # A net that has diverged says NaN: that is no place.
         result = LandmarkResult(row["landmark"], "missing", presence)
         if place is not None:
             result = LandmarkResult(row["landmark"], "detected", presence, place, numbers(row, "std", "mm"), covariance)
@@ -291,7 +293,7 @@ def _write_shown(path: Path, cases: Sequence[Case], ask: Callable[[Volume], Answ
     case, n, place = shown(cases)
     answers = ask(case.read_volume())
     layers = tuple(answers.maps[n].layer(place, plane) for plane in PLANES)
-    Shown(np.array(answers.landmarks[n].position_lps_mm), layers).write(path)
+    Shown(np.array(answers.landmarks[n].position_lps_mm or [math.nan] * 3), layers).write(path)
 
 
 def resident_mb(which: str) -> float:

@@ -87,19 +87,23 @@ def draw_window(
     """A window of the coarse views: middles [B, 3] and its shape (k, j, i).
 
     middles_lps [B, 3] and shape (k, j, i): the whole views. The window holds every landmark (truth_lps [B, L, 3],
-    NaN if absent) and lies inside the view where that is possible.
+    NaN if absent), longer than drawn where they are farther apart, and lies inside the view where that is possible.
     """
+    absent = truth_lps.isnan()
+    lowest, highest = torch.where(absent, torch.inf, truth_lps), torch.where(absent, -torch.inf, truth_lps)
+    apart = (highest.amax(dim=1) - lowest.amin(dim=1)).amax(dim=0).clamp(min=0)  # [3]; -inf where all are absent
+    needed = [8 * math.ceil((float(mm) + 2 * WINDOW_MARGIN_MM) / (8 * COARSE_MM)) for mm in apart.flip(0)]  # k, j, i
     length = how.coarse_window[0] - 8 * int(torch.randint(how.coarse_window[0] // 16 + 1, (), generator=generator))
-    k, j, i = (min(size, limit) for size, limit in zip(shape, (length, *how.coarse_window[1:]), strict=True))
+    wanted = (max(drawn, least) for drawn, least in zip((length, *how.coarse_window[1:]), needed, strict=True))
+    k, j, i = (min(size, limit) for size, limit in zip(shape, wanted, strict=True))
     half = torch.tensor([i, j, k], device=middles_lps.device) * COARSE_MM / 2
     room = torch.tensor([shape[2] - i, shape[1] - j, shape[0] - k], device=middles_lps.device) * COARSE_MM / 2
     u = (2 * torch.rand(middles_lps.shape, generator=generator) - 1).to(middles_lps.device)
     middles = middles_lps + u * room
     inner = (half - WINDOW_MARGIN_MM).clamp(min=0)
-    absent = truth_lps.isnan()
-    lowest = torch.where(absent, -torch.inf, truth_lps).amax(dim=1) - inner  # up to the highest landmark
-    highest = torch.where(absent, torch.inf, truth_lps).amin(dim=1) + inner  # down to the lowest
-    return torch.minimum(torch.maximum(middles, lowest), torch.maximum(lowest, highest)), (k, j, i)
+    least = highest.amax(dim=1) - inner  # up to the highest landmark
+    most = lowest.amin(dim=1) + inner  # down to the lowest
+    return torch.minimum(torch.maximum(middles, least), torch.maximum(least, most)), (k, j, i)
 
 
 def recolour(how: Augmentation, batch: SampleBatch, generator: torch.Generator) -> SampleBatch:

@@ -67,6 +67,7 @@ class RunRecord(Callback):
             "command": " ".join(["carotid-train", "fit", *map(_without_folders, self.arguments)]),
             "start_from": module.origin,
             "generator": GENERATOR if data.draws_necks else None,
+            "model_seed": getattr(module, "seed", None),
             "seed": data.seed,
             "styles": data.weights if data.draws_necks else None,
             "dataset_sha256": data.dataset_hash(),
@@ -162,9 +163,12 @@ class _Command(LightningCLI):
             raise UserError(f"seed_everything: {error}; give another seed.") from error
 
     def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        for part in (config.model, config.data):  # what is drawn here is drawn by these: lightning's own moves nothing
+            part.seed = part.seed or int(config.seed_everything)
         if self.save_config_callback is None:  # of `prepared`: what is measured is measured as it is asked for
             return
-        trainer = (self.config[self.subcommand] if self.subcommand else self.config).trainer
+        trainer = config.trainer
         device = choose_device("cpu" if trainer.accelerator == "cpu" else "auto")
         if is_slow(trainer.precision, device):
             trainer.precision = "32-true"

@@ -76,6 +76,7 @@ class ChainModule(pl.LightningModule):
         self.decay = decay
         self.trained_s = 0.0
         self._clock: float | None = None
+        self._alike = False  # whether the finer nets are one by now
         net, self.origin = _first_net(architecture, start_from)
         self.net, self.architecture = net, net.architecture
         if start_from is not None and self.objective.tied_until:
@@ -165,8 +166,13 @@ class ChainModule(pl.LightningModule):
         self.log("loss", total.detach(), prog_bar=True, batch_size=1)
         return total
 
+    def on_train_start(self) -> None:
+        # A run that is prolonged is earlier in its schedule than it was: nets that have parted stay apart.
+        same = zip(*(net.parameters() for net in self.net.nets[1:]), strict=False)
+        self._alike = all(torch.equal(first, other) for first, *others in same for other in others)
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.progress < self.objective.tied_until:
+        if self._alike and self.progress < self.objective.tied_until:
             for same in zip(*(net.parameters() for net in self.net.nets[1:]), strict=True):
                 grads = [parameter.grad for parameter in same if parameter.grad is not None]
                 if grads:
