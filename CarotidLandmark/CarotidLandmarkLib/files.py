@@ -126,6 +126,8 @@ def staged_folder(
     not there. Raises OSError; NotADirectoryError when ``destination`` is a file.
     """
     destination = Path(destination).absolute()
+    if replace and destination.is_symlink():  # the folder that it leads to is exchanged
+        destination = destination.resolve()
     if destination.exists() and not destination.is_dir():
         raise NotADirectoryError(f"{destination} is a file, not a folder")
     new_parents = [parent for parent in destination.parents if not parent.exists()]
@@ -162,24 +164,48 @@ def _move_into(staging: Path, destination: Path) -> None:
         target = destination / source.relative_to(staging)
         if target.is_dir() and not source.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-    for source in sources:
-        target = destination / source.relative_to(staging)
-        if source.is_dir():
-            target.mkdir(exist_ok=True)
-        else:
+    retired, done = staging.with_name(f"{staging.name}-old"), []
+    try:
+        for source in sources:
+            target, old = (folder / source.relative_to(staging) for folder in (destination, retired))
+            if source.is_dir():
+                target.mkdir(exist_ok=True)
+                continue
+            if target.exists():
+                old.parent.mkdir(parents=True, exist_ok=True)
+                _keep(target, old)
+            done.append((target, old))
             _move(source, target)
+    except BaseException:  # one that is open elsewhere, Ctrl-C: what has been moved goes back
+        for target, old in done:
+            if old.exists():
+                _move(old, target)
+            elif not (staging / target.relative_to(destination)).exists():
+                target.unlink(missing_ok=True)
+        raise
+    finally:
+        shutil.rmtree(retired, ignore_errors=True)
     shutil.rmtree(staging)
+
+
+def _keep(file: Path, aside: Path) -> None:
+    """Have a file under another name, too, without copying it where the file system can do that."""
+    try:
+        os.link(file, aside)
+    except OSError:
+        shutil.copy2(file, aside)
 
 
 def _exchange(staging: Path, destination: Path) -> None:
     retired = staging.with_name(f"{staging.name}-old")
-    _move(destination, retired)
     try:
+        _move(destination, retired)
         _move(staging, destination)
-    except OSError:  # on Windows one of its files may be open elsewhere
-        _move(retired, destination)
+    except BaseException:  # on Windows one of its files may be open elsewhere; Ctrl-C
+        if retired.exists() and not destination.exists():
+            _move(retired, destination)
         raise
-    shutil.rmtree(retired)
+    shutil.rmtree(retired, ignore_errors=True)
 
 
 def file_sha256(path: Path) -> str:

@@ -14,6 +14,7 @@ from CarotidLandmarkLib.files import atomic_path, staged_folder, write_text
 
 
 def fill(folder: Path, text: str) -> None:
+    folder.mkdir(exist_ok=True)
     (folder / "a.txt").write_text(text)
     (folder / "deep").mkdir()
     (folder / "deep" / "b.txt").write_text(text)
@@ -72,6 +73,38 @@ def test_an_error_or_ctrl_c_changes_nothing(tmp_path, error, replace):
     assert contents(tmp_path) == {"a.txt": "old", "deep/b.txt": "old"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "deep"]
     assert not [path for path in tmp_path.parent.iterdir() if path.name.startswith(".tmp-")]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, PermissionError(errno.EACCES, "held open")])
+@pytest.mark.parametrize("at", [1, 2])
+def test_what_had_been_moved_goes_back_when_the_rest_can_not_be(tmp_path, monkeypatch, replace, error, at):
+    """New results beside old ones were refused for ever after; of a model nothing was left."""
+    fill(tmp_path / "results", "old")
+    moves, move = [], os.replace
+
+    def stopped(*paths):
+        moves.append(paths)
+        if len(moves) == at:
+            raise error
+        move(*paths)
+
+    with pytest.raises((KeyboardInterrupt, PermissionError)), staged_folder(tmp_path / "results", replace) as folder:
+        fill(folder, "new")
+        (folder / "another.txt").write_text("new")
+        monkeypatch.setattr(os, "replace", stopped)
+    assert contents(tmp_path) == {"results/a.txt": "old", "results/deep/b.txt": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["a.txt", "deep"]
+
+
+def test_a_link_to_a_folder_stays_when_what_it_leads_to_is_replaced(tmp_path):
+    fill(tmp_path / "real", "old")
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    with staged_folder(tmp_path / "link", replace=True) as folder:
+        fill(folder, "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real" / "a.txt").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
 
 
 def test_a_file_is_not_a_folder(tmp_path):

@@ -52,6 +52,32 @@ def test_the_group_depends_on_a_key_that_only_this_user_can_read(home, monkeypat
     assert patient_group("4711") != mine
 
 
+def test_a_key_that_a_full_disk_has_left_empty_was_none(home):
+    home.mkdir()
+    (home / "patient-key").touch()
+    assert patient_group("4711") == patient_group("4711")
+    assert [path.name for path in home.iterdir()] == ["patient-key"]
+    assert stat.S_IMODE((home / "patient-key").stat().st_mode) == 0o600
+
+
+def test_a_case_that_comes_into_a_dataset_which_another_command_has_just_taken_back_makes_it_one_again(
+    tmp_path, case_volume
+):
+    dataset = Dataset.create(tmp_path / "set", ["left", "right"])
+    Dataset.open(dataset.path).discard()
+    dataset.add_case(case_volume, "c1")
+    assert Dataset.open(dataset.path).case_ids() == ["c1"]
+
+
+def test_what_file_managers_and_servers_leave_among_the_cases_is_no_case(tmp_path, case_volume):
+    dataset = Dataset.create(tmp_path / "set", ["left", "right"])
+    dataset.add_case(case_volume, "c1")
+    for name in ("Thumbs.db", "desktop.ini"):
+        (dataset.path / "cases" / name).touch()
+    (dataset.path / "cases" / "@eaDir").mkdir()
+    assert dataset.damaged() == {} and dataset.case_ids() == ["c1"]
+
+
 def test_a_damaged_key_is_named_and_not_replaced(home):
     patient_group("4711")
     (home / "patient-key").write_bytes(b"short")

@@ -382,14 +382,6 @@ def test_a_row_that_names_a_case_goes_before_one_whose_points_only_lie_in_it(run
     assert points(dataset) == {LEFT: L, RIGHT: R}
 
 
-def test_a_status_that_nobody_knows_is_no_point(run, dataset, tmp_path):
-    for word in ("fehlt", "not seen"):
-        table = f"case,label,x,y,z,status\nc1,left,30,40,50,detected\nc1,right,-30.25,44.5,52.125,{word}\n"
-        code, _, err = run("import", dataset.path, csv(tmp_path / "t.csv", table), "--annotator", "anna")
-        assert code == 2 and f"t.csv has '{word}' in its column status; write one of missing" in err[0]
-    assert not dataset.case("c1").has_annotation("anna")
-
-
 def test_an_annotator_without_a_name_is_refused_and_nobody_else_gets_the_points(run, dataset, tmp_path):
     table = csv(tmp_path / "t.csv", TABLES["LPS in the header"])
     code, _, err = run("import", dataset.path, table, "--annotator", "")

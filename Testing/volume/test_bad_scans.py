@@ -44,6 +44,16 @@ def with_value(value: float) -> np.ndarray:
     return array
 
 
+@pytest.mark.parametrize("ending", ["nrrd", "nii", "mha"])
+def test_a_scan_that_begins_where_no_scanner_is_is_refused(tmp_path, ending):
+    """An origin in micrometres; it was a fault of the program."""
+    image = sitk.GetImageFromArray(hu())
+    image.SetOrigin((0.0, 0.0, 2e5))
+    sitk.WriteImage(image, str(tmp_path / f"far.{ending}"))
+    with pytest.raises(VolumeError, match=r"begins 200 m from the scanner's middle, where no scan is; correct the ori"):
+        read_volume(tmp_path / f"far.{ending}")
+
+
 HU_SENTENCE = (
     "which can not be Hounsfield units of a neck (air -1000, water 0, bone above 300); "
     "give the scan before any normalisation or conversion to grey levels."

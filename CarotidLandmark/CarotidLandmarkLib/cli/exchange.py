@@ -107,7 +107,10 @@ def export(
     ],
     format: Annotated[
         Literal["csv", "mrk.json", "sr"],
-        typer.Option(help="A table, point lists for Slicer, or DICOM structured reports.", case_sensitive=False),
+        typer.Option(
+            help="A table, point lists for Slicer, or DICOM structured reports of what was detected.",
+            case_sensitive=False,
+        ),
     ] = "csv",
     scan: Annotated[
         Path | None, typer.Option(metavar="SCAN", help="For sr of one folder of detect: the DICOM scan it was made on.")
@@ -117,6 +120,7 @@ def export(
     """Write results for other programs: a table, point lists, DICOM reports. Nothing of a dataset names a patient."""
     from ..dataset import Dataset
     from ..exchange import export_dataset, export_results, read_results
+    from ..report.page import DETECTION_FILE, MARKUPS_FILE, ReportError, check_replaceable
 
     if not source.is_dir():
         raise UserError(f"{source} is not a folder; give a dataset, or what detect has written.")
@@ -132,7 +136,15 @@ def export(
         raise UserError("--scan is for --format sr; leave it out.")
     if series is not None and scan is None:
         raise UserError("--series chooses a series of --scan; give that too.")
-    print(export_results(read_results(source), format, output, scan, series, lambda note: say(f"Note: {note}")))
+    results = read_results(source)
+    for folder in [source] if (source / DETECTION_FILE).is_file() else [source / name for name in results]:
+        try:
+            check_replaceable(folder)
+        except ReportError:
+            say(
+                f"Note: {folder.name}: the points in {MARKUPS_FILE} are not as detected; what was detected is exported."
+            )
+    print(export_results(results, format, output, scan, series, lambda note: say(f"Note: {note}")))
 
 
 def _meanings(texts: list[str] | None, kind: str, known: Sequence[str]) -> dict[str, str]:

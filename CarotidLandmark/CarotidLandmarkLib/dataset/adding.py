@@ -16,7 +16,7 @@ import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
-from ..files import file_sha256, user_directory
+from ..files import TEMPORARY_PREFIX, file_sha256, sync, user_directory
 from ..volume import Volume, VolumeError, files_of
 from .common import DatasetError
 from .dataset import Dataset
@@ -70,11 +70,18 @@ def _key() -> bytes:
     """This user's key, made when it is first needed; readable by nobody else."""
     path = user_directory() / "patient-key"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        suppress(FileExistsError),
-        open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream,
-    ):
-        stream.write(secrets.token_bytes(KEY_BYTES))
+    if path.exists() and not path.stat().st_size:  # a full disk has left it
+        path.unlink()
+    if not path.exists():
+        fresh = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
+        try:
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                stream.write(secrets.token_bytes(KEY_BYTES))
+            sync(fresh)
+            with suppress(FileExistsError):  # another command has just made one
+                os.link(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise DatasetError(f"{path} is damaged; restore it, or delete it: then scans to come make new patients.")

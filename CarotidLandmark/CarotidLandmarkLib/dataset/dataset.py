@@ -27,7 +27,16 @@ from pathlib import Path
 
 from ..detection import Detection, ModelInfo
 from ..documents import parse, write
-from ..files import TEMPORARY_PREFIX, file_sha256, is_empty, is_temporary, staged_folder, sync, write_text
+from ..files import (
+    LEFT_BY_OTHERS,
+    TEMPORARY_PREFIX,
+    file_sha256,
+    is_empty,
+    is_temporary,
+    staged_folder,
+    sync,
+    write_text,
+)
 from ..landmarks import Point, is_place
 from ..volume import Volume, check_volume, files_of, read_volume, write_volume
 from .annotations import (
@@ -152,12 +161,15 @@ class Dataset:
                 remember_place(digest, source)
             if (self.path / "cases" / case_id).exists():
                 raise DatasetError(f"Somebody else has just added a case {case_id}; choose another id.")
+        if not (self.path / "dataset.json").exists():  # another command has made the dataset, and taken it back
+            self.write_version()
         sync(self.path / "cases")
         return case_id
 
     def folders(self) -> list[Path]:
-        """Whatever lies under ``cases`` and may be one, in alphabetical order."""
-        return sorted((self.path / "cases").glob("[!.]*"))
+        """Whatever lies under ``cases`` and may be one, in alphabetical order; not what file managers and servers leave
+        there (``Thumbs.db``, ``@eaDir``)."""
+        return sorted(path for path in (self.path / "cases").glob("[!.@]*") if path.name.lower() not in LEFT_BY_OTHERS)
 
     def case_ids(self) -> list[str]:
         """The cases, readable or not, in alphabetical order."""

@@ -45,7 +45,12 @@ def export_dataset(dataset: Dataset, kind: Format, output: Path) -> str:
                 )
                 annotations += 1
         if not predictions and not annotations:
-            raise UserError(f"{dataset.path.name} has nothing to export: no case is predicted, or annotated.")
+            none = (
+                "no case is predicted, and a report is of a prediction"
+                if kind == "sr"
+                else "no case is predicted, or annotated"
+            )
+            raise UserError(f"{dataset.path.name} has nothing to export: {none}.")
     more = f", {annotations} annotations" if kind == "mrk.json" else ""
     return f"{output}: predictions of {predictions} cases{more}"
 
@@ -80,7 +85,8 @@ def export_results(
     """
     _check_new(output, kind)
     if kind == "csv":
-        write_text(output, csv_text(CSV_COLUMNS, [row for each in results.values() for row in each.to_csv_rows()]))
+        rows = [{"folder": name} | row for name, each in results.items() for row in each.to_csv_rows()]
+        write_text(output, csv_text(("folder", *CSV_COLUMNS), rows))  # scans of many patients may have one name
         return f"{output}: {len(results)} detections"
     if kind == "sr":
         if scan is None:

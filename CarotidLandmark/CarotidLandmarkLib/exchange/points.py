@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import UserError
 from ..markups import POINT_LIST, read_markups
 from .places import Frame, Triple
-from .tables import DEFINED, Columns, Row, Says, Table, csv_table, decimal, guess_columns, json_table, says_beside
+from .tables import Columns, Row, Says, Table, csv_table, decimal, guess_columns, json_table, says_beside, status_of
 
 LARGEST_BYTES = 64 << 20
 # what Slicer wrote for a coordinate system: numbers up to 4.10, letters since
@@ -140,7 +140,7 @@ def _fcsv(text: str, name: str, frame: Frame | None) -> PointList:
     for row in table.rows if status else ():
         row["status"] = FCSV_STATUSES.get(row["status"].strip(), row["status"])
     says: set[Says] = {FCSV_FRAMES[named]}
-    roles = Columns({"": ("x", "y", "z")}, "label", None, status, says)
+    roles = Columns({"": ("x", "y", "z")}, "label", None, {"": status} if status else {}, says)
     return PointList(name, "", _frame(says, frame, name), _points(table.rows, roles, name, name))
 
 
@@ -159,7 +159,7 @@ def _of_table(table: Table, name: str, given: Mapping[str, str], frame: Frame | 
             f"{name} does not say whether '{columns.case}' counts its points or names their scans; say --columns case= "
             f"for points of one scan, else case={columns.case}."
         )
-    used = {columns.label, columns.case, columns.status}
+    used = {columns.label, columns.case, *columns.status.values()}
     lists = []
     for scan, rows in scans.items():
         cells = [cell for row in rows for cell in row.items() if cell[0] not in used]
@@ -172,17 +172,13 @@ def _points(rows: list[Row], columns: Columns, name: str, scan: str) -> dict[str
     points: dict[str, Triple | None] = {}
     for row in rows:
         for label, triple in columns.points.items():
+            cells, column = [row[each] for each in triple], columns.status.get(label, "")
+            status = status_of(row[column], column) if column else ""
             label = label or row[columns.label or ""].strip()
-            cells = [row[column] for column in triple]
-            status = row[columns.status].strip().lower() if columns.status is not None else ""
-            if columns.status == DEFINED:  # Slicer's own CSV: 0 is not placed, or missing
-                status = {"1": "defined", "0": "undefined"}.get(status, status)
             missing = status in MISSING
             if status not in (*MISSING, *UNSAID, *PLACED):
                 known = ", ".join((*MISSING, *PLACED[1:]))
-                raise UserError(
-                    f"{name} has '{status}' in its column {columns.status}; write one of {known}, or nothing."
-                )
+                raise UserError(f"{name} has '{status}' in its column {column}; write one of {known}, or nothing.")
             if status in UNSAID or (not missing and not any(cell.strip() for cell in cells)):
                 continue  # nobody has said anything about it
             if label in points:

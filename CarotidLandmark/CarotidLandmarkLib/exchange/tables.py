@@ -49,11 +49,17 @@ NOT_PLACES = {"std", "sd", "size", "spacing", "error", "direction", "sigma"}
 NOT_MM = {"cm", "m", "um", "inch"}
 LABELS = ("label", "landmark", "name", "pointname", "pointlabel", "structure", "landmarkname")
 CASES = (
-    "case", "caseid", "scan", "scanid", "volume", "image", "imageid", "file", "filename", "patient", "patientid",
-    "subject", "subjectid", "series", "id",
+    "case", "caseid", "scan", "scanid", "folder", "volume", "image", "imageid", "file", "filename", "patient",
+    "patientid", "subject", "subjectid", "series", "id",
 )  # fmt: skip
-DEFINED = "defined"  # in a CSV of Slicer: whether the point is placed
-STATUSES = ("status", DEFINED)
+# Columns that answer yes or no, and what the two say. In a CSV of Slicer 0 is a point that is not placed, or missing.
+ANSWERS = {
+    "defined": ("defined", "undefined"),
+    **dict.fromkeys(("present", "found", "exists"), ("present", "missing")),
+    **dict.fromkeys(("missing", "absent"), ("missing", "present")),
+}
+YES, NO = ("1", "1.0", "yes", "y", "true"), ("0", "0.0", "no", "n", "false")
+STATUSES = ("status", *ANSWERS)
 
 
 @dataclass(frozen=True)
@@ -97,14 +103,21 @@ def csv_table(text: str, name: str) -> Table:
 
 
 def _without_comments(lines: list[str]) -> list[str]:
-    """Without the lines that begin with #; but the last of those above the table may be its header."""
-    rows = [line for line in lines if not line.startswith("#")]
+    """Without the lines that begin with #; but the last of those above the table may be its header, and below it one
+    with as many cells is a row: ``#1 left``."""
     above = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    below = lines[len(above) :]
+    rows = [line for line in below if not line.startswith("#") or _as_many(line, below[0])]
     header = above[-1].lstrip("# ") if above else ""
     is_header = any(
         header.count(letter) and header.count(letter) == rows[0].count(letter) for letter in SEPARATORS if rows
     )
     return [header, *rows] if is_header else rows
+
+
+def _as_many(line: str, header: str) -> bool:
+    separator = max(SEPARATORS, key=header.count)
+    return line.count(separator) == header.count(separator) > 0
 
 
 def json_table(document: Any, name: str) -> Table:
@@ -166,13 +179,14 @@ def _is_list_of_objects(value: Any) -> bool:
 class Columns:
     """``points``: label -> its columns x, y, z; the label "" stands for what the column ``label`` says.
 
-    ``says``: what the names of these columns say of coordinates.
+    ``status``: label -> the column that says whether it is there, where one does. ``says``: what the names of these
+    columns say of coordinates.
     """
 
     points: dict[str, tuple[str, str, str]]
     label: str | None
     case: str | None
-    status: str | None
+    status: Mapping[str, str]
     says: set[Says]
 
 
@@ -209,7 +223,26 @@ def guess_columns(header: Sequence[str], given: Mapping[str, str], name: str) ->
     case = given.get("case", _one_of([column for column in header if column != label], CASES)) or None
     if "" in points and label is None:
         raise UserError(f"{name} has no column with the points' names ({listed}); say which it is with --columns.")
-    return Columns(points, label, case, given.get("status", _one_of(header, STATUSES)) or None, says)
+    return Columns(points, label, case, _statuses(header, points, given), says)
+
+
+def _statuses(header: Sequence[str], points: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Of each label of ``points`` its own column (``left_present``), or the one of all."""
+    every = given.get("status", _one_of(header, STATUSES))
+    statuses = dict.fromkeys(points, every) if every else {}
+    if "status" not in given:
+        named = {" ".join(_words(column)): column for column in header}
+        for label, word in itertools.product(filter(None, points), reversed(STATUSES)):
+            if column := named.get(f"{label} {word}"):
+                statuses[label] = column
+    return statuses
+
+
+def status_of(text: str, column: str) -> str:
+    """What a cell of such a column says of a landmark: its word, or that of its yes or no."""
+    word = text.strip().lower()
+    yes, no = next((ANSWERS[each] for each in _words(column) if each in ANSWERS), ("", ""))
+    return yes if yes and word in YES else no if no and word in NO else word
 
 
 def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str, str]], set[Says]]:
@@ -218,12 +251,16 @@ def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str
     says: dict[str, set[Says]] = {}
     for letters, frame in AXES.items():
         axes: dict[str, dict[str, str]] = {}
+        twice: dict[str, tuple[str, str]] = {}
         for column in itertools.filterfalse(_is_statement, header):
             words = _words(column)
             for axis in [word for word in words if word in letters and len(word) == 1]:
                 others = list(words)
                 others.remove(axis)
-                axes.setdefault(" ".join(word for word in others if word not in NOT_NAMES), {}).setdefault(axis, column)
+                rest = " ".join(word for word in others if word not in NOT_NAMES)
+                first = axes.setdefault(rest, {}).setdefault(axis, column)
+                if first != column:
+                    twice.setdefault(rest, (first, column))
         for rest, columns in axes.items():
             if letters == "xyz" and len(columns) == 2 and not NOT_PLACES & set(rest.split()):
                 raise UserError(
@@ -231,6 +268,11 @@ def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str
                     "--columns."
                 )
             if len(columns) == 3:
+                if rest in twice and not NOT_PLACES & set(rest.split()):
+                    raise UserError(
+                        f"{name} has two sets of coordinates ({' and '.join(twice[rest])}); say with --columns which "
+                        "to take."
+                    )
                 chosen = _says_of(tuple(columns.values()), name)
                 if not NOT_PLACES & set(rest.split()) and rest not in triples:
                     x, y, z = (columns[axis] for axis in letters)

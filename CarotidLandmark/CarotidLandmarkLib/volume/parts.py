@@ -26,13 +26,14 @@ DERIVED = (  # how words begin that name what is computed from scans
 )  # fmt: skip
 HU_UNITS = ("", "HU", "US")  # Rescale Type; US: unspecified
 SINGLE = "holds a single slice"
-ANGIOGRAPHY = ("CTA", "ANGIO", "CAROT", "SUPRAAORT", "CONTRAST", "KONTRAST")
+ANGIOGRAPHY = ("CTA", "ANGIO", "CAROT", "SUPRAAORT")
 UNENHANCED = re.compile(
-    r"UN-?ENHANCED|NON[ -]*(CONTR|KONTR|ENH)|PRE[ -]*(CONTR|KONTR|KM\b)|\bNATIV|\bNCCT|"
-    r"\b(WITHOUT|W/?O|NO|OHNE|SANS|SENZA|SIN|SEM)( IV)? *(CONTR|KONTR|KM\b|PRODUIT|MEZZO|MDC)"
+    r"UN-?ENHANCED|NON[ -]*(CONTR|KONTR|ENH|CON\b)|PRE[ -]*(CONTR|KONTR|KM\b|CON\b)|\bNATIV|\bNCCT|\bPLAIN\b|\bTNC\b|"
+    r"\bC-(?!\w)|\bW/?O\b(?! *(&|AND|W))|"
+    r"\b(WITHOUT|NO|OHNE|SANS|SENZA|SIN|SEM)( IV)? *(CONTR|KONTR|KM\b|PRODUIT|MEZZO|MDC|INJ|CIV\b|IV\b)"
 )
 TWICE = re.compile(r"\b(WITH|W|MIT)\b[ /&+-]*(AND|UND)?[ /&+-]*(WITHOUT|W/?O|OHNE)\b")  # with and without
-NO_AGENT = ("", "NO", "NONE", "N", "N/A", "NA", "0", "NIL", "KEINE", "KEIN")
+NO_AGENT = re.compile(r"(N|N/?A|NO|NOT|NONE|NIL|KEINE?|OHNE|WITHOUT|SANS)\b|0(\.0*)?( *ML)?$|$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +82,8 @@ class Part:
 
     @property
     def unit(self) -> str:
-        """Of its values, as it says; "" where it does not."""
-        return self.slices[0].unit
+        """Of its values, as it says, or one slice of them; "" where none does."""
+        return next((one.unit for one in self.slices if one.unit not in HU_UNITS), self.slices[0].unit)
 
     @property
     def kind(self) -> str:
@@ -91,15 +92,16 @@ class Part:
         return _words("/".join(self.file.kind) or "no Image Type", unit)
 
     @property
-    def is_enhanced(self) -> bool:
-        """Whether its header speaks of a contrast agent or of vessels, and not of none.
-
-        The description counts more: a scanner may name the agent of the examination in each of its series.
-        """
+    def enhancement(self) -> int:
+        """2: its description speaks of vessels; 1: it, or the header, of a contrast agent; 0: neither, or of none."""
+        # The description counts more: a scanner may name the agent of the examination in each of its series.
         description = " ".join(self.file.description.upper().replace("_", " ").split())
         if UNENHANCED.search(description) and not TWICE.search(description):
-            return False
-        return self.file.agent.upper() not in NO_AGENT or any(word in description for word in ANGIOGRAPHY)
+            return 0
+        if any(word in description for word in ANGIOGRAPHY):
+            return 2
+        agent = self.file.agent.upper().strip()
+        return int("ONTRAST" in description or not (NO_AGENT.match(agent) or UNENHANCED.search(agent)))
 
     @property
     def studies(self) -> set[tuple[str, str]]:
@@ -110,7 +112,7 @@ class Part:
     def rank(self) -> tuple:
         """The part with the highest rank is read."""
         shape = self.stack.shape if self.stack else (0, 0, 0)
-        return self.stack is not None, self.is_axial, self.is_original, self.is_enhanced, int(np.prod(shape))
+        return self.stack is not None, self.is_axial, self.is_original, self.enhancement, int(np.prod(shape))
 
     @property
     def name(self) -> str:
@@ -144,7 +146,7 @@ def parts(slices: list[Slice]) -> list[Part]:
 
 def _order(file: File, label: str) -> tuple:
     """Nothing of it depends on the names of files."""
-    number = int(file.number) if file.number.lstrip("-").isdecimal() else 1 << 31
+    number = int(file.number) if re.fullmatch(r"-?\d+", file.number) else 1 << 31
     words = [*map(_natural, label.replace(",", "").split())]
     return number, file.number, file.uid, file.kind, file.kernel, file.size, words, file.study
 
@@ -378,7 +380,7 @@ def _stacked(slices: list[Slice]) -> tuple[Stack | None, str, str]:
             return None, f"has slices without {tag}", "export the series again"
     if any((one.spacing_mm <= 0).any() for one in slices if one.spacing_mm is not None):
         return None, "has no voxel size (Pixel Spacing of 0 or less)", "export the series again"
-    if file.has_table:
+    if any(one.file.has_table for one in slices):
         return None, "has values that become HU by a table (Modality LUT)", "export it with Rescale Slope and Intercept"
     if len({one.has_rescale for one in slices}) > 1:
         return None, "has slices with and without Rescale Slope and Intercept", "export the series again"

@@ -13,6 +13,7 @@ import numpy as np
 from ..detection import VolumeInfo
 from ..errors import UserError
 from ..geometry import Geometry
+from ..landmarks import FARTHEST_MM
 
 SMALLEST_SIZE = 16
 SLICES = 32  # whose hash tells a scan from others, spread over all: enough, and quick in the largest scan
@@ -105,6 +106,11 @@ def check_geometry(name: str, affine: np.ndarray) -> None:
         text = " x ".join(f"{value:.3g}" for value in spacing)
         raise VolumeError(
             f"{name} has a voxel size of {text} mm, outside {low:g} to {high:g} mm; correct the spacing in its header."
+        )
+    if (farthest := np.abs(affine[:3, 3]).max()) > FARTHEST_MM:
+        raise VolumeError(
+            f"{name} begins {farthest / 1000:.0f} m from the scanner's middle, where no scan is; correct the origin in "
+            "its header."
         )
     axes = affine[:3, :3] / spacing
     if abs(np.linalg.det(axes)) < 0.1:

@@ -27,6 +27,7 @@ HEADERS = 0.3  # of the time to read a series
 ZIP = b"PK\3\4"  # how such a file begins
 LARGEST_ZIP_RATIO = 200  # scans shrink to a half or a tenth; more is a trap
 MOST_NAMED = 8
+MOST_ODD = 3  # slices that do not belong to a series, and are told of as such
 PACKED = {".gz", ".bz2", ".xz", ".zip", ".7z", ".rar", ".tar", ".tgz"}
 UNREAD = "damaged, packed, no read permission, or a link that leads nowhere"
 LARGEST_COUNT = 5000  # of images in a series: larger numbers are no counts
@@ -253,7 +254,7 @@ def _choose(name: str, whole: list[Part], series: str | None, discreet: bool = F
         scans = [part for part in matches if part.is_ct] or matches
     chosen = max(scans or whole, key=lambda part: part.rank)  # the first of equals
     if chosen.stack is None:
-        raise _refusal(name, scans or whole)
+        raise _refusal(name, scans or whole, whole)
     same = [part for part in whole if part.file.uid == chosen.file.uid and part.is_scan and part not in scans]
     others = [part for part in (*scans, *same) if part is not chosen]
     notes = []
@@ -301,8 +302,15 @@ def _lost_at_ends(chosen: Part, whole: list[Part]) -> list[str]:
     return []
 
 
-def _refusal(name: str, candidates: list[Part]) -> VolumeError:
+def _refusal(name: str, candidates: list[Part], whole: list[Part]) -> VolumeError:
     part = candidates[0]
+    odd = [one for one in whole if one.file.uid == part.file.uid and len(one.slices) == 1 and one is not part]
+    if len(candidates) == 1 and part.is_ct and 0 < len(odd) <= MOST_ODD:
+        count = "One slice" if len(odd) == 1 else f"{len(odd)} slices"
+        return VolumeError(
+            f"{count} of {part.name} in {name} can not be read with the others: another orientation, pixel size or "
+            f"modality stands in the header; without, it {part.finding}. Have the headers corrected."
+        )
     if len(candidates) == 1 and (part.is_ct or part.finding == SINGLE):
         return VolumeError(f"{name} {part.finding}; {part.advice}.")
     reasons = some_of([f"{part.name} {part.finding}" for part in candidates], MOST_NAMED, "; ")
@@ -314,7 +322,7 @@ def _reason(part: Part, chosen: Part | None) -> str:
     if part.stack is None:
         return part.finding
     if part is chosen:
-        words = {"axial": part.is_axial, "original": part.is_original, "enhanced": part.is_enhanced}
+        words = {"axial": part.is_axial, "original": part.is_original, "enhanced": part.enhancement > 0}
         return "is read: " + ", ".join(word for word, holds in words.items() if holds)
     if chosen is not None and part.rank == chosen.rank:
         return "fits as well"
@@ -322,8 +330,9 @@ def _reason(part: Part, chosen: Part | None) -> str:
         return "is not axial"
     if not part.is_original:
         return "is derived"
-    lacks_contrast = chosen is not None and chosen.is_enhanced and not part.is_enhanced
-    return "says nothing of contrast" if lacks_contrast else "is smaller"
+    if chosen is not None and chosen.enhancement > part.enhancement:
+        return f"says nothing of {'vessels' if part.enhancement else 'contrast'}"
+    return "is smaller"
 
 
 def _row(part: Part, chosen: Part | None) -> SeriesRow:

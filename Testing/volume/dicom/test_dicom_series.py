@@ -217,3 +217,28 @@ class TestRefusals:
         file = sorted(write_dicom(make_volume(), tmp_path / "ct").iterdir())[0]
         with pytest.raises(VolumeError, match="holds a single slice; give the folder with all DICOM files of the CT"):
             read_volume(file)
+
+
+def test_a_slice_whose_header_differs_is_named_where_all_slices_are_there(make_volume, write_dicom, tmp_path):
+    """They were said to lack one, and to be exported again."""
+
+    def coarser(dataset, k):
+        if k == 9:
+            dataset.PixelSpacing = [2.0, 2.0]
+
+    folder = write_dicom(make_volume(), tmp_path / "ct", edit=coarser)
+    with pytest.raises(
+        VolumeError, match=r"One slice of series .* in ct can not be read with the others: another orient"
+    ):
+        read_volume(folder)
+
+
+def test_a_series_number_that_is_none_is_no_fault(agree, make_volume, write_dicom, tmp_path):
+    scan = make_volume()
+    folder = write_dicom(scan, tmp_path / "ct", SeriesNumber=3)
+    for file in folder.iterdir():
+        dataset = pydicom.dcmread(file)
+        element = dataset["SeriesNumber"]
+        dataset[element.tag] = pydicom.DataElement(element.tag, "LO", "--5")
+        dataset.save_as(file)
+    assert agree(read_volume(folder), scan)

@@ -110,3 +110,26 @@ class TestStoredValues:
 
         with pytest.raises(VolumeError, match="which can not be Hounsfield units"):
             read_volume(write_dicom(make_volume(), tmp_path / "ct", edit=change))
+
+
+@pytest.mark.parametrize("odd", [0, 9])
+def test_what_one_slice_says_of_its_values_counts(make_volume, write_dicom, tmp_path, odd):
+    """The first slice was asked for all."""
+
+    def change(dataset, k):
+        if k == odd:
+            dataset.RescaleType = "MGML"
+
+    assert (
+        "may be computed, not scanned (" in read_volume(write_dicom(make_volume(), tmp_path / "map", edit=change)).note
+    )
+
+    def table(dataset, k):
+        if k == odd:
+            entry = Dataset()
+            entry.LUTDescriptor, entry.ModalityLUTType = [16, 0, 16], "HU"
+            entry.LUTData = np.arange(16, dtype="<u2").tobytes()
+            dataset.ModalityLUTSequence = [entry]
+
+    with pytest.raises(VolumeError, match=r"become HU by a table \(Modality LUT\)"):
+        read_volume(write_dicom(make_volume(), tmp_path / "table", edit=table))

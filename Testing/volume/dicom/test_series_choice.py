@@ -84,6 +84,15 @@ class TestChoice:
             {"SeriesDescription": "CTA nativ"},
             {"SeriesDescription": "CTA NECK UNENHANCED"},
             {"ContrastBolusAgent": "NONE"},
+            {"SeriesDescription": "NECK W/O 0.625", "ContrastBolusAgent": "OMNIPAQUE 350"},
+            {"SeriesDescription": "NON CON", "ContrastBolusAgent": "Iomeprol"},
+            {"SeriesDescription": "C- HALS", "ContrastBolusAgent": "Iomeprol"},
+            {"SeriesDescription": "Neck plain 1.0", "ContrastBolusAgent": "Iomeprol"},
+            {"SeriesDescription": "cou sans injection", "ContrastBolusAgent": "Iomeprol"},
+            {"ContrastBolusAgent": "NO CONTRAST"},
+            {"ContrastBolusAgent": "No IV contrast"},
+            {"ContrastBolusAgent": "0 ML"},
+            {"ContrastBolusAgent": "Iomeprol"},  # of the examination, in each of its series
         ],
         ids=lambda tag: " ".join(tag.values()),
     )
@@ -95,7 +104,16 @@ class TestChoice:
         write_dicom(scan, tmp_path / "cd", SeriesNumber=3, SeriesDescription="CTA 0.6")
         assert agree(read_volume(tmp_path / "cd"), scan)
 
-    @pytest.mark.parametrize("words", ["CT NECK W WO CONTRAST", "with and without contrast", "CTA CAROTIDS"])
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "CT NECK W WO CONTRAST",
+            "with and without contrast",
+            "CTA CAROTIDS",
+            "NECK W/O & W CONTRAST",
+            "CONTRAST C-SPINE",
+        ],
+    )
     def test_a_header_that_says_with_and_without_speaks_of_a_contrast_agent(
         self, agree, make_volume, write_dicom, tmp_path, words
     ):
