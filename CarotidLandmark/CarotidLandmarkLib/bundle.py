@@ -132,7 +132,10 @@ class Bundle:
         """Open and check the bundle in folder ``path``. Raises BundleError: missing, damaged, too new, hash differs."""
         path = Path(path)
         if not path.is_dir():
-            raise BundleError(f"There is no model bundle at {path}; give a folder that holds {METADATA_FILE}.")
+            raise BundleError(
+                f"There is no model bundle at {path}; give a folder that holds {METADATA_FILE}, or a name that "
+                "carotid-landmark info lists."
+            )
         for name in FILES:
             if not (path / name).is_file():
                 raise BundleError(f"The model bundle {path.name} has no {name}; get the whole bundle again.")

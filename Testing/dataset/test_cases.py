@@ -63,7 +63,7 @@ class TestCases:
             _ = dataset.case("c2").image_path
         assert [str(finding) for finding in check_dataset(dataset)] == [
             "error: cases/c2/case.json: The image of case c2 is not here; restore it, "
-            "or say where it is: carotid-landmark locate."
+            "or say where it is: carotid-landmark locate DATASET FOLDER."
         ]
         assert dataset.locate_images(tmp_path / "moved") == ["c2"]
         assert check_dataset(dataset) == []

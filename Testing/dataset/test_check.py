@@ -194,7 +194,7 @@ class TestCheck:
         path = dataset.path / "cases/c2/case.json"
         path.write_text(path.read_text().replace("p2", "p1"))
         assert [str(f) for f in check_dataset(dataset)] == [
-            "error: cases: Group p1 is spread over several splits: test, train."
+            "error: cases: Group p1 is spread over several splits: test, train; give its cases one, in case.json."
         ]
 
     def test_a_temporary_file_is_named(self, dataset):
@@ -207,7 +207,8 @@ class TestCheck:
     def test_a_scan_that_is_two_cases_is_named(self, dataset):
         shutil.copytree(dataset.path / "cases" / "c1", dataset.path / "cases" / "copy")
         (finding,) = check_dataset(dataset)
-        assert str(finding) == "warning: cases: c1 and copy are the same scan, so it counts twice; remove one."
+        sentence = "warning: cases: c1 and copy are the same scan, so it counts twice; remove one: delete its folder."
+        assert str(finding) == sentence
 
     @pytest.mark.parametrize(
         "name", ["anna (1).json", "anna - Copy.json", "anna.json.orig", "anna.draft.json~", "anna.draft (1).json"]

@@ -121,7 +121,7 @@ def test_a_patient_in_two_splits_is_refused(dataset, add):
     first, second = add(dataset, "p1", split="train"), add(dataset, "p1")
     file = dataset.case(second).folder / "case.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "split": "test"}))
-    with pytest.raises(DatasetError, match="Patient p1 is in the splits test and train; give all its cases one split"):
+    with pytest.raises(DatasetError, match="Patient p1 is in the splits test and train; give all its cases one, in"):
         freeze_splits(dataset)
     assert dataset.case(first).split == "train"
 

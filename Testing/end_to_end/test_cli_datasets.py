@@ -52,6 +52,28 @@ def test_a_cohort_is_predicted_resumed_tabulated_and_queued(run, scan, model, tm
     assert (dataset.case("one").folder / "prediction.json").stat().st_mtime_ns != written["one"]
 
 
+def test_a_folder_of_several_scans_is_added_as_they_are_and_what_was_taken_is_said(run, tmp_path, write_dicom):
+    """Of two patients one was added, and five sound files were called damaged."""
+    volume = scan_volume()
+    for n, name in enumerate(("anna", "bert")):
+        write_dicom(Volume(volume.array + np.int16(n), volume.affine_lps), tmp_path / "cd" / name, PatientID=name)
+    write_volume(Volume(volume.array + np.int16(2), volume.affine_lps), tmp_path / "cd" / "cleo.nii.gz")
+    code, _, err = run("add", tmp_path / "data", tmp_path / "cd")
+    assert code == 0 and "was taken for a folder of 3 scans (1 file and 2 DICOM folders)" in err[0]
+    dataset = Dataset.open(tmp_path / "data")
+    assert len(dataset.case_ids()) == len({case.group for case in dataset.cases()}) == 3
+    code, _, err = run("series", tmp_path / "cd" / "cleo.nii.gz")
+    assert (code, err) == (2, ["cleo.nii.gz holds no DICOM images; give a folder with the DICOM files of one CT."])
+
+
+def test_settings_of_a_detection_without_predict_are_refused_and_a_missing_argument_names_its_help(run, tmp_path):
+    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
+    for option in (["--passes", 7], ["--level", 0.8], ["--device", "cpu"], ["--seed", 4]):
+        code, _, err = run("cohort", dataset.path, *option)
+        assert code == 2 and err[0].endswith("are for predictions; add --predict.")
+    assert run("cohort")[2] == ["Missing argument 'DATASET'. See carotid-landmark cohort --help."]
+
+
 def test_workers_are_for_predictions_and_bad_ones_are_refused_before_anything_is_done(
     run, scan, model, tmp_path, monkeypatch
 ):
@@ -142,7 +164,8 @@ def test_a_scan_that_is_referred_to_and_was_moved_is_located_by_command_and_reco
     code, _, err = run("locate", dataset, tmp_path / "home")
     assert (code, len(err)) == (2, 1) and case_id in err[0]
     code, out, err = run("locate", dataset, tmp_path)
-    assert (code, out, err) == (0, f"{case_id}: {moved}\n", [])
+    assert (code, err) == (0, [])
+    assert out == f"{case_id}: {moved}\n1 of 1 scans that the dataset refers to are here.\n"
     assert run("check", dataset)[0] == 0
     again = moved.rename(tmp_path / "b.nrrd")
     for arguments in (("--reference",), ()):

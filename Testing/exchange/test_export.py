@@ -18,7 +18,7 @@ from CarotidLandmarkLib.detection import Detection, LandmarkResult, Quality
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.exchange import write_report
 from CarotidLandmarkLib.exchange.structured_report import _code_of
-from CarotidLandmarkLib.markups import read_markups
+from CarotidLandmarkLib.markups import read_markups, write_markups
 from CarotidLandmarkLib.volume import read_volume, series_headers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -251,6 +251,21 @@ def test_results_of_detect_export_too_and_a_report_of_them_needs_the_scan(run, s
     assert run("export", results, "--format", "sr", "--scan", series, "--output", tmp_path / "sr")[0] == 0
     assert np.allclose(read_report(tmp_path / "sr" / "results.dcm")[LEFT], (30.123456, 40.98765, 50.55555), atol=1e-3)
     assert str(pydicom.dcmread(tmp_path / "sr" / "results.dcm").PatientID) == "MRN-77"
+
+
+def test_a_table_of_many_results_tells_their_scans_apart_and_corrected_points_are_told_of(run, detection, tmp_path):
+    """Scans of two patients are both called ct.nii.gz; what is exported is what was detected."""
+    for name in ("p1", "p2"):
+        (tmp_path / "many" / name).mkdir(parents=True)
+        (tmp_path / "many" / name / "detection.json").write_text(detection.to_json())
+    points = {LEFT: (1.0, 2.0, 3.0), RIGHT: None}
+    write_markups(tmp_path / "many" / "p2" / "landmarks.mrk.json", points, detection.labels)
+    code, _, err = run("export", tmp_path / "many", "--output", tmp_path / "all.csv")
+    assert (code, err) == (
+        0, ["Note: p2: its points were changed since; what was detected is exported."]
+    )  # fmt: skip
+    with open(tmp_path / "all.csv", newline="") as stream:
+        assert [row["folder"] for row in csv.DictReader(stream)] == ["p1", "p1", "p2", "p2"]
 
 
 def test_a_report_of_another_scan_or_of_no_dicom_is_refused(run, series, detection, tmp_path):

@@ -56,7 +56,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:  # typer's own errors say what is wrong with the arguments; the commands catch the rest
         if not hasattr(error, "format_message"):
             raise
-        say(f"{error.format_message().rstrip('.')}. See carotid-landmark --help.")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "carotid-landmark"
+        say(f"{error.format_message().rstrip('.')}. See {command} --help.")
         code = BAD_INPUT
     forget_interrupts()
     sys.exit(code)

@@ -55,6 +55,7 @@ def add(
     from ..bundle import default_bundle
     from ..dataset import Dataset, DatasetError
     from ..files import is_empty
+    from ..scans import list_scans
     from ..volume import VolumeError
 
     if reference and series is not None:
@@ -62,6 +63,9 @@ def add(
             "A reference is to a whole file, and --series chooses a part of one; leave --reference out, and the series "
             "is copied."
         )
+    listing = list_scans(scans, dataset)
+    for note in listing.notes:
+        say(f"Note: {note}")
     there = dataset.exists()
     new = not there or (dataset.is_dir() and is_empty(dataset))
     if new:
@@ -76,9 +80,9 @@ def add(
         say(f"Note: whether a scan is there already can not be told of cases/{name}: {reason}")
     failed = 0
     try:
-        for scan in scans:
+        for scan in listing.scans:
             try:
-                print(_add(opened, scan, patient, series, reference), flush=True)
+                print(_add(opened, scan.path, patient, series, reference), flush=True)
             except (DatasetError, VolumeError) as error:
                 say(str(error))
                 failed += 1
@@ -90,7 +94,7 @@ def add(
             if not there:
                 dataset.rmdir()
     if failed:
-        raise UserError(f"{failed} of {len(scans)} scans could not be added; the lines above say why.")
+        raise UserError(f"{failed} of {len(listing.scans)} scans could not be added; the lines above say why.")
 
 
 def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, reference: bool) -> str:
@@ -165,7 +169,11 @@ def queue(
 def cohort(
     dataset: DatasetFolder,
     predict: Annotated[
-        bool, typer.Option("--predict", help="Detect in every case that has no such result yet.")
+        bool,
+        typer.Option(
+            "--predict",
+            help="Detect in every case without a result of this model and these settings; any other is replaced.",
+        ),
     ] = False,
     table: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all results as one table.")] = None,
     model: options.Model = None,
@@ -176,12 +184,13 @@ def cohort(
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
 ) -> None:
-    """Run over a whole dataset; interrupted, it goes on where it stopped."""
+    """Count what a dataset holds; --predict and --csv run over it, and go on where they were stopped."""
     from ..dataset import Dataset, cases_to_predict, write_table
 
     check_workers(workers, scheduler)
-    if not predict and (workers, scheduler, model) != (None, None, None):
-        raise UserError("--workers, --scheduler and --model are for the predictions; add --predict.")
+    how = model, passes, level, device, seed, workers, scheduler
+    if not predict and how != (None, DEFAULTS.passes, DEFAULTS.level, "auto", DEFAULTS.seed, None, None):
+        raise UserError("Model, device, workers and the settings of a detection are for predictions; add --predict.")
     if table is not None and table.exists() and table.suffix.lower() != ".csv":  # a slip would replace the dataset
         raise UserError(f"{table.name} is there already and no table; give a name that ends with .csv.")
     opened = Dataset.open(dataset)
@@ -222,7 +231,9 @@ def locate(
     opened = Dataset.open(dataset)
     for case_id in opened.locate_images(folder):
         print(f"{case_id}: {opened.case(case_id).image_path}")
-    lost = [case.id for case in opened.cases() if not case.copied and not case.has_image]
+    referred = [case for case in opened.cases() if not case.copied]
+    lost = [case.id for case in referred if not case.has_image]
+    print(f"{len(referred) - len(lost)} of {len(referred)} scans that the dataset refers to are here.")
     if lost:
         raise UserError(f"The images of {', '.join(lost)} are not in {folder}; look elsewhere, or restore them.")
 

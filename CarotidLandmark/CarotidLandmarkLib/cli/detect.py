@@ -68,7 +68,8 @@ def detect(
     if listing.many or workers is not None or scheduler is not None:
         for option, given in (("--series", series is not None), ("--json", json), ("--sr", sr)):
             if given:
-                raise UserError(f"{option} is for one scan; leave it out for many.")
+                other = "it out for many" if listing.many else "--workers and --scheduler out"
+                raise UserError(f"{option} is for one scan; leave {other}.")
         detect_many(listing, output, model, *open_model(model, passes, level, seed), device, workers, scheduler)
         return
     (scan,) = listing.scans

@@ -120,7 +120,7 @@ def export(
     """Write results for other programs: a table, point lists, DICOM reports. Nothing of a dataset names a patient."""
     from ..dataset import Dataset
     from ..exchange import export_dataset, export_results, read_results
-    from ..report.page import DETECTION_FILE, MARKUPS_FILE, ReportError, check_replaceable
+    from ..report import DETECTION_FILE, ReportError, check_replaceable
 
     if not source.is_dir():
         raise UserError(f"{source} is not a folder; give a dataset, or what detect has written.")
@@ -141,9 +141,7 @@ def export(
         try:
             check_replaceable(folder)
         except ReportError:
-            say(
-                f"Note: {folder.name}: the points in {MARKUPS_FILE} are not as detected; what was detected is exported."
-            )
+            say(f"Note: {folder.name}: its points were changed since; what was detected is exported.")
     print(export_results(results, format, output, scan, series, lambda note: say(f"Note: {note}")))
 
 

@@ -23,7 +23,9 @@ Model = Annotated[
     typer.Option(metavar="BUNDLE", help="A model bundle's folder, or the name of a model that `info` lists."),
 ]
 Passes = Annotated[int, typer.Option(min=2, max=10_000, help="Noise passes; more make the uncertainty steadier.")]
-Level = Annotated[float, typer.Option(help="Confidence level of the regions, between 0 and 1.")]
+Level = Annotated[
+    float, typer.Option(help="Confidence level of the regions, up to what the model is calibrated for (shipped: 0.95).")
+]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed gives the same result.")]
 Series = Annotated[

@@ -98,7 +98,11 @@ class Case:
         """The image file. Raises DatasetError when it is not on this machine."""
         path = self.folder / IMAGE_FILE if self.copied else place_of(self.image_sha256)
         if path is None or not path.is_file():
-            remedy = "restore it" if self.copied else "restore it, or say where it is: carotid-landmark locate"
+            remedy = (
+                "restore it"
+                if self.copied
+                else "restore it, or say where it is: carotid-landmark locate DATASET FOLDER"
+            )
             raise DatasetError(f"The image of case {self.id} is not here; {remedy}.")
         return path
 

@@ -54,12 +54,18 @@ def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = N
     for same in scans.values():
         if len(same) > 1:
             names = " and ".join(case.id for case in same)
-            message = f"{names} are the same scan, so it counts twice; remove one."
+            message = f"{names} are the same scan, so it counts twice; remove one: delete its folder."
             findings.append(Finding("warning", "cases", message))
     for group, splits in sorted(groups.items()):
         if len(splits) > 1:
             names = ", ".join(sorted(split or "none" for split in splits))
-            findings.append(Finding("error", "cases", f"Group {group} is spread over several splits: {names}."))
+            findings.append(
+                Finding(
+                    "error",
+                    "cases",
+                    f"Group {group} is spread over several splits: {names}; give its cases one, in case.json.",
+                )
+            )
     return sorted(findings, key=lambda finding: (finding.level, finding.file))
 
 

@@ -55,6 +55,7 @@ def _split_of(group: str, cases: list[Case]) -> str | None:
     splits = {case.split for case in cases} - {None}
     if len(splits) > 1:
         raise DatasetError(
-            f"Patient {group} is in the splits {' and '.join(sorted(map(str, splits)))}; give all its cases one split."
+            f"Patient {group} is in the splits {' and '.join(sorted(map(str, splits)))}; give all its cases one, "
+            "in their case.json."
         )
     return next(iter(splits), None)

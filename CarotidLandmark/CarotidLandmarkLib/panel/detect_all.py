@@ -56,7 +56,11 @@ class DetectAll:
         dataset.check_landmarks(set(names.get(self._module.parameters.model, dataset.landmarks)))
         waiting = [case_id for case_id in self._queue.case_ids if not _is_predicted(dataset, case_id)]
         if not waiting:
-            raise DatasetError(_("Every case of {dataset} has a prediction.").format(dataset=dataset.path.name))
+            words = _(
+                "Every case of {dataset} has a prediction. Detect looks at the one that is shown again, and "
+                "carotid-landmark cohort {dataset} --predict --model NAME at all of them."
+            )
+            raise DatasetError(words.format(dataset=dataset.path.name))
         ensure_dependencies()
         self._dataset, self._settings = dataset, settings
         self._waiting, self._done, self._failures = waiting, [], {}

@@ -25,7 +25,7 @@ def ensure_dependencies():
             ) from None
         logic = PyTorchUtils.PyTorchUtilsLogic()
         with in_words("PyTorch"):
-            if testing or logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.4") is None:
+            if testing or logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.5") is None:
                 raise DetectionFailed(sorry.format(name="PyTorch"))
     if importlib.util.find_spec("safetensors") is None:
         question = _("Detect needs the small Python package safetensors. Install it now?")

@@ -12,8 +12,7 @@ import numpy as np
 
 from ..detection import VolumeInfo
 from ..errors import UserError
-from ..geometry import Geometry
-from ..landmarks import FARTHEST_MM
+from ..geometry import FARTHEST_MM, Geometry
 
 SMALLEST_SIZE = 16
 SLICES = 32  # whose hash tells a scan from others, spread over all: enough, and quick in the largest scan

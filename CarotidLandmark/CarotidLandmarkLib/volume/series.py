@@ -144,6 +144,7 @@ def _parts(
                 unread.append(text_name(file))
             progress(number / len(files))
         suffixes = {_suffix(one.file.path) for one in slices} | PACKED
+        others = [file for file in others if not file.name.lower().endswith(".nii.gz")]  # a scan, and no DICOM
         lost = [file for file in others if _suffix(file) in suffixes and (file.suffix or not _is_text(file))]
         unread += [text_name(file) for file in lost]
         which = str(len(unread)) if alias else some_of(unread, 3)

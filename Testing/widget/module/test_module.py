@@ -139,7 +139,7 @@ def test_declining_pytorch_leaves_everything_but_detect_usable(widget, without, 
     show(widget)
     without("torch")
     widget.ui.detectButton.click()
-    assert pytorch_extension.asked == [{"askConfirmation": True, "torchVersionRequirement": ">=2.4"}]
+    assert pytorch_extension.asked == [{"askConfirmation": True, "torchVersionRequirement": ">=2.5"}]
     assert "needs PyTorch, which was not installed" in widget.ui.statusLabel.text
     widget.table.select(0)
     widget.ui.acceptButton.click()

@@ -44,9 +44,10 @@ def main(
     measure_on: Annotated[
         Path | None, typer.Option("--measure", help="Another dataset whose test cases measure, instead.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder of the new bundle.")] = Path("bundle"),
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new bundle.")] = Path("bundle"),
     name: Annotated[
-        str | None, typer.Option(help="Name of the model; default: a bundle keeps its own, a run has its folder's.")
+        str | None,
+        typer.Option(help="Name of the model; default: a bundle keeps its own, a run's is called after --output."),
     ] = None,
     version: Annotated[str | None, typer.Option(help="Version of the model; of a run 1.0.0 by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",

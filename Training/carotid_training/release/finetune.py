@@ -247,21 +247,28 @@ def _silent() -> Iterator[Step]:
 def main(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The folder with dataset.json.")],
     model: Annotated[
-        str | None, typer.Option(metavar="BUNDLE", help="Where to start: a bundle's folder, or a model's name.")
+        str | None,
+        typer.Option(
+            metavar="BUNDLE", help="Where to start: a bundle's folder, or a model's name; default: the shipped model."
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run's folder; its name is the new model's.")
+        Path | None,
+        typer.Option(metavar="DIR", help="The run's folder; its name is the new model's. Default: runs/MODEL-DATASET."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 600,
     passes: Annotated[int, typer.Option(min=2, help="Noise passes of each detection that measures.")] = DEFAULTS.passes,
     seed: Annotated[int, typer.Option(min=0, max=255, help="Of training, noise and bootstrap.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
-    styles: Annotated[str, typer.Option(help="Digital necks to rehearse, separated by commas; default: all.")] = "",
+    styles: Annotated[
+        str,
+        typer.Option(help="Digital necks to rehearse, separated by commas; default: sculpted, with --background all."),
+    ] = "",
     background: Annotated[
         list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
     ] = None,
     rendered: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep rendered necks here for other runs: 6 MB each.")
+        Path | None, typer.Option(metavar="DIR", help="Keep rendered necks here for other runs: 1.1 GB for 600 steps.")
     ] = None,
     force: Annotated[bool, typer.Option(help="List the new model even if it is worse.")] = False,
 ) -> None:
