@@ -10,9 +10,10 @@ READY := .venv/ready
 demo: $(READY)
 	$(BIN)/carotid-landmark demo --output demo-output
 
-# One thread per process: two processes share the machine without slowing each other down.
+# One thread per process: two processes share the machine without slowing each other down. Each begins with a half of the
+# tests, so that what a module prepares is prepared once.
 test: $(READY)
-	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -n 2 --dist worksteal
 
 screenshots: $(READY)
 	QT_QPA_PLATFORM=offscreen $(BIN)/python Testing/widget/screenshots.py

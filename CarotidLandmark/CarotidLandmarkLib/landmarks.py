@@ -22,8 +22,8 @@ SIDE_OF = {"l": "left", "left": "left", "lt": "left", "r": "right", "right": "ri
 PALETTE = ("#f59f00", "#339af0", "#ae3ec9", "#37b24d", "#f783ac", "#1098ad")
 # A landmark with one of these words in its name is in an artery: a CT angiography shows contrast agent there.
 ARTERIAL = {
-    "aorta", "aortic", "arterial", "artery", "basilar", "brachiocephalic", "carotid", "innominate", "subclavian",
-    "vertebral",
+    "aorta", "aortic", "arterial", "artery", "basilar", "brachiocephalic", "carotid", "cca", "eca", "ica", "innominate",
+    "subclavian", "vertebral",
 }  # fmt: skip
 # Between the two of a pair, by what is left of their names without the side. In 52 published scans (Ma et al., ISBI
 # 2020) the bifurcations are 59 +- 10 mm apart, 38 to 89; 30 and 100 leave room for who is not among 52.

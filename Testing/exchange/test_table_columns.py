@@ -48,8 +48,9 @@ def test_two_sets_of_coordinates_in_one_table_are_asked_about(run, dataset, tmp_
     assert points(dataset) == {LEFT: L, RIGHT: R}
 
 
-def test_a_row_whose_label_begins_with_a_number_sign_is_a_row(run, dataset, tmp_path):
-    table = csv(tmp_path / "c1.csv", "label,x,y,z\n#1 left,30,40,50\n# of Anna\n#2 right,-30.25,44.5,52.125\n")
+def test_a_row_that_begins_with_a_number_sign_is_asked_about(run, dataset, tmp_path):
+    """A label (``#1 left``), or a row that somebody has taken out; it was left out without a word."""
+    table = csv(tmp_path / "c1.csv", "label,x,y,z\n# of Anna\nleft,30,40,50\n#2 right,-30.25,44.5,52.125\n")
     code, _, err = run("import", dataset.path, table, "--annotator", "anna", "--frame", "LPS")
-    assert code == 0, err
-    assert points(dataset) == {LEFT: L, RIGHT: R}
+    assert code == 2 and "c1.csv has a line that begins with # and may be a point: #2 right,-30.25" in err[0]
+    assert not dataset.case("c1").has_annotation("anna")

@@ -49,7 +49,7 @@ NOT_PLACES = {"std", "sd", "size", "spacing", "error", "direction", "sigma"}
 NOT_MM = {"cm", "m", "um", "inch"}
 LABELS = ("label", "landmark", "name", "pointname", "pointlabel", "structure", "landmarkname")
 CASES = (
-    "case", "caseid", "scan", "scanid", "folder", "volume", "image", "imageid", "file", "filename", "patient",
+    "case", "caseid", "scan", "scanid", "file", "filename", "folder", "volume", "image", "imageid", "patient",
     "patientid", "subject", "subjectid", "series", "id",
 )  # fmt: skip
 # Columns that answer yes or no, and what the two say. In a CSV of Slicer 0 is a point that is not placed, or missing.
@@ -81,7 +81,7 @@ def csv_table(text: str, name: str) -> Table:
         lines = lines[1:]
     comments = [re.fullmatch(r"#+\s*([\w ]+?)\s*[:=](.*)", line) for line in lines]
     stated = tuple((match[1], match[2]) for match in comments if match)
-    lines = _without_comments([line for line in lines if line.strip()])
+    lines = _without_comments([line for line in lines if line.strip()], name)
     if not lines:
         raise UserError(f"{name} is empty; export it again.")
     separator = max(SEPARATORS, key=lambda letter: lines[0].count(letter))
@@ -102,12 +102,18 @@ def csv_table(text: str, name: str) -> Table:
     return Table(header, rows, stated)
 
 
-def _without_comments(lines: list[str]) -> list[str]:
-    """Without the lines that begin with #; but the last of those above the table may be its header, and below it one
-    with as many cells is a row: ``#1 left``."""
+def _without_comments(lines: list[str], name: str) -> list[str]:
+    """Without the lines that begin with #; but the last of those above the table may be its header.
+
+    Raises UserError where one below the header has as many cells: it may be a row (``#1 left``), or one taken out.
+    """
     above = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
-    below = lines[len(above) :]
-    rows = [line for line in below if not line.startswith("#") or _as_many(line, below[0])]
+    rows = [line for line in lines if not line.startswith("#")]
+    for line in lines[len(above) :]:
+        if line.startswith("#") and _as_many(line, rows[0]):
+            raise UserError(
+                f"{name} has a line that begins with # and may be a point: {line[:40]}; remove the sign, or the line."
+            )
     header = above[-1].lstrip("# ") if above else ""
     is_header = any(
         header.count(letter) and header.count(letter) == rows[0].count(letter) for letter in SEPARATORS if rows

@@ -166,7 +166,7 @@ def test_a_stopped_run_leaves_with_3_and_the_next_detects_only_what_is_left(
     assert seen == ["c0", "c1", "c2", "c2"]
 
 
-def test_kept_detections_are_measured_anew_where_a_scan_is_away(bundle, dataset, tmp_path):
+def test_kept_detections_are_measured_anew_where_a_scan_is_away(bundle, dataset, tmp_path, without_figures):
     assert run(bundle, dataset, tmp_path / "out").exit_code == 0
     (tmp_path / "out" / "summary.md").unlink()
     dataset.case("c0").image_path.unlink()
