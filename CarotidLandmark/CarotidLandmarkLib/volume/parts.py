@@ -25,7 +25,7 @@ DERIVED = (  # how words begin that name what is computed from scans
     "CBF", "CBV", "MTT", "TMAX", "PROJECTION", "SUBTRACT", "OVERLAY", "FUSION",
 )  # fmt: skip
 HU_UNITS = ("", "HU", "US")  # Rescale Type; US: unspecified
-SINGLE = "holds a single slice"
+SINGLE, LOCALIZER = "holds a single slice", "is a localizer"
 ANGIOGRAPHY = ("CTA", "ANGIO", "CAROT", "SUPRAAORT")
 UNENHANCED = re.compile(
     r"UN-?ENHANCED|NON[ -]*(CONTR|KONTR|ENH|CON\b)|PRE[ -]*(CONTR|KONTR|KM\b|CON\b)|\bNATIV|\bNCCT|\bPLAIN\b|\bTNC\b|"
@@ -372,7 +372,7 @@ def _stacked(slices: list[Slice]) -> tuple[Stack | None, str, str]:
     if file.modality != "CT":
         return None, f"is {file.modality or 'of no modality'}, not CT", "choose a CT series"
     if _is_localizer(file):
-        return None, "is a localizer", "choose a CT series"
+        return None, LOCALIZER, "choose a CT series"
     if file.colour:
         return None, "holds colour pictures", "choose a CT series"
     for tag, field in (("position", "position"), ("orientation", "axes"), ("pixel spacing", "spacing_mm")):

@@ -18,7 +18,7 @@ import pydicom
 
 from ..errors import some_of
 from .dicom import Slice, header_of, is_directory_file, lenient, read_slices
-from .parts import SINGLE, Part, parts
+from .parts import LOCALIZER, SINGLE, Part, parts
 from .scan import VolumeError, damaged, text_name
 from .stack import read_stack
 from .stored import Progress
@@ -305,7 +305,8 @@ def _lost_at_ends(chosen: Part, whole: list[Part]) -> list[str]:
 
 def _refusal(name: str, candidates: list[Part], whole: list[Part]) -> VolumeError:
     part = candidates[0]
-    odd = [one for one in whole if one.file.uid == part.file.uid and len(one.slices) == 1 and one is not part]
+    same = [one for one in whole if one.file.uid == part.file.uid and one is not part]
+    odd = [one for one in same if len(one.slices) == 1 and one.finding != LOCALIZER]
     if len(candidates) == 1 and part.is_ct and 0 < len(odd) <= MOST_ODD:
         count = "One slice" if len(odd) == 1 else f"{len(odd)} slices"
         return VolumeError(
