@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import os
@@ -50,6 +51,13 @@ def test_the_group_depends_on_a_key_that_only_this_user_can_read(home, monkeypat
     assert stat.S_IMODE((home / "patient-key").stat().st_mode) == 0o600
     monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "another"))
     assert patient_group("4711") != mine
+
+
+def test_a_key_is_made_where_files_have_one_name_only(home, monkeypatch):
+    """As on a memory stick."""
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(errno.EPERM, "no links here")))
+    assert patient_group("4711") == patient_group("4711")
+    assert [path.name for path in home.iterdir()] == ["patient-key"]
 
 
 def test_a_key_that_a_full_disk_has_left_empty_was_none(home):

@@ -78,8 +78,12 @@ def _key() -> bytes:
             with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
                 stream.write(secrets.token_bytes(KEY_BYTES))
             sync(fresh)
-            with suppress(FileExistsError):  # another command has just made one
+            try:
                 os.link(fresh, path)
+            except FileExistsError:  # another command has just made one
+                pass
+            except OSError:  # of a file system without links
+                os.replace(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)
     key = path.read_bytes()
