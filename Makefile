@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/ready
 
-.PHONY: demo test screenshots benchmark table1 table1-medium table1-small lint clean
+.PHONY: demo test test-slow screenshots benchmark table1 table1-medium table1-small lint clean
 
 demo: $(READY)
 	$(BIN)/carotid-landmark demo --output demo-output
@@ -13,7 +13,11 @@ demo: $(READY)
 # One thread per process: two processes share the machine without slowing each other down. Each begins with a half of the
 # tests, so that what a module prepares is prepared once.
 test: $(READY)
-	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+# What takes minutes: baselines that learn, many random necks.
+test-slow: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 screenshots: $(READY)
 	QT_QPA_PLATFORM=offscreen $(BIN)/python Testing/widget/screenshots.py

@@ -59,6 +59,7 @@ def tilted(degrees, about):
     return UP * torch.cos(angle) + torch.linalg.cross(torch.tensor(about).double(), UP) * torch.sin(angle)
 
 
+@pytest.mark.slow
 def test_an_independent_segmentation_finds_the_split_where_the_truth_says():
     """The delay is the wall's: it must be half a voxel thick before any threshold can see it, and where the daughters
     run on wall to wall it gains a quarter of a mm per mm: two voxels, seldom five."""

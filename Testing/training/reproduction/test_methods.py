@@ -95,6 +95,7 @@ LEARNERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_baseline_learns_five_scans_and_beats_their_mean_by_far(cohort, name):
     make, steps, rate, crops = LEARNERS[name]

@@ -27,7 +27,7 @@ def test_nothing_that_was_said_is_lost_at_a_few_random_moments(tmp_path):
     if not can_mount(place):
         pytest.skip("a disk of its own needs root")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--moments", "5", "--seed", "3"], capture_output=True, text=True, timeout=280
+        [sys.executable, str(SCRIPT), "--moments", "3", "--seed", "3"], capture_output=True, text=True, timeout=280
     )
     told = json.loads(done.stdout.splitlines()[-1])
     assert (done.returncode, told["lost"]) == (0, []), done.stderr
