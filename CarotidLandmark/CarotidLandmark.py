@@ -237,8 +237,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         parameters = self.parameters
         self.ui.modelComboBox.setCurrentText(parameters.model)
         self.ui.deviceComboBox.setCurrentText(parameters.device)
-        self.watch(scene.find_detection(parameters.inputVolume))
         self.showScan()
+        self.watch(scene.find_detection(parameters.inputVolume))
         if self.nodes is not None:
             scene_display.set_opacity(self.nodes, parameters.opacity)
             self.say(self.logic.setLevel(self.nodes, parameters.level))
@@ -248,10 +248,12 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
     def showScan(self):
         """Have a scan that is newly chosen in the views, with its vessels where those of the scan before were seen."""
         before, self._input = self._input, self.parameters.inputVolume
+        if self._input is not before:
+            self.ui.statusLabel.setText("")  # it was about another scan
         if self._input is None or self._input is before:
             return
         self.bringIntoViews(self._input)
-        if scene_display.vessels_shown(before, rendering_logic()):
+        if scene_display.vessels_shown(before):
             self.showVessels(before, False)
             self.showVessels(self._input, True)
 
@@ -262,11 +264,9 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
 
     def watch(self, nodes):
         """Show the points of ``nodes`` (or of nothing): they can be moved, those of other scans can not."""
-        self.nodes = nodes
+        before, self.nodes = self.nodes, nodes
         self.logic.follower.follow_all()
-        if nodes is not None:
-            for each in scene.find_detections(slicer.mrmlScene):
-                each.points.SetLocked(each.points is not nodes.points)
+        scene_display.attend(slicer.mrmlScene, nodes, before)
 
     def onPointsMoved(self, nodes, landmarks):
         if self.nodes is None and self.parameters and nodes.volume is self.parameters.inputVolume:
@@ -282,7 +282,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
 
     def onVesselsButton(self, *checked):
         volume = self.parameters.inputVolume
-        self.showVessels(volume, not scene_display.vessels_shown(volume, rendering_logic()))
+        self.showVessels(volume, not scene_display.vessels_shown(volume))
         self.refresh()
 
     def showVessels(self, volume, visible):
@@ -338,7 +338,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         volume = self.parameters.inputVolume
         try:
             self.dataset.check_can_detect(self.parameters.model)
-            scene.voxels_from_node(volume)  # refused before anything is asked or installed
+            scene.scan_from_node(volume)  # refused before anything is asked or installed
             settings = self.settings()
             keep = ask_to_keep_reviewed(scene.find_detection(volume), self.logic.landmarks()[self.parameters.model])
             ensure_dependencies()
@@ -358,13 +358,13 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
     def onDetectionEnds(self, nodes, message):
         if self.ended:
             return
-        self.say(message)
         shown = self.parameters.inputVolume if self.parameters else None
+        self.say(message if nodes is None or nodes.volume is shown else f"{nodes.volume.GetName()}: {message}")
         if nodes is not None:
             self.dataset.detected(nodes)
+            self.watch(nodes if nodes.volume is shown else self.nodes)
             if nodes.volume is shown:
-                self.watch(nodes)
-                self.say(self.logic.setLevel(nodes, self.parameters.level) or message)  # of the slider, moved meanwhile
+                self.say(self.logic.setLevel(nodes, self.parameters.level))  # of the slider, moved meanwhile
                 scene_display.set_opacity(nodes, self.parameters.opacity)
                 scene_display.peel_depth(slicer.mrmlScene)
         self.refresh()
@@ -372,7 +372,7 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
             self.review.step_landmark(1)
 
     def say(self, text):
-        self.ui.statusLabel.setText(text)
+        self.ui.statusLabel.setText(text or self.ui.statusLabel.text)
 
     def refresh(self):
         """Keep what has changed, and bring the whole panel in line with scene and logic."""
@@ -392,9 +392,9 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         self.ui.windowButton.setEnabled(volume is not None)
         self.ui.stripButton.setEnabled(self.nodes is not None or strip)
         self.ui.stripButton.setChecked(strip)
-        self.ui.vesselsButton.setChecked(scene_display.vessels_shown(volume, rendering_logic()))
+        self.ui.vesselsButton.setChecked(scene_display.vessels_shown(volume))
         self.dataset.show()
         self.table.show(self.nodes)
-        words = nothing_words(volume, self.logic.bundles)
-        self.ui.adviceLabel.setText(words if self.nodes is None else advice_html(self.nodes.detection))
+        nothing = nothing_words(volume, self.logic.bundles)
+        self.ui.adviceLabel.setText(nothing if self.nodes is None else advice_html(self.nodes))
         self.review.show()

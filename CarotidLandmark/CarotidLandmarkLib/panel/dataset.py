@@ -22,7 +22,6 @@ from .cases import (
     Models,
     ReviewQueue,
     Work,
-    check_detectable,
     open_or_create,
     without_model,
 )
@@ -197,7 +196,7 @@ class DatasetPanel:
         case = self._shown.of_volume(volume)
         if case is not None:
             self._opened().check_landmarks(set(self._models().get(title, self._opened().landmarks)))
-            check_detectable(case, volume)
+            self._shown.image.check_to_detect(case, volume)
 
     @answers_for_its_errors
     def _attempt(self, action: Callable[[], Any]) -> None:

@@ -114,7 +114,12 @@ class Follower:
         changed, self._changed = self._changed, []
         for nodes in changed:
             if nodes.points is not self._dragged:
-                self._moved(nodes, settle(nodes))
+                self._settle(nodes)
+
+    def _settle(self, nodes: DetectionNodes) -> None:
+        landmarks = settle(nodes)
+        scene.follow_vessels(nodes)
+        self._moved(nodes, landmarks)
 
     def _arrive(self) -> None:
         """Follow what has come, and look at nothing else again: what has changed there would count as settled."""
@@ -144,7 +149,7 @@ class Follower:
 
     def _drag_ends(self, nodes: DetectionNodes) -> None:
         self._dragged = None
-        self._moved(nodes, settle(nodes))
+        self._settle(nodes)
 
 
 def _has_scan(nodes: DetectionNodes) -> bool:

@@ -129,7 +129,7 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
         """
         if self.running:
             raise DetectionFailed(_("A detection is running already; wait for it or cancel it first."))
-        voxels, affine, name = scene.voxels_from_node(volumeNode)
+        voxels, affine, name = scene.scan_from_node(volumeNode)
         nodes = scene.find_detection(volumeNode)
         asked = {} if keepReviewed or nodes is None else scene.reviewed_landmarks(nodes)
         self._job = DetectionJob(voxels, affine, name, settings, pythonExecutable())

@@ -80,11 +80,14 @@ def nothing_words(volume: Any, bundles: list[Bundle]) -> str:
     return _("Nothing has been detected in this scan yet.")
 
 
-def advice_html(detection: Detection) -> str:
-    """`advice` behind the verdict, a word on its colour; then which model it was, if any."""
+def advice_html(nodes: DetectionNodes) -> str:
+    """`advice` behind the verdict, a word on its colour; the detector's notes, and which model it was, if any."""
+    detection = nodes.detection
     verdict, model = detection.quality.verdict, detection.model
+    words = " ".join([advice(detection), *detection.notes])
+    if scene.voxels_changed(nodes):
+        verdict, words = "review", _("The voxels of the scan have changed since the detection; detect again.")
     badge = f"background-color: {VERDICT_COLOURS[verdict]}; color: #ffffff"
-    words = advice(detection)
     if model.sha256:
         words += " " + _("Model: {name} {version}.").format(name=model.name, version=model.version)
     return f'<b style="{badge}">&nbsp;{verdict_word(verdict)}&nbsp;</b> {html.escape(words)}'
@@ -188,7 +191,7 @@ class ResultsTable:
             review.labels[landmark.name],
             reviewed_words(nodes, row, review) or (verdict_word(verdict) if has_place else _("not found")),
             f"{landmark.presence:.0%}" if detection.passes else "",
-            "" if region is None else "{:.1f} {:.1f} {:.1f}".format(*region.reach_mm),
+            "" if region is None else "{:.1f} {:.1f} {:.1f}".format(*scene.reach_mm(nodes, region)),
             _("not placed") if scene.is_unset(nodes, row) else where,
         ]
         predicted = VERDICT_COLOURS[verdict] if has_place or verdict != "ok" else NOT_FOUND_COLOUR

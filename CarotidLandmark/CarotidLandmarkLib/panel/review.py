@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -15,6 +16,7 @@ from .. import scene
 from ..errors import UserError
 from ..exchange import PointsOptions, points_of_scan
 from ..job import DetectionCancelled
+from ..landmarks import Point
 from ..scene import DetectionNodes, Review, position_lps, review_of, write_review
 from ..scene import review as scene_review
 from .words import YES_NO, ask
@@ -137,6 +139,7 @@ class ReviewPanel:
                 scene_review.mark_missing(nodes, row)
             else:
                 scene_review.bring_back(nodes, row, _middle_of_axial_view(nodes))
+                self._module.onRowSelected(row)
 
         self._apply(toggle)
 
@@ -161,8 +164,8 @@ class ReviewPanel:
             say(_("Open a case, or detect in a scan, before you import its points."))
             return
         try:
-            now, name = scene.volume_from_node(nodes.volume).geometry, nodes.volume.GetName()
-            geometry = replace(now, affine_lps=scene.frame_of(nodes))  # the detection's, if the scan has moved
+            name = scene.voxels_from_node(nodes.volume)[2]
+            geometry = scene.geometry_of(nodes)  # the detection's, if the scan has moved
             points, notes = points_of_scan(file, geometry, scene.names_of(nodes), name, PointsOptions({}, None, {}))
         except UserError as error:
             options = _("Here there are no options: use carotid-landmark import.") if "--" in str(error) else ""
@@ -171,11 +174,11 @@ class ReviewPanel:
         except OSError as error:
             say(_("{name} can not be read ({reason}).").format(name=file.name, reason=error.strerror or error))
             return
-        review = review_of(nodes)
-        marks = {name: ("missing" if point is None else "corrected", point) for name, point in points.items()}
         scene_review.remember(nodes)
-        both = {**scene.reviewed_landmarks(nodes), **marks}
-        scene.restore_landmarks(nodes, both, review.annotator, review.comment, review.ask_colleague)
+        for index, landmark in enumerate(scene.names_of(nodes)):
+            if landmark in points:
+                scene.set_position(nodes, index, points[landmark])
+                scene_review.set_status(nodes, index, "missing" if points[landmark] is None else "corrected")
         write_review(nodes, self._signed(review_of(nodes)))
         self._module.refresh()
         words = _("{count} points of {name} were taken over.").format(count=len(points), name=file.name)
@@ -221,7 +224,16 @@ class ReviewPanel:
             self._module.refresh()
 
 
-def _middle_of_axial_view(nodes: DetectionNodes) -> Any:
-    """Where a point begins that the detector did not find, LPS in the detection's frame."""
-    to_ras = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed").GetSliceToRAS()
-    return scene.lps_from_world(nodes, slicer.util.arrayFromVTKMatrix(to_ras)[:3, 3])
+def _middle_of_axial_view(nodes: DetectionNodes) -> Point:
+    """Where a point begins that the detector did not find, LPS in the detection's frame: always in the scan.
+
+    Of a layout without an axial view it is the scan's middle.
+    """
+    geometry = scene.geometry_of(nodes)
+    views = [view for view in slicer.util.getNodesByClass("vtkMRMLSliceNode") if view.IsMappedInLayout()]
+    axial = next((view for view in views if view.GetOrientation() == "Axial"), None)
+    if axial is None:
+        return tuple(geometry.centre_lps.tolist())
+    middle = scene.lps_from_world(nodes, slicer.util.arrayFromVTKMatrix(axial.GetSliceToRAS())[:3, 3])
+    voxels = np.clip(geometry.to_voxels(middle), 0, np.array(geometry.size) - 1)
+    return tuple(geometry.to_lps(voxels).tolist())

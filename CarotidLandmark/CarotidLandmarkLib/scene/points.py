@@ -14,15 +14,18 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 
+from ..detection import ConfidenceRegion
 from ..geometry import Geometry
 from ..landmarks import Point
 from .nodes import DetectionNodes
-from .volumes import affine_of, fingerprint, to_ras
+from .volumes import LPS_RAS, affine_of, fingerprint, to_ras
 
 FRAME_ATTRIBUTE = "CarotidLandmark.Frame"  # affine of the image when the detection was made
 PLACED_ATTRIBUTE = "CarotidLandmark.Placed"  # affine of the volume for which points and ellipsoids are placed
 VOXELS_ATTRIBUTE = "CarotidLandmark.Voxels"  # fingerprint of the volume for which they are placed
+DETECTED_ATTRIBUTE = "CarotidLandmark.DetectedVoxels"  # fingerprint of the volume when the detection was made
 POINTS_ATTRIBUTE = "CarotidLandmark.ControlPoints"  # landmark name -> control point ID
 PARENT_ROLE = "CarotidLandmark.Parent"  # the transform that we have put the points under
 
@@ -91,12 +94,20 @@ def world_ras(nodes: DetectionNodes, index: int) -> np.ndarray | None:
     return np.array(nodes.points.GetNthControlPointPositionWorld(control_point(nodes, index)))
 
 
+def reach_mm(nodes: DetectionNodes, region: ConfidenceRegion) -> np.ndarray:
+    """How far a region of the detection reaches along R, A and S of the views, wherever the volume has gone [3]."""
+    to_world, parent = vtk.vtkMatrix4x4(), nodes.volume.GetParentTransformNode()
+    if parent is not None:
+        parent.GetMatrixTransformToWorld(to_world)
+    turned = slicer.util.arrayFromVTKMatrix(to_world) @ LPS_RAS @ displacement(nodes)
+    return np.linalg.norm(turned[:3, :3] @ np.transpose(region.axes_lps) * region.semi_axes_mm, axis=1)
+
+
 def axial_slice(nodes: DetectionNodes, position_lps_mm: Point | None) -> tuple[int, int] | None:
     """In which axial slice a place in the frame of the detection is, and of how many: `Geometry.axial_slice`."""
-    image = nodes.volume.GetImageData()
-    if position_lps_mm is None or image is None:
+    if position_lps_mm is None or nodes.volume.GetImageData() is None:
         return None
-    return Geometry(frame_of(nodes), image.GetDimensions()).axial_slice(position_lps_mm)
+    return geometry_of(nodes).axial_slice(position_lps_mm)
 
 
 def is_unset(nodes: DetectionNodes, index: int) -> bool:
@@ -119,10 +130,21 @@ def frame_of(nodes: DetectionNodes) -> np.ndarray:
     return affine_of(nodes.volume) if frame is None else frame
 
 
+def geometry_of(nodes: DetectionNodes) -> Geometry:
+    """Where the voxels of the volume are in the frame of the detection. The volume has an image."""
+    return Geometry(frame_of(nodes), nodes.volume.GetImageData().GetDimensions())
+
+
 def set_frame(nodes: DetectionNodes, affine_lps: np.ndarray) -> None:
     """Say in which geometry of the image the detection was made; the points are to be placed after that."""
     nodes.points.SetAttribute(FRAME_ATTRIBUTE, json.dumps(np.asarray(affine_lps).tolist()))
+    nodes.points.SetAttribute(DETECTED_ATTRIBUTE, fingerprint(nodes.volume))
     _set_placed(nodes)
+
+
+def voxels_changed(nodes: DetectionNodes) -> bool:
+    """Whether the volume has other voxels than when the detection was made. An older version did not write it down."""
+    return nodes.points.GetAttribute(DETECTED_ATTRIBUTE) not in (None, fingerprint(nodes.volume))
 
 
 def displacement(nodes: DetectionNodes) -> np.ndarray:

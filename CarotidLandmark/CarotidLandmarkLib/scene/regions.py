@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from .nodes import (
     DetectionNodes,
     file_in_folder,
 )
-from .points import axial_slice, displacement, follow_image, set_frame, set_position
+from .points import axial_slice, control_point, displacement, follow_image, position_lps, set_frame, set_position
 from .volumes import LPS_RAS, affine_of, to_ras
 
 # Of a point: the model's word, and what somebody has looked at. Neither is a colour of `PALETTE`, nor of a scan.
@@ -55,7 +57,7 @@ def add_detection(volume_node: Any, detection: Detection, frame_lps: np.ndarray 
     for index, landmark in enumerate(detection.landmarks):
         set_position(nodes, index, landmark.position_lps_mm)
         points.SetNthControlPointLabel(index, marks[landmark.name])
-        points.SetNthControlPointDescription(index, _description(landmark))
+    describe(nodes)
     follow_volume(nodes)
     file_in_folder(nodes, title)
     return nodes
@@ -82,11 +84,24 @@ def show_as_crosses(display: Any) -> None:
 
 
 def show_detection(nodes: DetectionNodes, detection: Detection) -> None:
-    """Redraw ellipsoids and table for ``detection`` (the same one at another confidence level); points stay put."""
+    """Redraw ellipsoids for ``detection`` (the same one at another confidence level); points stay put.
+
+    `describe`, or `review.write_review`, brings words and table in line.
+    """
     nodes.points.SetAttribute(DETECTION_ATTRIBUTE, detection.to_json())
     draw_regions(nodes)
+
+
+def describe(nodes: DetectionNodes, said: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Put what is known of each point into its description and into the table; ``said`` of it, by landmark name."""
+    for index, landmark in enumerate(nodes.detection.landmarks):
+        place, words = control_point(nodes, index), _description(landmark)
+        if landmark.name in said:
+            words = f"{said[landmark.name]}; was {words}"
+        if place >= 0:
+            nodes.points.SetNthControlPointDescription(place, words)
     if nodes.table is not None:
-        _fill_table(nodes, detection)
+        _fill_table(nodes, said)
 
 
 def draw_regions(nodes: DetectionNodes) -> None:
@@ -166,18 +181,18 @@ def ellipsoid_matrix(region: ConfidenceRegion, centre_lps_mm: Any) -> np.ndarray
     return matrix
 
 
-def _fill_table(nodes: DetectionNodes, detection: Detection) -> None:
+def _fill_table(nodes: DetectionNodes, said: Mapping[str, str]) -> None:
     table = vtk.vtkTable()
     for title in TABLE_COLUMNS:
         column = vtk.vtkStringArray() if title in ("name", "status") else vtk.vtkDoubleArray()
         column.SetName(title)
         table.AddColumn(column)
-    for landmark in detection.landmarks:
-        nothing = (float("nan"),) * 3
-        position = nothing if landmark.position_lps_mm is None else to_ras(landmark.position_lps_mm)
-        number, _ = axial_slice(nodes, landmark.position_lps_mm) or nothing[:2]
-        region = landmark.confidence
-        row: list[Any] = [landmark.name, landmark.status, landmark.presence, *position, number]
+    for index, landmark in enumerate(nodes.detection.landmarks):
+        nothing, place = (float("nan"),) * 3, position_lps(nodes, index)
+        position = nothing if place is None else to_ras(place)
+        number, _ = axial_slice(nodes, place) or nothing[:2]
+        region, status = landmark.confidence, said.get(landmark.name, landmark.status)
+        row: list[Any] = [landmark.name, status, landmark.presence, *position, number]
         row += [*nothing, *nothing[:2]] if region is None else [*region.reach_mm, region.level, region.volume_mm3]
         for column, value in enumerate(row):
             table.GetColumn(column).InsertNextValue(value if isinstance(value, str) else float(value))

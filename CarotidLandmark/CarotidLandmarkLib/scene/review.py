@@ -29,7 +29,7 @@ from .points import (
     set_position,
     unset_position,
 )
-from .regions import add_detection, follow_volume, marks_of, show_detection
+from .regions import add_detection, describe, follow_volume, marks_of, show_detection
 from .volumes import affine_of
 
 REVIEW_ATTRIBUTE = "CarotidLandmark.Review"
@@ -55,6 +55,11 @@ class Review:
         """The landmarks that somebody has spoken of."""
         return tuple(name for name, status in self.status.items() if status != "predicted")
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Those of them that are not in the scan, as somebody has said or accepted."""
+        return tuple(name for name in self.reviewed if self.places.get(name) is None)
+
 
 def review_of(nodes: DetectionNodes) -> Review:
     """The review as it stands; everything is ``predicted`` where there is none yet."""
@@ -76,10 +81,10 @@ def review_of(nodes: DetectionNodes) -> Review:
 def write_review(nodes: DetectionNodes, review: Review) -> None:
     """Keep ``review`` with the points and show each status on its point.
 
-    The ellipsoid of a landmark that becomes missing is hidden until it is there again; else its visibility is the
+    The ellipsoid of a landmark that somebody calls absent is hidden until it is there again; else its visibility is the
     user's.
     """
-    before = review_of(nodes).status
+    before = review_of(nodes).absent
     nodes.points.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(asdict(review)))
     marks = marks_of(nodes.detection)
     for index, landmark in enumerate(nodes.detection.landmarks):
@@ -87,11 +92,13 @@ def write_review(nodes: DetectionNodes, review: Review) -> None:
         if place >= 0:
             nodes.points.SetNthControlPointLabel(place, marks[landmark.name])
             nodes.points.SetNthControlPointSelected(place, status == "predicted")
-        missing = status == "missing"
+        absent = landmark.name in review.absent
         model = nodes.ellipsoids.get(landmark.name)
         display = None if model is None else model.GetDisplayNode()  # the user may have deleted either
-        if display is not None and (missing or before[landmark.name] == "missing"):
-            display.SetVisibility(not missing)
+        if display is not None and (absent or landmark.name in before):
+            display.SetVisibility(not absent)
+    who = f" by {review.annotator}" if review.annotator else ""
+    describe(nodes, {name: review.status[name] + who for name in review.reviewed})
 
 
 def settle(nodes: DetectionNodes) -> list[int]:

@@ -20,6 +20,10 @@ from .windows import CTA, set_window
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
 
 
+BOX_ATTRIBUTE = "CarotidLandmark.BoxOf"  # of the rendered box: the affine of the volume that it was made for
+STILL_UPRIGHT = 0.7  # cosine: an axis of the patient that a transform turns farther, by 45 degrees, is another one
+
+
 class SceneError(UserError):
     """A node can not be used. The message is one sentence for the user: what is wrong and what to do."""
 
@@ -63,6 +67,23 @@ def voxels_from_node(node: Any) -> tuple[np.ndarray, np.ndarray, str]:
     check_size(name, voxels.shape[::-1])
     check_geometry(name, affine)
     return voxels, affine, name
+
+
+def scan_from_node(node: Any) -> tuple[np.ndarray, np.ndarray, str]:
+    """`voxels_from_node` for a detector, which does not see the transform above the volume.
+
+    Raises SceneError, too, where that turns the patient so far that the detector's left is not the left of the views.
+    """
+    scan, transform, matrix = voxels_from_node(node), node.GetParentTransformNode(), vtk.vtkMatrix4x4()
+    if transform is not None:
+        transform.GetMatrixTransformToWorld(matrix)
+    turned = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
+    if np.diag(turned / np.linalg.norm(turned, axis=0)).min() < STILL_UPRIGHT:
+        words = f"'{scan[2]}' is turned or mirrored by the transform above it; harden the transform"
+        raise SceneError(
+            f"{words} (Data module, right-click the volume), then detect: or left and right would be mixed up."
+        )
+    return scan
 
 
 def voxels_of(node: Any) -> np.ndarray:
@@ -117,7 +138,11 @@ def remove_with_displays(node: Any) -> None:
     parts = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
     for display in list(parts):
         if display is not None and display.IsA("vtkMRMLVolumeRenderingDisplayNode"):
-            parts += [display.GetMarkupsROINode(), display.GetVolumePropertyNode()]
+            box = display.GetMarkupsROINode()
+            parts += [
+                display.GetVolumePropertyNode(),
+                box if box is not None and box.GetAttribute(BOX_ATTRIBUTE) else None,
+            ]
     parts += [node.GetNthStorageNode(n) for n in range(node.GetNumberOfStorageNodes())]
     scene.RemoveNode(node)
     for part in parts:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.dataset import Dataset, read_draft, write_draft
-from panel_steps import case_shown, cells, nodes_shown, press, type_name
+from panel_steps import case_shown, cells, load_scene, nodes_shown, press, type_name
 from PySide6.QtCore import Qt
 from scene_cases import LEFT, LEFT_LPS, RIGHT, make_detection, neck_volume
 
@@ -203,3 +204,75 @@ def test_of_two_drafts_of_one_name_each_is_asked_about_and_none_goes_unasked(
     kept = [file.read_text() for file in opened_dataset.path.rglob("*.draft.aside")]
     assert ["from the other Slicer" in text for text in kept] == ([True] if aside else [])
     assert ("put aside as anna.draft.aside" in widget.ui.statusLabel.text) == aside
+
+
+def kept_on_this_computer(tmp_path, case):
+    folder = tmp_path / "home" / "drafts" / f"{case.id}-{case.image_sha256[:16]}"
+    return replace(case, folder=folder)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_corrections_in_a_scene_that_another_annotator_has_saved_stay_his(
+    widget, opened_dataset, application, choose, tmp_path, is_open
+):
+    move(widget, application)
+    scene.write_bundle(slicer.mrmlScene, tmp_path / "anna.mrb")
+    case = opened_dataset.case(ALARMED)
+    (case.folder / "annotations" / "anna.draft.json").unlink()
+    slicer.mrmlScene.Clear(0)
+    widget.initializeParameterNode()
+    type_name(widget, "ben")
+    if is_open:
+        choose(opened_dataset.path)
+        answer(application, "No")
+        press(application, Qt.Key.Key_N)  # at another case
+    load_scene(widget, tmp_path / "anna.mrb")
+    if not is_open:
+        choose(opened_dataset.path)
+    turn(application)
+    assert read_draft(case, "ben") is None
+    kept = read_draft(case, "anna") or read_draft(kept_on_this_computer(tmp_path, case), "anna")
+    assert kept.landmarks[LEFT][1] == pytest.approx(ELSEWHERE, abs=1e-3)
+    in_scene = [nodes for nodes in scene.find_detections(slicer.mrmlScene) if nodes.volume.GetName() == ALARMED]
+    assert all(scene.position_lps(nodes, 0) == pytest.approx(LEFT_LPS, abs=1e-3) for nodes in in_scene)
+
+
+def test_a_draft_that_nobody_has_looked_at_is_put_aside_by_another_not_lost(
+    widget, opened_dataset, application, tmp_path
+):
+    case = opened_dataset.case(ALARMED)
+    place = kept_on_this_computer(tmp_path, case)
+    (place.folder / "annotations").mkdir(parents=True)
+    write_draft(place, "ben", {RIGHT: ("corrected", (-20.0, 1.0, 2.0))}, "of yesterday")
+    answer(application, *["Yes"] * 3)
+    type_name(widget, "Ben K.")  # which no file can be called
+    move(widget, application)
+    type_name(widget, "ben")
+    turn(application)
+    texts = [file.read_text() for file in tmp_path.rglob("ben.draft.*")]
+    assert any("of yesterday" in text for text in texts)
+    assert any('"corrected"' in text and LEFT in text for text in texts)
+
+
+def test_a_draft_on_this_computer_stays_while_the_one_beside_the_case_can_not_be_read(
+    widget, opened_dataset, application, choose, tmp_path, monkeypatch
+):
+    case = opened_dataset.case(ALARMED)
+    place = kept_on_this_computer(tmp_path, case)
+    for where, words in ((case, "beside"), (place, "of yesterday")):
+        (where.folder / "annotations").mkdir(parents=True, exist_ok=True)
+        write_draft(where, "anna", {RIGHT: ("corrected", (-20.0, 1.0, 2.0))}, words)
+    slicer.mrmlScene.Clear(0)
+    widget.initializeParameterNode()
+    beside, read = case.folder / "annotations" / "anna.draft.json", Path.read_bytes
+
+    def read_bytes(path):  # root may read everything: rights alone would not do
+        if path == beside:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    choose(opened_dataset.path)
+    move(widget, application)
+    assert any("of yesterday" in file.read_text() for file in place.folder.rglob("anna.draft.*"))
+    assert read_draft(place, "anna").landmarks[LEFT][1] == pytest.approx(ELSEWHERE, abs=1e-3)

@@ -53,8 +53,7 @@ def test_views_that_somebody_has_set_side_by_side_stay(widget, two):
 def test_the_vessels_are_those_of_the_scan_that_is_chosen(widget, two):
     widget.ui.vesselsButton.click()
     widget.stepCase(1)
-    logic = slicer.modules.volumerendering.logic()
-    assert [vessels_shown(nodes.volume, logic) for nodes in two] == [False, True]
+    assert [vessels_shown(nodes.volume) for nodes in two] == [False, True]
     assert widget.ui.vesselsButton.checked
 
 
@@ -86,5 +85,5 @@ def test_a_scan_that_is_chosen_and_leaves_the_scene_leaves_its_place_empty(widge
     widget.ui.vesselsButton.click()
     scene.remove_volume(two[0].volume)
     assert widget.parameters.inputVolume is widget.ui.inputSelector.currentNode() is None
-    assert not vessels_shown(two[1].volume, slicer.modules.volumerendering.logic())
+    assert not vessels_shown(two[1].volume)
     assert in_views() == set()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import slicer
+import vtk
 from CarotidLandmarkLib import scene
 from panel_steps import drag_left_point, show
 from scene_cases import LEFT_LPS, RIGHT_LPS, make_detection
@@ -61,3 +63,38 @@ def test_the_next_window_is_shown_and_named_by_button_and_key(widget):
     assert ("soft tissue 400 / 50", 400.0) in names and ("CTA 900 / 300", 900.0) in names
     keys = {key for key, button, _action in widget.review._actions if button is widget.ui.windowButton}
     assert keys == {"W"}
+
+
+def test_a_rendering_that_somebody_has_made_stays_as_it_is(widget):
+    nodes, logic = show(widget), slicer.modules.volumerendering.logic()
+    own = logic.CreateDefaultVolumeRenderingNodes(nodes.volume)
+    box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "my box")
+    box.SetSize(50.0, 60.0, 70.0)
+    own.SetAndObserveROINodeID(box.GetID())
+    opacity = own.GetVolumePropertyNode().GetVolumeProperty().GetScalarOpacity()
+    before = [opacity.GetSize(), opacity.GetRange()]
+    widget.ui.vesselsButton.click()
+    assert widget.ui.vesselsButton.checked
+    assert box.GetSize() == (50.0, 60.0, 70.0) and [opacity.GetSize(), opacity.GetRange()] == before
+    scene.remove_volume(nodes.volume)
+    assert box.GetScene() is slicer.mrmlScene
+    slicer.mrmlScene.RemoveNode(box)
+
+
+@pytest.mark.parametrize("how", ["moved", "under a transform"])
+def test_the_rendered_box_stays_about_the_points_when_the_scan_is_moved(widget, application, how):
+    nodes = show(widget)
+    widget.ui.vesselsButton.click()
+    (box,) = slicer.util.getNodesByClass("vtkMRMLMarkupsROINode")
+    before, after = [0.0] * 6, [0.0] * 6
+    box.GetRASBounds(before)
+    if how == "moved":
+        nodes.volume.SetOrigin(*np.add(nodes.volume.GetOrigin(), (0.0, 0.0, 300.0)))
+    else:
+        transform, matrix = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode"), vtk.vtkTransform()
+        matrix.Translate(0.0, 0.0, 300.0)
+        transform.SetMatrixTransformToParent(matrix.GetMatrix())
+        nodes.volume.SetAndObserveTransformNodeID(transform.GetID())
+    application.processEvents()
+    box.GetRASBounds(after)
+    assert after == pytest.approx(np.add(before, (0.0, 0.0, 0.0, 0.0, 300.0, 300.0)))

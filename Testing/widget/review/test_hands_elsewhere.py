@@ -208,6 +208,15 @@ def test_a_scan_that_was_centred_is_not_detected_as_the_case(widget, opened_data
     assert "was moved since it was opened; open it again" in widget.ui.statusLabel.text
 
 
+def test_a_scan_whose_voxels_were_edited_is_not_detected_as_the_case(widget, opened_dataset):
+    voxels = nodes_shown(widget).volume.GetImageData().GetPointData().GetScalars()
+    voxels.Fill(7)
+    voxels.Modified()
+    widget.ui.detectButton.click()
+    assert not widget.logic.running
+    assert "its voxels are not those of the dataset's image" in widget.ui.statusLabel.text
+
+
 def test_a_scan_that_was_cropped_is_not_saved(widget, opened_dataset, application):
     import vtk
 

@@ -52,3 +52,12 @@ def test_points_that_are_imported_leave_a_question_to_a_colleague_and_are_signed
     widget.review.import_points(file)
     review = scene.review_of(widget.nodes)
     assert (review.ask_colleague, review.annotator, review.status[LEFT]) == (True, "anna", "corrected")
+
+
+def test_of_landmarks_that_a_file_does_not_name_nothing_is_said(widget, application, tmp_path):
+    nodes = show(widget)
+    nodes.points.UnsetNthControlPointPosition(1)
+    application.processEvents()
+    widget.review.import_points(write_markups(tmp_path / "F.mrk.json", {"L": LEFT_LPS}))
+    assert scene.is_unset(nodes, 1)
+    assert review_of(nodes).status == {LEFT: "corrected", RIGHT: "predicted"}

@@ -11,10 +11,10 @@ from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.job import DetectionCancelled
 from CarotidLandmarkLib.panel.review import ask_to_keep_reviewed
 from CarotidLandmarkLib.scene.review import review_of
-from panel_steps import cells, drag, load_scene, pixel_of, press, show
+from panel_steps import cells, drag, drag_left_point, load_scene, pixel_of, press, show
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
-from scene_cases import LEFT, LEFT_LPS, RIGHT, RIGHT_LPS, landmark, make_detection
+from scene_cases import LEFT, LEFT_LPS, RIGHT, RIGHT_LPS, landmark, make_detection, neck_volume
 
 
 @pytest.fixture
@@ -293,3 +293,46 @@ def test_a_file_whose_frame_nobody_says_is_referred_to_the_command_that_has_the_
     (tmp_path / "points.csv").write_text(f"name,x,y,z\n{LEFT},30,-10,5\n{RIGHT},-25,-9,2\n")
     widget.review.import_points(tmp_path / "points.csv")
     assert widget.ui.statusLabel.text.endswith("--frame. Here there are no options: use carotid-landmark import.")
+
+
+def test_a_point_that_was_not_found_is_brought_into_the_scan_and_seen_there(widget, application):
+    nodes = show(widget, make_detection(left=None))
+    red = application.layoutManager().slices["Red"]
+    red.look_at((-20.0, 5.0, 4000.0), 100.0)
+    widget.table.select(0)
+    widget.ui.missingButton.click()
+    place = scene.position_lps(nodes, 0)
+    assert neck_volume(5.0).geometry.contains(place)
+    assert red.node.GetSliceOffset() == pytest.approx(place[2], abs=1e-3)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_the_region_of_a_landmark_that_somebody_calls_absent_stays_away(widget, accepted):
+    nodes = show(widget, make_detection(left=None) if accepted else None)
+    display = nodes.ellipsoids[LEFT].GetDisplayNode()
+    widget.table.select(0)
+    if not accepted:
+        widget.ui.missingButton.click()
+    widget.ui.acceptButton.click()
+    assert not display.GetVisibility()
+    nodes = widget.logic.show(nodes.volume, make_detection())  # a second model finds it: the annotator's word counts
+    assert scene.position_lps(nodes, 0) is None and not display.GetVisibility()
+    widget.onParametersChanged()
+    widget.ui.resetButton.click()
+    assert display.GetVisibility()
+
+
+def test_what_is_said_of_a_point_is_in_its_description_and_in_the_table(widget, application):
+    nodes = show(widget)
+    widget.ui.annotatorLineEdit.setText("anna")
+    moved = drag_left_point(widget, application)
+    table = nodes.table.GetTable()
+    assert table.GetValueByName(0, "status").ToString() == "corrected by anna"
+    assert [table.GetValueByName(0, name).ToDouble() for name in ("R [mm]", "A [mm]", "S [mm]")] == pytest.approx(
+        scene.to_ras(moved)
+    )
+    description = nodes.points.GetNthControlPointDescription(0)
+    assert description.startswith("corrected by anna; was predicted, presence 97%")
+    nodes = widget.logic.show(nodes.volume, make_detection(scale=3.0))
+    assert nodes.points.GetNthControlPointDescription(0) != description  # of the detection that is shown now
+    assert nodes.table.GetTable().GetValueByName(1, "status").ToString() == "detected"

@@ -3,5 +3,5 @@
 from .case import CaseInScene
 from .drafts import Work
 from .folder import Models, open_or_create, without_model
-from .outcome import NO_MODEL, check_detectable
+from .outcome import NO_MODEL
 from .queue import CaseList, ReviewQueue

@@ -46,7 +46,7 @@ class CaseInScene:
         self._followed: list[Drafts] = []
         self._known: dict[str, Case] = {}  # by attribute: read once, there also when the folder is out of reach
         self._volumes: dict[Any, str] = {}  # the attribute by scan, whatever became of the points
-        self._image = ImageCheck()
+        self.image = ImageCheck()
 
     def use(self, dataset: Dataset | None) -> None:
         """What is in the scene is of this dataset from now on, or of none."""
@@ -136,7 +136,7 @@ class CaseInScene:
         Raises DatasetError, OSError.
         """
         assert self.dataset is not None
-        self._image.check(case, nodes)
+        self.image.check_to_save(case, nodes)
         if self._of(nodes) is None:
             shown = Work.of_nodes(nodes)
             with suppress(UnreadableError):
@@ -239,19 +239,32 @@ class CaseInScene:
         return next(mine, None)
 
     def _keep(self, case: Case, nodes: DetectionNodes) -> str:
-        work, words = Work.of_nodes(nodes), ""
-        followed = self._of(nodes)
+        followed, words = self._of(nodes), list[str]()
         if followed is None:
-            followed = self._follow(case, nodes)
+            words.append(self._give_back(case, nodes))
+            work, followed = Work.of_nodes(nodes), self._follow(case, nodes)
             try:
-                words = self._offer(case, nodes, followed)
+                words.append(self._offer(case, nodes, followed))
             except (DatasetError, OSError):
                 if work != Work():  # an older draft can not be read now: this one does not go in its place
                     Drafts(case, self.annotator).keep_elsewhere(work)
                 raise
-            work = Work.of_nodes(nodes)
-        followed.seen = work
-        return " ".join(filter(None, [words, followed.keep_seen()]))
+        followed.seen = Work.of_nodes(nodes)
+        return " ".join(filter(None, [*words, followed.keep_seen()]))
+
+    def _give_back(self, case: Case, nodes: DetectionNodes) -> str:
+        """What another annotator has said, in a scene that was saved, stays theirs: this one's own is shown instead."""
+        owner, work = _fit_name(review_of(nodes)), Work.of_nodes(nodes)
+        if owner in ("", self.annotator) or work == Work():
+            return ""
+        aside = Drafts(case, owner).keep_elsewhere(work)
+        annotation, damage = self._read_stored(case)
+        stored = Work.of_annotation(annotation)
+        restore_landmarks(nodes, stored.landmarks, self.annotator, *stored[1:])
+        words = _(
+            "The points of case {case} are by {owner}, and are kept for {owner} on this computer; yours are shown."
+        )
+        return " ".join(filter(None, [words.format(case=case.id, owner=owner), aside, damage]))
 
     def _open(self, case: Case, choose: Callable[[Any], None]) -> str:
         assert self.dataset is not None
@@ -263,6 +276,8 @@ class CaseInScene:
                 raise DatasetError(_("the scene was closed meanwhile."))
             prediction = self._prediction(case, words)
             annotation, damage = self._read_stored(case)  # what was saved must be seen before it is replaced
+            if not case.folder.is_dir():  # a draft would be missing, too
+                raise DatasetError(_("its folder is out of reach."))
         except (DatasetError, VolumeError) as error:
             message = _("Case {case} can not be opened: {reason}").format(case=case.id, reason=error)
             raise DatasetError(message) from error
@@ -275,7 +290,7 @@ class CaseInScene:
         nodes = self._show(node, prediction or unseen(volume, self.dataset.landmarks))
         nodes.points.SetAttribute(CASE_ATTRIBUTE, text)
         restore_landmarks(nodes, stored.landmarks, self.annotator, *stored[1:])
-        self._image.trust(case, nodes)
+        self.image.trust(case, node)
         choose(node)
         self._hand_over(before, node)
         return " ".join(filter(None, [*words, damage]))
@@ -301,7 +316,7 @@ class CaseInScene:
             if work != Work() and self._case(text) is None:
                 drafts = Drafts(absent_case(*text.split()), _fit_name(review_of(nodes)) or self.annotator)
                 kept = _("The work on case {case}, which is not of this dataset, is kept on this computer.")
-                words += [drafts.rescue(work), kept.format(case=text.split()[0])]
+                words += [drafts.keep_elsewhere(work), kept.format(case=text.split()[0])]
         return words
 
     def _hand_over(self, before: list[Any], node: Any) -> None:

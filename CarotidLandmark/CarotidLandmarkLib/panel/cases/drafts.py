@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from slicer.i18n import tr as _
@@ -65,7 +66,7 @@ class Drafts:
         self._case, self.annotator, self.points, self.annotation = case, annotator, points, annotation
         self.seen: Work | None = None  # as the scene had it when last looked at, None: not yet
         self._last: Work | None = None  # as it was when last compared with what is on the disk
-        self._known: Draft | None = None  # beside the case, as last read or written here
+        self._met: dict[Path, Draft | None] = {}  # by folder: what lay there when it was last read or written here
 
     @property
     def stored(self) -> Work:
@@ -76,14 +77,14 @@ class Drafts:
 
         Raises DatasetError, OSError when one can not be read now.
         """
-        (self._known, words), (other, more) = self._read(self._case), self._read(self._elsewhere())
-        drafts = [(self._known, self._case), (other, self._elsewhere())]
-        there = [(draft, place) for draft, place in drafts if draft is not None]
-        return sorted(there, key=lambda each: each[0].time, reverse=True), " ".join(filter(None, [words, more]))
+        places = (self._case, self._elsewhere())
+        words = [self._look(place) for place in places]
+        there = [(draft, place) for place in places if (draft := self._met[place.folder]) is not None]
+        return sorted(there, key=lambda each: each[0].time, reverse=True), " ".join(filter(None, words))
 
     def discard(self, place: Case) -> None:
         """Forget one of those that wait, if it is as it was then. Raises DatasetError (bad name), OSError."""
-        if place is not self._case or not self._is_of_another():
+        if not self._is_new(place):
             dataset.remove_draft(place, self.annotator)
 
     def put_aside(self, place: Case) -> str:
@@ -114,55 +115,69 @@ class Drafts:
         try:
             if not self._case.folder.is_dir():
                 raise FileNotFoundError(2, _("the folder of the case is not there"))
-            if self._is_of_another():
+            if self._is_new(self._case):
                 reason = _("A draft of case {case} by {name} was written elsewhere meanwhile.")
                 raise DatasetError(reason.format(case=self._case.id, name=self.annotator))
-            dataset.write_draft(self._case, self.annotator, *work)
-            self._known = dataset.read_draft(self._case, self.annotator)
+            self._write(self._case, work)
         except (OSError, DatasetError) as error:
-            self.keep_elsewhere(work)
-            reason = str(error)
+            aside, reason = self.keep_elsewhere(work), str(error)
             if isinstance(error, OSError):
                 reason = _("The dataset can not be read or written ({reason}).").format(reason=error.strerror or error)
             words = _("{reason} Your work on case {case} is kept on this computer meanwhile.")
-            return words.format(reason=reason, case=self._case.id)
-        with suppress(OSError):
+            return " ".join(filter(None, [words.format(reason=reason, case=self._case.id), aside]))
+        with suppress(OSError, DatasetError):
+            aside = self._make_room(self._elsewhere(), work)
             dataset.remove_draft(self._elsewhere(), self.annotator)
+            return aside
         return ""
 
-    def keep_elsewhere(self, work: Work) -> None:
-        """Write it into the user's own folder. Raises DatasetError (bad name), OSError."""
-        dataset.write_draft(self._elsewhere(make=True), self.annotator, *work)
+    def keep_elsewhere(self, work: Work) -> str:
+        """Write it into the user's own folder. What nobody has looked at there is put aside, and that is said.
 
-    def rescue(self, work: Work) -> str:
-        """`keep_elsewhere` where nobody has looked at what waits there: other work is put aside, and that is said."""
-        draft, words = self._read(place := self._elsewhere())
-        if draft is not None and not Work.of_draft(draft).same_as(work):
-            words = self.put_aside(place)
-        self.keep_elsewhere(work)
+        Raises DatasetError (bad name), OSError.
+        """
+        words = self._make_room(place := self._elsewhere(make=True), work)
+        self._write(place, work)
         return words
 
     def remove(self) -> None:
-        """Forget both, but what another Slicer keeps beside the case. Raises DatasetError (bad name), OSError."""
-        dataset.remove_draft(self._elsewhere(), self.annotator)
-        if not self._is_of_another():
-            dataset.remove_draft(self._case, self.annotator)
-            self._known = None
+        """Forget both, but what was not looked at here. Raises DatasetError (bad name), OSError."""
+        for place in (self._elsewhere(), self._case):
+            self.discard(place)
 
-    def _read(self, place: Case) -> tuple[Draft | None, str]:
+    def _write(self, place: Case, work: Work) -> None:
+        dataset.write_draft(place, self.annotator, *work)
+        self._met[place.folder] = dataset.read_draft(place, self.annotator)
+
+    def _look(self, place: Case) -> str:
+        """Meet what lies there; a damaged draft is put aside, and that is said. Raises UnreadableError, OSError."""
+        if place is self._case and not place.folder.is_dir():
+            words = _("The folder of case {case} is out of reach, and with it work that may wait there.")
+            raise UnreadableError(words.format(case=place.id))
         try:
-            return dataset.read_draft(place, self.annotator), ""
+            self._met[place.folder] = dataset.read_draft(place, self.annotator)
+            return ""
         except UnreadableError:
             raise
         except DatasetError:
+            self._met[place.folder] = None
             name = dataset.set_draft_aside(place, self.annotator, "damaged")
             words = _("The unsaved work on case {case} ({name}.draft.json) is damaged; it was put aside as {aside}.")
-            return None, words.format(case=place.id, name=self.annotator, aside=name)
+            return words.format(case=place.id, name=self.annotator, aside=name)
 
-    def _is_of_another(self) -> bool:
-        """Whether what lies beside the case was written by somebody else since it was last looked at here."""
-        there = dataset.read_draft(self._case, self.annotator)
-        return there is not None and there != self._known
+    def _make_room(self, place: Case, work: Work) -> str:
+        """Put aside what lies there and was not looked at here, if it says something else, or can not be read."""
+        try:
+            there = dataset.read_draft(place, self.annotator)
+            free = there is None or there == self._met.get(place.folder) or Work.of_draft(there).same_as(work)
+        except DatasetError:
+            free = False
+        return "" if free else self.put_aside(place)
+
+    def _is_new(self, place: Case) -> bool:
+        """Whether what lies there was written by somebody else since it was last looked at here."""
+        there = dataset.read_draft(place, self.annotator)
+        return there is not None and there != self._met.get(place.folder)
 
     def _elsewhere(self, make: bool = False) -> Case:
         """The same case with a folder of this user's; no other dataset has an image with the same sha256 by chance."""

@@ -26,44 +26,45 @@ def unseen(volume: Volume, landmarks: tuple[str, ...]) -> Detection:
     return Detection(volume.info, NO_MODEL, 0, 0, "", {}, nothing, Quality("review", (_("No model has looked."),)))
 
 
-def check_detectable(case: Case, volume_node: Any) -> None:
-    """Raises DatasetError when the scan is not where the dataset has it: a detection would be of another place."""
-    if not np.allclose(scene.affine_of(volume_node), case.affine_lps, atol=SAME_FRAME_MM):
-        words = _("The scan of case {case} was moved since it was opened; open it again, then detect.")
-        raise DatasetError(words.format(case=case.id))
-
-
 class ImageCheck:
     """Whether what is in the scene is still the image of the case. Voxels are compared again when they have changed."""
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}  # by case: modification time of voxels that were its own
 
-    def trust(self, case: Case, nodes: DetectionNodes) -> None:
+    def trust(self, case: Case, volume_node: Any) -> None:
         """The voxels were just read from the case."""
-        self._seen = {case.id: _voxel_time(nodes)}
+        self._seen = {case.id: _voxel_time(volume_node)}
 
-    def check(self, case: Case, nodes: DetectionNodes) -> None:
+    def check_to_detect(self, case: Case, volume_node: Any) -> None:
+        """Raises DatasetError when a detection would be of another image, or of another place."""
+        if not np.allclose(scene.affine_of(volume_node), case.affine_lps, atol=SAME_FRAME_MM):
+            words = _("The scan of case {case} was moved since it was opened; open it again, then detect.")
+            raise DatasetError(words.format(case=case.id))
+        self._check_voxels(case, volume_node)
+
+    def check_to_save(self, case: Case, nodes: DetectionNodes) -> None:
         """Raises DatasetError when size, geometry or voxels are those of another image."""
         image = nodes.volume.GetImageData()
-        words = ""
         if (
             image is None
             or image.GetDimensions() != case.size
             or not np.allclose(scene.frame_of(nodes), case.affine_lps, atol=SAME_FRAME_MM)
         ):
             words = _("The scan of case {case} was cropped, resampled, or detected again after it was moved.")
-        elif self._seen.get(case.id) != _voxel_time(nodes):
-            if case.voxels_digest() != voxels_sha256(scene.voxels_from_node(nodes.volume)[0]):
-                words = _("The scan of case {case} was changed: its voxels are not those of the dataset's image.")
-            else:
-                self._seen[case.id] = _voxel_time(nodes)
-        if words:
             raise DatasetError(" ".join([words.format(case=case.id), _("Open the case again (Next, Previous).")]))
+        self._check_voxels(case, nodes.volume)
+
+    def _check_voxels(self, case: Case, volume_node: Any) -> None:
+        if self._seen.get(case.id) != _voxel_time(volume_node):
+            if case.voxels_digest() != voxels_sha256(scene.voxels_from_node(volume_node)[0]):
+                words = _("The scan of case {case} was changed: its voxels are not those of the dataset's image.")
+                raise DatasetError(" ".join([words.format(case=case.id), _("Open the case again (Next, Previous).")]))
+            self._seen[case.id] = _voxel_time(volume_node)
 
 
-def _voxel_time(nodes: DetectionNodes) -> int:
-    image = nodes.volume.GetImageData()
+def _voxel_time(volume_node: Any) -> int:
+    image = volume_node.GetImageData()
     scalars = image.GetPointData().GetScalars() if image is not None else None
     return -1 if scalars is None else scalars.GetMTime()
 
