@@ -36,12 +36,12 @@ class TestReviewQueue:
     def test_a_landmark_called_missing_is_reviewed_before_points_found_well_the_less_sure_first(
         self, queue, make_detection, case_volume
     ):
-        for case_id, presence in (("sure", 0.01), ("unsure", 0.3)):
+        for case_id, presence in (("sure", 0.01), ("surer", 0.001), ("unsure", 0.3), ("unsurer", 0.4)):
             prediction = make_detection(volume_mm3=8)
             missing = LandmarkResult("left_carotid_bifurcation", "missing", presence)
             queue.add_case(case_volume, case_id)
             queue.save_prediction(case_id, replace(prediction, landmarks=(missing, prediction.landmarks[1])))
-        assert order_cases(queue) == ["c", "d", "unsure", "sure", "b", "a", "e", "c1"]
+        assert order_cases(queue) == ["c", "d", "unsurer", "unsure", "sure", "surer", "b", "a", "e", "c1"]
 
     def test_the_most_doubtful_presence_comes_first(self, queue):
         assert order_cases(queue, "doubtful") == ["d", "a", "c", "b", "e", "c1"]

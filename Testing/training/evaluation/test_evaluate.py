@@ -17,9 +17,6 @@ from carotid_training.evaluation import (
     evaluate,
     metrics,
 )
-from carotid_training.evaluation import (
-    figures as evaluation_figures,
-)
 from carotid_training.evaluation.datasets import datasets_csv, datasets_markdown, side_by_side
 from carotid_training.evaluation.summary import ALL, landmarks_csv, lookup, measure, summary_csv
 from carotid_training.evaluation.tables import FIGURES, summary_markdown, worst
@@ -27,7 +24,6 @@ from CarotidLandmarkLib.bundle import Bundle, BundleMetadata
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
-from matplotlib.colors import to_rgb
 from typer.testing import CliRunner
 
 from ..outcomes import LANDMARKS, LEFT, PLACES, RIGHT, calibration, cohort, model, outcome
@@ -309,39 +305,3 @@ def test_the_worst_come_first():
     errors = [outcome(f"c{n}", error=(length, 0, 0)) for n, length in enumerate((1, 9, 4, 9))]
     ranked = worst([*errors, outcome("m", error=None)], 3)
     assert [each.case_id for each in ranked] == ["c1", "c3", "c2"]
-
-
-@pytest.mark.parametrize("which", ["all", "none found", "none absent", "one"])
-def test_every_chart_is_drawn_for_any_outcomes(which, tmp_path):
-    outcomes = {
-        "all": cohort(),
-        "none found": [outcome(error=None, presence=0.1), outcome(name=RIGHT, error=None, presence=0.2)],
-        "none absent": [outcome("a"), outcome("b", RIGHT, (1, 0, 0))],
-        "one": [outcome("a", error=(0, 0, 2))],
-    }[which]
-    evaluation_figures.write_figures(tmp_path, outcomes, model(calibration(**{"0.8": 2.0})))
-    assert {file.stem for file in tmp_path.glob("*.svg")} == set(FIGURES) - {"worst_cases"}
-
-
-def test_the_cumulative_curve_ends_at_the_share_that_was_found():
-    outcomes = [outcome(f"c{n}", error=None if n == 0 else (n, 0, 0)) for n in range(5)]
-    curve = evaluation_figures.cumulative_error(outcomes, model()).axes[0].lines[0]
-    places, shares = curve.get_data()
-    assert shares[-1] == pytest.approx(0.8)
-    assert shares[np.searchsorted(places, 2.5, side="right") - 1] == pytest.approx(0.4)
-
-
-def test_the_gallery_shows_truth_as_plus_and_answer_as_cross_on_radiological_slices():
-    pair = outcome("a", LEFT, (2.0, -5.0, 9.0))
-    true, answer = np.array(pair.truth_lps), np.array(pair.result.position_lps_mm)
-    figure = evaluation_figures.worst_cases([pair], model(), lambda name: scan())
-    axial, coronal, sagittal = figure.axes[:3]
-    for axes, shown in zip((axial, coronal, sagittal), ([0, 1], [0, 2], [1, 2]), strict=True):
-        plus = next(line for line in axes.lines if line.get_marker() == "+")
-        cross = next(line for line in axes.lines if line.get_marker() == "x")
-        assert np.allclose(np.ravel(plus.get_data()), true[shown])
-        assert np.allclose(np.ravel(cross.get_data()), answer[shown])
-        assert to_rgb(plus.get_color()) != to_rgb(cross.get_color())
-        assert np.allclose((np.mean(axes.get_xlim()), np.mean(axes.get_ylim())), answer[shown], atol=0.2)
-        assert axes.get_xlim()[0] < axes.get_xlim()[1]  # the patient's left is at the viewer's right
-    assert axial.get_ylim()[0] > axial.get_ylim()[1] and coronal.get_ylim()[0] < coronal.get_ylim()[1]
