@@ -51,7 +51,7 @@ ARROWS = {
         "uncertainty", "volume",
     },
     "cli": {
-        "errors", "files", "memory", "landmarks", "bundle", "dataset", "detection", "detector", "exchange", "markups",
+        "errors", "files", "memory", "bundle", "dataset", "detection", "detector", "exchange", "markups",
         "report", "scans", "scene", "uncertainty", "vessels", "volume", "work",
     },
 }  # fmt: skip
@@ -145,6 +145,11 @@ def test_rooms_import_only_what_the_plan_allows():
         and room(each.imported) not in ARROWS[room(each.importer)]
     }
     assert wrong == set()
+
+
+def test_the_plan_has_no_arrow_that_nobody_takes():
+    taken = {(room(each.importer), room(each.imported)) for each in all_imports() if each.imported}
+    assert {(start, end) for start, ends in ARROWS.items() for end in ends} - taken == set()
 
 
 def test_a_room_is_entered_by_its_door():

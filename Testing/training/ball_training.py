@@ -1,7 +1,6 @@
 """Small nets, and a trainer of them on batches of balls."""
 
 import lightning.pytorch as pl
-from carotid_training.batches.datamodule import NecksData
 from carotid_training.training.losses import Objective
 from carotid_training.training.module import ChainModule
 from CarotidLandmarkLib.bundle import LandmarkSpec
@@ -27,8 +26,6 @@ def trainer(folder, steps, **options):
 
 
 class BallData(pl.LightningDataModule):
-    transfer_batch_to_device = NecksData.transfer_batch_to_device
-
     def train_dataloader(self):
         return DataLoader(BallStream(self.trainer.global_step), batch_size=None)
 

@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import lightning.pytorch as pl
 import torch
 from balls import LEFT, RIGHT, batch_of_balls
-from carotid_training.batches.datamodule import NecksData
 from carotid_training.batches.stream import turns
 from carotid_training.training.augment import Augmentation
 from carotid_training.training.losses import Objective
@@ -48,8 +47,6 @@ class Balls(IterableDataset):
 
 
 class Data(pl.LightningDataModule):
-    transfer_batch_to_device = NecksData.transfer_batch_to_device
-
     def __init__(self, folder: Path):
         super().__init__()
         self.folder = folder

@@ -7,7 +7,7 @@ Layout (schema version 2)::
     cases/<id>/image.nrrd                   the scan, rewritten without header; absent when it is only referred to
     cases/<id>/prediction.json              the detector's result
     cases/<id>/annotations/<who>.json       the annotation: points, statuses, time, model, mm moved, comment
-    cases/<id>/annotations/<who>.draft.json what is not saved yet: see `drafts`
+    cases/<id>/annotations/<who>.draft.json what is not saved yet: see `annotations`
 
 Version 1 had the annotation's points a second time, in a ``<who>.mrk.json``: read as before, never written. Every file
 has one writer at a time and is replaced whole, so there are no locks. Opening only reads; see `repair`. Nothing that

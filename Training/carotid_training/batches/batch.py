@@ -19,8 +19,8 @@ class SampleBatch:
     """B necks, as the chain sees them. HU as float16; outside the scan is air (-1024).
 
     coarse: [B, 1, K, J, I] at 4 mm on a lattice along the LPS axes; coarse_origin_lps: [B, 3], the middle of voxel 0.
-    boxes: scale in mm -> [B, 2, 1, N, N, N] around the left and the right landmark; box_origins_lps: scale
-    -> [B, 2, 3]. landmarks_lps: [B, 2, 3] float32, NaN where absent; present: [B, 2] bool.
+    boxes: scale in mm -> [B, L, 1, N, N, N] around each of the L landmarks (of whole fields one for all);
+    box_origins_lps: scale -> [B, L, 3]. landmarks_lps: [B, L, 3] float32, NaN where absent; present: [B, L] bool.
     """
 
     index: int

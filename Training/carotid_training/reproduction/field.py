@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader
 from ..batches.batch import SampleBatch, share_memory
 from ..batches.cache import CODE, cache_path
 from ..batches.cases import CaseBatches
-from ..batches.datamodule import NecksData
 from ..tensors import load_or_make
 from ..training.augment import Augmentation, draw_affines, move_truth, recolour
 from ..training.view import BatchView
@@ -77,8 +76,6 @@ class FieldBatches(CaseBatches):
 
 class FieldData(pl.LightningDataModule):
     """Training batches {"cases"} and the validation cases of a cohort on disk; an interrupted run goes on."""
-
-    transfer_batch_to_device = NecksData.transfer_batch_to_device
 
     def __init__(
         self, landmarks: tuple[LandmarkSpec, ...], dataset: Path, voxels: int, batch_size: int, seed: int, workers: int

@@ -53,10 +53,10 @@ def _module(key: str, protocol: Protocol) -> pl.LightningModule:
         return FieldModule(
             net, CAROTID_BIFURCATIONS, protocol.augmentation, protocol.learning_rate, crops, protocol.seed
         )
-    kind, objective, noise_mm = CHAINS[key]
+    kind, objective, _noise_mm = CHAINS[key]
     ours = objective is OURS
     chain = kind(
-        our_architecture(protocol) if ours else paper_architecture(protocol, noise_mm),
+        _architecture(key, protocol),
         objective,
         protocol.augmentation,
         protocol.learning_rate,
@@ -67,6 +67,11 @@ def _module(key: str, protocol: Protocol) -> pl.LightningModule:
     if not ours:  # plain convolutions, as those of the single-scale rows
         initialised(chain.net)
     return chain
+
+
+def _architecture(key: str, protocol: Protocol) -> Architecture:
+    _kind, objective, noise_mm = CHAINS[key]
+    return our_architecture(protocol) if objective is OURS else paper_architecture(protocol, noise_mm)
 
 
 def our_architecture(protocol: Protocol) -> Architecture:
@@ -107,11 +112,8 @@ def data_of(key: str, protocol: Protocol, dataset: Path) -> pl.LightningDataModu
     seed, workers, size = protocol.seed, protocol.workers, protocol.batch_size
     if key not in CHAINS:
         return FieldData(CAROTID_BIFURCATIONS, dataset, protocol.field_voxels, size, seed, workers)
-    chain = module_of(key, protocol)
-    assert isinstance(chain, ChainModule)
-    return NecksData(
-        chain.architecture, necks_per_step=0, cases_per_step=size, dataset=dataset, seed=seed, workers=workers
-    )
+    architecture = _architecture(key, protocol)
+    return NecksData(architecture, necks_per_step=0, cases_per_step=size, dataset=dataset, seed=seed, workers=workers)
 
 
 def net_of(key: str, protocol: Protocol, checkpoint: Path | None) -> nn.Module:

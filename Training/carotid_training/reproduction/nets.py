@@ -70,9 +70,9 @@ def windowed(values: Tensor) -> Tensor:
     return scaled.contiguous(memory_format=torch.channels_last_3d)
 
 
-def gaussians(places_mm: Tensor, shape: Sequence[int], sd_mm: float, spacing_mm: float = FIELD_MM) -> Tensor:
+def gaussians(places_mm: Tensor, shape: Sequence[int], sd_mm: float) -> Tensor:
     """A Gaussian of height 1 at each place [B, L, 3]: [B, L, k, j, i]."""
-    axes = lattice_offsets(shape, spacing_mm, places_mm.device)  # x, y, z
+    axes = lattice_offsets(shape, FIELD_MM, places_mm.device)  # x, y, z
     x, y, z = (torch.exp(-0.5 * ((axis - places_mm[..., n, None]) / sd_mm) ** 2) for n, axis in enumerate(axes))
     return z[..., :, None, None] * (y[..., :, None] * x[..., None, :])[..., None, :, :]
 

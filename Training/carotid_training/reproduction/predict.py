@@ -181,12 +181,11 @@ class Work:
     figure: Path | None = None
 
 
-def predict(work: Work, output: Path, step: Callable[[str, float], None] = lambda words, share: None) -> None:
+def predict(work: Work, output: Path) -> None:
     """Ask a row about every annotated case of a split and write ``output``; in a process whose memory is measured.
 
     Raises ValueError (DatasetError, VolumeError, BundleError) and OSError.
     """
-    step("starting", 0.0)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         text = pool.submit(_predicted, work).result()
     write_text(output, text)
