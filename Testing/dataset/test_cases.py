@@ -143,7 +143,9 @@ class TestOpening:
         made = Dataset.create(tmp_path / "set", ["nasion"])
         made.add_case(case_volume, "c1")
         made.save_annotation("c1", "anna", {"nasion": (0.0, 0.0, 0.0)}, {"nasion": "corrected"})
-        assert check_dataset(made) == [] and made.annotations("c1")["anna"].points == {"nasion": (0.0, 0.0, 0.0)}
+        assert check_dataset(made) == [] and made.case("c1").truth_annotations["anna"].points == {
+            "nasion": (0.0, 0.0, 0.0)
+        }
 
 
 class TestAnnotations:
@@ -151,7 +153,7 @@ class TestAnnotations:
         dataset.save_prediction("c1", make_detection())
         points = {LEFT: (30.0, 3.0, 4.0), RIGHT: None}
         dataset.save_annotation("c1", "ben", points, {LEFT: "corrected", RIGHT: "missing"}, comment="stent")
-        annotation = Dataset.open(dataset.path).annotations("c1")["ben"]
+        annotation = Dataset.open(dataset.path).case("c1").truth_annotations["ben"]
         assert (annotation.points, annotation.status) == (points, {LEFT: "corrected", RIGHT: "missing"})
         assert annotation.moved_mm == {LEFT: 5.0, RIGHT: None}
         assert annotation.model == ModelInfo("carotid", "1.0", "0" * 64) and annotation.comment == "stent"
@@ -167,7 +169,7 @@ class TestAnnotations:
     def test_two_annotators_keep_their_own_words_and_a_second_save_replaces_the_first(self, dataset):
         dataset.save_annotation("c1", "ben", {**POINTS, LEFT: (20.0, 0.0, 0.0)}, ACCEPTED)
         dataset.save_annotation("c1", "ben", {**POINTS, LEFT: (25.0, 0.0, 0.0)}, ACCEPTED)
-        annotations = dataset.annotations("c1")
+        annotations = dataset.case("c1").truth_annotations
         assert {who: annotations[who].points[LEFT][0] for who in annotations} == {"anna": 30.0, "ben": 25.0}
 
     def test_many_writers_at_once_lose_nothing(self, dataset, other_volumes, make_detection):
@@ -176,13 +178,13 @@ class TestAnnotations:
             for number in range(8):
                 mine.save_annotation("c1", annotator, POINTS, ACCEPTED, comment=str(number))
                 mine.save_prediction("c1", make_detection())
-                Dataset.open(dataset.path).annotations("c1")
+                assert Dataset.open(dataset.path).case("c1").truth_annotations
             mine.add_case(volume, f"of-{annotator}")
 
         people = ["anna", "ben", "cleo", "dan"]
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(work, people, other_volumes))
-        annotations = dataset.annotations("c1")
+        annotations = dataset.case("c1").truth_annotations
         assert {who: annotations[who].comment for who in annotations} == dict.fromkeys(people, "7")
         assert len(dataset.case_ids()) == 5 and check_dataset(dataset) == []
         assert dataset.temporary_files() == []
@@ -219,7 +221,7 @@ class TestAnnotations:
         with pytest.raises(DatasetError) as refusal:
             dataset.save_annotation(**arguments)
         assert str(refusal.value) == sentence
-        assert dataset.annotations("c1")["anna"].points == POINTS and check_dataset(dataset) == []
+        assert dataset.case("c1").truth_annotations["anna"].points == POINTS and check_dataset(dataset) == []
 
     def test_a_prediction_comes_back_and_one_for_other_landmarks_is_refused(self, dataset, make_detection):
         detection = make_detection()

@@ -51,7 +51,7 @@ def test_a_draft_is_nobodys_annotation_and_the_dataset_is_clean_with_it(dataset)
     case = dataset.case("c1")
     write_draft(case, "anna", {NAMES[0]: ("missing", None)}, "")
     assert case.annotators() == []
-    assert dataset.annotations("c1") == {}
+    assert dataset.case("c1").truth_annotations == {}
     assert check_dataset(Dataset.open(dataset.path)) == []
     assert order_cases(dataset, annotator="anna") == ["c1"]
 

@@ -91,7 +91,7 @@ class TestRepair:
         case.write_text(json.dumps({**document, "schema_version": 1}))
         twin = write_markups(annotation.with_suffix(".mrk.json"), POINTS)
         opened = Dataset.open(dataset.path)
-        assert opened.annotations("c1")["anna"].points == POINTS and check_dataset(opened) == []
+        assert opened.case("c1").truth_annotations["anna"].points == POINTS and check_dataset(opened) == []
         assert [line.split(":")[0] for line in repair_dataset(opened)] == [
             "cases/c1/annotations/anna.mrk.json",
             "dataset.json",
@@ -106,7 +106,7 @@ class TestRepair:
         annotation.write_text(json.dumps({**json.loads(annotation.read_text()), "replaces_markups_sha256": digest}))
         assert check_dataset(dataset) == []
         assert len(repair_dataset(dataset)) == 1 and not twin.exists()
-        assert dataset.annotations("c1")["anna"].points == POINTS
+        assert dataset.case("c1").truth_annotations["anna"].points == POINTS
 
     @pytest.mark.parametrize("annotator", ["anna", "ben"])
     def test_points_that_no_annotation_repeats_are_not_removed(self, dataset, annotator):

@@ -56,7 +56,7 @@ def save_forever(path: Path) -> None:
     """The victim: save annotations, predictions and cases, and say on stdout what has been saved."""
     dataset = Dataset.open(path)
     accepted: dict[str, AnnotationStatus] = dict.fromkeys(NAMES, "accepted")
-    start = 1 + max(int(annotation.comment) for annotation in dataset.annotations(CASE).values())
+    start = 1 + max(int(annotation.comment) for annotation in dataset.case(CASE).truth_annotations.values())
     for number in count(start):
         for annotator in ("anna", "ben"):
             dataset.save_annotation(CASE, annotator, points(number), accepted, comment=str(number))
@@ -71,7 +71,7 @@ def losses(path: Path, saved: list[list[str]]) -> list[str]:
     """What is wrong after a kill, given what had been acknowledged."""
     dataset = Dataset.open(path)
     wrong = [str(finding) for finding in check_dataset(dataset) if "/.tmp-" not in f"/{finding.file}"]
-    annotations, prediction = dataset.annotations(CASE), dataset.case(CASE).prediction()
+    annotations, prediction = dataset.case(CASE).truth_annotations, dataset.case(CASE).prediction()
     for kind, what in saved:
         if kind == "case":
             if what not in dataset.case_ids():

@@ -168,7 +168,7 @@ class Case:
         return read_annotation(self.folder, annotator)
 
     @cached_property
-    def said(self) -> dict[str, Annotation]:
+    def truth_annotations(self) -> dict[str, Annotation]:
         """Everybody's annotation, by annotator, read once: annotators go on while a training runs for hours.
 
         Raises DatasetError where one can not be read.
@@ -176,14 +176,14 @@ class Case:
         return {who: self.annotation(who) for who in annotation_names(self.folder)}
 
     def consensus(self, landmarks: Sequence[str]) -> dict[str, Point | None]:
-        """What training and evaluation go by: `agreement.consensus` of all that is `said`.
+        """What training and evaluation go by: `agreement.consensus` of `truth_annotations`.
 
         Raises DatasetError, also where nobody has spoken of a landmark: unsaid is not missing.
         """
         for name in landmarks:
-            if not any(name in annotation.points for annotation in self.said.values()):
+            if not any(name in annotation.points for annotation in self.truth_annotations.values()):
                 raise DatasetError(f"No annotation of case {self.id} says where {name} is; review the case again.")
-        return consensus([annotation.points for annotation in self.said.values()], landmarks)
+        return consensus([annotation.points for annotation in self.truth_annotations.values()], landmarks)
 
     def asking(self) -> list[str]:
         """The annotators who ask a colleague about this case."""

@@ -44,9 +44,7 @@ from .annotations import (
     Annotation,
     AnnotationStatus,
     Mark,
-    annotation_names,
     now,
-    read_annotation,
     write_annotation,
 )
 from .cases import IMAGE_FILE, Case, CaseDocument, ImageDocument, read_case, write_case
@@ -194,7 +192,7 @@ class Dataset:
         What is `said` of them is read now, and stays. Raises DatasetError where there is none, or where a case or an
         annotation, of any split, can not be read.
         """
-        cases = [case for case in map(self.case, self.case_ids()) if case.said]
+        cases = [case for case in map(self.case, self.case_ids()) if case.truth_annotations]
         chosen = [case for case in cases if split is None or case.split == split]
         if not chosen:
             where = f" in the split '{split}'" if split else ""
@@ -299,11 +297,6 @@ class Dataset:
         )
         write_annotation(case.folder, annotation)
         return annotation
-
-    def annotations(self, case_id: str) -> dict[str, Annotation]:
-        """Everybody's annotation of a case, by annotator. Raises DatasetError where one can not be read."""
-        folder = self.case(case_id).folder
-        return {annotator: read_annotation(folder, annotator) for annotator in annotation_names(folder)}
 
     def annotator_names(self) -> set[str]:
         """Whoever has an annotation or a draft anywhere in the dataset."""

@@ -153,7 +153,7 @@ def test_two_annotators_do_not_see_or_overwrite_each_other(widget, opened_datase
     assert scene.position_lps(nodes_shown(widget), 0) == pytest.approx(LEFT_LPS)
     assert review_of(nodes_shown(widget)).status == {LEFT: "predicted", RIGHT: "predicted"}
     press(application, Qt.Key.Key_S)
-    both = opened_dataset.annotations(ALARMED)
+    both = opened_dataset.case(ALARMED).truth_annotations
     assert both["anna"].points[LEFT] == pytest.approx(place)
     assert both["ben"].points[LEFT] == pytest.approx(LEFT_LPS)
 

@@ -172,7 +172,7 @@ def dataset_sha256(dataset: CaseFolder) -> str:
     digest = hashlib.sha256()
     for case in map(dataset.case, dataset.case_ids()):
         digest.update(f"{case.image_sha256} {case.split}".encode())
-        for annotation in dataset.annotations(case.id).values():
+        for annotation in case.truth_annotations.values():
             digest.update(repr(sorted(annotation.points.items())).encode())
     return digest.hexdigest()
 

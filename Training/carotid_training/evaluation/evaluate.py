@@ -120,7 +120,7 @@ def check_landmarks(landmarks: Sequence[LandmarkSpec], dataset: Dataset) -> None
             f"{', '.join(sorted(known))}; choose a model for these landmarks."
         )
     for case in dataset.cases():
-        if case.said:
+        if case.truth_annotations:
             case.consensus(sorted(names))
 
 
