@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,12 +29,15 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary name ends in the name of ``path``, so that writers which choose a format by extension choose the same
     one. An error in the block removes the temporary file; a killed process leaves one that begins with ``.tmp-``, and
-    ``path`` is as it was. Raises OSError.
+    ``path`` is as it was. A new file has its folder's rights, see `make_folder`; one that is replaced keeps its own.
+    Raises OSError, PermissionError where somebody has made ``path`` read-only.
     """
     path = Path(path)
+    _check_not_locked(path)
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
     try:
         yield temporary
+        _take_rights(temporary, path if path.exists() else path.parent)
         sync(temporary)
         _move(temporary, path)
         sync(path.parent)
@@ -52,6 +56,41 @@ def _move(source: Path, target: Path) -> None:
             return
         time.sleep(seconds)
     os.replace(source, target)
+
+
+def _check_not_locked(file: Path) -> None:
+    """Raises PermissionError where nobody may write to a file: to replace one asks for rights to its folder alone."""
+    if file.is_file() and not file.stat().st_mode & 0o222:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+
+
+def _take_rights(new: Path, like: Path) -> None:
+    """Give a file the rights and the group of the one that it replaces, or what the folder around it, or around a new
+    folder, allows its group and others: nobody's umask shuts out those who share the folder."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):  # a file system without rights
+        mine, its = new.stat(), like.stat()
+        mode = its.st_mode
+        if like.is_dir():
+            group = stat.S_IRWXG if its.st_gid == mine.st_gid else 0
+            others = 0 if mode & stat.S_ISVTX else stat.S_IRWXO  # /tmp is everybody's, and what lies there is not
+            mode = mine.st_mode | (mode & (group | others) & (0o777 if new.is_dir() else 0o666))
+        elif its.st_gid != mine.st_gid:
+            with suppress(PermissionError):  # a group that this user is not in
+                os.chown(new, -1, its.st_gid)
+        new.chmod(stat.S_IMODE(mode))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those around it, where there are none, as open to group and others as what is around them.
+
+    Raises OSError.
+    """
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in reversed(new):
+        _take_rights(each, each.parent)
 
 
 def is_temporary(path: Path) -> bool:
@@ -138,7 +177,7 @@ def staged_folder(
         shutil.rmtree(staging)
     try:
         try:
-            staging.mkdir(parents=True)
+            make_folder(staging)
         except OSError as error:  # name the folder that was asked for, not ours
             raise OSError(error.errno, error.strerror, str(destination)) from error
         yield staging
@@ -164,16 +203,18 @@ def _move_into(staging: Path, destination: Path) -> None:
         target = destination / source.relative_to(staging)
         if target.is_dir() and not source.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+        _check_not_locked(target)
     retired, done = staging.with_name(f"{staging.name}-old"), []
     try:
         for source in sources:
             target, old = (folder / source.relative_to(staging) for folder in (destination, retired))
             if source.is_dir():
-                target.mkdir(exist_ok=True)
+                make_folder(target)
                 continue
             if target.exists():
                 old.parent.mkdir(parents=True, exist_ok=True)
                 _keep(target, old)
+                _take_rights(source, target)
             done.append((target, old))
             _move(source, target)
     except BaseException:  # one that is open elsewhere, Ctrl-C: what has been moved goes back

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from CarotidLandmarkLib import files
 from CarotidLandmarkLib.errors import sentence
-from CarotidLandmarkLib.files import atomic_path, staged_folder, write_text
+from CarotidLandmarkLib.files import atomic_path, make_folder, staged_folder, write_text
 
 
 def fill(folder: Path, text: str) -> None:
@@ -18,6 +18,18 @@ def fill(folder: Path, text: str) -> None:
     (folder / "a.txt").write_text(text)
     (folder / "deep").mkdir()
     (folder / "deep" / "b.txt").write_text(text)
+
+
+@pytest.fixture
+def private():
+    """A user who shows new files to nobody, by their umask."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> str:
+    return f"{path.stat().st_mode & 0o777:o}"
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -172,3 +184,52 @@ def test_a_file_that_windows_holds_open_is_moved_as_soon_as_it_is_let_go(tmp_pat
         write_text(tmp_path / "a.txt", "new")
     assert contents(tmp_path) == {"a.txt": "new" if refusals == 2 else "old", "deep/b.txt": "old"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "deep"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are others there")
+def test_in_a_shared_folder_new_files_are_shared_and_replaced_ones_keep_their_rights(tmp_path, private):
+    """A training by somebody with umask 077 took cases, predictions and splits from all annotators of a dataset."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o775)
+    for name, rights in (("a.txt", 0o664), ("secret.txt", 0o600)):
+        (shared / name).write_text("old")
+        (shared / name).chmod(rights)
+    write_text(shared / "secret.txt", "new")
+    write_text(shared / "new.txt", "new")
+    make_folder(shared / "deep" / "er")
+    with staged_folder(shared) as folder:
+        fill(folder, "new")
+    with staged_folder(shared / "case") as folder:
+        write_text(folder / "case.json", "new")
+    assert {path.relative_to(shared).as_posix(): mode(path) for path in sorted(shared.rglob("*"))} == {
+        "a.txt": "664",
+        "secret.txt": "600",
+        "new.txt": "664",
+        "deep": "775",
+        "deep/b.txt": "600",  # not written by `atomic_path`
+        "deep/er": "775",
+        "case": "775",
+        "case/case.json": "664",
+    }
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are others there")
+def test_in_a_folder_of_one_s_own_or_of_everybody_a_new_file_is_as_private_as_its_user_wants(tmp_path, private):
+    for rights in (0o700, 0o1777):
+        tmp_path.chmod(rights)
+        write_text(tmp_path / f"{rights:o}.txt", "mine")
+    assert mode(tmp_path / "700.txt") == "600" and not (tmp_path / "1777.txt").stat().st_mode & 0o007
+
+
+def test_a_file_that_somebody_has_made_read_only_is_not_replaced(tmp_path):
+    fill(tmp_path, "old")
+    (tmp_path / "deep" / "b.txt").chmod(0o444)
+    with pytest.raises(PermissionError) as refusal:
+        write_text(tmp_path / "deep" / "b.txt", "new")
+    assert refusal.value.filename == str(tmp_path / "deep" / "b.txt")
+    with pytest.raises(PermissionError) as refusal, staged_folder(tmp_path) as folder:
+        fill(folder, "new")
+    assert refusal.value.filename == str(tmp_path / "deep" / "b.txt")
+    assert contents(tmp_path) == {"a.txt": "old", "deep/b.txt": "old"}
+    (tmp_path / "deep" / "b.txt").chmod(0o644)

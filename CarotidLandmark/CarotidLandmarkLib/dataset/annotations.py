@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..detection import ModelInfo
 from ..documents import write
-from ..files import write_text
+from ..files import make_folder, write_text
 from ..landmarks import Point, Points, apart_mm, is_place
 from .common import SCHEMA_VERSION, DatasetError, check_annotator, check_case_of_letters, is_safe_name, read_entry
 
@@ -197,7 +197,7 @@ def _path_to_write(folder: Path, annotator: str, suffix: str) -> Path:
     """
     check_annotator(annotator)
     annotations = folder / "annotations"
-    annotations.mkdir(exist_ok=True)
+    make_folder(annotations)
     check_case_of_letters("The annotator", annotator, {path.name.split(".")[0] for path in annotations.glob("[!.]*")})
     return annotations / f"{annotator}{suffix}"
 

@@ -33,6 +33,7 @@ from ..files import (
     file_sha256,
     is_empty,
     is_temporary,
+    make_folder,
     staged_folder,
     sync,
     write_text,
@@ -91,7 +92,7 @@ class Dataset:
             raise DatasetError("A dataset needs landmark names, each once, of letters, digits, '_' and '-'.")
         if path.exists() and (not path.is_dir() or not is_empty(path)):
             raise DatasetError(f"{path.name} exists and is not an empty folder; choose another.")
-        (path / "cases").mkdir(parents=True)
+        make_folder(path / "cases")
         dataset = cls(path, tuple(landmarks))
         dataset.write_version()
         return dataset

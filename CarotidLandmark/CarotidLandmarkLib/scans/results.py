@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..detection import Detection, DetectionSettings, ModelInfo
 from ..documents import DocumentError, build, parse, write
 from ..errors import UserError, some_of
-from ..files import TEMPORARY_PREFIX, is_temporary, remove_stale, staged_folder, write_text
+from ..files import TEMPORARY_PREFIX, is_temporary, make_folder, remove_stale, staged_folder, write_text
 from ..report import DETECTION_FILE, check_replaceable, write_results, write_thumbnail
 from ..volume import files_of, read_volume
 from ..work import Step
@@ -114,7 +114,7 @@ class Results:
     def begin(self) -> None:
         """Write the record, so that the folders belong to these scans from now on; remove what killed programs have
         left. Raises OSError, and UserError where another command has just given a folder of these to another scan."""
-        self.output.mkdir(parents=True, exist_ok=True)
+        make_folder(self.output)
         remove_stale(self.output, filter(is_temporary, self.output.glob(f"{TEMPORARY_PREFIX}*")))
         scans = self._scans()
         if taken := [task.name for task in self.tasks if scans[task.name] != task.scan]:
