@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .detection import ModelInfo
 from .documents import DocumentError, build, parse, write
 from .errors import UserError
-from .files import staged_folder, user_directory
+from .files import TEMPORARY_PREFIX, is_temporary, remove_stale, staged_folder, user_directory
 from .landmarks import LandmarkSpec
 from .uncertainty import Judgement
 
@@ -163,6 +164,9 @@ class Bundle:
 
         path = Path(path)
         check_place(path)
+        _bring_back(path.parent)
+        left = (path.name, f"{path.name}-old")
+        remove_stale(path.parent, [each for each in _temporary(path.parent) if _name_to_be(each) in left])
         weights = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
         metadata = replace(metadata, weights_sha256=_sha256(weights), format_version=FORMAT_VERSION)
         with staged_folder(path, replace=True) as folder:
@@ -228,6 +232,7 @@ def available_bundles() -> list[Bundle]:
     except BundleError as error:
         log.warning("%s", error)
         folders = (models_directory(),)
+    _bring_back(models_directory())
     for path in _bundle_paths(*folders):
         try:
             bundles.append(Bundle.load(path))
@@ -254,6 +259,7 @@ def open_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
     if reference is None:
         return default_bundle()
     if os.path.basename(reference) == str(reference) and not (Path(reference) / METADATA_FILE).is_file():
+        _bring_back(models_directory())
         for path in _bundle_paths(*_model_folders()):
             if str(reference) == path.name:
                 return Bundle.load(path)
@@ -269,7 +275,25 @@ def _bundle_paths(*roots: Path) -> list[Path]:
     for root in (Path(root).resolve() for root in roots):
         is_bundle = (root / METADATA_FILE).is_file()
         paths += [root] if is_bundle else sorted(path.parent for path in root.glob(f"*/{METADATA_FILE}"))
-    return paths
+    return [path for path in paths if not is_temporary(path)]
+
+
+def _temporary(folder: Path) -> list[Path]:
+    """What a save under way, or a killed one, has in a folder of bundles."""
+    return sorted(filter(is_temporary, folder.glob(f"{TEMPORARY_PREFIX}*")))
+
+
+def _name_to_be(temporary: Path) -> str:
+    return temporary.name.split("-", 2)[2]
+
+
+def _bring_back(folder: Path) -> None:
+    """Have the bundles again that killed programs had just taken away to put newer ones in their places."""
+    for old in _temporary(folder):
+        path = folder / _name_to_be(old).removesuffix("-old")
+        if old.name.endswith("-old") and not path.exists():
+            with suppress(BundleError, OSError):
+                os.replace(Bundle.load(old).path, path)
 
 
 def _read_metadata(path: Path) -> BundleMetadata:

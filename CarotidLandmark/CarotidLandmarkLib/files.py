@@ -241,7 +241,12 @@ def _exchange(staging: Path, destination: Path) -> None:
     retired = staging.with_name(f"{staging.name}-old")
     try:
         _move(destination, retired)
-        _move(staging, destination)
+        try:
+            _move(staging, destination)
+        except OSError:
+            if retired.exists():
+                raise
+            _exchange(staging, destination)  # somebody took us for killed, and brought the old one back
     except BaseException:  # on Windows one of its files may be open elsewhere; Ctrl-C
         if retired.exists() and not destination.exists():
             _move(retired, destination)

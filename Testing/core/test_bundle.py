@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import time
 from dataclasses import replace
 
 import pytest
 import torch
 from CarotidLandmarkLib import bundle as bundle_module
+from CarotidLandmarkLib import files
 from CarotidLandmarkLib.bundle import (
     Bundle,
     BundleError,
@@ -169,6 +172,56 @@ def test_saving_that_fails_leaves_the_old_bundle_whole(saved, monkeypatch):
         Bundle.save(saved.path, METADATA, {"w": torch.ones(1)}, "new")
     assert Bundle.load(saved.path).card == "# Tiny\n"
     assert [item.name for item in saved.path.parent.iterdir()] == ["tiny"]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Of a user with a model of their own, ``mine`` 1.2.0."""
+    monkeypatch.setattr(bundle_module, "resources_directory", lambda: tmp_path)
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
+    return Bundle.save(models_directory() / "mine", METADATA, state(), "").path
+
+
+def killed_save(path, version: str) -> None:
+    """What is left by a program that was killed between the two renames of a bundle that it saves anew."""
+    new = Bundle.save(path.parent / f".tmp-{'b' * 12}-{path.name}", replace(METADATA, version=version), state(), "")
+    path.rename(path.parent / f"{new.path.name}-old")
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_model_that_a_killed_program_had_taken_away_is_there_again_and_the_half_of_a_save_is_none(home, opened):
+    killed_save(home, "2.0.0")
+    found = open_bundle("mine") if opened else available_bundles()[-1]
+    assert found.path == home and found.metadata.version == "1.2.0"
+    assert [each.path for each in available_bundles()] == [home]
+
+
+def test_saving_anew_removes_what_a_killed_save_of_that_model_left_an_hour_ago(home):
+    other = home.parent / f".tmp-{'c' * 12}-other"
+    other.mkdir()
+    for number in range(2):
+        killed_save(home, "2.0.0")
+        for path in list(home.parent.rglob("*")):
+            os.utime(path, (time.time() - 7200 * number,) * 2)
+        Bundle.save(home, replace(METADATA, version="3.0.0"), state(), "")
+        assert open_bundle("mine").metadata.version == "3.0.0"
+        assert (home.parent / f".tmp-{'b' * 12}-mine").exists() == (number == 0)
+    assert sorted(path.name for path in home.parent.iterdir()) == [other.name, "mine"]
+
+
+def test_a_save_under_way_that_was_taken_for_a_killed_one_is_done_all_the_same(home, monkeypatch):
+    move = files._move
+
+    def watched(source, target):
+        move(source, target)
+        if source == home:
+            monkeypatch.setattr(files, "_move", move)
+            assert open_bundle("mine").metadata.version == "1.2.0"
+
+    monkeypatch.setattr(files, "_move", watched)
+    Bundle.save(home, replace(METADATA, version="2.0.0"), state(), "")
+    assert open_bundle("mine").metadata.version == "2.0.0"
+    assert [path.name for path in home.parent.iterdir()] == ["mine"]
 
 
 def test_the_newest_bundled_model_is_the_default_and_a_damaged_one_is_named_in_the_log(tmp_path, monkeypatch, caplog):
