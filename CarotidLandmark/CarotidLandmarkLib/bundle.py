@@ -177,12 +177,18 @@ class Bundle:
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
-        """The network's tensors by name, on the CPU. Raises BundleError when the file is not safetensors."""
+        """The network's tensors by name, on the CPU.
+
+        Raises BundleError when the file is not safetensors, or another one than when the bundle was opened.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load
 
         try:
-            return load((self.path / WEIGHTS_FILE).read_bytes())  # a mapped file can not be removed on Windows
+            weights = (self.path / WEIGHTS_FILE).read_bytes()  # a mapped file can not be removed on Windows
+            if _sha256(weights) != self.metadata.weights_sha256:
+                raise BundleError(f"The model {self.path.name} was exchanged while it was in use; begin again.")
+            return load(weights)
         except (SafetensorError, OSError) as error:
             raise BundleError(
                 f"The weights of model bundle {self.path.name} are damaged; get the bundle again."

@@ -153,6 +153,13 @@ def test_pickled_weights_are_refused_and_never_unpickled(saved):
         _ = Bundle.load(saved.path).state
 
 
+def test_weights_of_a_bundle_that_was_saved_anew_since_it_was_opened_are_not_taken_for_its_own(saved):
+    opened = Bundle.load(saved.path)
+    Bundle.save(saved.path, METADATA, {"net.0.weight": torch.zeros(3)}, "")
+    with pytest.raises(BundleError, match=r"^The model tiny was exchanged while it was in use; begin again\.$"):
+        _ = opened.state
+
+
 def test_saving_over_something_that_is_not_a_bundle_is_refused_and_touches_nothing(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(BundleError, match="not a model bundle"):
