@@ -173,21 +173,32 @@ def test_a_dicom_scan_is_another_when_files_that_are_read_came_went_or_were_repl
     assert _state_of(str(tmp_path / scan)) == states[-1]
 
 
-def test_corrected_points_are_not_replaced(tmp_path, scans, case_volume, detector):
+def test_corrected_points_are_not_replaced_nor_those_that_are_corrected_meanwhile(
+    tmp_path, scans, case_volume, detector
+):
     (task,) = plan_results(tmp_path / "out", scans[:1], MODEL, SETTINGS).tasks
     write_volume(case_volume, task.scan)
     run(task, detector)
     run(task, detector)  # as a detection left them
     file = Path(task.folder, "landmarks.mrk.json")
-    detection = Detection.from_json(Path(task.folder, "detection.json").read_bytes())
-    points = read_markups(file, detection.labels)
-    name = next(name for name, point in points.items() if point is not None)
-    points[name] = (points[name][0] + 1.0, *points[name][1:])
-    write_markups(file, points, detection.labels)
-    before = file.read_bytes()
-    with pytest.raises(UserError, match="is not as a detection left it"):
-        run(task, detector)
-    assert file.read_bytes() == before
+
+    def correct() -> None:
+        detection = Detection.from_json(Path(task.folder, "detection.json").read_bytes())
+        points = read_markups(file, detection.labels)
+        name = next(name for name, point in points.items() if point is not None)
+        points[name] = (points[name][0] + 1.0, *points[name][1:])
+        write_markups(file, points, detection.labels)
+
+    correct_meanwhile = SimpleNamespace(detect=lambda *asked: (correct(), detector.detect(*asked))[1])
+    before = []
+    for each in (correct_meanwhile, detector):
+        with pytest.raises(UserError, match="is not as a detection left it"):
+            run(task, each)
+        before.append(file.read_bytes())
+    assert before[0] == before[1]
+    assert sorted(path.name for path in file.parent.iterdir()) == [
+        "detection.json", "landmarks.mrk.json", "report.html", "scan.sha256", "thumbnail.png",
+    ]  # fmt: skip
 
 
 def test_of_two_commands_that_begin_at_once_neither_takes_the_others_folder_nor_its_place_in_the_record(

@@ -12,7 +12,6 @@ import typer
 
 from ..detection import DEFAULTS
 from ..errors import UserError
-from ..files import staged_folder
 from ..work import progress
 from . import options
 from .common import open_model, say, stdout_console
@@ -59,7 +58,7 @@ def detect(
     goes on where it was stopped.
     """
     from ..exchange import check_dicom, write_report
-    from ..report import check_replaceable, write_results
+    from ..report import results_folder, write_results
     from ..scans import list_scans
     from ..volume import series_headers
 
@@ -75,8 +74,7 @@ def detect(
     (scan,) = listing.scans
     if sr:
         check_dicom(scan.path)
-    check_replaceable(output)
-    with staged_folder(output) as folder:
+    with results_folder(output) as folder:
         bundle, settings = open_model(model, passes, level, seed)
         volume, detection = _detect(scan.path, series, bundle, settings, device, scan.notes)
         files = write_results(folder, volume, detection)
@@ -101,13 +99,12 @@ def demo(
     """Run on the bundled sample scan and compare with its known truth."""
     from ..bundle import resources_directory
     from ..markups import read_markups
-    from ..report import check_replaceable, write_results
+    from ..report import results_folder, write_results
 
     samples = sorted((resources_directory() / "SampleData").glob("*.nrrd"))
     if not samples:
         raise UserError("No sample scan came with this installation; install CarotidLandmark again.")
-    check_replaceable(output)
-    with staged_folder(output) as folder:
+    with results_folder(output) as folder:
         bundle, settings = open_model(model, DEFAULTS.passes, DEFAULTS.level, seed)
         truth = read_markups(samples[0].with_name(f"{samples[0].stem}.truth.mrk.json"), bundle.metadata.labels)
         volume, detection = _detect(samples[0], None, bundle, settings, device)

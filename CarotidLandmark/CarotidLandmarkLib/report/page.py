@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from .. import landmarks as names
 from ..detection import Detection, LandmarkResult
 from ..errors import UserError
-from ..files import write_text
+from ..files import staged_folder, write_text
 from ..landmarks import Points, apart_mm
 from ..markups import read_markups, write_markups
 from ..volume import Volume
@@ -48,6 +50,15 @@ def check_replaceable(folder: Path) -> None:
             f"{MARKUPS_FILE} in {folder} is not as a detection left it, so it is not replaced; move it away, or give "
             "another folder for the results."
         )
+
+
+@contextmanager
+def results_folder(folder: Path) -> Iterator[Path]:
+    """A `staged_folder` for results. Raises what `check_replaceable` does, also of points that were moved meanwhile."""
+    check_replaceable(folder)
+    with staged_folder(folder) as staging:
+        yield staging
+        check_replaceable(folder)
 
 
 def write_results(folder: Path, volume: Volume, detection: Detection, truth: Points | None = None) -> list[str]:

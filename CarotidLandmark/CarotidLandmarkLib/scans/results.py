@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from ..detection import Detection, DetectionSettings, ModelInfo
 from ..documents import DocumentError, build, parse, write
 from ..errors import UserError, some_of
-from ..files import TEMPORARY_PREFIX, is_temporary, make_folder, remove_stale, staged_folder, write_text
-from ..report import DETECTION_FILE, check_replaceable, write_results, write_thumbnail
+from ..files import TEMPORARY_PREFIX, is_temporary, make_folder, remove_stale, write_text
+from ..report import DETECTION_FILE, check_replaceable, results_folder, write_results, write_thumbnail
 from ..volume import files_of, read_volume
 from ..work import Step
 from .listing import Scan
@@ -96,7 +96,7 @@ class ScanTask:
         volume = read_volume(self.scan)
         volume = replace(volume, notes=(*volume.notes, *self.notes))
         detection = detector.detect(volume, self.settings, step)
-        with staged_folder(self.folder, token=self.command or None) as folder:
+        with results_folder(Path(self.folder)) as folder:
             write_results(folder, volume, detection)
             write_thumbnail(folder, volume, detection)
             write_text(folder / FILES_FILE, state + "\n")
