@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .detection import ModelInfo
 from .documents import DocumentError, build, parse, write
 from .errors import UserError
-from .files import TEMPORARY_PREFIX, is_temporary, remove_stale, staged_folder, user_directory
+from .files import is_temporary, name_to_be, staged_folder, temporary_in, user_directory
 from .landmarks import LandmarkSpec
 from .uncertainty import Judgement
 
@@ -165,8 +165,6 @@ class Bundle:
         path = Path(path)
         check_place(path)
         _bring_back(path.parent)
-        left = (path.name, f"{path.name}-old")
-        remove_stale(path.parent, [each for each in _temporary(path.parent) if _name_to_be(each) in left])
         weights = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
         metadata = replace(metadata, weights_sha256=_sha256(weights), format_version=FORMAT_VERSION)
         with staged_folder(path, replace=True) as folder:
@@ -284,19 +282,10 @@ def _bundle_paths(*roots: Path) -> list[Path]:
     return [path for path in paths if not is_temporary(path)]
 
 
-def _temporary(folder: Path) -> list[Path]:
-    """What a save under way, or a killed one, has in a folder of bundles."""
-    return sorted(filter(is_temporary, folder.glob(f"{TEMPORARY_PREFIX}*")))
-
-
-def _name_to_be(temporary: Path) -> str:
-    return temporary.name.split("-", 2)[2]
-
-
 def _bring_back(folder: Path) -> None:
     """Have the bundles again that killed programs had just taken away to put newer ones in their places."""
-    for old in _temporary(folder):
-        path = folder / _name_to_be(old).removesuffix("-old")
+    for old in temporary_in(folder):
+        path = folder / name_to_be(old).removesuffix("-old")
         if old.name.endswith("-old") and not path.exists():
             with suppress(BundleError, OSError):
                 os.replace(Bundle.load(old).path, path)

@@ -98,6 +98,16 @@ def is_temporary(path: Path) -> bool:
     return re.fullmatch(rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{12}}-.+", path.name) is not None
 
 
+def temporary_in(folder: Path) -> list[Path]:
+    """Those in a folder, of programs that are at work and of killed ones."""
+    return sorted(filter(is_temporary, folder.glob(f"{TEMPORARY_PREFIX}*")))
+
+
+def name_to_be(temporary: Path) -> str:
+    """What a temporary file or folder is to be called; what a new folder replaces is called so, with ``-old``."""
+    return temporary.name.split("-", 2)[2]
+
+
 def remove_stale(folder: Path, temporary: Iterable[Path]) -> list[Path]:
     """Remove those of the temporary files and folders in ``folder`` that nobody has written to for an hour.
 
@@ -154,15 +164,13 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def staged_folder(
-    destination: str | os.PathLike[str], replace: bool = False, token: str | None = None
-) -> Iterator[Path]:
+def staged_folder(destination: str | os.PathLike[str], replace: bool = False) -> Iterator[Path]:
     """A temporary folder by ``destination``; what is in it moves there when the block ends without an exception.
 
     Files of the same name in ``destination`` are replaced one by one and others stay; with ``replace`` the whole folder
-    is exchanged. Of writers that have the same ``token`` one writes at a time: what a killed one left is removed by the
-    next. After an exception (Ctrl-C too) nothing in ``destination`` has changed, and a folder that is new is
-    not there. Raises OSError; NotADirectoryError when ``destination`` is a file.
+    is exchanged. After an exception (Ctrl-C too) nothing in ``destination`` has changed, and a folder that is new is
+    not there. What a killed writer has left is removed by the first that is done an hour later. Raises OSError;
+    NotADirectoryError when ``destination`` is a file.
     """
     destination = Path(destination).absolute()
     if replace and destination.is_symlink():  # the folder that it leads to is exchanged
@@ -172,9 +180,7 @@ def staged_folder(
     new_parents = [parent for parent in destination.parents if not parent.exists()]
     # An existing folder may be a mount of its own, and files move whole only inside one file system.
     parent = destination if destination.exists() and not replace else destination.parent
-    staging = parent / f"{TEMPORARY_PREFIX}{token or secrets.token_hex(6)}-{destination.name}"
-    if token is not None and staging.exists():
-        shutil.rmtree(staging)
+    staging = parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{destination.name}"
     try:
         try:
             make_folder(staging)
@@ -195,6 +201,9 @@ def staged_folder(
             for parent in new_parents:
                 parent.rmdir()
         raise
+    with suppress(OSError):
+        ours = (destination.name, f"{destination.name}-old")
+        remove_stale(parent, [path for path in temporary_in(parent) if name_to_be(path) in ours])
 
 
 def _move_into(staging: Path, destination: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -126,16 +127,27 @@ def test_a_file_is_not_a_folder(tmp_path):
     assert contents(tmp_path) == {"results": "mine"}
 
 
-def test_what_a_killed_writer_left_is_removed_by_the_next_of_its_token_and_by_no_other(tmp_path):
+@pytest.mark.parametrize("exists", [False, True])
+def test_what_a_killed_writer_left_an_hour_ago_is_removed_and_nothing_of_another_s(tmp_path, exists):
     destination = tmp_path / "results"
-    for token in ("mine", "theirs"):
-        (tmp_path / f".tmp-{token}-results").mkdir()
-        (tmp_path / f".tmp-{token}-results" / "half").write_text("half")
-    with staged_folder(destination, token="mine") as folder:
-        assert list(folder.iterdir()) == []
+    place = destination if exists else tmp_path
+    old, retired, new, others, foreign = (
+        f".tmp-{name}" for name in
+        ("0" * 12 + "-results", "1" * 12 + "-results-old", "2" * 12 + "-results", "3" * 12 + "-other", "results")
+    )  # fmt: skip
+    for name in (old, retired, new, others, foreign):
+        (place / name).mkdir(parents=True)
+        (place / name / "half").write_text("half")
+        for path in (place / name / "half", place / name) if name != new else ():
+            os.utime(path, (time.time() - 7200,) * 2)
+    with staged_folder(destination) as folder:
         (folder / "whole").write_text("whole")
-    assert [path.name for path in destination.iterdir()] == ["whole"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-theirs-results", "results"]
+        with staged_folder(destination) as second:  # of a worker that was taken for dead
+            (second / "whole").write_text("second")
+    assert (destination / "whole").read_text() == "whole"
+    assert {path.name for path in (*tmp_path.iterdir(), *destination.iterdir())} == {
+        new, others, foreign, "results", "whole",
+    }  # fmt: skip
 
 
 def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):

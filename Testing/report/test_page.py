@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from CarotidLandmarkLib.detection import LandmarkResult, Quality
-from CarotidLandmarkLib.report import ReportError, report_html, write_report
+from CarotidLandmarkLib.detection import Detection, LandmarkResult, Quality
+from CarotidLandmarkLib.markups import read_markups, write_markups
+from CarotidLandmarkLib.report import ReportError, report_html, results_folder, write_report, write_results
 from PIL import Image
 from report_cases import CENTRE, LEFT, RIGHT, detection, volume
 
@@ -98,3 +101,45 @@ def test_a_detection_on_another_scan_is_refused():
     with pytest.raises(ReportError, match="64 x 64 x 64"):
         scan = volume()
         report_html(replace(scan, array=scan.array[:-1]), detection(scan))
+
+
+@pytest.fixture
+def killed(tmp_path, monkeypatch):
+    """A folder as a program leaves it that is killed when it has moved the first of new results onto old ones."""
+    results, move = tmp_path / "results", os.replace
+
+    def watched(source, target):
+        move(source, target)
+        if target == results / "detection.json":
+            shutil.copytree(results, tmp_path / "killed" / "results")
+
+    write(results, CENTRE)
+    monkeypatch.setattr(os, "replace", watched)
+    write(results, (1.0, 2.0, 3.0))
+    monkeypatch.setattr(os, "replace", move)
+    return tmp_path / "killed" / "results"
+
+
+def write(folder, point):
+    (left, right), scan = detection(volume()).landmarks, volume()
+    with results_folder(folder) as staging:
+        found = replace(detection(scan), landmarks=(replace(left, position_lps_mm=point), right))
+        write_results(staging, scan, found)
+
+
+def left_points(folder):
+    labels = {LEFT: "L bifurcation", RIGHT: "R bifurcation"}
+    detected = Detection.from_json((folder / "detection.json").read_bytes())
+    return [read_markups(folder / "landmarks.mrk.json", labels)[LEFT], detected[LEFT].position_lps_mm]
+
+
+def test_results_that_a_killed_program_has_replaced_in_part_are_replaced_by_the_same_command(killed):
+    assert left_points(killed) == [CENTRE, (1.0, 2.0, 3.0)]
+    write(killed, (4.0, 5.0, 6.0))
+    assert left_points(killed) == [(4.0, 5.0, 6.0)] * 2
+
+
+def test_points_corrected_in_what_a_killed_program_left_are_not_replaced(killed):
+    write_markups(killed / "landmarks.mrk.json", {LEFT: (7.0, 8.0, 9.0), RIGHT: None})
+    with pytest.raises(ReportError, match="is not as a detection left it"):
+        write(killed, (4.0, 5.0, 6.0))

@@ -58,7 +58,7 @@ def export_dataset(dataset: Dataset, kind: Format, output: Path) -> str:
 def read_results(folder: Path) -> dict[str, Detection]:
     """The detections in a folder of `detect`, or in the folders in it, by folder. Raises UserError, OSError."""
     file = folder / "detection.json"
-    files = [file] if file.is_file() else sorted(folder.glob("*/detection.json"))
+    files = [file] if file.is_file() else sorted(folder.glob("[!.]*/detection.json"))
     if not files:
         raise UserError(f"{folder.name} is no dataset, and holds no detection.json; give what add or detect has made.")
     results = {}

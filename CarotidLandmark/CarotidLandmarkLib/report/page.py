@@ -13,7 +13,7 @@ import numpy as np
 from .. import landmarks as names
 from ..detection import Detection, LandmarkResult
 from ..errors import UserError
-from ..files import staged_folder, write_text
+from ..files import staged_folder, temporary_in, write_text
 from ..landmarks import Points, apart_mm
 from ..markups import read_markups, write_markups
 from ..volume import Volume
@@ -37,19 +37,24 @@ class ReportError(UserError):
 def check_replaceable(folder: Path) -> None:
     """Raises ReportError where ``folder`` holds points that are not as `write_results` left them: somebody's work."""
     file = folder / MARKUPS_FILE
-    if not file.exists():
-        return
-    try:
-        detection = Detection.from_json((folder / DETECTION_FILE).read_bytes())
-        points = read_markups(file, detection.labels)
-        wrote = {landmark.name: landmark.position_lps_mm for landmark in detection.landmarks}
-    except (UserError, OSError):
-        points, wrote = {}, {"": None}
-    if points.keys() != wrote.keys() or any(apart_mm(points[name], wrote[name]) > SAME_MM for name in wrote):
+    # a program that was killed as it moved new results here has left the old detection beside them
+    left = [each / DETECTION_FILE for each in (folder, *temporary_in(folder))]
+    if file.exists() and not any(_is_as_left(file, detection) for detection in left):
         raise ReportError(
             f"{MARKUPS_FILE} in {folder} is not as a detection left it, so it is not replaced; move it away, or give "
             "another folder for the results."
         )
+
+
+def _is_as_left(file: Path, detection_file: Path) -> bool:
+    """Whether a point list has the points of a detection, and no others."""
+    try:
+        detection = Detection.from_json(detection_file.read_bytes())
+        points = read_markups(file, detection.labels)
+    except (UserError, OSError):
+        return False
+    wrote = {landmark.name: landmark.position_lps_mm for landmark in detection.landmarks}
+    return points.keys() == wrote.keys() and all(apart_mm(points[name], wrote[name]) <= SAME_MM for name in wrote)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..detection import Detection, DetectionSettings, ModelInfo
 from ..documents import DocumentError, build, parse, write
 from ..errors import UserError, some_of
-from ..files import TEMPORARY_PREFIX, is_temporary, make_folder, remove_stale, write_text
+from ..files import make_folder, remove_stale, temporary_in, write_text
 from ..report import DETECTION_FILE, check_replaceable, results_folder, write_results, write_thumbnail
 from ..volume import files_of, read_volume
 from ..work import Step
@@ -64,7 +63,6 @@ class ScanTask:
     model: ModelInfo
     settings: DetectionSettings
     notes: tuple[str, ...] = ()
-    command: str = ""  # of one command: a worker clears up after one that was killed
 
     @property
     def key(self) -> str:
@@ -115,7 +113,7 @@ class Results:
         """Write the record, so that the folders belong to these scans from now on; remove what killed programs have
         left. Raises OSError, and UserError where another command has just given a folder of these to another scan."""
         make_folder(self.output)
-        remove_stale(self.output, filter(is_temporary, self.output.glob(f"{TEMPORARY_PREFIX}*")))
+        remove_stale(self.output, temporary_in(self.output))
         scans = self._scans()
         if taken := [task.name for task in self.tasks if scans[task.name] != task.scan]:
             raise UserError(
@@ -163,7 +161,6 @@ def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings
     taken = {name.lower() for name in (*folders, *_TAKEN, *(os.listdir(output) if output.is_dir() else ()))}
     count = Counter(_folder_name(scan.name) for scan in scans)
     tasks = {}
-    command = secrets.token_hex(6)
     for scan in scans:
         name = known.get(os.path.realpath(scan.path))
         if name is None:
@@ -174,7 +171,7 @@ def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings
             taken.add(name.lower())
             folders[name] = os.path.abspath(scan.path)
         folder = os.path.abspath(output / name)
-        tasks[name] = ScanTask(name, folders[name], folder, model, settings, scan.notes, command)
+        tasks[name] = ScanTask(name, folders[name], folder, model, settings, scan.notes)
     return Results(output, tuple(tasks.values()), replace(wanted, scans=folders))
 
 
