@@ -101,9 +101,12 @@ def detect_many(
     problems = {outcome.name: outcome.problem for outcome in failed}
     rows = []
     for task in results.all_tasks():
-        detection = None if task.name in problems else task.detection()
-        lost = "" if detection else "It has no results here; give this scan again, and workers the same paths as here."
-        rows.append(SummaryRow(task.name, task.scan, detection, problems.get(task.name, lost)))
+        problem, detection = problems.get(task.name, ""), task.detection()
+        if not problem and detection is None:
+            problem = "It has no results here; give this scan again, and workers the same paths as here."
+        elif not problem and task.has_changed():
+            problem = "The scan has changed since it was done; give this scan again."
+        rows.append(SummaryRow(task.name, task.scan, None if problem else detection, problem))
     counts = write_summary(output, rows, listing.notes)
     verdicts = ", ".join(f"{counts[word]} {word}" for word in ("ok", "review", "reject", "not done") if word in counts)
     print(f"{len(rows)} scan{'s' * (len(rows) != 1)}: {verdicts}")

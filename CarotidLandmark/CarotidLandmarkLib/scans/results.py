@@ -80,11 +80,15 @@ class ScanTask:
 
     def is_done(self) -> bool:
         """Whether there is a result of the files that the scan consists of now."""
+        return self.has_changed() is False and self.detection() is not None
+
+    def has_changed(self) -> bool | None:
+        """Whether the scan's files are others than those that were read; None where they are away, or never were."""
         try:
-            same = Path(self.folder, FILES_FILE).read_text(encoding="utf-8").strip() == _state_of(self.scan)
+            read = Path(self.folder, FILES_FILE).read_text(encoding="utf-8").strip()
+            return read != _state_of(self.scan) if os.path.exists(self.scan) else None
         except (OSError, ValueError):
-            return False
-        return same and self.detection() is not None
+            return None
 
     def run(self, detector: Detector, step: Step) -> tuple[str, ...]:
         """Read, detect, write the folder; returns the notes. Raises VolumeError, ReportError, OSError."""

@@ -84,6 +84,21 @@ def test_a_bad_scan_does_not_stop_the_others_and_is_done_when_it_has_been_mended
     assert {row["problem"] for row in summary_of(tmp_path / "out")} == {""}
 
 
+def test_the_summary_shows_no_result_of_a_scan_that_is_another_since_but_one_of_a_scan_that_is_away(
+    run, scans, model, tmp_path
+):
+    shutil.copy(scans / "one.nrrd", scans / "three.nrrd")
+    how = ("-o", tmp_path / "out", "--model", model, "--passes", 2)
+    assert run("detect", scans, *how)[0] == 0
+    (scans / "one.nrrd").write_bytes(b"buy milk\n")
+    (scans / "two.nrrd").unlink()
+    code, out, err = run("detect", scans / "three.nrrd", scans / "three.nrrd", *how)
+    assert (code, len(err)) == (0, 1) and "1 not done" in out
+    assert {row["folder"]: row["problem"] for row in summary_of(tmp_path / "out")} == {
+        "one": "The scan has changed since it was done; give this scan again.", "two": "", "three": "",
+    }  # fmt: skip
+
+
 def test_the_model_is_loaded_once(run, scans, model, tmp_path, monkeypatch):
     opened = []
     monkeypatch.setattr(Detector, "__init__", _counted(Detector.__init__, opened))
