@@ -15,6 +15,7 @@ from CarotidLandmarkLib.dataset import (
     check_dataset,
     order_cases,
 )
+from CarotidLandmarkLib.documents import parse, write
 from CarotidLandmarkLib.markups import write_markups
 from CarotidLandmarkLib.volume import Volume
 from points import ACCEPTED, LEFT, POINTS, RIGHT
@@ -220,6 +221,51 @@ class TestCheck:
         (finding,) = check_dataset(dataset)
         assert (finding.level, finding.file) == ("warning", f"cases/c1/annotations/{name}")
         assert "counts for nobody" in finding.message
+
+    @pytest.mark.parametrize("earlier", [False, True])
+    def test_a_copy_that_a_shared_disk_makes_of_an_annotation_has_no_vote_and_is_named(self, dataset, earlier):
+        folder = dataset.path / "cases/c1/annotations"
+        if earlier:  # a document that does not say whose it is
+            document = parse((folder / "anna.json").read_bytes())
+            del document["annotator"]
+            (folder / "anna.json").write_text(write(document))
+        shutil.copy(folder / "anna.json", folder / "anna-LAPTOP-7F3K2.json")
+        assert dataset.case("c1").annotators() == ["anna"] + ["anna-LAPTOP-7F3K2"] * earlier
+        if not earlier:
+            (finding,) = check_dataset(dataset)
+            assert (finding.level, finding.file) == ("error", "cases/c1/annotations/anna-LAPTOP-7F3K2.json")
+            assert "says itself that it is by anna, so it may be a copy and does not count" in finding.message
+            assert dataset.problems() == [finding.message]
+
+    def test_an_annotation_whose_file_is_in_other_capitals_is_read(self, dataset):
+        folder = dataset.path / "cases/c1/annotations"
+        (folder / "anna.json").rename(folder / "Anna.json")
+        assert dataset.case("c1").annotation("Anna").annotator == "Anna" and check_dataset(dataset) == []
+
+    @pytest.mark.parametrize(
+        ("own", "name"),
+        [
+            ("dataset.json", "dataset (1).json"),
+            ("dataset.json", "dataset (Anna's conflicted copy 2026-01-01).json"),
+            ("cases/c1/case.json", "case-LAPTOP-7F3K2.json"),
+            ("cases/c1/case.json", "Copy of case.json"),
+            ("cases/c1/prediction.json", "prediction.sync-conflict-20260101-123456-ABCDEF7.json"),
+        ],
+    )
+    def test_a_copy_that_a_shared_disk_makes_of_another_document_is_named(self, dataset, make_detection, own, name):
+        dataset.save_prediction("c1", make_detection())
+        path = dataset.path / own
+        shutil.copy(path, path.with_name(name))
+        (finding,) = check_dataset(dataset)
+        assert (finding.level, finding.file) == ("warning", path.with_name(name).relative_to(dataset.path).as_posix())
+        assert finding.message.startswith(f"It may be a copy of {path.name}, and does not count")
+
+    def test_what_people_put_beside_a_dataset_s_documents_is_not_called_a_copy(self, dataset, case_volume):
+        dataset.add_case(Volume(case_volume.array[:-1], case_volume.affine_lps), "case-2")
+        for name in ("cohort.json", "datasets.json", "cases/c1/usecase.json", "cases/c1/notes.json",
+                     "cases/case-2/case-2.mrk.json", "cases/case-2/case-2.json"):  # fmt: skip
+            (dataset.path / name).write_text("{}")
+        assert check_dataset(dataset) == []
 
     def test_a_dataset_that_has_lost_the_folder_of_its_cases_is_in_error(self, dataset):
         shutil.rmtree(dataset.path / "cases")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +18,7 @@ from ..detection import ModelInfo
 from ..documents import write
 from ..files import make_folder, write_text
 from ..landmarks import Point, Points, apart_mm, is_place
+from ..volume import printable
 from .common import SCHEMA_VERSION, DatasetError, check_annotator, check_case_of_letters, is_safe_name, read_entry
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Mark(DraftMark):
 class Annotation:
     """What one annotator says about one case, as its file has it."""
 
-    annotator: str  # the file's name
+    annotator: str  # the file's name; earlier documents do not say
     time: str  # UTC, ISO 8601
     model: ModelInfo | None = None  # whose prediction the annotator saw
     comment: str = ""
@@ -98,10 +99,16 @@ def strangers(folder: Path) -> list[Path]:
 
 
 def read_annotation(folder: Path, annotator: str) -> Annotation:
-    """Raises DatasetError on a missing or damaged file."""
+    """Raises DatasetError on a missing or damaged file, and on a copy, which would be one more annotator."""
     what = f"The annotation of case {folder.name} by {annotator}"
     path = folder / "annotations" / f"{annotator}.json"
-    return read_entry(Annotation, path, what, "annotate it again", annotator=annotator)
+    annotation = read_entry(Annotation, path, what, "annotate it again", annotator=annotator)
+    if annotation.annotator.lower() != annotator.lower():
+        raise DatasetError(
+            f"{what} says itself that it is by {printable(annotation.annotator)}, so it may be a copy and does not "
+            f"count; remove it, or correct annotator in {path.name}."
+        )
+    return replace(annotation, annotator=annotator)
 
 
 def write_annotation(folder: Path, annotation: Annotation) -> None:
@@ -109,9 +116,8 @@ def write_annotation(folder: Path, annotation: Annotation) -> None:
 
     Raises DatasetError (a name that is not safe, or is there in other capitals), OSError.
     """
-    document = asdict(annotation)
-    path = _path_to_write(folder, document.pop("annotator"), ".json")
-    write_text(path, write({"schema_version": SCHEMA_VERSION, **document}))
+    path = _path_to_write(folder, annotation.annotator, ".json")
+    write_text(path, write({"schema_version": SCHEMA_VERSION, **asdict(annotation)}))
     path.with_suffix(".mrk.json").unlink(missing_ok=True)  # version 1 wrote one; now it would be of another save
 
 

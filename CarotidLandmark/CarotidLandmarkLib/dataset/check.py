@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from .. import landmarks
@@ -75,6 +77,8 @@ def _dataset_findings(dataset: Dataset) -> Iterator[Finding]:
             yield Finding("error", "dataset.json", "The landmarks have changed since the dataset was opened.")
     except DatasetError as error:
         yield Finding("error", "dataset.json", str(error))
+    for name, message in _copies(dataset.path, "dataset.json"):
+        yield Finding("warning", name, message)
     if not (dataset.path / "cases").is_dir():
         yield Finding("error", "cases", "The folder with the cases is not there; restore it.")
     for name, reason in dataset.damaged().items():
@@ -120,6 +124,9 @@ def _case_findings(dataset: Dataset, case: Case) -> Iterator[tuple[Level, str, s
             yield "error", file, strange.format("annotate")
         for level, message in _implausible(case.geometry, points):
             yield level, file, message
+    for name, message in _copies(case.folder, "case.json", "prediction.json"):
+        if name != f"{case.id}.json":
+            yield "warning", name, message
     for path in strangers(case.folder):
         yield (
             "warning",
@@ -130,6 +137,15 @@ def _case_findings(dataset: Dataset, case: Case) -> Iterator[tuple[Level, str, s
         problem = twin_problem(case, path)
         if problem is not None:
             yield "error", path.relative_to(case.folder).as_posix(), problem
+
+
+def _copies(folder: Path, *ours: str) -> Iterator[tuple[str, str]]:
+    """Files that are called as copies of ours are by shared disks and file managers, and a sentence about each."""
+    for own in ours:
+        copy = re.compile(rf"(.+[\W_])?{own.removesuffix('.json')}([\W_].*)?\.json", re.IGNORECASE)
+        for name in sorted(path.name for path in folder.glob("[!.]*.json") if copy.fullmatch(path.name)):
+            if name != own and not name.endswith(".mrk.json"):
+                yield name, f"It may be a copy of {own}, and does not count; see whether both say the same, remove one."
 
 
 def _implausible(geometry: Geometry, points: Points) -> Iterator[tuple[Level, str]]:

@@ -52,13 +52,13 @@ def check_case_of_letters(what: str, name: str, known: set[str]) -> None:
 
 
 def read_entry(kind: type[T], path: Path, what: str, remedy: str, **fields: str) -> T:
-    """The document at ``path`` as a ``kind``, with ``fields`` that the file does not have.
+    """The document at ``path`` as a ``kind``, with ``fields`` where the file does not have them.
 
     Raises DatasetError: ``what`` is missing or damaged, and the remedy; UnreadableError where nobody can say whether it
     is damaged.
     """
     try:
-        return build(kind, {**parse(path.read_bytes()), **fields})
+        return build(kind, {**fields, **parse(path.read_bytes())})
     except FileNotFoundError as error:
         raise DatasetError(f"{what} is missing; {remedy}.") from error
     except OSError as error:
