@@ -52,6 +52,16 @@ def test_the_table_has_questions_and_comments_in_columns_of_their_own(asked, tmp
     ]
 
 
+def test_the_table_has_a_prediction_by_the_name_that_its_case_has_now(dataset, tmp_path, make_detection):
+    dataset.save_prediction("c1", make_detection())
+    (dataset.path / "cases" / "c1").rename(dataset.path / "cases" / "renamed")
+    write_table(dataset, tmp_path / "table.csv")
+    with open(tmp_path / "table.csv", newline="") as stream:
+        assert {(row["volume"], row["annotator"]) for row in csv.DictReader(stream)} == {
+            ("renamed", ""), ("renamed", "anna"),
+        }  # fmt: skip
+
+
 def test_what_an_annotator_saw_is_not_what_was_predicted_since(dataset, make_detection):
     dataset.save_prediction("c1", make_detection())
     nothing = dict.fromkeys(POINTS)

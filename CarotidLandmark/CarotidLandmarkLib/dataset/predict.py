@@ -69,7 +69,8 @@ def cases_to_predict(dataset: Dataset, bundle: Bundle, settings: DetectionSettin
 
 def write_table(dataset: Dataset, path: Path) -> tuple[int, int]:
     """Write all that is known of every case to a CSV file, atomically: a row per landmark of the prediction, and of
-    each annotation, which has the name in the column ``annotator``. What can not be read is left out.
+    each annotation, which has the name in the column ``annotator``. The column ``volume`` is the case. What can not be
+    read is left out.
 
     Returns how many cases have a prediction in it, and how many annotations there are. Raises OSError.
     """
@@ -78,7 +79,8 @@ def write_table(dataset: Dataset, path: Path) -> tuple[int, int]:
     for case in dataset.cases():
         prediction, annotations = case.readable_prediction(), case.annotations().values()
         if prediction is not None:
-            rows += [_EMPTY | row for row in prediction.to_csv_rows()]
+            named = {"volume": case.id}  # a folder that was renamed since is another case
+            rows += [_EMPTY | row | named for row in prediction.to_csv_rows()]
             predicted += 1
         rows += [row for annotation in annotations for row in _annotation_rows(case, annotation)]
         annotated += len(annotations)
