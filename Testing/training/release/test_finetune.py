@@ -318,6 +318,8 @@ class TestWhatIsRefused:
         recipe = {"start_sha256": sure.metadata.weights_sha256, "steps": 3, "seed": 0}
         (tmp_path / "begun" / "finetune.json").write_text(json.dumps(recipe))
         assert "was begun with other dataset, steps, styles, backgrounds;" in refused(few, sure, output="begun")
+        (tmp_path / "begun" / "finetune.json").write_text(json.dumps({**recipe, "passes": 7}))
+        assert "styles, backgrounds, passes;" in refused(few, sure, output="begun")  # they calibrate what is listed
 
 
 @pytest.mark.parametrize(

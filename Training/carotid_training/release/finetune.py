@@ -51,7 +51,7 @@ class Recipe:
     """What a run is made of; another recipe is another run.
 
     ``styles``: of the digital necks that it rehearses, none where they lack its landmarks; ``backgrounds``: sha256 of
-    each.
+    each; ``passes``: of the detections that calibrate the new model.
     """
 
     start_sha256: str
@@ -60,6 +60,7 @@ class Recipe:
     seed: int
     styles: tuple[str, ...]
     backgrounds: tuple[str, ...]
+    passes: int
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def finetune(
     recipe = Recipe(
         start.metadata.weights_sha256, dataset_sha256(dataset), steps, settings.seed,
         names or tuple(styles.available if rehearses else ()), tuple(styles.fingerprint() if rehearses else ()),
+        settings.passes,
     )  # fmt: skip
     cases = dataset.annotated_cases()  # one truth for both models, whatever is annotated while this one learns
     tests, validation = ([case for case in cases if case.split == split] for split in ("test", "validation"))
@@ -190,7 +192,7 @@ def _claim_folder(output: Path, recipe: Recipe) -> None:
         output.mkdir(parents=True, exist_ok=True)
         write_text(record, json.dumps(document, indent=2) + "\n")
         return
-    begun = read_record(record)
+    begun = {"passes": recipe.passes, **read_record(record)}  # earlier records do not say
     differing = [key.replace("_sha256", "") for key in document if begun.get(key) != document[key]]
     if differing:
         raise UserError(
