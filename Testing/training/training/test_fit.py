@@ -31,7 +31,9 @@ def test_the_record_of_a_run_names_the_generator_and_the_styles_of_its_necks(tmp
     assert (record["generator"], record["seed"], record["styles"]) == (GENERATOR, 7, {"sculpted": 1.0})
 
 
-def test_no_run_is_begun_over_one_that_is_there_and_it_goes_on_only_from_its_own_checkpoint(tmp_path, capsys):
+def test_no_run_is_begun_over_one_that_is_there_and_it_goes_on_only_from_its_own_checkpoint(
+    tmp_path, tmp_path_factory, capsys
+):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").write_text("cut")
     (tmp_path / "run.json").write_text("{}")
@@ -48,6 +50,10 @@ def test_no_run_is_begun_over_one_that_is_there_and_it_goes_on_only_from_its_own
     )
     assert (tmp_path / "run.json").read_text() == "{}"
     assert f"{tmp_path / 'checkpoints' / 'last.ckpt'} is damaged" in says("--ckpt_path=last")
+    another = tmp_path_factory.mktemp("another") / "last.ckpt"
+    another.write_text("whole")
+    assert f"{tmp_path} holds a run already: go on with it by --ckpt_path last" in says(f"--ckpt_path={another}")
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_text() == "cut" and (tmp_path / "run.json").read_text() == "{}"
 
 
 def test_a_training_that_a_scheduler_ends_has_not_come_to_its_end():
@@ -75,17 +81,19 @@ class RecordedBalls(BallData):
 
 
 def test_a_run_that_went_on_with_other_data_says_what_it_was_trained_on_before(tmp_path):
-    def record(steps: int, seed: int, checkpoint=None) -> dict:
-        callbacks = [saving(tmp_path / "checkpoints"), RunRecord([])]
-        trainer(tmp_path, steps, callbacks=callbacks).fit(module(), RecordedBalls(seed), ckpt_path=checkpoint)
-        return json.loads((tmp_path / "run.json").read_text())
+    def record(steps: int, seed: int, checkpoint=None, folder=tmp_path / "run") -> dict:
+        callbacks = [saving(folder / "checkpoints"), RunRecord([])]
+        trainer(folder, steps, callbacks=callbacks).fit(module(), RecordedBalls(seed), ckpt_path=checkpoint)
+        return json.loads((folder / "run.json").read_text())
 
-    last = tmp_path / "checkpoints" / "last.ckpt"
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert "before" not in record(1, seed=3)
     assert "before" not in record(2, seed=3, checkpoint=last)
     assert record(3, seed=4, checkpoint=last)["before"]["seed"] == 3
     again = record(4, seed=4, checkpoint=last)
     assert (again["seed"], again["before"]["seed"]) == (4, 3)
+    elsewhere = record(5, seed=5, checkpoint=last, folder=tmp_path / "new")
+    assert [elsewhere["seed"], elsewhere["before"]["seed"], elsewhere["before"]["before"]["seed"]] == [5, 4, 3]
 
 
 class ValidatedBalls(BallData):

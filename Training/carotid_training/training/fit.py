@@ -74,14 +74,19 @@ class RunRecord(Callback):
         }
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "run.json"
-        if trainer.ckpt_path and file.exists():  # on other data than it was begun with: both made the weights
+        checkpoint = trainer.ckpt_path and Path(trainer.ckpt_path)
+        file = (folder if not checkpoint or _lies_in(checkpoint, folder) else checkpoint.parent.parent) / "run.json"
+        if checkpoint and file.exists():  # on other data than it was begun with: both made the weights
             begun = read_record(file)
             if any(begun.get(name) != record[name] for name in DATA):
                 record["before"] = begun
             elif "before" in begun:
                 record["before"] = begun["before"]
-        write_text(file, json.dumps(record, indent=2) + "\n")
+        write_text(folder / "run.json", json.dumps(record, indent=2) + "\n")
+
+
+def _lies_in(file: Path, folder: Path) -> bool:
+    return file.resolve().is_relative_to(folder.resolve())
 
 
 def _without_folders(argument: str) -> str:
@@ -175,10 +180,11 @@ class _Command(LightningCLI):
             rank_zero_only(print)(f"carotid-train fit: {NOTE}", file=sys.stderr)
 
     def before_fit(self) -> None:
-        """Raises UserError where another run would be begun over one that is there."""
-        folder = Path(self.trainer.default_root_dir)
+        """Raises UserError where another run would be begun, or gone on with, over one that is there."""
+        folder, checkpoint = Path(self.trainer.default_root_dir), self.config.fit.ckpt_path
         begun = (folder / "run.json").exists() and last_checkpoint(folder / "checkpoints")
-        if begun and not self.config.fit.ckpt_path:
+        others = checkpoint and Path(checkpoint).is_file() and not _lies_in(Path(checkpoint), folder)
+        if begun and (others or not checkpoint):
             raise UserError(
                 f"{folder} holds a run already: go on with it by --ckpt_path last, or begin another one in another "
                 "--trainer.default_root_dir."
