@@ -29,8 +29,8 @@ ARROWS = {
     "necks.styles": {"seeds", "necks.neck", "necks.sculpted", "necks.tissue"},
     "scans": {"seeds", "necks.dice", "necks.neck", "necks.styles"},
     "cohorts": {"seeds", "records", "pages", "necks.neck", "necks.styles", "scans"},
-    "batches": {"seeds", "tensors", "necks.neck", "necks.styles", "scans"},
-    "evaluation": {"pages"},
+    "batches": {"seeds", "records", "tensors", "necks.neck", "necks.styles", "scans"},
+    "evaluation": {"records", "pages"},
     "training": {"seeds", "records", "tensors", "pages", "batches", "evaluation"},
     "release": {"records", "pages", "necks.styles", "batches", "training", "evaluation"},
     "reproduction": {

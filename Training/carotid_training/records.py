@@ -1,10 +1,12 @@
-"""What runs and cohorts keep about themselves, in JSON."""
+"""What runs and cohorts keep about themselves, in JSON; and which code has made what is kept."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import CarotidLandmarkLib
 from CarotidLandmarkLib.documents import DocumentError, parse
 from CarotidLandmarkLib.errors import UserError
 
@@ -16,3 +18,14 @@ def read_record(path: Path) -> dict[str, Any]:
     except (DocumentError, UnicodeDecodeError) as error:
         reason = error if isinstance(error, DocumentError) else "it is not text"
         raise UserError(f"{path} is damaged: {reason}; restore it, or begin in another folder.") from error
+
+
+def library_sha256(*patterns: str) -> str:
+    """The sha256 of the library's modules that fit the patterns ("volume/*.py"), hexadecimal.
+
+    What is kept is not used for another program's: versions of the library do not tell its ways of reading and
+    searching apart.
+    """
+    library = Path(CarotidLandmarkLib.__file__).parent
+    sources = sorted(path for pattern in patterns for path in library.glob(pattern))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()

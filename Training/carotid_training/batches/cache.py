@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from CarotidLandmarkLib.dataset import Case, DatasetError
-from CarotidLandmarkLib.nets import pyramid
 from CarotidLandmarkLib.nets.pyramid import Level, Pyramid
 from CarotidLandmarkLib.volume import Volume, VolumeError
 
+from ..records import library_sha256
 from ..tensors import load_or_make
 from .stream import COARSE_MM
 
 CACHE_VARIABLE = "CAROTID_CACHE"
 # What is finer is cut from the scan's own voxels.
 SCALES_MM = (COARSE_MM, COARSE_MM / 2)
-# How a scan looks from afar is kept for the code that made it: with other code it is made anew.
-CODE = hashlib.sha256(Path(pyramid.__file__).read_bytes()).hexdigest()[:8]
+# A scan's voxels, and how it looks from afar, are kept for the code that made them: with other code they are made anew.
+CODE = library_sha256("volume/*.py", "nets/pyramid.py")[:8]
 
 
 def cached_pyramid(case: Case) -> Pyramid:
@@ -30,7 +29,7 @@ def cached_pyramid(case: Case) -> Pyramid:
     """
     digest = case.image_sha256
     try:
-        array, affine = load_or_make(cache_path(f"{digest}.voxels"), lambda: _voxels(case.read_volume()))
+        array, affine = load_or_make(cache_path(f"{digest}.voxels-{CODE}"), lambda: _voxels(case.read_volume()))
     except VolumeError as error:
         raise DatasetError(f"Case {case.id} can not be used: {error}") from error
     volume = Volume(array.numpy(), affine.numpy(), case.id)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import CarotidLandmarkLib
 import typer
 from CarotidLandmarkLib.bundle import Bundle, open_bundle
 from CarotidLandmarkLib.dataset import SPLITS, Case, Dataset, DatasetError
@@ -25,6 +24,7 @@ from CarotidLandmarkLib.volume import VolumeError
 from CarotidLandmarkLib.work import Step, progress
 from rich.console import Console
 
+from ..records import library_sha256
 from .datasets import datasets_csv, datasets_markdown, side_by_side
 from .figures import save, worst_cases, write_figures
 from .outcomes import Outcome, outcomes_of
@@ -32,10 +32,7 @@ from .summary import Measure, Model, landmarks_csv, measure, summary_csv
 from .tables import summary_markdown, worst
 
 EVERY_SPLIT = "all"
-# A kept detection is not used for another program's: versions of the library do not tell its ways of searching apart.
-LIBRARY = Path(CarotidLandmarkLib.__file__).parent
-SOURCES = sorted(path for pattern in ("*.py", "nets/*.py", "volume/*.py") for path in LIBRARY.glob(pattern))
-CODE = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
+CODE = library_sha256("*.py", "nets/*.py", "volume/*.py")  # what a detection follows from
 
 
 @dataclass(frozen=True)
