@@ -285,6 +285,32 @@ def test_a_folder_of_cts_is_prepared_once_and_says_what_was_refused(tmp_path):
             prepare_folder(wrong, tmp_path / "none")
 
 
+def test_a_ct_that_was_exchanged_under_its_name_is_prepared_anew_where_it_is_known_what_was_prepared(tmp_path):
+    folder, output = tmp_path / "cts", tmp_path / "prepared"
+    folder.mkdir()
+
+    def prepared_after(noise: int) -> np.ndarray:
+        volume = rescanned()
+        write_volume(Volume(volume.array + np.int16(noise), volume.affine_lps), folder / "pt_1.nrrd")
+        prepare_folder(folder, output)
+        return Background.load(output / "pt_1.npz").hu
+
+    first, second = prepared_after(0), prepared_after(20)
+    assert not np.array_equal(first, second)
+    Background.load(output / "pt_1.npz").save(output / "pt_1.npz")  # as version 0.1 did, which did not say of what
+    assert np.array_equal(prepared_after(40), second)
+
+
+def test_a_background_is_told_apart_by_the_voxels_beside_its_header_too(tmp_path):
+    header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 16 16 16\nspacings: 1 1 1\nendian: little\nencoding: raw\n"
+    (tmp_path / "a.nhdr").write_text(f"{header}data file: a.raw\n")
+    prints = []
+    for voxel in (b"a", b"b"):
+        (tmp_path / "a.raw").write_bytes(voxel * 8192)
+        prints.append(Styles([tmp_path / "a.nhdr"]).fingerprint())
+    assert prints[0] != prints[1]
+
+
 def test_a_cohorts_record_tells_dicom_folders_apart_by_their_files_and_not_by_a_patients_name(tmp_path):
     folders = [tmp_path / name / "Mueller_Hans" for name in ("one", "same", "other")]
     for folder, voxels in zip(folders, (b"a", b"a", b"b"), strict=True):

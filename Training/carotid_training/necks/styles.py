@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.files import file_sha256
-from CarotidLandmarkLib.volume import files_of
 
 from .. import seeds
 from .neck import Neck
 from .sculpted.neck import SculptedNeck
 from .tissue import painted, recoloured
-from .tissue.backgrounds import Backgrounds, background_paths
+from .tissue.backgrounds import Backgrounds, background_paths, scan_sha256
 
 BACKGROUND_VARIABLE = "CAROTID_BACKGROUND_CT"
 
@@ -94,8 +91,8 @@ class Styles:
         self._backgrounds.open()
 
     def fingerprint(self) -> list[str]:
-        """What tells the backgrounds apart: the sha256 of each file; of a DICOM folder that of its files' together."""
-        return [file_sha256(path) if path.is_file() else _folder_sha256(path) for path in self.paths]
+        """What tells the backgrounds apart: `scan_sha256` of each."""
+        return [scan_sha256(path) for path in self.paths]
 
     def draw(self, style: str, seed: int, randomised: bool) -> Neck:
         """The neck of a style and seed: as in patients, or, where ``randomised``, for a share of the seeds far wilder.
@@ -106,8 +103,3 @@ class Styles:
         if self.unseen and STYLES[style].of_tissue:
             self.check_splits([seeds.split_of(seed)])
         return STYLES[style].draw(seed, self._backgrounds, randomised)
-
-
-def _folder_sha256(folder: Path) -> str:
-    """Nothing of it depends on names: a folder's may be a patient's."""
-    return hashlib.sha256("".join(sorted(map(file_sha256, files_of(folder)))).encode()).hexdigest()

@@ -103,13 +103,14 @@ class Background:
         metal[:, :3] -= middle
         return cls(**arrays, **moved, origin=origin - middle, spacing=spacing, metal=metal.astype(np.float32))
 
-    def save(self, path: Path | str) -> None:
+    def save(self, path: Path | str, source: str = "") -> None:
         """Write everything to a compressed .npz, so that training machines need neither the scan nor SimpleITK.
 
-        The file appears whole or not at all. Raises OSError.
+        The file appears whole or not at all. ``source``: the sha256 of the scan. Raises OSError.
         """
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, format=_FORMAT, **{name: getattr(self, name) for name in _STORED})
+            arrays = {name: getattr(self, name) for name in _STORED}
+            np.savez_compressed(stream, format=_FORMAT, source=source, **arrays)
 
     @classmethod
     def load(cls, path: Path | str) -> Background:
@@ -119,11 +120,15 @@ class Background:
             return cls(**arrays)
 
     @classmethod
-    def check(cls, path: Path | str) -> None:
-        """Raises VolumeError where `load` would, but for damaged voxels; reads next to nothing."""
+    def check(cls, path: Path | str) -> str:
+        """The sha256 of the scan that a file was prepared of, "" where it does not say (version 0.1).
+
+        Raises VolumeError where `load` would, but for damaged voxels; reads next to nothing.
+        """
         with _stored(Path(path)) as stored:
             if not set(_STORED) <= set(stored.files):
                 raise ValueError("an array is missing")
+            return str(stored["source"]) if "source" in stored.files else ""
 
     @property
     def lower(self) -> float:

@@ -5,12 +5,14 @@ Each is read when it is first drawn; of the prepared ones a bounded number stays
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.volume import read_volume
+from CarotidLandmarkLib.files import file_sha256
+from CarotidLandmarkLib.volume import files_of, read_volume
 
 from .background import Background
 
@@ -42,6 +44,16 @@ def scan_name(path: Path) -> str:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.name
+
+
+def scan_sha256(path: Path) -> str:
+    """The sha256 of a scan's file, or of its files' together. Nothing of it depends on names: one may be a patient's.
+
+    Raises OSError.
+    """
+    files = [path] if path.suffix.lower() == PREPARED else files_of(path)
+    digests = sorted(map(file_sha256, files))
+    return digests[0] if files == [path] else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def repeated_name(paths: Iterable[Path]) -> str | None:

@@ -16,13 +16,14 @@ from CarotidLandmarkLib.volume import VolumeError, read_volume
 from rich.console import Console
 
 from .background import Background
-from .backgrounds import PREPARED, repeated_name, scan_name, scans
+from .backgrounds import PREPARED, repeated_name, scan_name, scan_sha256, scans
 
 
 def prepare_folder(
     folder: Path, output: Path, processes: int = 1, on_scan: Callable[[str, str], None] = lambda name, refusal: None
 ) -> tuple[int, int]:
-    """Write ``output``/NAME.npz for every CT of a folder (files, or DICOM series in folders), but those that are there.
+    """Write ``output``/NAME.npz for every CT of a folder (files, or DICOM series in folders), but those that are there;
+    one that was prepared of another scan of that name is prepared anew.
 
     ``on_scan`` is told of each scan its name and why it was refused, or "". Returns how many are prepared and how many
     were refused. Raises ValueError where the folder holds no CT or two of one name, OSError.
@@ -49,14 +50,15 @@ def _prepare(output: Path, path: Path) -> str:
     """Why a CT was refused; "" where it is prepared."""
     target = output / f"{scan_name(path)}{PREPARED}"
     try:
-        if not target.exists():
-            Background.prepare(read_volume(path)).save(target)
-    except VolumeError as error:
-        return str(error)
-    try:
-        Background.check(target)
+        known = Background.check(target) if target.exists() else None
     except VolumeError as error:  # another file of that name, or one of an earlier version
         return f"{str(error).removesuffix('.')} when the file is removed."
+    try:
+        source = scan_sha256(path)
+        if known not in ("", source):
+            Background.prepare(read_volume(path)).save(target, source)
+    except VolumeError as error:
+        return str(error)
     return ""
 
 
