@@ -29,8 +29,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary name ends in the name of ``path``, so that writers which choose a format by extension choose the same
     one. An error in the block removes the temporary file; a killed process leaves one that begins with ``.tmp-``, and
-    ``path`` is as it was. A new file has its folder's rights, see `make_folder`; one that is replaced keeps its own.
-    Raises OSError, PermissionError where somebody has made ``path`` read-only.
+    ``path`` is as it was. A new file in a shared folder is shared, one that replaces another has its rights. Raises
+    OSError, PermissionError where somebody has made ``path`` read-only.
     """
     path = Path(path)
     _check_not_locked(path)
@@ -65,17 +65,17 @@ def _check_not_locked(file: Path) -> None:
 
 
 def _take_rights(new: Path, like: Path) -> None:
-    """Give a file the rights and the group of the one that it replaces, or what the folder around it, or around a new
-    folder, allows its group and others: nobody's umask shuts out those who share the folder."""
+    """Give a file the rights and the group of the one that it replaces. A new one, or a new folder, gets what the
+    folder around it allows its group and others, if these may write there: nobody's umask shuts out who shares it."""
     if os.name != "posix":
         return
     with suppress(OSError):  # a file system without rights
         mine, its = new.stat(), like.stat()
         mode = its.st_mode
         if like.is_dir():
-            group = stat.S_IRWXG if its.st_gid == mine.st_gid else 0
-            others = 0 if mode & stat.S_ISVTX else stat.S_IRWXO  # /tmp is everybody's, and what lies there is not
-            mode = mine.st_mode | (mode & (group | others) & (0o777 if new.is_dir() else 0o666))
+            shared = mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX  # /tmp is everybody's, not shared
+            theirs = (stat.S_IRWXG if its.st_gid == mine.st_gid else 0) | stat.S_IRWXO if shared else 0
+            mode = mine.st_mode | (mode & theirs & (0o777 if new.is_dir() else 0o666))
         elif its.st_gid != mine.st_gid:
             with suppress(PermissionError):  # a group that this user is not in
                 os.chown(new, -1, its.st_gid)
@@ -83,7 +83,7 @@ def _take_rights(new: Path, like: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those around it, where there are none, as open to group and others as what is around them.
+    """Make a folder, and those around it, where there are none; what is in a shared folder is shared.
 
     Raises OSError.
     """

@@ -228,10 +228,12 @@ def test_in_a_shared_folder_new_files_are_shared_and_replaced_ones_keep_their_ri
 
 @pytest.mark.skipif(os.name != "posix", reason="rights are others there")
 def test_in_a_folder_of_one_s_own_or_of_everybody_a_new_file_is_as_private_as_its_user_wants(tmp_path, private):
-    for rights in (0o700, 0o1777):
+    for rights in (0o700, 0o755, 0o1777):
         tmp_path.chmod(rights)
         write_text(tmp_path / f"{rights:o}.txt", "mine")
-    assert mode(tmp_path / "700.txt") == "600" and not (tmp_path / "1777.txt").stat().st_mode & 0o007
+    assert {name: mode(tmp_path / f"{name}.txt") for name in ("700", "755", "1777")} == dict.fromkeys(
+        ("700", "755", "1777"), "600"
+    )
 
 
 def test_a_file_that_somebody_has_made_read_only_is_not_replaced(tmp_path):

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.report.figures import new_figure
 from CarotidLandmarkLib.report.planes import sample_box
 from CarotidLandmarkLib.volume import Volume, read_volume
@@ -185,8 +186,8 @@ def main(
                 for n, style in enumerate(np.repeat(names, per_style).tolist())
             ]
             contact_sheet(samples, sheet, read_volume(compare) if compare else None)
-    except (ValueError, OSError) as error:
-        console.print(f"cohort: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    except (UserError, OSError) as error:
+        console.print(f"statistics: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 
