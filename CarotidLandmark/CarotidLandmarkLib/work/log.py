@@ -42,6 +42,11 @@ def progress(lines: bool = True) -> Iterator[Step]:
         yield lambda words, fraction: None
 
 
+def part(step: Step, title: str = "", start: float = 0.0, share: float = 1.0) -> Step:
+    """To be told of a part of the work, which has a title and is ``share`` of all from ``start`` on."""
+    return lambda words, fraction: step(title + words, start + share * fraction)
+
+
 class _Log:
     """A line now and then from a thread of its own, so that work which tells nothing for long is seen, too."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import sentence
-from .log import Step
+from .log import Step, part
 
 # A disk that is full, or may not be written to, will be so for the next task, too.
 _NO_ROOM = {errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -70,9 +70,6 @@ def attempt(task: Task, tool: Any, step: Step) -> Outcome:
 def run_here(tasks: Sequence[Task], tool: Any, step: Step) -> Iterator[Outcome]:
     """Do tasks in turn with a tool that is open; ``step`` is told the fraction of all. Raises as `attempt` does."""
     for number, task in enumerate(tasks):
-
-        def inside(words: str, fraction: float, number: int = number, task: Task = task) -> None:
-            step(f"{number + 1} of {len(tasks)}, {task.name}: {words}", (number + fraction) / len(tasks))
-
+        inside = part(step, f"{number + 1} of {len(tasks)}, {task.name}: ", number / len(tasks), 1 / len(tasks))
         inside("starting", 0.0)
         yield attempt(task, tool, inside)

@@ -21,7 +21,7 @@ from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import LandmarkSpec
 from CarotidLandmarkLib.volume import VolumeError
-from CarotidLandmarkLib.work import Step, progress
+from CarotidLandmarkLib.work import Step, part, progress
 from rich.console import Console
 
 from ..records import library_sha256
@@ -72,7 +72,7 @@ def evaluate(
     by_dataset: dict[str, list[Outcome]] = {}
     images: dict[str, Case] = {}
     for name, cases in zip(names, chosen, strict=True):
-        inside = _share(step, len(images) / total, len(cases) / total)
+        inside = part(step, start=len(images) / total, share=len(cases) / total)
         alone = len(datasets) == 1
         prefix, folder = ("", output / "detections") if alone else (f"{name}/", output / "detections" / name)
         images |= {prefix + case.id: case for case in cases}
@@ -103,11 +103,6 @@ def _patient(outcome: Outcome, prefix: str) -> str:
     return prefix + outcome.group if outcome.group == outcome.case_id else outcome.group
 
 
-def _share(step: Step, start: float, share: float) -> Step:
-    """A step of a part of the work, from ``start`` on."""
-    return lambda words, done: step(words, start + share * done)
-
-
 def check_landmarks(landmarks: Sequence[LandmarkSpec], dataset: Dataset) -> None:
     """Raises DatasetError where a dataset, or an annotated case, has no word on one of a model's ``landmarks``."""
     names, known = {landmark.name for landmark in landmarks}, set(dataset.landmarks)
@@ -128,10 +123,7 @@ def detect_cases(detector: Detector, cases: list[Case], folder: Path, settings: 
     level = Model.of(metadata).volume_level
     outcomes = []
     for number, case in enumerate(cases):
-
-        def inside(words: str, share: float, number: int = number, case: Case = case) -> None:
-            step(f"{case.id}: {words}", (number + share) / len(cases))
-
+        inside = part(step, f"{case.id}: ", number / len(cases), 1 / len(cases))
         # The verdict follows from the regions, so the calibration counts as much as the weights.
         key = {
             "model_sha256": hashlib.sha256(metadata.to_json().encode()).hexdigest(),

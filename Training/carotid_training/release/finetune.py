@@ -24,7 +24,7 @@ from CarotidLandmarkLib.detection import DEFAULTS
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import is_empty, write_text
-from CarotidLandmarkLib.work import Step, progress
+from CarotidLandmarkLib.work import Step, part, progress
 from rich.console import Console
 from torch import Tensor
 
@@ -114,7 +114,7 @@ def finetune(
     tests, validation = ([case for case in cases if case.split == split] for split in ("test", "validation"))
     _claim_folder(output, recipe)
     with bar() as step:
-        before = detect_cases(detector, tests, output / "detections" / "before", settings, _titled("first model", step))
+        before = detect_cases(detector, tests, output / "detections" / "before", settings, part(step, "first model, "))
     with bar() as step:
         _train(start, dataset, output, recipe, styles, rendered, detector.device, step)
     architecture, state, training = read_run(output)
@@ -127,10 +127,10 @@ def finetune(
         detections = output / "detections"
         with bar() as step:
             calibrating = detect_cases(
-                detector, validation, detections / "validation", settings, _titled("calibrating", step)
+                detector, validation, detections / "validation", settings, part(step, "calibrating, ")
             )
         with bar() as step:  # one for each part: the time left is that of the part
-            after = detect_cases(detector, tests, detections / "after", settings, _titled("new model", step))
+            after = detect_cases(detector, tests, detections / "after", settings, part(step, "new model, "))
     mirrors = {landmark.name: landmark.mirror for landmark in architecture.landmarks}
     comparison = compare(before, after, mirrors, settings.seed)
     calibration, words = calibration_of(calibrating, architecture)
@@ -234,11 +234,6 @@ def _train(
         options["data.rendered"] = str(rendered.resolve())
     with quiet():
         train(configuration("finetune"), options, [ProgressCallback(step)], checkpoint)
-
-
-def _titled(title: str, step: Step) -> Step:
-    """What ``step`` is told then says which part of the run it is."""
-    return lambda words, share: step(f"{title}, {words}", share)
 
 
 @contextmanager
