@@ -272,6 +272,12 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_path(text: str, what: str = "a path") -> None:
+    """Raises UserError on a text that was to be a path and is none: it would be the present folder."""
+    if not text:
+        raise UserError(f"{what} is empty: perhaps a variable that is not set.")
+
+
 def user_directory() -> Path:
     """$CAROTID_LANDMARK_HOME, else ``.carotid-landmark`` in the home folder. It need not exist.
 

@@ -318,10 +318,14 @@ def test_results_of_which_one_can_not_be_replaced_stay_as_they_were(run, scan, m
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["report.html"]
 
 
-@pytest.mark.parametrize("arguments", [["detect", ""], ["detect", "a.nrrd", "--output", ""], ["check", ""]])
-def test_an_argument_that_is_empty_is_not_taken_for_the_present_folder(run, arguments, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "arguments",
+    ["detect |", "detect a --output |", "detect a --output=", "detect a -o b --model=", "check |", "info |",
+     "export a -o b --scan |", "cohort a --csv="],
+)  # fmt: skip
+def test_a_path_that_is_empty_is_not_taken_for_the_present_folder(run, arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, err = run(*arguments)
+    code, out, err = run(*(word.strip("|") for word in arguments.split()))
     assert (code, out, len(err)) == (2, "", 1) and "a path is empty: perhaps a variable that is not set" in err[0]
     assert list(tmp_path.iterdir()) == []
 

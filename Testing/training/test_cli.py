@@ -53,6 +53,11 @@ def test_nothing_asked_for_shows_the_help(capsys):
         (["nothing"], "carotid-train: No such command 'nothing'. See carotid-train --help."),
         (["synthesize", "--cases", "few"], "carotid-train synthesize: Invalid value for '--cases': "),
         (["curve"], "carotid-train curve: Missing argument "),
+        (["curve", ""], "carotid-train curve: Invalid value for 'run': a path is empty: perhaps a variable"),
+        (["curve", "a", "--output="], "carotid-train curve: Invalid value for '--output': a path is empty"),
+        (["export", "a", "--calibrate", ""], "carotid-train export: Invalid value for '--calibrate': a path is empty"),
+        (["finetune", "a", "--background="], "carotid-train finetune: Invalid value for '--background': a path is"),
+        (["finetune", "a", "--model="], "carotid-train finetune: Invalid value for '--model': a path is empty"),
     ],
 )
 def test_wrong_arguments_are_told_in_one_line(arguments, sentence, capsys):

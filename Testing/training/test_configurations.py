@@ -125,6 +125,9 @@ def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, cap
         ("trainer.max_steps=0", "give trainer.max_steps above zero, or model.hours"),
         ("trainer.devices=0", "lightning refuses the options under trainer"),
         ("seed_everything=-3", "seed_everything: -3 is not in bounds"),
+        ("data.dataset=", "a path is empty"),
+        ("trainer.default_root_dir=", "trainer.default_root_dir is empty"),
+        ("ckpt_path=", "ckpt_path is empty"),
         ("ckpt_path=nowhere.ckpt", "nowhere.ckpt can not be used (No such file or directory)"),
     ],
 )

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
+from CarotidLandmarkLib.cli import Command
 from CarotidLandmarkLib.errors import UserError, forget_interrupts, lacks_memory, sentence
 from CarotidLandmarkLib.memory import keep_freed_memory
 from typer.core import TyperCommand
@@ -53,8 +54,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     keep_freed_memory()
     try:
-        if "" in arguments:
-            raise typer.BadParameter("a path is empty: perhaps a variable that is not set")
         code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except Exception as error:  # typer's own errors say what is wrong with the arguments
         if not hasattr(error, "format_message"):
@@ -85,7 +84,7 @@ def _run(context: typer.Context) -> None:
         command(context.args)
         return
     inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    inner.command()(command)
+    inner.command(cls=Command)(command)
     code = inner(context.args, prog_name=f"{PROGRAM} {name}", standalone_mode=False)
     raise typer.Exit(code or DONE)
 

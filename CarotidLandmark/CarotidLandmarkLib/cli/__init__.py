@@ -1,3 +1,4 @@
 """The command ``carotid-landmark``."""
 
 from .app import app, main
+from .frame import Command

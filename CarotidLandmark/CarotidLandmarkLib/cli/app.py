@@ -9,7 +9,6 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
@@ -19,8 +18,7 @@ from ..errors import forget_interrupts, sentence
 from ..memory import keep_freed_memory
 from . import datasets, detect, exchange
 from .common import BAD_INPUT, CANCELLED, DONE, answers_for_its_errors, say
-
-PATHS = ("--output", "--model", "--csv")  # options whose word is one
+from .frame import Command
 
 app = typer.Typer(
     name="carotid-landmark",
@@ -43,7 +41,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     code = DONE
     try:
-        check_paths(arguments)
         code = app(arguments or ["--help"], prog_name="carotid-landmark", standalone_mode=False) or DONE
         print(end="", flush=True)
     except (OSError, SystemExit) as error:  # of stdout: a full disk, or a reader that has left
@@ -62,13 +59,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = BAD_INPUT
     forget_interrupts()
     sys.exit(code)
-
-
-def check_paths(arguments: Sequence[str]) -> None:
-    """Raises BadParameter where a path is empty: it would be the present folder."""
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        if not argument and (not before.startswith("--") or before in PATHS):
-            raise typer.BadParameter("a path is empty: perhaps a variable that is not set")
 
 
 def _print_version(wanted: bool) -> None:
@@ -102,4 +92,4 @@ for command in (
     exchange.import_,
     exchange.export,
 ):
-    app.command(command.__name__.rstrip("_"))(answers_for_its_errors(command))
+    app.command(command.__name__.rstrip("_"), cls=Command)(answers_for_its_errors(command))

@@ -20,7 +20,7 @@ import torch
 import yaml
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.files import write_text
+from CarotidLandmarkLib.files import check_path, write_text
 from CarotidLandmarkLib.landmarks import LandmarkSpec
 from CarotidLandmarkLib.work import Step, progress
 from jsonargparse import ArgumentError
@@ -41,6 +41,13 @@ from .precision import NOTE, is_slow
 # Or a default set of landmarks would be printed, and kept with a run, as text that no configuration can be made of.
 register_type(LandmarkSpec, asdict, lambda fields: LandmarkSpec(**fields), (TypeError, ValueError))
 
+
+def _path(text: str) -> Path:
+    check_path(text)
+    return Path(text)
+
+
+register_type(Path, str, _path, (UserError,), isinstance, fail_already_registered=False)
 
 # What a record says of the data that a run was trained on.
 DATA = ("generator", "seed", "styles", "dataset_sha256")
@@ -171,6 +178,8 @@ class _Command(LightningCLI):
         config = self.config[self.subcommand] if self.subcommand else self.config
         for part in (config.model, config.data):  # what is drawn here is drawn by these: lightning's own moves nothing
             part.seed = part.seed or int(config.seed_everything)
+        for place in ("trainer.default_root_dir", "ckpt_path"):  # lightning takes an empty one for none
+            check_path(str(config.get(place)), place)
         if self.save_config_callback is None:  # of `prepared`: what is measured is measured as it is asked for
             return
         trainer = config.trainer
