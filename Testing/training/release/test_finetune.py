@@ -253,11 +253,15 @@ class TestWhatIsRefused:
         assert refused(few, sure).startswith("In no training case of few is there a point of ")
         assert not (tmp_path / "new").exists()
 
-    @pytest.mark.parametrize("options", [("--device", "cuda:7"), ("--styles", "marble")])
+    @pytest.mark.parametrize(
+        "options",
+        [("--device", "cuda:7"), ("--styles", "marble"), ("--rendered", __file__), ("--rendered", f"{__file__}/a/b"),
+         ("--background", __file__)],
+    )  # fmt: skip
     def test_an_option_before_the_patients_get_their_splits(self, few, sure, refused, options):
         for case in few.case_ids():
             annotate(few, case)
-        refused(few, sure, *options)
+        assert not any(word in refused(few, sure, *options) for word in ("Traceback", "fault"))
         assert {few.case(case).split for case in few.case_ids()} == {None}
 
     def test_a_dataset_with_nothing_to_measure_by(self, tmp_path, sure, refused):
@@ -307,6 +311,8 @@ class TestWhatIsRefused:
         (tmp_path / "letters").mkdir()
         (tmp_path / "letters" / "mine.txt").write_text("Dear")
         assert refused(few, sure, output="letters").endswith("letters holds something else; give another --output.")
+        assert "can not be used (Not a directory)" in refused(few, sure, output="letters/mine.txt")
+        assert {few.case(case).split for case in few.case_ids()} == {None}
 
     def test_a_run_that_was_begun_otherwise(self, few, sure, tmp_path, refused):
         for case in few.case_ids():

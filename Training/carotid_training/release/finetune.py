@@ -7,7 +7,9 @@ joins the models of the module and the command line if it is not worse there.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -103,7 +105,14 @@ def finetune(
         )
     styles.check(names)
     _claim_name(output)
+    for place in (output, rendered):
+        if place is not None:
+            _check_folder(place)
+    if output.exists() and not (output / "finetune.json").exists() and not is_empty(output):
+        raise UserError(f"{output} holds something else; give another --output.")
     detector = Detector(start, settings.device)
+    if rehearses:
+        styles.open()
     _split(dataset)  # for good, so after what may be refused
     recipe = Recipe(
         start.metadata.weights_sha256, dataset_sha256(dataset), steps, settings.seed,
@@ -183,12 +192,19 @@ def _weights(bundle: Path) -> str:
     return Bundle.load(bundle).metadata.weights_sha256
 
 
+def _check_folder(folder: Path) -> None:
+    """Raises OSError where it is none, or could not be made: the first that is there of it and those above is a file,
+    or may not be written to."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        code = errno.EACCES if there.is_dir() else errno.ENOTDIR
+        raise OSError(code, os.strerror(code), str(folder))
+
+
 def _claim_folder(output: Path, recipe: Recipe) -> None:
-    """Begin a run in ``output``, or go on with it. Raises ValueError where something else is there; OSError."""
+    """Begin a run in ``output``, or go on with it. Raises ValueError where it was begun otherwise; OSError."""
     record, document = output / "finetune.json", json.loads(json.dumps(asdict(recipe)))
     if not record.exists():
-        if output.exists() and not is_empty(output):
-            raise UserError(f"{output} holds something else; give another --output.")
         output.mkdir(parents=True, exist_ok=True)
         write_text(record, json.dumps(document, indent=2) + "\n")
         return
