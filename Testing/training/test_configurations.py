@@ -87,10 +87,12 @@ def test_a_configuration_of_the_program_is_named_by_its_place():
     [
         (("warmup_steps", "warmup_step"), "does not accept option 'model.warmup_step'"),
         (("mirror: right", "mirror: wrong"), "mirror of left_vertebral_origin is no landmark of the set"),
-        (("label: L vertebral, ", ""), "missing 1 required positional argument: 'label'"),
+        (("label: L vertebral, ", ""), "label is missing"),
+        (("label: L vertebral", "label: 5"), "label is not text"),
+        (("label: L vertebral", "label: L, side: left"), "a landmark has no side"),
         (("widths: [[", "widths: [[["), "while parsing"),
     ],
-    ids=["unknown key", "misspelt mirror", "no label", "no YAML"],
+    ids=["unknown key", "misspelt mirror", "no label", "a number for a label", "a key too many", "no YAML"],
 )
 def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, capsys, change, says):
     text = (CONFIGS / "other-landmarks.yaml").read_text(encoding="utf-8")

@@ -19,6 +19,7 @@ import lightning
 import torch
 import yaml
 from CarotidLandmarkLib.detector import choose_device
+from CarotidLandmarkLib.documents import build
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import check_path, write_text
 from CarotidLandmarkLib.landmarks import LandmarkSpec
@@ -38,8 +39,11 @@ from .checkpoint import Checkpoints, last_checkpoint
 from .module import ChainModule
 from .precision import NOTE, is_slow
 
-# Or a default set of landmarks would be printed, and kept with a run, as text that no configuration can be made of.
-register_type(LandmarkSpec, asdict, lambda fields: LandmarkSpec(**fields), (TypeError, ValueError))
+
+def _landmark(fields: dict[str, Any]) -> LandmarkSpec:
+    if unknown := fields.keys() - LandmarkSpec.__annotations__.keys():
+        raise UserError(f"a landmark has no {', '.join(sorted(unknown))}")
+    return build(LandmarkSpec, fields)
 
 
 def _path(text: str) -> Path:
@@ -47,6 +51,8 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+# Or a default set of landmarks would be printed, and kept with a run, as text that no configuration can be made of.
+register_type(LandmarkSpec, asdict, _landmark, (AttributeError, UserError))
 register_type(Path, str, _path, (UserError,), isinstance, fail_already_registered=False)
 
 # What a record says of the data that a run was trained on.
