@@ -34,6 +34,18 @@ def test_landmarks_that_do_not_belong_to_each_other_are_refused(landmarks, says)
         Architecture(tuple(LandmarkSpec(name, name, mirror) for name, mirror in landmarks))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"scales_mm": (np.inf, 2.0, 1.0, 0.5)}, {"scales_mm": (4.0, 2.0, 1.0, 1e-9)}, {"hu_window": (-np.inf, np.inf)},
+     {"noise_mm": np.nan}, {"mode_window_mm": np.inf}, {"patch_sizes": (1, 1, 1)}, {"patch_sizes": (10**9,) * 3},
+     {"widths": ((10**20,),) * 4}, {"convolutions": 10**9}],
+    ids=str,
+)  # fmt: skip
+def test_an_architecture_that_no_machine_can_run_is_refused(options):
+    with pytest.raises(ValueError, match=f"No nets can be made of this architecture: {next(iter(options))} must"):
+        Architecture(**options)
+
+
 def test_one_loss_on_the_finest_answer_trains_all_four_nets():
     net = small_net(mode_window_mm=None).train()
     outputs = net(Pyramid(textured_scan(), net.architecture.scales_mm))

@@ -6,7 +6,6 @@ one net side by side: under noise for the last one, from several starts in the s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -56,18 +55,22 @@ class Architecture:
         """Raises UserError where an option is none, or scales, widths, patches and landmarks do not fit together."""
         if not len(self.scales_mm) == len(self.widths) == len(self.patch_sizes) + 1:
             raise UserError("Give widths for every scale of scales_mm, and patch_sizes for every one but the coarsest.")
-        falling = sorted({0.0, *self.scales_mm}, reverse=True)
-        counts = self.convolutions, *self.patch_sizes, *(min(widths, default=0) for widths in self.widths)
+        falling, window = sorted(set(self.scales_mm), reverse=True), self.mode_window_mm
+        channels = [width for widths in self.widths for width in widths or (0,)]
         rules = {
             "landmarks must be one at least": self.landmarks,
-            "scales_mm must go from coarse to fine": [*self.scales_mm, 0.0] == falling,
-            "widths, patch_sizes and convolutions must be above zero": min(counts) > 0,
-            "hu_window must be two numbers, the lower first": self.hu_window[0] < self.hu_window[1],
-            "noise_mm must be zero or a length": 0 <= self.noise_mm < math.inf,
+            "scales_mm must go from coarse to fine, between 50 and 0.05": (
+                list(self.scales_mm) == falling and falling[0] <= 50 and falling[-1] >= 0.05
+            ),
+            "widths must be 1 to 4096": all(1 <= width <= 4096 for width in channels),
+            "patch_sizes must be 8 to 256": all(8 <= size <= 256 for size in self.patch_sizes),
+            "convolutions must be 1 to 16": 1 <= self.convolutions <= 16,
+            "hu_window must be two HU, the lower first": -1e5 <= self.hu_window[0] < self.hu_window[1] <= 1e5,
+            "noise_mm must be 0 to 100": 0 <= self.noise_mm <= 100,
             "pooling must be blur or max": self.pooling in ("blur", "max"),
             "convolution must be standardised or plain": self.convolution in ("standardised", "plain"),
             "heatmap must be softmax or relu": self.heatmap in ("softmax", "relu"),
-            "mode_window_mm must be a length or null": self.mode_window_mm is None or self.mode_window_mm > 0,
+            "mode_window_mm must be a length, up to 1000, or null": window is None or 0 < window <= 1000,
         }
         for rule, holds in rules.items():
             if not holds:

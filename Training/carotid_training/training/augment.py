@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.pyramid import AIR_HU, mapped
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveInt
 from torch import Tensor
@@ -14,6 +15,11 @@ from ..batches.batch import SampleBatch
 from ..batches.stream import COARSE_MM
 
 WINDOW_MARGIN_MM = 16.0
+# Beyond it nothing is like a scan any more.
+WILDEST = {
+    "rotation_degrees": 180.0, "scale": 1.0, "shear": 1.0, "shift_mm": 1000.0, "gain": 2.0, "offset_hu": 3000.0,
+    "noise_hu": 3000.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,12 @@ class Augmentation:
     offset_hu: NonNegativeFloat = 25.0
     noise_hu: NonNegativeFloat = 25.0
     coarse_window: tuple[PositiveInt, PositiveInt, PositiveInt] = (64, 56, 64)
+
+    def __post_init__(self) -> None:
+        """Raises UserError on what is beyond `WILDEST`."""
+        for name, most in WILDEST.items():
+            if not getattr(self, name) <= most:
+                raise UserError(f"The augmentation's {name} is {most:g} at most, and not {getattr(self, name):g}.")
 
 
 def draw_affines(how: Augmentation, middles_lps: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,10 @@ import lightning
 import torch
 import yaml
 from CarotidLandmarkLib.detector import choose_device
-from CarotidLandmarkLib.documents import build
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import check_path, write_text
-from CarotidLandmarkLib.landmarks import LandmarkSpec
 from CarotidLandmarkLib.work import Step, progress
 from jsonargparse import ArgumentError
-from jsonargparse.typing import register_type
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
@@ -38,22 +34,7 @@ from .alone import Alone
 from .checkpoint import Checkpoints, last_checkpoint
 from .module import ChainModule
 from .precision import NOTE, is_slow
-
-
-def _landmark(fields: dict[str, Any]) -> LandmarkSpec:
-    if unknown := fields.keys() - LandmarkSpec.__annotations__.keys():
-        raise UserError(f"a landmark has no {', '.join(sorted(unknown))}")
-    return build(LandmarkSpec, fields)
-
-
-def _path(text: str) -> Path:
-    check_path(text)
-    return Path(text)
-
-
-# Or a default set of landmarks would be printed, and kept with a run, as text that no configuration can be made of.
-register_type(LandmarkSpec, asdict, _landmark, (AttributeError, UserError))
-register_type(Path, str, _path, (UserError,), isinstance, fail_already_registered=False)
+from .reading import check_numbers
 
 # What a record says of the data that a run was trained on.
 DATA = ("generator", "seed", "styles", "dataset_sha256")
@@ -182,6 +163,7 @@ class _Command(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand] if self.subcommand else self.config
+        check_numbers(config)
         for part in (config.model, config.data):  # what is drawn here is drawn by these: lightning's own moves nothing
             part.seed = part.seed or int(config.seed_everything)
         for place in ("trainer.default_root_dir", "ckpt_path"):  # lightning takes an empty one for none
