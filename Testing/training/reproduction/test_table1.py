@@ -186,6 +186,13 @@ def test_another_protocol_or_cohort_is_not_mixed_into_a_run(run, cohort, tmp_pat
         table1.table1(cohort.path, tmp_path / "mine", PROTOCOL, device="cpu")
 
 
+def test_a_protocol_whose_model_is_not_there_is_refused_before_anything_is_made(tmp_path):
+    wanted = replace(PROTOCOL, methods=("patches", "shipped"), bundle="nope")
+    with pytest.raises(ValueError, match="There is no model bundle at nope"):
+        table1.table1(tmp_path / "cohort", tmp_path / "run", wanted, device="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_training_and_the_choice_of_the_checkpoint_do_without_the_test_scans(cohort, tmp_path):
     folder = tmp_path / "cohort"
     shutil.copytree(cohort.path, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from yaml import YAMLError
 
 from ..training.augment import Augmentation
 from ..training.fit import configuration
+from ..training.reading import check_numbers
 
 Widths = tuple[int, ...]
 PASSES = 50
@@ -95,13 +97,30 @@ class Protocol:
         """Raises ValueError where the numbers do not make a table."""
         if (self.minutes is None) == (self.steps is None):
             raise UserError("A protocol has a budget of minutes or of steps: give one of the two.")
-        if min(self.minutes or self.steps or 0, self.validations, self.learning_rate) <= 0:
-            raise UserError("A protocol's minutes or steps, validations and learning_rate must be above zero.")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError("A protocol's seeds must be one or more numbers, each of them once.")
-        unknown = [name for name in (*self.methods, *self.once) if name not in METHODS]
-        if unknown or not self.methods:
-            raise UserError(f"There is no method {', '.join(unknown) or 'at all'}; choose of {', '.join(METHODS)}.")
+        amounts = self.cases, self.minutes or self.steps or 0, self.validations, self.learning_rate
+        shortest, longest = self.length_mm
+        named, seeds = (*self.methods, *self.once), (*self.seeds, self.cohort_seed)
+        widths = self.single_widths, self.patch_widths, self.chain_widths, *self.our_widths
+        sizes = self.field_voxels, self.patch_voxels, self.patch_size, self.our_patch_size
+        if unknown := [name for name in named if name not in METHODS]:
+            raise UserError(f"There is no method {', '.join(unknown)}; choose of {', '.join(METHODS)}.")
+        rules = {
+            "cases, minutes or steps, validations and learning_rate are numbers above zero": all(
+                0 < amount < math.inf for amount in amounts
+            ),
+            "length_mm is two lengths, the shorter first": 0 < shortest <= longest < math.inf,
+            "seeds are one or more, each of them once": 0 < len(self.seeds) == len(set(self.seeds)),
+            "methods are one or more, each of them once": 0 < len(self.methods) == len(set(self.methods)),
+            "seeds and cohort_seed are 0 to 255": all(0 <= seed <= 255 for seed in seeds),
+            "widths are one or more, each 1 to 4096": all(
+                each and 1 <= min(each) <= max(each) <= 4096 for each in widths
+            ),
+            "patch_widths are four": len(self.patch_widths) == 4,
+            "field_voxels, patch_voxels and patch sizes are 8 to 512": all(8 <= size <= 512 for size in sizes),
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise UserError(f"This makes no Table 1; of a protocol {rule}.")
         halved = {
             "field_voxels": len(self.single_widths) - 1,
             "patch_voxels": 3,
@@ -133,6 +152,8 @@ def read_protocol(name: str) -> Protocol:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Protocol)
     try:
-        return Protocol(**vars(parser.instantiate(parser.parse_path(path))))
+        config = parser.parse_path(path)
+        check_numbers(config)
+        return Protocol(**vars(parser.instantiate(config)))
     except (Exception, YAMLError) as error:
         raise UserError(f"{path.name} is not a protocol: {' '.join(str(error).split())}") from error

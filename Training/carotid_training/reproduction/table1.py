@@ -18,6 +18,7 @@ from typing import Annotated
 import matplotlib
 import torch
 import typer
+from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
@@ -68,13 +69,17 @@ def table1(
     """
     if unknown := [key for key in only if key not in protocol.methods]:
         raise UserError(f"The protocol has no method {', '.join(unknown)}; choose of {', '.join(protocol.methods)}.")
+    chosen = only or protocol.methods
+    if "shipped" in chosen and not (output / "shipped" / "test.csv").exists():  # it is asked after all trainings
+        landmarks = open_bundle(protocol.bundle).metadata.landmarks
+        if {landmark.name for landmark in landmarks} != set(NAMES):
+            raise UserError(f"Table 1 is about {', '.join(NAMES)}; give a protocol with a bundle that finds these.")
     where = choose_device(device)
     if is_slow(protocol.precision, where):
         say(NOTE)
         protocol = replace(protocol, precision="32-true")
     dataset = _cohort(cohort, protocol, styles or Styles(), say)
     _claim(output, protocol, dataset)
-    chosen = only or protocol.methods
     # All of them before the first training: what else the machine does later takes no steps from any row.
     say("timing the steps of every method")
     plans = {
