@@ -100,7 +100,7 @@ class ProgressCallback(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_what: Any) -> None:
         often = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if trainer.global_step % often == 0:  # not always: an accelerator has to be waited for
+        if often and trainer.global_step % often == 0:  # not always: an accelerator has to be waited for
             metrics = trainer.progress_bar_metrics
             words = {"loss": ", loss {:.3g}", "val/error": ", validation {:.1f} mm"}
             self._measured = "".join(form.format(metrics[name]) for name, form in words.items() if name in metrics)

@@ -89,9 +89,14 @@ class ChainModule(pl.LightningModule):
                 other.load_state_dict(first.state_dict())
 
     def setup(self, stage: str) -> None:
-        """Raises UserError where nothing says when a training is over."""
+        """Raises UserError where nothing says when a training is over, or gradients are clipped as no net's are."""
         if stage == "fit" and self.hours is None and self.trainer.max_steps < 1:
             raise UserError("A training has no end of its own; give trainer.max_steps above zero, or model.hours.")
+        if (self.trainer.gradient_clip_val or 0) < 0 or self.trainer.gradient_clip_algorithm not in (None, "norm"):
+            raise UserError(
+                "Gradients are clipped by each net's norm: give trainer.gradient_clip_val from zero on, and leave "
+                "trainer.gradient_clip_algorithm out."
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises UserError where the training has diverged: the checkpoint before is not lost to it."""
