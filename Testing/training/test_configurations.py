@@ -135,6 +135,8 @@ def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, cap
         ("trainer.max_steps=0", "give trainer.max_steps above zero, or model.hours"),
         ("trainer.gradient_clip_val=-1", "Gradients are clipped by each net's norm"),
         ("trainer.gradient_clip_algorithm=value", "Gradients are clipped by each net's norm"),
+        ("trainer.accelerator=tpux", "lightning refuses the options under trainer: You selected an invalid acc"),
+        ("trainer.devices=two", "lightning refuses the options under trainer: `devices` selected"),
         ("trainer.devices=0", "lightning refuses the options under trainer"),
         ("seed_everything=-3", "seed_everything: -3 is not in bounds"),
         ("data.dataset=", "a path is empty"),

@@ -130,3 +130,10 @@ def test_a_training_tells_how_far_it_is_its_loss_and_its_validation_also_when_it
     assert [share for _, share in first] == [0.0, 0.5, 0.5, 1.0, 1.0]
     again = told(4, tmp_path / "last.ckpt")
     assert again[0] == ("training, step 2 of 4", 0.5) and again[1][0] == "training, step 3 of 4"
+
+
+def test_a_training_that_logs_nothing_tells_its_steps(tmp_path):
+    told: list[str] = []
+    made = trainer(tmp_path, 2, callbacks=[ProgressCallback(lambda words, _: told.append(words))], log_every_n_steps=0)
+    made.fit(module(), BallData())
+    assert told == ["training, step 0 of 2", "training, step 1 of 2", "training, step 2 of 2"]

@@ -176,6 +176,13 @@ class _Command(LightningCLI):
             trainer.precision = "32-true"
             rank_zero_only(print)(f"carotid-train fit: {NOTE}", file=sys.stderr)
 
+    def instantiate_trainer(self, **options: Any) -> lightning.Trainer:
+        """Raises UserError where lightning can make none of the options."""
+        try:
+            return super().instantiate_trainer(**options)
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            raise UserError(f"lightning refuses the options under trainer: {error}") from error
+
     def before_fit(self) -> None:
         """Raises UserError where another run would be begun, or gone on with, over one that is there."""
         folder, checkpoint = Path(self.trainer.default_root_dir), self.config.fit.ckpt_path
