@@ -14,9 +14,8 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
-from CarotidLandmarkLib.cli import Command
-from CarotidLandmarkLib.errors import UserError, forget_interrupts, lacks_memory, sentence
-from CarotidLandmarkLib.memory import keep_freed_memory
+from CarotidLandmarkLib.cli import Command, run
+from CarotidLandmarkLib.errors import UserError, lacks_memory, sentence
 from typer.core import TyperCommand
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 3
@@ -51,18 +50,7 @@ app = typer.Typer(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    keep_freed_memory()
-    try:
-        code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
-    except Exception as error:  # typer's own errors say what is wrong with the arguments
-        if not hasattr(error, "format_message"):
-            raise
-        command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
-        _say(f"{command}: {error.format_message().rstrip('.')}. See {command} --help.")
-        code = BAD_INPUT
-    forget_interrupts()
-    sys.exit(code or DONE)
+    run(app, PROGRAM, arguments, before=True)
 
 
 class _Lazy(TyperCommand):
@@ -93,18 +81,20 @@ def answers_for_its_errors(name: str, command: Callable[..., None]) -> Callable[
     """What the user can mend, or has stopped, is an exit code and one line on stderr; a fault keeps its traceback."""
 
     @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
+    def answering(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt:
             raise _stopped(name) from None
+        except BrokenPipeError:  # whoever read stdout has left
+            raise typer.Exit(STOPPED) from None
         except Exception as error:
             if not (words := _words(name, error)):
                 raise
             _say(f"{PROGRAM} {name}: {words}")
             raise typer.Exit(BAD_INPUT) from None
 
-    return run
+    return answering
 
 
 def _stopped(name: str) -> typer.Exit:

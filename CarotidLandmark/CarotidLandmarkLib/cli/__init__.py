@@ -1,4 +1,4 @@
 """The command ``carotid-landmark``."""
 
 from .app import app, main
-from .frame import Command
+from .frame import Command, run

@@ -8,16 +8,13 @@ from __future__ import annotations
 import csv
 import json
 import math
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.detector import choose_device
@@ -31,6 +28,7 @@ from .. import seeds
 from ..necks.neck import Facts
 from ..necks.styles import Styles
 from ..pages import csv_of
+from ..processes import pool
 from ..records import read_record
 from ..scans.sample import Sample
 from ..scans.shifts import SHIFTS, check_shift
@@ -208,15 +206,10 @@ def _results(todo: Sequence[CaseToMake], processes: int, make: Callable[[CaseToM
     if processes == 1:
         yield from map(make, todo)
         return
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
-        futures = [pool.submit(make, case) for case in todo]
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with pool(processes, max(1, (os.cpu_count() or 1) // processes)) as workers:
+        futures = [workers.submit(make, case) for case in todo]
+        for future in futures:
+            yield future.result()
 
 
 def main(

@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import ctypes
 import math
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ from CarotidLandmarkLib.volume import Volume
 
 from ..evaluation.outcomes import Outcome
 from ..pages import csv_of
+from ..processes import pool
 from .field import cut_field
 from .maps import PLANES, Heatmap, Shown
 from .methods import net_of
@@ -186,8 +185,8 @@ def predict(work: Work, output: Path) -> None:
 
     Raises ValueError (DatasetError, VolumeError, BundleError) and OSError.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        text = pool.submit(_predicted, work).result()
+    with pool(1) as workers:
+        text = workers.submit(_predicted, work).result()
     write_text(output, text)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.volume import VolumeError, read_volume
 from rich.console import Console
 
+from ...processes import pool
 from .background import Background
 from .backgrounds import PREPARED, repeated_name, scan_name, scan_sha256, scans
 
@@ -38,9 +36,8 @@ def prepare_folder(
         raise UserError(f"{folder.name} holds two scans named {twice}; rename one of them.")
     output.mkdir(parents=True, exist_ok=True)
     refused = 0
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
-        for path, refusal in zip(todo, pool.map(partial(_prepare, output), todo), strict=True):
+    with pool(processes, 1) as workers:
+        for path, refusal in zip(todo, workers.map(partial(_prepare, output), todo), strict=True):
             refused += bool(refusal)
             on_scan(scan_name(path), refusal)
     return len(todo) - refused, refused
