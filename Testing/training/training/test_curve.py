@@ -69,6 +69,19 @@ def test_logs_of_one_second_are_read_in_the_order_in_which_they_were_begun(tmp_p
     assert [point.step for point in read_curve(tmp_path)] == [99, 199]
 
 
+def test_a_folder_of_several_runs_is_refused_and_not_drawn_as_one(tmp_path):
+    for name in ("one", "two"):
+        log(tmp_path / name / "lightning_logs" / "version_0", {9: 0.1}, [(99, 1.0, validation(8))])
+    with pytest.raises(ValueError, match=r"holds several runs \(one, two\); give one of them"):
+        read_curve(tmp_path)
+    assert [point.step for point in read_curve(tmp_path / "two")] == [99]
+
+
+def test_a_folder_whose_name_is_no_text_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match="TensorBoard reads no log below a folder whose name is not text"):
+        read_curve(tmp_path / "r\udcfcn")
+
+
 def test_the_table_goes_from_the_chain_over_the_coarse_to_the_fine_net_and_ends_near_the_truth(interrupted):
     rows = list(csv.DictReader(curve_csv(read_curve(interrupted)).splitlines()))
     chain = ["val/error", "val/4mm", "val/0.5mm", "val/over_10mm"]

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import matplotlib
 import typer
-from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.errors import UserError, some_of
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import PALETTE as COLOURS
 from CarotidLandmarkLib.report.figures import new_figure
@@ -44,11 +44,17 @@ def read_curve(run: Path) -> list[Point]:
 
     A run that was interrupted and resumed has several logs: each goes on from a step of the one before, whose later
     steps were lost. A log that begins at the start again makes those before it another run, which is left out.
-    Raises ValueError where the run has no log, or none with a validation.
+    Raises ValueError where the run has no log, or none with a validation, or where several runs lie in its folder.
     """
+    if not _is_text(str(run)):
+        raise UserError(f"TensorBoard reads no log below a folder whose name is not text; give {run} another.")
     files = sorted(run.glob("**/events.out.tfevents.*"), key=lambda file: _begun(file.name))
     if not files:
         raise UserError(f"{run.name} holds no TensorBoard log; give the run directory of carotid-train fit.")
+    begun = sorted({file.parents[1] for file in files})  # RUN/lightning_logs/version_N/LOG
+    if len(begun) > 1:
+        names = [folder.parent.name if folder.name == "lightning_logs" else folder.name for folder in begun]
+        raise UserError(f"{run} holds several runs ({some_of(names, 3)}); give one of them.")
     points: list[Point] = []
     steps: list[tuple[int, float]] = []  # of all logged steps: step, hours
     for file in files:
@@ -161,6 +167,10 @@ def main(
         else f"not under {GOAL_MM:g} mm yet"
     )  # fmt: skip
     print(folder / "curve.svg")
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _begun(name: str) -> tuple[int, ...]:
