@@ -10,8 +10,9 @@ import yaml
 from carotid_training import cli
 from carotid_training.reproduction.protocol import read_protocol
 from carotid_training.training import fit, precision
-from carotid_training.training.fit import RunCheckpoint, configuration, prepared
+from carotid_training.training.fit import RunCheckpoint, prepared
 from carotid_training.training.module import ChainModule
+from carotid_training.training.reading import configuration
 from CarotidLandmarkLib.bundle import default_bundle
 from CarotidLandmarkLib.errors import UserError
 

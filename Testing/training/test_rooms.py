@@ -132,6 +132,15 @@ def test_no_two_modules_import_each_other_round_any_corner():
     TopologicalSorter(graph).prepare()
 
 
+def test_what_answers_for_table_1_imports_no_trainer():
+    """It is a process of its own for each row: lightning took half of its start, and a hundred megabytes."""
+    everything, reached, todo = every_import(), set(), {"reproduction.predict"}
+    while todo:
+        reached |= todo
+        todo = {each.imported for each in everything if each.own and each.importer in reached} - reached
+    assert {each.importer for each in everything if each.importer in reached and "lightning" in each.imported} == set()
+
+
 def test_imports_stand_at_the_top_but_for_optional_packages():
     late = {f"{each.importer}: {each.imported}" for each in every_import() if each.late}
     assert {name for name in late if name.split(": ")[1].split(".")[0] not in OPTIONAL} == set()

@@ -18,7 +18,7 @@ import torch
 import typer
 from carotid_training.cohorts.synthesize import synthesize
 from carotid_training.necks.styles import Styles
-from carotid_training.reproduction.methods import module_of
+from carotid_training.reproduction.module import module_of
 from carotid_training.reproduction.predict import Work, predict, read_predictions
 from carotid_training.reproduction.protocol import METHODS, Protocol, read_protocol
 from CarotidLandmarkLib.dataset import Dataset

@@ -25,7 +25,7 @@ from carotid_training.evaluation.evaluate import Settings
 from carotid_training.evaluation.figures import save
 from carotid_training.evaluation.metrics import mean_error, swapped_cases
 from carotid_training.necks.styles import STYLES, Styles
-from carotid_training.training.checkpoint import read_run
+from carotid_training.training.runs import read_run
 from CarotidLandmarkLib.report.figures import new_figure
 from matplotlib.figure import Figure
 

@@ -20,7 +20,7 @@ import torch
 import typer
 from carotid_training.cohorts.synthesize import synthesize
 from carotid_training.necks.styles import Styles
-from carotid_training.reproduction.methods import data_of, module_of
+from carotid_training.reproduction.module import data_of, module_of
 from carotid_training.reproduction.nets import FieldNet
 from carotid_training.reproduction.predict import NAMES, ask_chain, ask_field
 from carotid_training.reproduction.protocol import METHODS, Protocol, read_protocol

@@ -18,10 +18,10 @@ from carotid_training.cli import app
 from carotid_training.evaluation.comparison import COST, MISTAKE_MM
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.release import finetune
-from carotid_training.training.checkpoint import read_run
 from carotid_training.training.fit import _without_folders
 from carotid_training.training.losses import Objective
 from carotid_training.training.module import ChainModule
+from carotid_training.training.runs import read_run
 from CarotidLandmarkLib.bundle import Bundle, BundleError, BundleMetadata, available_bundles, open_bundle
 from CarotidLandmarkLib.dataset import Dataset, freeze_splits
 from CarotidLandmarkLib.detection import DetectionSettings

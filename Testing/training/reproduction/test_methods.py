@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from carotid_training.batches.batch import SampleBatch
-from carotid_training.reproduction.field import FieldBatches, augmented, cut_field, field_middles
-from carotid_training.reproduction.methods import WARMUP_STEPS, data_of, module_of
-from carotid_training.reproduction.module import Crops, FieldModule, StagedChain
+from carotid_training.reproduction.field import FieldBatches, augmented, field_middles
+from carotid_training.reproduction.module import WARMUP_STEPS, Crops, FieldModule, StagedChain, data_of, module_of
 from carotid_training.reproduction.nets import (
     FIELD_MM,
     GAUSSIAN_SD_MM,
     HeatmapUNet,
     PatchNet,
     SingleScaleLocNet,
+    cut_field,
     gaussians,
     signed_log,
 )

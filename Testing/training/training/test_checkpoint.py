@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from carotid_training.training.checkpoint import Checkpoints, named_bundle, read_checkpoint, read_run
+from carotid_training.training.checkpoint import Checkpoints
 from carotid_training.training.fit import RunCheckpoint
 from carotid_training.training.module import ChainModule
+from carotid_training.training.runs import named_bundle, read_checkpoint, read_run
 from CarotidLandmarkLib.errors import UserError
 
 from ...full_disk import assert_all_or_nothing

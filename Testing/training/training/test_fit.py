@@ -10,8 +10,9 @@ import torch
 from carotid_training import cli
 from carotid_training.batches.datamodule import NecksData
 from carotid_training.seeds import GENERATOR
-from carotid_training.training.fit import ProgressCallback, RunRecord, configuration, interruptible
+from carotid_training.training.fit import ProgressCallback, RunRecord, interruptible
 from carotid_training.training.module import ChainModule
+from carotid_training.training.reading import configuration
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.chain import Architecture
 from lightning.pytorch.utilities.exceptions import SIGTERMException

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import lightning.pytorch as pl
 import pytest
 import torch
-from carotid_training.training.checkpoint import read_run
 from carotid_training.training.fit import RunCheckpoint
 from carotid_training.training.module import ChainModule
+from carotid_training.training.runs import read_run
 from carotid_training.training.view import BatchView
 from torch.utils.data import DataLoader
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from CarotidLandmarkLib.errors import UserError
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from ..scans.scanner import AIR_HU
@@ -32,7 +32,12 @@ class SampleBatch:
     present: Tensor
 
     def to(self, device: torch.device) -> SampleBatch:
-        return SampleBatch(**move_data_to_device(vars(self), device))
+        def moved(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: moved(each) for key, each in value.items()}
+            return value.to(device, non_blocking=device.type == "cuda") if isinstance(value, Tensor) else value
+
+        return SampleBatch(**{name: moved(value) for name, value in vars(self).items()})
 
 
 def share_memory(batch: SampleBatch) -> SampleBatch:

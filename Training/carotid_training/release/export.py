@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..evaluation.evaluate import check_landmarks
 from ..evaluation.outcomes import Outcome, run_cases
-from ..training.checkpoint import named_bundle, read_run
+from ..training.runs import named_bundle, read_run
 from .card import model_card
 from .judging import Answers, answers_on, check_enough, judgement_of
 from .presence import log_odds_of, platt, with_presence

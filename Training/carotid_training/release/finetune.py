@@ -36,8 +36,9 @@ from ..evaluation.comparison import Comparison, compare
 from ..evaluation.evaluate import Settings, check_landmarks, detect_cases
 from ..necks.styles import Styles
 from ..records import read_record
-from ..training.checkpoint import last_checkpoint, read_run
-from ..training.fit import ProgressCallback, configuration, quiet, train
+from ..training.fit import ProgressCallback, quiet, train
+from ..training.reading import configuration
+from ..training.runs import last_checkpoint, read_run
 from .card import model_card
 from .export import accuracy_of, calibration_of, metadata_of
 

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from CarotidLandmarkLib.bundle import LandmarkSpec
 from CarotidLandmarkLib.dataset import Case, Dataset
-from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
-from CarotidLandmarkLib.volume import Volume
+from CarotidLandmarkLib.nets.pyramid import AIR_HU
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -23,13 +21,7 @@ from ..batches.cases import CaseBatches
 from ..tensors import load_or_make
 from ..training.augment import Augmentation, draw_affines, move_truth, recolour
 from ..training.view import BatchView
-from .nets import FIELD_MM
-
-
-def cut_field(volume: Volume, voxels: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """``voxels`` along each side around the scan's middle: values above air [1, 1, k, j, i], and that middle [1, 3]."""
-    middle = torch.as_tensor(np.asarray(volume.centre_lps), dtype=torch.float32, device=device)[None]
-    return Pyramid(volume, (FIELD_MM,), device).patches(FIELD_MM, middle[:, None, None], voxels)[:, 0, 0], middle
+from .nets import FIELD_MM, cut_field
 
 
 class FieldBatches(CaseBatches):

@@ -1,22 +1,26 @@
-"""The training steps that only Table 1 has, as lightning modules: of a single-scale baseline, of a chain in steps."""
+"""What trains each row of the table: its cases and its lightning module, with training steps that only Table 1 has."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS, LandmarkSpec
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from ..batches.batch import SampleBatch
+from ..batches.datamodule import NecksData
 from ..training.augment import Augmentation
-from ..training.losses import distance_loss
+from ..training.losses import Objective, distance_loss
 from ..training.module import ChainModule, falling
 from ..training.view import BatchView
-from .field import augmented, field_middles
-from .nets import FIELD_MM, FieldNet
+from .field import FieldData, augmented, field_middles
+from .methods import CHAINS, architecture_of, field_net
+from .nets import FIELD_MM, FieldNet, initialised
+from .protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class FieldModule(pl.LightningModule):
         seed: int = 0,
     ):
         super().__init__()
-        self.net: FieldNet = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.net = net
         names = [landmark.name for landmark in landmarks]
         self.counterpart = [names.index(landmark.mirror) for landmark in landmarks]
         self.augmentation, self.learning_rate, self.crops, self.seed = augmentation, learning_rate, crops, seed
@@ -131,3 +135,59 @@ class StagedChain(ChainModule):
             output = self.net.finer(view, stage, guide(stage, centre))
         truth, present = view.batch.landmarks_lps, view.batch.present
         return {f"distance_{output.scale_mm:g}mm": distance_loss(output, truth, present, self.objective.distance)}
+
+
+# The paper's loss: squared distances with its schedule, nothing else.
+PAPER = Objective(distance="squared", schedule="paper", heatmap_weight=0.0, presence_weight=0.0, teacher_until=0.0)
+# As configs/small.yaml.
+OURS = Objective(heatmap_weight=3.0, teacher_until=0.75, tied_until=0.35)
+# The paper's, but for so long as in ours its finer nets see patches near the truth.
+TAUGHT = replace(PAPER, teacher_until=OURS.teacher_until)
+WARMUP_STEPS = 100
+# How the rows that are chains train.
+TRAININGS: dict[str, tuple[type[ChainModule], Objective]] = {
+    "steps": (StagedChain, replace(PAPER, schedule="constant")),
+    "end_to_end": (ChainModule, PAPER),
+    "noise": (ChainModule, PAPER),
+    "taught": (ChainModule, TAUGHT),
+    "ours": (ChainModule, OURS),
+}
+
+
+def module_of(key: str, protocol: Protocol) -> pl.LightningModule:
+    """The lightning module of a trained row, its nets untrained; a function of the protocol's seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(protocol.seed)  # ChainModule does so by itself
+        return _module(key, protocol)
+
+
+def _module(key: str, protocol: Protocol) -> pl.LightningModule:
+    if key not in CHAINS:
+        crops = Crops(protocol.patch_voxels, protocol.patch_count) if key == "patches" else None
+        net = field_net(key, protocol)
+        return FieldModule(
+            net, CAROTID_BIFURCATIONS, protocol.augmentation, protocol.learning_rate, crops, protocol.seed
+        )
+    kind, objective = TRAININGS[key]
+    ours = key == "ours"
+    chain = kind(
+        architecture_of(key, protocol),
+        objective,
+        protocol.augmentation,
+        protocol.learning_rate,
+        warmup_steps=WARMUP_STEPS if ours else 0,
+        epoch_steps=1,  # schedules move with every step
+        seed=protocol.seed,
+    )
+    if not ours:  # plain convolutions, as those of the single-scale rows
+        initialised(chain.net)
+    return chain
+
+
+def data_of(key: str, protocol: Protocol, dataset: Path) -> pl.LightningDataModule:
+    """Training and validation cases of a trained row: the same cases in the same order for every row."""
+    seed, workers, size = protocol.seed, protocol.workers, protocol.batch_size
+    if key not in CHAINS:
+        return FieldData(CAROTID_BIFURCATIONS, dataset, protocol.field_voxels, size, seed, workers)
+    architecture = architecture_of(key, protocol)
+    return NecksData(architecture, necks_per_step=0, cases_per_step=size, dataset=dataset, seed=seed, workers=workers)

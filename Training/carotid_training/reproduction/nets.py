@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from CarotidLandmarkLib.nets.chain import LOGIT_BOUND, strongest_mode
 from CarotidLandmarkLib.nets.locnet import LocNet, centre_of_mass, heatmap_weights, lattice_offsets
-from CarotidLandmarkLib.nets.pyramid import AIR_HU
+from CarotidLandmarkLib.nets.pyramid import AIR_HU, Pyramid
+from CarotidLandmarkLib.volume import Volume
 from torch import Tensor, nn
 
 FIELD_MM = 1.0
@@ -43,6 +45,12 @@ class FieldNet(nn.Module):
     def locate(self, values: Tensor) -> Answer:
         """Every landmark's place: the method has no word for a landmark that is not there."""
         raise NotImplementedError
+
+
+def cut_field(volume: Volume, voxels: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """``voxels`` along each side around the scan's middle: values above air [1, 1, k, j, i], and that middle [1, 3]."""
+    middle = torch.as_tensor(np.asarray(volume.centre_lps), dtype=torch.float32, device=device)[None]
+    return Pyramid(volume, (FIELD_MM,), device).patches(FIELD_MM, middle[:, None, None], voxels)[:, 0, 0], middle
 
 
 def initialised(net: nn.Module) -> nn.Module:

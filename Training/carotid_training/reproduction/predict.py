@@ -29,10 +29,9 @@ from CarotidLandmarkLib.volume import Volume
 from ..evaluation.outcomes import Outcome
 from ..pages import csv_of
 from ..processes import pool
-from .field import cut_field
 from .maps import PLANES, Heatmap, Shown
 from .methods import net_of
-from .nets import FieldNet
+from .nets import FieldNet, cut_field
 from .protocol import METHODS, Protocol
 
 NAMES = tuple(landmark.name for landmark in CAROTID_BIFURCATIONS)

@@ -13,8 +13,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from yaml import YAMLError
 
 from ..training.augment import Augmentation
-from ..training.fit import configuration
-from ..training.reading import check_numbers
+from ..training.reading import check_numbers, configuration
 
 Widths = tuple[int, ...]
 PASSES = 50

@@ -16,10 +16,11 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from ..records import read_record
 from ..training.alone import Alone
-from ..training.checkpoint import Checkpoints, read_checkpoint
+from ..training.checkpoint import Checkpoints
 from ..training.curve import read_curve
 from ..training.fit import ProgressCallback, RunCheckpoint, interruptible, quiet
-from .methods import data_of, module_of
+from ..training.runs import read_checkpoint
+from .module import data_of, module_of
 from .predict import now
 from .protocol import Protocol
 

@@ -31,10 +31,11 @@ from ..batches.datamodule import NecksData
 from ..records import read_record
 from ..seeds import GENERATOR
 from .alone import Alone
-from .checkpoint import Checkpoints, last_checkpoint
+from .checkpoint import Checkpoints
 from .module import ChainModule
 from .precision import NOTE, is_slow
 from .reading import check_numbers
+from .runs import last_checkpoint
 
 # What a record says of the data that a run was trained on.
 DATA = ("generator", "seed", "styles", "dataset_sha256")
@@ -196,13 +197,6 @@ class _Command(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("model", "data.architecture", lambda model: model.architecture, "instantiate")
-
-
-def configuration(name: str) -> Path:
-    """One of the configurations that come with the program, for example "finetune"; in a checkout or in a wheel."""
-    package = Path(__file__).resolve().parents[1]
-    folders = (package / "configs", package.parent / "configs")
-    return next(folder for folder in folders if folder.is_dir()) / f"{name}.yaml"
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -20,8 +20,8 @@ from torch import Tensor
 from ..batches.batch import SampleBatch
 from ..batches.unseen import UnseenScan
 from .augment import Augmentation, draw_affines, draw_window, move_truth, recolour
-from .checkpoint import architecture_from, difference, named_bundle, read_run
 from .losses import Objective, distance_loss, heatmap_loss, presence_loss, schedule_weights
+from .runs import architecture_from, difference, named_bundle, read_run
 from .view import BatchView
 
 # Gains and biases of standardised convolutions, and the heads of presence, learn so many times faster than weights.

@@ -1,4 +1,4 @@
-"""How configurations are read: more strictly than jsonargparse and YAML do."""
+"""Where configurations lie, and how they are read: more strictly than jsonargparse and YAML do."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from jsonargparse import Namespace
 from jsonargparse.typing import register_type
 
 LARGEST = 2**32  # of all numbers; seeds are below it, everything else by far
+
+
+def configuration(name: str) -> Path:
+    """One of the configurations that come with the program, for example "finetune"; in a checkout or in a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    folders = (package / "configs", package.parent / "configs")
+    return next(folder for folder in folders if folder.is_dir()) / f"{name}.yaml"
 
 
 def check_numbers(config: Namespace) -> None:
