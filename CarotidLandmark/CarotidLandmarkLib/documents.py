@@ -27,10 +27,13 @@ class DocumentError(UserError):
 
 
 def parse(text: str | bytes) -> dict[str, Any]:
-    """The object in a JSON text, as a file may hold it. Raises DocumentError: no JSON, no object, NaN, Infinity."""
+    """The object in a JSON text, as a file may hold it.
+
+    Raises DocumentError: no JSON, no object, a key that is there twice, NaN, Infinity.
+    """
     try:
         text = text if isinstance(text, str) else text.decode("utf-8-sig")
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
     except DocumentError:
         raise
     except (ValueError, RecursionError) as error:
@@ -128,6 +131,14 @@ def _wrong(place: str, wanted: str) -> DocumentError:
 
 def _refuse_constant(name: str) -> Any:
     raise DocumentError(f"it holds {name}, which is not a number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise DocumentError(f"it has {next(key for key in keys if keys.count(key) > 1)} twice")
+    return document
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -111,6 +111,7 @@ def test_a_key_more_is_left_aside_and_one_less_has_its_default_or_is_refused():
         ("{", "it is not JSON"),
         ("[1]", "it is not a JSON object"),
         ("[" * 100_000, "it is not JSON"),
+        ('{"a": {"b": 1, "c": 2, "b": 3}}', "it has b twice"),
         ('{"a": NaN}', "it holds NaN, which is not a number"),
         ('{"a": -Infinity}', "it holds -Infinity, which is not a number"),
         ('{"a": ' + "9" * 5000 + "}", "it is not JSON"),

@@ -91,9 +91,20 @@ def test_a_configuration_of_the_program_is_named_by_its_place():
         (("label: L vertebral, ", ""), "label is missing"),
         (("label: L vertebral", "label: 5"), "label is not text"),
         (("label: L vertebral", "label: L, side: left"), "a landmark has no side"),
+        (("label: L vertebral", "label: L, label: M"), "label is there already; leave one of them out"),
+        (("\ntrainer:", "\nmodel: {}\ntrainer:"), "model is there already; leave one of them out"),
         (("widths: [[", "widths: [[["), "while parsing"),
     ],
-    ids=["unknown key", "misspelt mirror", "no label", "a number for a label", "a key too many", "no YAML"],
+    ids=[
+        "unknown key",
+        "misspelt mirror",
+        "no label",
+        "a number for a label",
+        "a key too many",
+        "a key twice",
+        "a part twice",
+        "no YAML",
+    ],
 )
 def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, capsys, change, says):
     text = (CONFIGS / "other-landmarks.yaml").read_text(encoding="utf-8")

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
 from CarotidLandmarkLib.documents import build
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import check_path
 from CarotidLandmarkLib.landmarks import LandmarkSpec
-from jsonargparse import Namespace
+from jsonargparse import Namespace, get_loader, set_loader
 from jsonargparse.typing import register_type
 
 LARGEST = 2**32  # of all numbers; seeds are below it, everything else by far
@@ -42,6 +43,24 @@ def _numbers(value: Any, key: str) -> Iterator[tuple[str, float]]:
             yield from _numbers(inner, key)
 
 
+def _loaded(text: str) -> Any:
+    """What a YAML text holds. Raises YAMLError, also where a key is there twice: YAML takes the last one."""
+    _check_keys(yaml.compose(text, Loader=yaml.SafeLoader))
+    return _any_yaml(text)
+
+
+def _check_keys(node: yaml.Node | None) -> None:
+    if not isinstance(node, yaml.CollectionNode):
+        return
+    keys = set()
+    for item in node.value:
+        key, value = item if isinstance(item, tuple) else (None, item)
+        if key is not None and str(key.value) in keys:
+            raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {key.value} is there already; leave one of them out")
+        keys.add(key and str(key.value))
+        _check_keys(value)
+
+
 def _landmark(fields: dict[str, Any]) -> LandmarkSpec:
     if unknown := fields.keys() - LandmarkSpec.__annotations__.keys():
         raise UserError(f"a landmark has no {', '.join(sorted(unknown))}")
@@ -53,6 +72,8 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+_any_yaml = get_loader("yaml")
+set_loader("yaml", _loaded, (yaml.YAMLError,))
 # Or a default set of landmarks would be printed, and kept with a run, as text that no configuration can be made of.
 register_type(LandmarkSpec, asdict, _landmark, (AttributeError, UserError))
 register_type(Path, str, _path, (UserError,), isinstance, fail_already_registered=False)
