@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -118,8 +119,24 @@ class TestOpening:
         with pytest.raises(DatasetError) as refusal:
             Dataset.open(dataset.path)
         assert str(refusal.value) == (
-            "set was written by a newer CarotidLandmark (schema 3, this one reads 2); update CarotidLandmark."
+            "dataset.json of set was written by a newer CarotidLandmark (schema 3, this one reads 2); update "
+            "CarotidLandmark."
         )
+
+    @pytest.mark.parametrize("file", ["case.json", "annotations/anna.json"])
+    def test_what_a_newer_program_has_written_in_a_dataset_is_not_read_as_ours(self, dataset, file):
+        path = dataset.path / "cases" / "c1" / file
+        path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 3}))
+        finding = next(iter(check_dataset(dataset)))
+        assert finding.level == "error" and "by a newer CarotidLandmark (schema 3, this one reads 2)" in finding.message
+        with pytest.raises(DatasetError, match="by a newer CarotidLandmark"):
+            dataset.annotated_cases()
+
+    def test_a_case_of_no_group_is_an_error_and_not_a_patient(self, dataset):
+        path = dataset.path / "cases" / "c1" / "case.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "group": ""}))
+        (finding,) = check_dataset(dataset)
+        assert finding.level == "error" and "group is no name" in finding.message
 
     @pytest.mark.parametrize(
         "content", ["", "[]", "{}", '{"schema_version": 2, "landmarks": []}', '{"schema_version": 2']

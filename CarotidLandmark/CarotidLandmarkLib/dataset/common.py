@@ -23,7 +23,7 @@ class DatasetError(UserError):
 
 
 class UnreadableError(DatasetError):
-    """A file is there and may be sound, but can not be read now: rights, disk, network."""
+    """A file is there and may be sound, but can not be read now: rights, disk, network, a newer version."""
 
 
 def is_safe_name(name: str) -> bool:
@@ -54,11 +54,18 @@ def check_case_of_letters(what: str, name: str, known: set[str]) -> None:
 def read_entry(kind: type[T], path: Path, what: str, remedy: str, **fields: str) -> T:
     """The document at ``path`` as a ``kind``, with ``fields`` where the file does not have them.
 
-    Raises DatasetError: ``what`` is missing or damaged, and the remedy; UnreadableError where nobody can say whether it
-    is damaged.
+    Raises DatasetError: ``what`` is missing or damaged, and the remedy; UnreadableError where it is of a newer version
+    than ours, or nobody can say whether it is damaged.
     """
     try:
-        return build(kind, {**fields, **parse(path.read_bytes())})
+        document = parse(path.read_bytes())
+        version = document.get("schema_version")
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise UnreadableError(
+                f"{what} was written by a newer CarotidLandmark (schema {version}, this one reads {SCHEMA_VERSION}); "
+                "update CarotidLandmark."
+            )
+        return build(kind, {**fields, **document})
     except FileNotFoundError as error:
         raise DatasetError(f"{what} is missing; {remedy}.") from error
     except OSError as error:

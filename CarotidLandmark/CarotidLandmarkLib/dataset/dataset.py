@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..detection import Detection, ModelInfo
-from ..documents import parse, write
+from ..documents import write
 from ..files import (
     LEFT_BY_OTHERS,
     TEMPORARY_PREFIX,
@@ -348,17 +348,7 @@ def _has_document(folder: Path) -> bool:
 
 def _read_dataset(path: Path) -> _DatasetDocument:
     what = f"dataset.json of {path.name}"
-    file = path / "dataset.json"
-    try:
-        version = parse(file.read_bytes()).get("schema_version")
-    except (OSError, ValueError):
-        version = None  # said by the next line
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise DatasetError(
-            f"{path.name} was written by a newer CarotidLandmark (schema {version}, this one reads "
-            f"{SCHEMA_VERSION}); update CarotidLandmark."
-        )
-    return read_entry(_DatasetDocument, file, what, "restore it from a backup")
+    return read_entry(_DatasetDocument, path / "dataset.json", what, "restore it from a backup")
 
 
 def _moved(points: Mapping[str, Point | None], prediction: Detection) -> dict[str, float | None]:
