@@ -114,7 +114,7 @@ def _words(name: str, error: Exception) -> str:
         return f"{what}; end other programs, then {_afterwards(name)}."
     if lacks_memory(error):
         return "there is too little memory for this; end other programs, or make batches, patches or widths smaller."
-    if isinstance(error, UnicodeDecodeError):  # lightning reads a configuration
+    if name == "fit" and isinstance(error, UnicodeDecodeError):  # lightning reads a configuration
         return "a configuration is not text in UTF-8; save it as that."
     if not isinstance(error, (UserError, OSError)):
         return ""

@@ -126,6 +126,19 @@ def test_the_table_of_facts_says_what_was_written(tmp_path):
         assert written == ["", "", ""] if point is None else np.allclose(point, np.array(written, float), atol=2e-3)
 
 
+def test_a_table_of_facts_that_a_spreadsheet_has_saved_is_refused_and_made_anew_where_it_is_deleted(tmp_path):
+    make(tmp_path)
+    written = (tmp_path / "cohort.csv").read_text(encoding="utf-8")
+    marked, latin = "\ufeff" + written, written.replace("train-00000", "M\xfcller")
+    for changed in (marked.encode(), written.replace(",", ";").encode(), latin.encode("latin-1"), b"case,split\na\n"):
+        (tmp_path / "cohort.csv").write_bytes(changed)
+        with pytest.raises(UserError, match="is not as synthesize has written it; delete it"):
+            make(tmp_path)
+    (tmp_path / "cohort.csv").unlink()
+    make(tmp_path)
+    assert (tmp_path / "cohort.csv").read_text(encoding="utf-8") == written
+
+
 def test_every_neck_of_a_lacking_cohort_lacks_a_landmark_and_is_of_its_split(tmp_path):
     dataset = make(tmp_path / "cohort", cases=6, lacking=True)
     for case in map(dataset.case, dataset.case_ids()):

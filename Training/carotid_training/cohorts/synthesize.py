@@ -154,11 +154,17 @@ def synthesize(
 
 
 def _table(path: Path) -> dict[str, Facts]:
-    """What an earlier call wrote of each case. Raises OSError."""
+    """What an earlier call wrote of each case. Raises UserError where a spreadsheet has written it since; OSError."""
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        return {row["case"]: dict(row) for row in csv.DictReader(stream)}
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = [dict(row) for row in csv.DictReader(stream, strict=True)]
+    except (UnicodeDecodeError, csv.Error):
+        rows = [{}]
+    if any(not row.get("case") or None in row or None in row.values() for row in rows):
+        raise UserError(f"{path} is not as synthesize has written it; delete it, and the same command writes it anew.")
+    return {row["case"]: row for row in rows}
 
 
 def _is_made(dataset: Dataset, case: CaseToMake) -> bool:
