@@ -278,6 +278,15 @@ def check_path(text: str, what: str = "a path") -> None:
         raise UserError(f"{what} is empty: perhaps a variable that is not set.")
 
 
+def check_file(path: Path) -> None:
+    """Raises UserError where no file can be put at ``path``: before work that would be in vain."""
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise UserError(f"{path.name} is a folder; give the name of a file.")
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder.name} for {path.name}; make it first.")
+
+
 def user_directory() -> Path:
     """$CAROTID_LANDMARK_HOME, else ``.carotid-landmark`` in the home folder. It need not exist.
 

@@ -275,6 +275,19 @@ def test_a_table_does_not_replace_the_dataset(run, scan, tmp_path):
     assert (tmp_path / "set" / "dataset.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("table", "words"), [("nowhere/x.csv", "There is no folder nowhere for x.csv"), ("x.csv", "x.csv is a folder")]
+)
+def test_a_place_for_a_table_that_is_none_is_refused_before_anything_is_predicted(
+    run, scan, model, tmp_path, table, words
+):
+    (tmp_path / "x.csv").mkdir()
+    assert run("add", tmp_path / "set", scan)[0] == 0
+    code, _, err = run("cohort", tmp_path / "set", "--predict", "--model", model, "--csv", tmp_path / table)
+    assert (code, len(err)) == (2, 1) and words in err[0]
+    assert list((tmp_path / "set").rglob("prediction.json")) == []
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
 def test_a_scan_whose_place_can_not_be_kept_is_not_added(run, scan, tmp_path, monkeypatch):
     monkeypatch.setenv("CAROTID_LANDMARK_HOME", "/proc/home")

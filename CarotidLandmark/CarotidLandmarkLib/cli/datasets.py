@@ -186,6 +186,7 @@ def cohort(
 ) -> None:
     """Count what a dataset holds; --predict and --csv run over it, and go on where they were stopped."""
     from ..dataset import Dataset, cases_to_predict, write_table
+    from ..files import check_file
 
     check_workers(workers, scheduler)
     how = model, passes, level, device, seed, workers, scheduler
@@ -194,6 +195,8 @@ def cohort(
     if table is not None and table.exists() and table.suffix.lower() != ".csv":  # a slip would replace the dataset
         raise UserError(f"{table.name} is there already and no table; give a name that ends with .csv.")
     opened = Dataset.open(dataset)
+    if table is not None:
+        check_file(table)
     failed: list[Outcome] = []
     if predict:
         bundle, settings = open_model(model, passes, level, seed)

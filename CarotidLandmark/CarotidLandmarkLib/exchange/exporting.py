@@ -10,7 +10,7 @@ from ..dataset import Dataset, write_table
 from ..detection import CSV_COLUMNS, Detection
 from ..documents import DocumentError, csv_text
 from ..errors import UserError
-from ..files import is_empty, staged_folder, write_text
+from ..files import check_file, is_empty, staged_folder, write_text
 from ..landmarks import label
 from ..markups import write_markups
 from ..volume import is_dicom, read_volume, series_headers
@@ -127,8 +127,7 @@ def _check_new(output: Path, kind: Format) -> None:
     if kind == "csv":
         if output.exists():
             raise UserError(f"{output.name} is there already; give the name of a new file.")
-        if not output.absolute().parent.is_dir():
-            raise UserError(f"There is no folder {output.absolute().parent.name} for {output.name}; make it first.")
+        check_file(output)
     elif output.exists() and (not output.is_dir() or not is_empty(output)):
         raise UserError(f"{output.name} is there already and not an empty folder; give the name of a new one.")
 
