@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -91,7 +91,7 @@ class BundleMetadata:
             "hu_window is not (low, high)": len(self.hu_window) == 2 and self.hu_window[0] < self.hu_window[1],
             "format_version is not positive": self.format_version > 0,
             "noise_mm is not a length": math.isfinite(self.noise_mm) and self.noise_mm >= 0,
-            "calibration has no factor for a level and landmark": _is_calibration(self.calibration),
+            "calibration has no factor for a level and landmark": _is_calibration(self.calibration, names),
         }
         for rule, holds in rules.items():
             if not holds:
@@ -306,14 +306,24 @@ def _read_metadata(path: Path) -> BundleMetadata:
         raise BundleError(f"{what} is damaged ({error}); get the bundle again.") from error
 
 
-def _is_calibration(calibration: Mapping[str, Any]) -> bool:
-    """Whether it maps levels between 0 and 1, as text, to a positive factor for each landmark."""
+@dataclass(frozen=True)
+class _Factor:
+    """Of a level and landmark in `BundleMetadata.calibration`."""
+
+    factor: float
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.factor <= 0 or self.n < 1:
+            raise ValueError("factor and n are not above zero")
+
+
+def _is_calibration(calibration: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Whether it maps levels between 0 and 1, as text, to a factor for each of the landmarks."""
     try:
-        return all(
-            0 < float(level) < 1 and all(0 < float(entry["factor"]) < math.inf for entry in row.values())
-            for level, row in calibration.items()
-        )
-    except (AttributeError, KeyError, TypeError, ValueError):
+        rows = build(dict[str, dict[str, _Factor]], calibration)
+        return all(0 < float(level) < 1 and set(row) == set(names) for level, row in rows.items())
+    except ValueError:
         return False
 
 

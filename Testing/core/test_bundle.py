@@ -24,6 +24,7 @@ from CarotidLandmarkLib.bundle import (
 )
 
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
+FACTOR = {"factor": 1.5, "n": 40}
 METADATA = BundleMetadata(
     name="tiny",
     version="1.2.0",
@@ -38,7 +39,7 @@ METADATA = BundleMetadata(
     lib_version="0.1.0",
     training={"necks": 100},
     accuracy={"mean_mm": 1.0},
-    calibration={"0.9": {LEFT: {"factor": 1.5, "n": 40}}},
+    calibration={"0.9": {LEFT: FACTOR, RIGHT: FACTOR}},
     intended_use="Research.",
     licence="Apache-2.0",
 )
@@ -123,6 +124,17 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         ({"landmarks": 3}, "damaged"),
         ({"patch_sizes": [40, "big", 32]}, "damaged"),
         ({"format_version": None}, "format_version"),
+        *(
+            ({"calibration": calibration}, "calibration has no factor for a level and landmark")
+            for calibration in (
+                {"0.9": {}},
+                {"0.9": {LEFT: FACTOR}},
+                {"0.9": {LEFT: FACTOR, RIGHT: {"factor": "1.5", "n": 40}}},
+                {"much": {LEFT: FACTOR, RIGHT: FACTOR}},
+                {"0.9": {LEFT: FACTOR, RIGHT: {"factor": 0, "n": 40}}},
+                {"0.9": {LEFT: FACTOR, RIGHT: {"factor": 1.5, "n": "many"}}},
+            )
+        ),
     ],
 )
 def test_metadata_that_contradicts_itself_is_refused(saved, changes, reason):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.bundle import BundleError, LandmarkSpec, default_bundle
 from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet, strongest_mode
 from CarotidLandmarkLib.nets.pairs import beside_counterparts
 from CarotidLandmarkLib.nets.pyramid import Pyramid
@@ -44,6 +44,17 @@ def test_landmarks_that_do_not_belong_to_each_other_are_refused(landmarks, says)
 def test_an_architecture_that_no_machine_can_run_is_refused(options):
     with pytest.raises(ValueError, match=f"No nets can be made of this architecture: {next(iter(options))} must"):
         Architecture(**options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"architecture": {"nope": 1}}, "nets have no nope"), ({"patch_sizes": (10**9,) * 3}, "patch_sizes must be 8 to"),
+     ({"architecture": {"convolutions": "2"}}, "convolutions is not a whole number"),
+     ({"hu_window": (-1e300, 1e300)}, "hu_window must be")],
+)  # fmt: skip
+def test_a_bundle_of_nets_that_are_none_of_ours_is_refused_in_a_sentence(changes, says):
+    with pytest.raises(BundleError, match=f"The model bundle carotid-small is none that .*{says}.*; get a bundle"):
+        Architecture.of(replace(default_bundle().metadata, **changes))
 
 
 def test_one_loss_on_the_finest_answer_trains_all_four_nets():

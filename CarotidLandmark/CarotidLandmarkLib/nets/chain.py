@@ -7,7 +7,7 @@ one net side by side: under noise for the last one, from several starts in the s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import torch
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..bundle import Bundle, BundleError, BundleMetadata
+from ..documents import DocumentError, build, parse
 from ..errors import UserError
 from ..landmarks import CAROTID_BIFURCATIONS, LandmarkSpec
 from .locnet import LocNet, centre_of_mass, heatmap_covariance, heatmap_weights, lattice_offsets
@@ -93,16 +94,19 @@ class Architecture:
 
     @classmethod
     def of(cls, metadata: BundleMetadata) -> Architecture:
-        """The architecture that a bundle's metadata describe. Raises TypeError where they name an unknown option."""
-        return cls(
-            landmarks=metadata.landmarks,
-            scales_mm=metadata.scales_mm,
-            widths=metadata.widths,
-            patch_sizes=metadata.patch_sizes,
-            hu_window=metadata.hu_window,
-            noise_mm=metadata.noise_mm,
-            **metadata.architecture,
-        )
+        """The architecture that a bundle's metadata describe. Raises BundleError where that is none of ours."""
+        document = parse(metadata.to_json())
+        own = {each.name for each in fields(cls)}
+        document = {**{name: document[name] for name in own & document.keys()}, **document["architecture"]}
+        try:
+            if unknown := document.keys() - own:
+                raise DocumentError(f"nets have no {', '.join(sorted(unknown))}")
+            return build(cls, document)
+        except DocumentError as error:
+            raise BundleError(
+                f"The model bundle {metadata.name} is none that this version of CarotidLandmark can use ({error}); "
+                "get a bundle that was made for it."
+            ) from error
 
 
 Guide = Callable[[int, Tensor], Tensor]
@@ -181,7 +185,7 @@ class MultiScaleLocNet(nn.Module):
         try:
             net = cls(Architecture.of(bundle.metadata))
             net.load_state_dict({name: tensor.float() for name, tensor in bundle.state.items()})
-        except (RuntimeError, TypeError) as error:
+        except RuntimeError as error:
             raise BundleError(
                 f"The weights of model bundle {bundle.path.name} do not fit the nets of this version of "
                 "CarotidLandmark; get a bundle that was made for it."
