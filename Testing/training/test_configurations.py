@@ -135,7 +135,7 @@ def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, cap
         ("model.architecture.widths=[[8], [8], [0], [8]]", "widths must be 1 to 4096"),
         ("model.architecture.patch_sizes=[1, 1, 1]", "patch_sizes must be 8 to 256"),
         ("model.architecture.hu_window=[-.inf, 100]", "model.architecture.hu_window can not be -inf"),
-        ("model.learning_rate=.inf", "model.learning_rate can not be inf"),
+        ("model.learning_rate=inf", "model.learning_rate can not be inf"),
         ("model.augmentation.shift_mm=inf", "model.augmentation.shift_mm can not be inf"),
         ("model.augmentation.scale=40", "The augmentation's scale is 1 at most, and not 40"),
         ("model.objective.heatmap_weight=inf", "model.objective.heatmap_weight can not be inf"),
