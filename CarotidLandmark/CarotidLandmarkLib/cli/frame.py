@@ -74,7 +74,7 @@ class Command(TyperCommand):
                         try:
                             check_path(text)
                         except UserError as error:
-                            raise typer.BadParameter(str(error), ctx, each) from error
+                            raise typer.BadParameter(str(error), ctx, each) from error  # type: ignore[arg-type]
         return super().parse_args(ctx, args)
 
 
