@@ -36,14 +36,15 @@ def test_fit_makes_trainer_nets_and_data_of_every_training(name, background, tmp
         "config": CONFIGS / name,
         "trainer.accelerator": "cpu",  # one of them asks for a GPU
         "trainer.default_root_dir": tmp_path,
-        "data.backgrounds": f"[{background}]",
         "data.dataset": tmp_path,
         "data.cases_per_step": 1,
     }
+    document = yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
+    if document["data"]["necks_per_step"]:
+        options["data.backgrounds"] = f"[{background}]"
     if name in GOES_ON:
         options["model.start_from"] = default_bundle().path
     made = prepared([f"--{key}={value}" for key, value in options.items()])
-    document = yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
     assert isinstance(made.model, ChainModule)
     assert made.model.learning_rate == float(document["model"]["learning_rate"])
     assert made.trainer.max_steps == document["trainer"]["max_steps"]
@@ -126,6 +127,9 @@ def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, cap
         ("data.reuse=0", "data.reuse"),
         ("data.validation_necks=few", "data.validation_necks"),
         ("data.styles={sculpted: -1}", "data.styles"),
+        ("data.neck_depth=5", "data.neck_depth is how many of the 4 scales"),
+        ("data.necks_per_step=0 --data.coarse_per_step=1 --data.neck_depth=1", "leave it out where there are none"),
+        ("data.necks_per_step=0 --data.cases_per_step=1 --data.dataset=x", "nothing looks at data.styles; leave that"),
         ("data.render_device=tpu", "'tpu' is not a device"),
         ("model.hours=0", "model.hours"),
         ("model.learning_rate=-1", "model.learning_rate"),
@@ -163,7 +167,16 @@ def test_a_value_that_nothing_can_be_trained_with_is_refused_in_a_line_and_leave
     widths = ["--model.architecture.widths=[[4], [4], [4], [8]]"] if "tied_until" in option else []
     config, folder = CONFIGS / "smoke.yaml", f"--trainer.default_root_dir={tmp_path}"
     with pytest.raises(SystemExit) as end:
-        cli.main(["fit", f"--config={config}", folder, "--trainer.callbacks=[]", *widths, f"--{option}"])
+        cli.main(
+            [
+                "fit",
+                f"--config={config}",
+                folder,
+                "--trainer.callbacks=[]",
+                *widths,
+                *f"--{option}".replace(" --", "\n--").split("\n"),
+            ]
+        )
     lines = capsys.readouterr().err.splitlines()
     assert end.value.code == 2 and says in lines[-1] and lines[-1].startswith("carotid-train fit: ")
     assert not any("Traceback" in line for line in lines) and not list(tmp_path.rglob("*.ckpt"))

@@ -75,6 +75,17 @@ class NecksData(pl.LightningDataModule):
                 "and data.coarse_per_step to 0, data.cases_per_step above it, and data.dataset to a dataset of theirs."
             )
         self.draws_necks = bool(necks_per_step + coarse_per_step)
+        of_necks = {"styles": styles, "backgrounds": backgrounds, "rendered": rendered}
+        if ignored := [f"data.{name}" for name, given in of_necks.items() if given and not self.draws_necks]:
+            raise UserError(
+                f"No digital necks are asked for, so nothing looks at {', '.join(ignored)}; leave that out, or set "
+                "data.necks_per_step above zero."
+            )
+        if neck_depth is not None and not (necks_per_step and neck_depth <= len(architecture.scales_mm)):
+            raise UserError(
+                f"data.neck_depth is how many of the {len(architecture.scales_mm)} scales the necks of "
+                "data.necks_per_step train; give no more, or leave it out where there are none."
+            )
         self.landmarks, self.box_sizes = architecture.landmarks, box_sizes_of(architecture)
         self.necks_per_step, self.coarse_per_step, self.cases_per_step = necks_per_step, coarse_per_step, cases_per_step
         self.dataset, self.seed = dataset, seed
