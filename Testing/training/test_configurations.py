@@ -64,6 +64,14 @@ def test_a_training_keeps_its_checkpoints_in_its_own_run_folder(name):
     assert f"{RunCheckpoint.__module__}.{RunCheckpoint.__name__}" in [each["class_path"] for each in callbacks]
 
 
+@pytest.mark.parametrize("callbacks", ["[]", "null", "[{class_path: lightning.pytorch.callbacks.ModelSummary}]"])
+def test_a_run_without_a_callback_that_saves_keeps_its_last_checkpoint(tmp_path, monkeypatch, callbacks):
+    monkeypatch.setattr(fit.LightningCLI, "_run_subcommand", lambda cli, name: None)
+    where = f"--trainer.default_root_dir={tmp_path}"
+    made = fit._command(["fit", f"--config={CONFIGS / 'smoke.yaml'}", where, f"--trainer.callbacks={callbacks}"], [])
+    assert [type(each) for each in made.trainer.checkpoint_callbacks] == [RunCheckpoint]
+
+
 @pytest.mark.parametrize("name", TRAININGS)
 def test_the_command_in_a_trainings_head_names_its_own_file(name):
     text = (CONFIGS / name).read_text(encoding="utf-8")

@@ -178,7 +178,13 @@ class _Command(LightningCLI):
             rank_zero_only(print)(f"carotid-train fit: {NOTE}", file=sys.stderr)
 
     def instantiate_trainer(self, **options: Any) -> lightning.Trainer:
-        """Raises UserError where lightning can make none of the options."""
+        """With a callback that keeps the last checkpoint. Raises UserError where lightning can make none of the
+        options."""
+        asked = (self.config_init[self.subcommand] if self.subcommand else self.config_init).trainer
+        given = asked.callbacks if isinstance(asked.callbacks, list) else [asked.callbacks]
+        keeps = any(getattr(each, "save_last", None) for each in given) or asked.enable_checkpointing is False
+        if self.save_config_callback is not None and not keeps:  # or a run of hours would leave nothing behind
+            options["callbacks"] = [*filter(None, given), RunCheckpoint()]
         try:
             return super().instantiate_trainer(**options)
         except (MisconfigurationException, TypeError, ValueError) as error:
