@@ -273,9 +273,11 @@ def file_sha256(path: Path) -> str:
 
 
 def check_path(text: str, what: str = "a path") -> None:
-    """Raises UserError on a text that was to be a path and is none: it would be the present folder."""
+    """Raises UserError on a text that was to be a path and is none: it would be the present folder, or one called ~."""
     if not text:
         raise UserError(f"{what} is empty: perhaps a variable that is not set.")
+    if text == "~" or text.startswith(("~/", "~\\")):
+        raise UserError(f"{what} begins with ~, which is your home folder to a shell alone; write the folder out.")
 
 
 def check_file(path: Path) -> None:

@@ -311,6 +311,15 @@ def test_a_report_does_not_replace_what_is_no_page(run, scan, model, tmp_path):
     assert scan.read_bytes() == before
 
 
+def test_results_do_not_go_into_a_dataset_and_not_into_a_folder_called_tilde(run, scan, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("add", "set", scan)[0] == 0
+    for output, words in (("set/cases/r", "lies in the dataset set"), ("~/r", "begins with ~, which is your home")):
+        code, _, err = run("detect", scan, f"--output={output}", "--model", model)
+        assert (code, len(err)) == (2, 1) and words in err[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["set"] and not (tmp_path / "set" / "cases" / "r").exists()
+
+
 def test_results_of_which_one_can_not_be_replaced_stay_as_they_were(run, scan, model, tmp_path):
     (tmp_path / "r" / "report.html").mkdir(parents=True)
     code, _, err = run("detect", scan, "-o", tmp_path / "r", "--model", model, "--passes", 4)

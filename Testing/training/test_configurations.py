@@ -165,6 +165,8 @@ def test_a_configuration_that_can_not_be_used_is_refused_in_a_line(tmp_path, cap
         ("seed_everything=-3", "seed_everything: -3 is not in bounds"),
         ("data.dataset=", "a path is empty"),
         ("trainer.default_root_dir=", "trainer.default_root_dir is empty"),
+        ("data.rendered=~/necks", "a path begins with ~"),
+        ("trainer.default_root_dir=~/runs", "trainer.default_root_dir begins with ~"),
         ("ckpt_path=", "ckpt_path is empty"),
         ("ckpt_path=nowhere.ckpt", "nowhere.ckpt can not be used (No such file or directory)"),
     ],

@@ -63,6 +63,7 @@ def detect(
     from ..volume import series_headers
 
     check_workers(workers, scheduler)
+    _check_output(output)
     listing = list_scans(scans, output)
     if listing.many or workers is not None or scheduler is not None:
         for option, given in (("--series", series is not None), ("--json", json), ("--sr", sr)):
@@ -104,6 +105,7 @@ def demo(
     samples = sorted((resources_directory() / "SampleData").glob("*.nrrd"))
     if not samples:
         raise UserError("No sample scan came with this installation; install CarotidLandmark again.")
+    _check_output(output)
     with results_folder(output) as folder:
         bundle, settings = open_model(model, DEFAULTS.passes, DEFAULTS.level, seed)
         truth = read_markups(samples[0].with_name(f"{samples[0].stem}.truth.mrk.json"), bundle.metadata.labels)
@@ -174,6 +176,13 @@ def series(
     for row in list_series(folder):
         table.add_row(*map(Text, row.cells), style="bold" if row.chosen else None)
     stdout_console().print(table)
+
+
+def _check_output(output: Path) -> None:
+    """Raises UserError inside a dataset: what lies in its folders is taken for its own."""
+    for folder in (output.absolute(), *output.absolute().parents):
+        if (folder / "dataset.json").is_file():
+            raise UserError(f"{output} lies in the dataset {folder.name}; give a folder outside it for the results.")
 
 
 def _detect(

@@ -222,7 +222,10 @@ def main(
     cases: Annotated[int, typer.Option(help="How many scans (the paper had 263).")],
     output: Annotated[Path, typer.Option(help="Folder of the dataset: new, or one to go on with.")],
     seed: Annotated[int, typer.Option(help="0 to 255; other seeds are other necks.")] = 0,
-    styles: Annotated[str, typer.Option(help="Styles, separated by commas; default: all available.")] = "",
+    styles: Annotated[
+        str,
+        typer.Option(help="Styles, separated by commas; default: all that look like patients, all with --randomised."),
+    ] = "",
     background: Annotated[
         list[Path] | None,
         typer.Option(help="Unenhanced CT, or folder of such, for the styles of real tissue; repeatable."),
