@@ -66,6 +66,7 @@ class Command(TyperCommand):
         """Raises BadParameter as `files.check_path` refuses."""
         texts = self.make_parser(ctx).parse_args(args=list(args))[0]  # as given: a Path of "" is the present folder
         kinds = get_type_hints(self.callback)
+        each: Any  # typer's own kind, which it does not name
         for each in self.params:
             if _takes_path(kinds.get(str(each.name))) or each.metavar == "BUNDLE":  # a folder or a name
                 given = texts.get(str(each.name))
