@@ -136,7 +136,7 @@ class TestOpening:
         path = dataset.path / "cases" / "c1" / "case.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "group": ""}))
         (finding,) = check_dataset(dataset)
-        assert finding.level == "error" and "group is no name" in finding.message
+        assert finding.level == "error" and "group is empty" in finding.message
 
     @pytest.mark.parametrize(
         "content", ["", "[]", "{}", '{"schema_version": 2, "landmarks": []}', '{"schema_version": 2']

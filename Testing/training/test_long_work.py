@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from carotid_training.batches.stream import NeckStream
 from carotid_training.cohorts import synthesize
-from carotid_training.training import fit
+from carotid_training.training import fit, reading
 from CarotidLandmarkLib.dataset import Dataset
 
 from .balls import batch_of_balls
@@ -27,7 +27,7 @@ def test_fit_says_how_far_it_is(tmp_path, monkeypatch, capsys):
     checkpoints = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"dirpath": str(tmp_path)}}
     fit.main(
         [
-            f"--config={fit.configuration('smoke')}",
+            f"--config={reading.configuration('smoke')}",
             *(f"--trainer.{name}={value}" for name, value in options.items()),
             f"--trainer.callbacks={json.dumps([checkpoints])}",
             "--model.architecture.patch_sizes=[24, 24, 24]",

@@ -19,7 +19,7 @@ from ..landmarks import Point
 from ..volume import Volume, read_volume
 from .agreement import consensus
 from .annotations import Annotation, annotation_names, read_annotation
-from .common import SCHEMA_VERSION, DatasetError, is_safe_name, read_entry
+from .common import SCHEMA_VERSION, DatasetError, read_entry
 from .references import place_of, voxels_sha256
 
 IMAGE_FILE = "image.nrrd"
@@ -53,9 +53,9 @@ class CaseDocument:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        """Raises ValueError where the geometry is none, or the group is no name: an empty one would be everybody's."""
-        if not is_safe_name(self.group):
-            raise ValueError("group is no name of English letters, digits, '_' and '-'")
+        """Raises ValueError where the geometry is none, or the group is empty: it would be everybody's."""
+        if not self.group.strip():
+            raise ValueError("group is empty")
         self.geometry()
 
     def geometry(self) -> Geometry:
