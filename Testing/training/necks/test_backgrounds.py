@@ -82,6 +82,7 @@ SPARSE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)  # 5 s each
 @given(
     plane_mm=st.sampled_from([1.2, 2.5, 4.0, 4.7]),

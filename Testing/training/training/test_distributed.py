@@ -11,7 +11,7 @@ import torch
 
 PROGRAM = Path(__file__).parents[1] / "distributed_run.py"
 ENOUGH_S = 600  # 20 s each on a quiet machine
-pytestmark = pytest.mark.timeout(2 * ENOUGH_S + 60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * ENOUGH_S + 60)]
 
 
 @pytest.fixture(scope="module")
