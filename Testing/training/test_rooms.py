@@ -133,7 +133,7 @@ def test_no_two_modules_import_each_other_round_any_corner():
 
 
 def test_what_answers_for_table_1_imports_no_trainer():
-    """It is a process of its own for each row: lightning took half of its start, and a hundred megabytes."""
+    """It is a process of its own for each row, and would begin each time with what it does not need."""
     everything, reached, todo = every_import(), set(), {"reproduction.predict"}
     while todo:
         reached |= todo

@@ -50,7 +50,7 @@ app = typer.Typer(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
-    run(app, PROGRAM, arguments, before=True)
+    run(app, PROGRAM, arguments, prefix=True)
 
 
 class _Lazy(TyperCommand):

@@ -18,8 +18,8 @@ from ..memory import keep_freed_memory
 from .common import BAD_INPUT, CANCELLED, DONE, say
 
 
-def run(app: typer.Typer, program: str, arguments: list[str] | None, before: bool = False) -> NoReturn:
-    """Run a program's command line and leave with its exit code. ``before``: what is wrong is said of the command.
+def run(app: typer.Typer, program: str, arguments: list[str] | None, prefix: bool = False) -> NoReturn:
+    """Run a program's command line and leave with its exit code. ``prefix``: errors begin with the command's name.
 
     SIGTERM (a scheduler's end) and SIGHUP (a closed terminal) are a KeyboardInterrupt, as Ctrl-C is.
     """
@@ -44,7 +44,7 @@ def run(app: typer.Typer, program: str, arguments: list[str] | None, before: boo
         if code == DONE and isinstance(error, BrokenPipeError):
             code = CANCELLED
         elif code == DONE:
-            say((f"{program}: " if before else "") + sentence(error))
+            say((f"{program}: " if prefix else "") + sentence(error))
             code = BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):  # before or after a command, which says so itself
         code = CANCELLED
@@ -53,7 +53,7 @@ def run(app: typer.Typer, program: str, arguments: list[str] | None, before: boo
             raise
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else program
-        say((f"{command}: " if before else "") + f"{error.format_message().rstrip('.')}. See {command} --help.")
+        say((f"{command}: " if prefix else "") + f"{error.format_message().rstrip('.')}. See {command} --help.")
         code = BAD_INPUT
     forget_interrupts()
     sys.exit(code)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import slicer
 import vtk
@@ -126,8 +128,6 @@ def test_results_of_other_voxels_are_called_so(widget, application):
 
 
 def test_what_the_detector_has_noted_stays_to_be_read(widget):
-    from dataclasses import replace
-
     nodes = show(widget, replace(make_detection(), notes=("The CPU took over.",)))
     widget.say("Points were taken over.")
     widget.parameters.opacity = 0.3

@@ -52,15 +52,19 @@ class ImageCheck:
             or not np.allclose(scene.frame_of(nodes), case.affine_lps, atol=SAME_FRAME_MM)
         ):
             words = _("The scan of case {case} was cropped, resampled, or detected again after it was moved.")
-            raise DatasetError(" ".join([words.format(case=case.id), _("Open the case again (Next, Previous).")]))
+            raise _another_image(words, case)
         self._check_voxels(case, nodes.volume)
 
     def _check_voxels(self, case: Case, volume_node: Any) -> None:
         if self._seen.get(case.id) != _voxel_time(volume_node):
             if case.voxels_digest() != voxels_sha256(scene.voxels_from_node(volume_node)[0]):
                 words = _("The scan of case {case} was changed: its voxels are not those of the dataset's image.")
-                raise DatasetError(" ".join([words.format(case=case.id), _("Open the case again (Next, Previous).")]))
+                raise _another_image(words, case)
             self._seen[case.id] = _voxel_time(volume_node)
+
+
+def _another_image(words: str, case: Case) -> DatasetError:
+    return DatasetError(" ".join([words.format(case=case.id), _("Open the case again (Next, Previous).")]))
 
 
 def _voxel_time(volume_node: Any) -> int:
