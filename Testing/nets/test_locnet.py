@@ -98,14 +98,15 @@ def shift_error(pooling):
     torch.manual_seed(0)
     net = LocNet((8, 16, 16, 16), 1, pooling).eval()
     deviations = []
+    with torch.no_grad():
+        still = net(torch.zeros(1, 1, 32, 32, 32))[0]
     for move in ((0.5, 0.0, 0.0), (1.0, 1.0, 1.0), (0.3, 1.7, 2.2)):
         places = [torch.tensor([2.0, -1.0, 3.0]), torch.tensor([2.0, -1.0, 3.0]) + torch.tensor(move)]
         answers = []
         for place in places:
-            blob = gaussian((48, 48, 48), place.tolist(), 2.5).float()
+            blob = gaussian((32, 32, 32), place.tolist(), 2.5).float()
             with torch.no_grad():
-                trace = net(blob[None, None] / blob.max())[0] - net(torch.zeros(1, 1, 48, 48, 48))[0]
-                inner = trace[0, 0].square()
+                inner = (net(blob[None, None] / blob.max())[0] - still)[0, 0].square()
             answers.append(centre_of_mass(inner / inner.sum(), 1.0))
         deviations.append((answers[1] - answers[0] - torch.tensor(move)).norm())
     return float(torch.stack(deviations).mean())
@@ -131,7 +132,7 @@ def test_an_odd_extent_changes_nothing_far_from_its_end(pooling):
     assert not torch.allclose(net(x)[0][..., :69], net(x[..., :69])[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 6, 8), (1, 1, 2, 2, 2)])
+@pytest.mark.parametrize("shape", [(2, 2, 2, 4, 6), (1, 1, 2, 2, 2)])
 def test_what_a_gpu_adds_up_is_the_pooling_and_the_up_sampling_of_a_cpu(shape):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)

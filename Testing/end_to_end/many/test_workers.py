@@ -55,6 +55,7 @@ def test_a_worker_killed_in_mid_run_costs_no_scan_and_none_is_done_twice(scans, 
     assert {name: when for name, when in done(output).items() if name in before} == before
 
 
+@pytest.mark.slow
 def test_a_command_that_is_stopped_ends_its_workers_and_the_same_one_goes_on_with_the_same_results(
     run, scans, model, tmp_path
 ):
@@ -91,6 +92,7 @@ def test_a_command_that_is_stopped_ends_its_workers_and_the_same_one_goes_on_wit
     assert without_timing(one) == without_timing(many)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_started_again_is_waited_for_and_its_work_goes_on(scans, model, tmp_path, address):
     output, port = tmp_path / "out", address.rpartition(":")[2]
     with (

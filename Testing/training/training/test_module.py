@@ -85,6 +85,7 @@ def test_nets_that_have_parted_stay_apart_in_a_run_that_is_prolonged(tmp_path):
     assert any(one is not None and not torch.equal(one, other) for one, other in zip(grads[0], grads[2], strict=True))
 
 
+@pytest.mark.slow
 def test_the_finer_nets_learn_to_find_a_ball(tmp_path):
     chain = module(teacher_until=1.1, tied_until=1.1)
     batch = batch_of_balls(sd=5.0, coarse=(24, 24, 32))
