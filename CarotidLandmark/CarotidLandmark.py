@@ -264,9 +264,8 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
 
     def watch(self, nodes):
         """Show the points of ``nodes`` (or of nothing): they can be moved, those of other scans can not."""
-        before, self.nodes = self.nodes, nodes
-        self.logic.follower.follow_all()
-        scene_display.attend(slicer.mrmlScene, nodes, before)
+        self.nodes = nodes
+        self.logic.follower.attend(nodes)
 
     def onPointsMoved(self, nodes, landmarks):
         if self.nodes is None and self.parameters and nodes.volume is self.parameters.inputVolume:

@@ -1,4 +1,4 @@
-"""Part of the module's panel: every change of points or of their volume is seen here, wherever it is made (Qt)."""
+"""Part of the module's panel: every change of points, volumes and views is seen here, wherever it is made (Qt)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import vtk
 
 from .. import scene
 from ..scene import DetectionNodes, settle
+from ..scene import display as scene_display
 from .words import timer
 
 
@@ -39,7 +40,8 @@ class Follower:
     It follows every detection in the scene, shown or not, whoever has put it there. ``moved(nodes, landmarks)`` is
     called when it begins to, and after a change, once, with the numbers of the landmarks that were moved (none:
     cleared, renamed, or taken along with the volume). Where a list of points is deleted, its ellipsoids and its table
-    go too; where the scan is, they are hidden with the points: in the views they would lie over another patient.
+    go too; where the scan is, they are hidden with the points: in the views they would lie over another patient. Those of
+    a scan that is put into a view, or out of the last one, are seen or hidden at once, see `scene.display.attend`.
     """
 
     def __init__(self, moved: Callable[[DetectionNodes, list[int]], None]) -> None:
@@ -47,11 +49,12 @@ class Follower:
         self._observed: list[tuple[DetectionNodes, Observations]] = []
         self._dragged: Any = None  # the points that a hand has hold of
         self._changed: list[DetectionNodes] = []
-        self._timer, self._arrivals = timer(self.settle), timer(self._arrive)
-        self._scene = Observations()
+        self._chosen: DetectionNodes | None = None
+        self._timer, self._arrivals, self._looks = timer(self.settle), timer(self._arrive), timer(self._look)
+        self._scene, self._views = Observations(), Observations()
         self._scene.add(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._node_removed)
         self._scene.add(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, lambda *_: self._arrivals.start())
-        self._scene.add(slicer.mrmlScene, slicer.mrmlScene.EndBatchProcessEvent, lambda *_: self._timer.start())
+        self._scene.add(slicer.mrmlScene, slicer.mrmlScene.EndBatchProcessEvent, lambda *_: self._batch_ends())
 
     @property
     def dragging(self) -> bool:
@@ -86,6 +89,23 @@ class Follower:
         for nodes in scene.find_detections(slicer.mrmlScene):
             self.follow(nodes)
 
+    def attend(self, chosen: DetectionNodes | None) -> None:
+        """The same, and show the points of one, or of none; those of others only where a view shows their scan."""
+        before, self._chosen = self._chosen, chosen
+        self.follow_all()
+        self._observe_views()
+        scene_display.attend(slicer.mrmlScene, chosen, before)
+
+    def _observe_views(self) -> None:
+        self._views.release()
+        for kind in ("vtkMRMLSliceCompositeNode", "vtkMRMLLayoutNode"):
+            for node in slicer.util.getNodesByClass(kind):
+                self._views.add(node, vtk.vtkCommand.ModifiedEvent, lambda *_: self._looks.start())
+
+    def _look(self) -> None:
+        if not slicer.mrmlScene.IsBatchProcessing():
+            scene_display.attend(slicer.mrmlScene, self._chosen, self._chosen)
+
     def _is_followed(self, nodes: DetectionNodes) -> bool:
         return any(known.points is nodes.points for known, _ in self._observed)
 
@@ -99,12 +119,13 @@ class Follower:
 
     def release(self) -> None:
         """Follow nothing any more."""
-        self._timer.stop()
-        self._arrivals.stop()
-        self._scene.release()
+        for each in (self._timer, self._arrivals, self._looks):
+            each.stop()
+        for observations in (self._scene, self._views):
+            observations.release()
         for _nodes, observations in self._observed:
             observations.release()
-        self._observed, self._changed = [], []
+        self._observed, self._changed, self._chosen = [], [], None
 
     def settle(self) -> None:
         """Bring in what has changed since the last turn of the event loop."""
@@ -121,8 +142,13 @@ class Follower:
         scene.follow_vessels(nodes)
         self._moved(nodes, landmarks)
 
+    def _batch_ends(self) -> None:
+        self._timer.start()
+        self._looks.start()
+
     def _arrive(self) -> None:
         """Follow what has come, and look at nothing else again: what has changed there would count as settled."""
+        self._observe_views()
         for nodes in scene.find_detections(slicer.mrmlScene):
             if not self._is_followed(nodes):
                 self.follow(nodes)
@@ -134,6 +160,7 @@ class Follower:
         for node in left:
             if node.GetScene() is not None and node.IsA("vtkMRMLDisplayableNode"):
                 node.SetDisplayVisibility(False)
+        self._looks.start()
         if not slicer.mrmlScene.IsBatchProcessing():
             for nodes in lost:
                 scene.remove_detection(nodes)

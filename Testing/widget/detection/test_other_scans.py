@@ -56,6 +56,27 @@ def test_points_of_a_scan_that_a_view_shows_are_seen_there(widget, other):
     assert is_seen(nodes) == {True} and nodes.points.GetLocked()
 
 
+def test_points_follow_their_scan_into_a_view_and_out_of_it_also_when_the_panel_is_not_open(widget, application, other):
+    nodes = show(widget, name="first")
+    widget.ui.inputSelector.setCurrentNode(other)
+    widget.exit()
+    red = slicer.app.layoutManager().mrmlSliceLogics().GetItemAsObject(0).GetSliceCompositeNode()
+    for volume, seen in ((nodes.volume, True), (other, False)):
+        red.SetBackgroundVolumeID(volume.GetID())  # as with the view's own selector
+        application.processEvents()
+        assert is_seen(nodes) == {seen}
+    added = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    added.SetLayoutName(red.GetLayoutName())
+    application.processEvents()
+    added.SetBackgroundVolumeID(nodes.volume.GetID())
+    application.processEvents()
+    assert is_seen(nodes) == {True} and nodes.points.GetLocked()
+    slicer.mrmlScene.RemoveNode(added)
+    application.processEvents()
+    assert is_seen(nodes) == {False}
+    widget.enter()
+
+
 def test_what_the_user_has_hidden_or_locked_stays_so(widget, other):
     nodes = show(widget, name="first")
     nodes.ellipsoids[RIGHT].GetDisplayNode().SetVisibility(False)
