@@ -10,7 +10,6 @@ import vtk
 
 from .. import scene
 from ..scene import DetectionNodes, settle
-from ..scene import display as scene_display
 from .words import timer
 
 
@@ -40,8 +39,8 @@ class Follower:
     It follows every detection in the scene, shown or not, whoever has put it there. ``moved(nodes, landmarks)`` is
     called when it begins to, and after a change, once, with the numbers of the landmarks that were moved (none:
     cleared, renamed, or taken along with the volume). Where a list of points is deleted, its ellipsoids and its table
-    go too; where the scan is, they are hidden with the points: in the views they would lie over another patient. Those of
-    a scan that is put into a view, or out of the last one, are seen or hidden at once, see `scene.display.attend`.
+    go too; where the scan is, they are hidden with the points: in the views they would lie over another patient. Those
+    of a scan that comes into a view, or leaves the last one, are seen or hidden at once, see `scene.attend`.
     """
 
     def __init__(self, moved: Callable[[DetectionNodes, list[int]], None]) -> None:
@@ -94,7 +93,7 @@ class Follower:
         before, self._chosen = self._chosen, chosen
         self.follow_all()
         self._observe_views()
-        scene_display.attend(slicer.mrmlScene, chosen, before)
+        scene.attend(slicer.mrmlScene, chosen, before)
 
     def _observe_views(self) -> None:
         self._views.release()
@@ -104,7 +103,7 @@ class Follower:
 
     def _look(self) -> None:
         if not slicer.mrmlScene.IsBatchProcessing():
-            scene_display.attend(slicer.mrmlScene, self._chosen, self._chosen)
+            scene.attend(slicer.mrmlScene, self._chosen, self._chosen)
 
     def _is_followed(self, nodes: DetectionNodes) -> bool:
         return any(known.points is nodes.points for known, _ in self._observed)

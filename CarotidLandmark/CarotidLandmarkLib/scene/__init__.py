@@ -1,6 +1,6 @@
 """A detection in Slicer's scene, RAS: its nodes, how they are looked at, what an annotator says of them. No Qt."""
 
-from .display import follow_vessels
+from .display import attend, follow_vessels
 from .nodes import DetectionNodes, find_detection, find_detections, remove_detection, remove_volume, unreadable
 from .pictures import save_scene
 from .points import (

@@ -8,7 +8,7 @@ import pytest
 import slicer
 import vtk
 from CarotidLandmarkLib import scene
-from CarotidLandmarkLib.scene.display import attend, volumes_in_views
+from CarotidLandmarkLib.scene.display import volumes_in_views
 from CarotidLandmarkLib.scene.review import review_of
 from panel_steps import cells, drag, pixel_of, show
 from PySide6.QtCore import QPoint
@@ -162,7 +162,7 @@ def test_of_two_scans_of_a_scene_without_the_panel_one_is_attended_to():
     first, second = (
         scene.add_detection(scene.add_volume(other_scene, neck_volume(5.0, name)), make_detection()) for name in "ab"
     )
-    attend(other_scene, first)
+    scene.attend(other_scene, first)
     assert (is_seen(first), is_seen(second)) == ({True}, {False})
-    attend(other_scene, second)
+    scene.attend(other_scene, second)
     assert (is_seen(first), is_seen(second)) == ({False}, {True})
