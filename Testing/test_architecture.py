@@ -33,7 +33,7 @@ ARROWS = {
     "uncertainty": {"errors", "detection"},
     "quality": {"detection", "landmarks", "uncertainty"},
     "volume": {"errors", "files", "geometry", "detection"},
-    "nets": {"errors", "documents", "bundle", "landmarks", "uncertainty", "volume"},
+    "nets": {"bundle", "landmarks", "uncertainty", "volume"},
     "detector": {"errors", "bundle", "detection", "nets", "quality", "uncertainty", "volume"},
     "work": {"errors", "memory"},
     "dataset": {"errors", "files", "documents", "landmarks", "geometry", "detection", "markups", "volume", "bundle"},

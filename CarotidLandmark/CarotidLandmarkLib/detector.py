@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from . import __version__, uncertainty
-from .bundle import Bundle, open_bundle
+from .bundle import Architecture, Bundle, open_bundle
 from .detection import DEFAULTS, Detection, DetectionSettings, LandmarkResult, ModelInfo
 from .errors import UserError
-from .nets import Architecture, MultiScaleLocNet, Pyramid, ScaleOutput, SearchResult, evidence_of, seek
+from .nets import MultiScaleLocNet, Pyramid, ScaleOutput, SearchResult, evidence_of, seek
 from .quality import WIDTH_LEVEL, Signals, judge, share_elsewhere
 from .volume import Volume, check_volume
 

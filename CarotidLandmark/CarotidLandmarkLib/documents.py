@@ -103,7 +103,7 @@ def _dataclass(kind: Any, value: Any, place: str) -> Any:
     except DocumentError:
         raise
     except ValueError as error:
-        raise DocumentError(f"{place + ': ' if place else ''}{error}") from error
+        raise DocumentError(f"{place + ': ' if place else ''}{error}".rstrip(".")) from error
 
 
 def _scalar(kind: Any, value: Any, place: str) -> Any:

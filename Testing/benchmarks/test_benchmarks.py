@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from carotid_training.necks.tissue.backgrounds import UNSEEN_PATIENTS
-from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.bundle import Architecture, LandmarkSpec
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume
 from hypothesis import given, settings
 from hypothesis import strategies as st

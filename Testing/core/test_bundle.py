@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -10,7 +11,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from CarotidLandmarkLib import bundle as bundle_module
 from CarotidLandmarkLib import files
 from CarotidLandmarkLib.bundle import (
     Bundle,
@@ -21,6 +21,7 @@ from CarotidLandmarkLib.bundle import (
     default_bundle,
     models_directory,
     open_bundle,
+    places,
 )
 
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
@@ -118,8 +119,10 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         ({"scales_mm": [1.0, 2.0, 4.0, 8.0]}, "coarse to fine"),
         ({"widths": [[8]]}, "widths"),
         ({"hu_window": [800, -200]}, "hu_window"),
+        ({"hu_window": [-1e300, 1e300]}, "hu_window must be"),
+        ({"patch_sizes": [10**9] * 3}, "patch_sizes must be 8 to 256[)]; get the bundle again"),
         ({"landmarks": [{"name": "a", "label": "A", "mirror": "b"}]}, "mirror"),
-        ({"landmarks": [{"name": n, "label": n, "mirror": "b"} for n in "ab"]}, "mirror has another one"),
+        ({"landmarks": [{"name": n, "label": n, "mirror": "b"} for n in "ab"]}, "whose own mirror is another landmark"),
         ({"landmarks": [{"name": "a"}]}, "damaged"),
         ({"landmarks": 3}, "damaged"),
         ({"patch_sizes": [40, "big", 32]}, "damaged"),
@@ -160,7 +163,7 @@ class Bomb:
 def test_pickled_weights_are_refused_and_never_unpickled(saved):
     weights = pickle.dumps({"net": Bomb()})
     (saved.path / "weights.safetensors").write_bytes(weights)
-    edit_metadata(saved, weights_sha256=bundle_module._sha256(weights))
+    edit_metadata(saved, weights_sha256=hashlib.sha256(weights).hexdigest())
     with pytest.raises(BundleError, match="weights of model bundle tiny are damaged"):
         _ = Bundle.load(saved.path).state
 
@@ -196,7 +199,7 @@ def test_saving_that_fails_leaves_the_old_bundle_whole(saved, monkeypatch):
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """Of a user with a model of their own, ``mine`` 1.2.0."""
-    monkeypatch.setattr(bundle_module, "resources_directory", lambda: tmp_path)
+    monkeypatch.setattr(places, "resources_directory", lambda: tmp_path)
     monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
     return Bundle.save(models_directory() / "mine", METADATA, state(), "").path
 
@@ -244,7 +247,7 @@ def test_a_save_under_way_that_was_taken_for_a_killed_one_is_done_all_the_same(h
 
 
 def test_the_newest_bundled_model_is_the_default_and_a_damaged_one_is_named_in_the_log(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(bundle_module, "resources_directory", lambda: tmp_path)
+    monkeypatch.setattr(places, "resources_directory", lambda: tmp_path)
     for version in ("1.9.0", "1.10.0"):
         Bundle.save(tmp_path / "Models" / f"m-{version}", replace(METADATA, version=version), state(), "")
     assert default_bundle().metadata.version == "1.10.0"
@@ -257,7 +260,7 @@ def test_a_users_own_model_is_listed_after_the_shipped_ones_and_opens_by_its_nam
     (tmp_path / "mine" / "checkpoints").mkdir(parents=True)  # the run that it comes from
     monkeypatch.chdir(tmp_path)
     shipped = Bundle.save(tmp_path / "Models" / "shipped", METADATA, state(), "")
-    monkeypatch.setattr(bundle_module, "resources_directory", lambda: tmp_path)
+    monkeypatch.setattr(places, "resources_directory", lambda: tmp_path)
     monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
     assert [each.path for each in available_bundles()] == [shipped.path]
     mine = Bundle.save(models_directory() / "mine", replace(METADATA, version="9.0"), state(), "")
@@ -267,6 +270,6 @@ def test_a_users_own_model_is_listed_after_the_shipped_ones_and_opens_by_its_nam
 
 
 def test_no_bundled_model_is_said_plainly(tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle_module, "resources_directory", lambda: tmp_path)
+    monkeypatch.setattr(places, "resources_directory", lambda: tmp_path)
     with pytest.raises(BundleError, match="No model came with this installation"):
         default_bundle()

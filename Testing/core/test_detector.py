@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
+from CarotidLandmarkLib.bundle import Architecture, Bundle, BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import CPU_VOXELS, Detector, DetectorSpec, DeviceError, choose_device, cpu_batch
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.nets import Architecture, MultiScaleLocNet, Pyramid, ScaleOutput
+from CarotidLandmarkLib.nets import MultiScaleLocNet, Pyramid, ScaleOutput
 from CarotidLandmarkLib.quality import share_elsewhere
 from CarotidLandmarkLib.volume import Volume, VolumeError
 

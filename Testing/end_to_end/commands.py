@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume
 
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
@@ -37,7 +37,7 @@ def tiny_bundle(folder: Path, presence_bias: float) -> Bundle:
     )
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        net = MultiScaleLocNet(Architecture.of(metadata))
+        net = MultiScaleLocNet(metadata.nets())
     with torch.no_grad():
         for head in net.presence:
             head.weight.zero_()

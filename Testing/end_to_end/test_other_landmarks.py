@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from CarotidLandmarkLib import cli
-from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
+from CarotidLandmarkLib.bundle import Architecture, Bundle, BundleMetadata, LandmarkSpec
 from CarotidLandmarkLib.dataset import Dataset, check_dataset, order_cases
 from CarotidLandmarkLib.detection import Detection
 from CarotidLandmarkLib.markups import read_markups
-from CarotidLandmarkLib.nets import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets import MultiScaleLocNet
 from CarotidLandmarkLib.volume import read_volume, write_volume
 
 SPECS = (

@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.bundle import Architecture, LandmarkSpec
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume
 
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"

@@ -3,8 +3,7 @@
 import lightning.pytorch as pl
 from carotid_training.training.losses import Objective
 from carotid_training.training.module import ChainModule
-from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.nets.chain import Architecture
+from CarotidLandmarkLib.bundle import Architecture, LandmarkSpec
 from torch.utils.data import DataLoader
 
 from .balls import BallStream

@@ -21,8 +21,7 @@ from carotid_training.batches.stream import turns
 from carotid_training.training.augment import Augmentation
 from carotid_training.training.losses import Objective
 from carotid_training.training.module import ChainModule
-from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.nets.chain import Architecture
+from CarotidLandmarkLib.bundle import Architecture, LandmarkSpec
 from torch.utils.data import DataLoader, IterableDataset
 
 SIDES = (LandmarkSpec("left_ball", "L", "right_ball"), LandmarkSpec("right_ball", "R", "left_ball"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, LandmarkSpec
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.bundle import Architecture, Bundle, BundleMetadata, LandmarkSpec
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from scene_cases import LEFT, RIGHT
 
 

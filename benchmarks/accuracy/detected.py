@@ -14,11 +14,11 @@ from carotid_training.evaluation.evaluate import Settings, detect_cases
 from carotid_training.evaluation.metrics import error_statistics, errors_mm, mean_error
 from carotid_training.evaluation.outcomes import Outcome
 from carotid_training.release.export import metadata_of, model_of
-from CarotidLandmarkLib.bundle import Bundle
+from CarotidLandmarkLib.bundle import Architecture, Bundle
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast
 from CarotidLandmarkLib.landmarks import Point
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 
 from ..tables import Row

@@ -21,7 +21,7 @@ from carotid_training.necks.styles import Styles
 from carotid_training.reproduction.predict import now
 from carotid_training.scans.sample import Sample
 from carotid_training.seeds import neck_seed
-from CarotidLandmarkLib.nets.chain import Architecture
+from CarotidLandmarkLib.bundle import Architecture
 
 from ..tables import NO_GPU, RESULTS, Background, Output, Row, Table, devices, run
 

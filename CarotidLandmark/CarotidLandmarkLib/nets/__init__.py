@@ -1,6 +1,6 @@
 """The networks: a Loc-Net for each scale, their chain, the multi-resolution view of a scan, and the search in it."""
 
-from .chain import Architecture, MultiScaleLocNet, ScaleOutput
+from .chain import MultiScaleLocNet, ScaleOutput
 from .evidence import evidence_of
 from .pyramid import Pyramid
 from .search import SearchResult, seek

@@ -5,8 +5,7 @@ import torch
 from carotid_training.batches.unseen import UnseenNecks
 from carotid_training.necks.styles import Styles
 from carotid_training.training.module import ChainModule
-from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.nets.chain import Architecture
+from CarotidLandmarkLib.bundle import Architecture, LandmarkSpec
 
 SIDES = (
     LandmarkSpec("left_carotid_bifurcation", "L", "right_carotid_bifurcation"),

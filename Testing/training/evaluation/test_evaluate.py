@@ -23,7 +23,7 @@ from carotid_training.evaluation.tables import FIGURES, summary_markdown, worst
 from CarotidLandmarkLib.bundle import Bundle, BundleMetadata
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.detector import Detector
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from typer.testing import CliRunner
 
 from ..outcomes import LANDMARKS, LEFT, PLACES, RIGHT, calibration, cohort, model, outcome
@@ -47,7 +47,7 @@ def bundle(tmp_path_factory) -> Bundle:
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        net = MultiScaleLocNet(Architecture.of(metadata))
+        net = MultiScaleLocNet(metadata.nets())
     with torch.no_grad():
         for head in net.presence:
             head.weight.zero_()

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from carotid_training.release.card import model_card
 from carotid_training.release.export import accuracy_of, calibration_of, check_apart, export, metadata_of, pooled
-from CarotidLandmarkLib.bundle import LandmarkSpec
+from CarotidLandmarkLib.bundle import Architecture, LandmarkSpec
 from CarotidLandmarkLib.dataset.cases import read_case, write_case
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.nets.chain import Architecture
 from CarotidLandmarkLib.uncertainty import check_level
 
 from .. import outcomes

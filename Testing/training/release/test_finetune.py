@@ -26,7 +26,7 @@ from CarotidLandmarkLib.bundle import Bundle, BundleError, BundleMetadata, avail
 from CarotidLandmarkLib.dataset import Dataset, freeze_splits
 from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import Detector
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from CarotidLandmarkLib.volume import Volume
 from typer.testing import CliRunner
 
@@ -62,7 +62,7 @@ def save_start(folder, presence: float) -> Bundle:
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(9)  # nets whose points lie inside the scans, and stay there for two steps
-        net = MultiScaleLocNet(Architecture.of(metadata))
+        net = MultiScaleLocNet(metadata.nets())
     with torch.no_grad():
         for head in net.presence:
             head.weight.zero_()
@@ -346,10 +346,10 @@ class TestStartingFromAModel:
     def test_the_first_weights_are_the_models(self, sure):
         module = ChainModule(start_from=sure.path)
         assert all(torch.equal(sure.state[name], tensor) for name, tensor in module.net.state_dict().items())
-        assert ChainModule(Architecture.of(sure.metadata), start_from=sure.path).architecture == module.architecture
+        assert ChainModule(sure.metadata.nets(), start_from=sure.path).architecture == module.architecture
 
     def test_another_architecture_is_refused_by_what_differs(self, sure):
-        other = replace(Architecture.of(sure.metadata), patch_sizes=(24, 24, 24), noise_mm=2.0)
+        other = replace(sure.metadata.nets(), patch_sizes=(24, 24, 24), noise_mm=2.0)
         with pytest.raises(ValueError, match="The model sure differs in patch_sizes, noise_mm;"):
             ChainModule(other, start_from=sure.path)
 

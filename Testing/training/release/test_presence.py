@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from carotid_training.release.presence import log_odds_of, platt, with_presence
-from CarotidLandmarkLib.bundle import LandmarkSpec
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.bundle import Architecture, LandmarkSpec
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit

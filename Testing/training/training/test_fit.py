@@ -13,8 +13,8 @@ from carotid_training.seeds import GENERATOR
 from carotid_training.training.fit import ProgressCallback, RunRecord, interruptible
 from carotid_training.training.module import ChainModule
 from carotid_training.training.reading import configuration
+from CarotidLandmarkLib.bundle import Architecture
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.nets.chain import Architecture
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..ball_training import BallData, module, saving, trainer

@@ -10,12 +10,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from CarotidLandmarkLib.bundle import Architecture
 from CarotidLandmarkLib.dataset import Dataset as CaseFolder
 from CarotidLandmarkLib.dataset import freeze_splits
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS, LandmarkSpec
-from CarotidLandmarkLib.nets.chain import Architecture
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader, Dataset
 

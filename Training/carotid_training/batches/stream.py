@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
 import torch
+from CarotidLandmarkLib.bundle import Architecture
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.nets.chain import Architecture
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 

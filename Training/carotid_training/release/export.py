@@ -13,12 +13,11 @@ import CarotidLandmarkLib
 import numpy as np
 import torch
 import typer
-from CarotidLandmarkLib.bundle import Bundle, BundleMetadata, check_place, is_name
+from CarotidLandmarkLib.bundle import Architecture, Bundle, BundleMetadata, check_place, is_name
 from CarotidLandmarkLib.dataset import Case, Dataset
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
-from CarotidLandmarkLib.nets.chain import Architecture
 from CarotidLandmarkLib.uncertainty import Judgement, calibrate, fewest_for
 from CarotidLandmarkLib.work import progress
 from rich.console import Console
@@ -167,7 +166,7 @@ def model_of(reference: Path) -> tuple[Architecture, dict[str, Tensor], dict[str
     """Architecture, weights, record and judgement of a run or bundle. Raises UserError."""
     if bundle := named_bundle(reference):
         metadata, state = bundle.metadata, {name: values.float() for name, values in bundle.state.items()}
-        return Architecture.of(metadata), state, metadata.training, metadata.judgement
+        return metadata.nets(), state, metadata.training, metadata.judgement
     return *read_run(reference), None
 
 

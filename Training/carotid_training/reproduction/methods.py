@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from CarotidLandmarkLib.bundle import open_bundle
+from CarotidLandmarkLib.bundle import Architecture, open_bundle
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
-from CarotidLandmarkLib.nets.chain import Architecture, MultiScaleLocNet
+from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
 from torch import nn
 
 from ..training.runs import net_state, read_checkpoint

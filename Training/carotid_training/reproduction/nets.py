@@ -113,7 +113,7 @@ class HeatmapUNet(FieldNet):
 class SingleScaleLocNet(FieldNet):
     """One Loc-Net over the whole field, with one level more than those of the chain, and a centre of mass.
 
-    heatmap: "softmax" or "relu", as in `chain.Architecture`. Its loss is the squared distance, mm^2.
+    heatmap: "softmax" or "relu", as in `Architecture`. Its loss is the squared distance, mm^2.
     """
 
     def __init__(self, widths: Sequence[int], landmarks: int, heatmap: str = "softmax"):

@@ -10,8 +10,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from CarotidLandmarkLib.bundle import Architecture
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.nets.chain import Architecture, Guide, MultiScaleLocNet, ScaleOutput, View
+from CarotidLandmarkLib.nets.chain import Guide, MultiScaleLocNet, ScaleOutput, View
 from CarotidLandmarkLib.nets.locnet import StandardisedConv3d
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning.pytorch.utilities.types import OptimizerLRScheduler

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from CarotidLandmarkLib.bundle import METADATA_FILE, Bundle, LandmarkSpec, open_bundle
+from CarotidLandmarkLib.bundle import METADATA_FILE, Architecture, Bundle, LandmarkSpec, open_bundle
 from CarotidLandmarkLib.errors import UserError, some_of
-from CarotidLandmarkLib.nets.chain import Architecture
 
 from ..records import read_record
 

@@ -1,0 +1,85 @@
+"""Where models lie: those that came with the program, and the user's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+from ..files import is_temporary, user_directory
+from .bundle import METADATA_FILE, Bundle, bring_back, read_metadata
+from .metadata import BundleError
+
+
+def resources_directory() -> Path:
+    """The extension's resources (Models, SampleData): beside the module in Slicer, in a source checkout, or in a wheel.
+
+    Raises BundleError when there are none.
+    """
+    for folder in Path(__file__).resolve().parents[:4]:
+        if (folder / "Resources" / "Models").is_dir():
+            return folder / "Resources"
+    raise BundleError("The folder Resources/Models is missing; install CarotidLandmark again.")
+
+
+def models_directory() -> Path:
+    """Where a user's own models lie, for example those of ``carotid-train finetune``; one folder each."""
+    return user_directory() / "models"
+
+
+def available_bundles() -> list[Bundle]:
+    """The bundles that came with the program, and the user's own.
+
+    One that can not be used is left out, and the log says why.
+    """
+    log, bundles = logging.getLogger(__name__), []
+    try:
+        folders = _model_folders()
+    except BundleError as error:
+        log.warning("%s", error)
+        folders = (models_directory(),)
+    bring_back(models_directory())
+    for path in _bundle_paths(*folders):
+        try:
+            bundles.append(Bundle.load(path))
+        except BundleError as error:
+            log.warning("%s", error)
+    return bundles
+
+
+def default_bundle() -> Bundle:
+    """The newest bundle that came with the program. Raises BundleError when there is none or it is damaged."""
+    paths = _bundle_paths(resources_directory() / "Models")
+    if not paths:
+        raise BundleError(
+            "No model came with this installation; give one with --model, or install CarotidLandmark again."
+        )
+    return Bundle.load(max(paths, key=lambda path: [*map(int, re.findall(r"\d+", read_metadata(path).version))]))
+
+
+def open_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
+    """A bundle by its folder, or by the folder's name among the models that came with the program and the user's own.
+
+    None is `default_bundle`. Raises BundleError.
+    """
+    if reference is None:
+        return default_bundle()
+    if os.path.basename(reference) == str(reference) and not (Path(reference) / METADATA_FILE).is_file():
+        bring_back(models_directory())
+        for path in _bundle_paths(*_model_folders()):
+            if str(reference) == path.name:
+                return Bundle.load(path)
+    return Bundle.load(reference)
+
+
+def _model_folders() -> tuple[Path, ...]:
+    return resources_directory() / "Models", models_directory()
+
+
+def _bundle_paths(*roots: Path) -> list[Path]:
+    paths: list[Path] = []
+    for root in (Path(root).resolve() for root in roots):
+        is_bundle = (root / METADATA_FILE).is_file()
+        paths += [root] if is_bundle else sorted(path.parent for path in root.glob(f"*/{METADATA_FILE}"))
+    return [path for path in paths if not is_temporary(path)]
