@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import CarotidLandmarkLib
-from CarotidLandmarkLib.documents import DocumentError, parse
+from CarotidLandmarkLib.documents import DocumentError, parse, write
 from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.files import write_text
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -18,6 +20,11 @@ def read_record(path: Path) -> dict[str, Any]:
     except (DocumentError, UnicodeDecodeError) as error:
         reason = error if isinstance(error, DocumentError) else "it is not text"
         raise UserError(f"{path} is damaged: {reason}; restore it, or begin in another folder.") from error
+
+
+def write_record(path: Path, document: Mapping[str, Any]) -> None:
+    """Write what `read_record` reads. Raises ValueError on NaN and infinity, which it refuses; OSError."""
+    write_text(path, write(document))
 
 
 def library_sha256(*patterns: str) -> str:

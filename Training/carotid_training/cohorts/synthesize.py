@@ -6,7 +6,6 @@ Whatever is killed half-way goes on where it stopped: a case appears whole or no
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from CarotidLandmarkLib.dataset import Dataset, DatasetError
 from CarotidLandmarkLib.detector import choose_device
+from CarotidLandmarkLib.documents import parse, write
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
@@ -29,7 +29,7 @@ from ..necks.neck import Facts
 from ..necks.styles import Styles
 from ..pages import csv_of
 from ..processes import pool
-from ..records import read_record
+from ..records import read_record, write_record
 from ..scans.sample import Sample
 from ..scans.shifts import SHIFTS, check_shift
 
@@ -198,12 +198,12 @@ def _open(output: Path, recipe: dict) -> Dataset:
     """The dataset to fill. What it is made of is kept beside it, so that another cohort is never mixed into it."""
     path = output / "cohort.json"
     if path.is_file():
-        begun, wanted = read_record(path), json.loads(json.dumps(recipe))
+        begun, wanted = read_record(path), parse(write(recipe))
         if differing := [name for name in {**wanted, **begun} if begun.get(name) != wanted.get(name)]:
             raise DatasetError(f"{output.name} holds a cohort of another {', '.join(differing)}; choose a new folder.")
         return Dataset.open(output)
     dataset = Dataset.create(output, LANDMARKS)
-    write_text(path, json.dumps(recipe, indent=2) + "\n")
+    write_record(path, recipe)
     return dataset
 
 

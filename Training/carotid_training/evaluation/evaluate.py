@@ -24,7 +24,7 @@ from CarotidLandmarkLib.volume import VolumeError
 from CarotidLandmarkLib.work import Step, part, progress
 from rich.console import Console
 
-from ..records import library_sha256
+from ..records import library_sha256, write_record
 from .datasets import datasets_csv, datasets_markdown, side_by_side
 from .figures import save, worst_cases, write_figures
 from .outcomes import Outcome, outcomes_of
@@ -147,7 +147,7 @@ def detect_cases(detector: Detector, cases: list[Case], folder: Path, settings: 
             except VolumeError as error:
                 raise DatasetError(f"Case {case.id} can not be evaluated: {error}") from error
             document = {"made_with": {**key, "device": detector.device}, "detection": json.loads(detection.to_json())}
-            write_text(file, json.dumps(document, indent=2) + "\n")
+            write_record(file, document)
         outcomes += outcomes_of(case, detection)
     return outcomes
 

@@ -8,7 +8,6 @@ joins the models of the module and the command line if it is not worse there.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ from CarotidLandmarkLib.bundle import Bundle, is_name, models_directory, open_bu
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_patients, freeze_splits
 from CarotidLandmarkLib.detection import DEFAULTS
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
+from CarotidLandmarkLib.documents import parse, write
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import is_empty, write_text
 from CarotidLandmarkLib.work import Step, part, progress
@@ -35,7 +35,7 @@ from ..batches.datamodule import dataset_sha256, in_digital_necks
 from ..evaluation.comparison import Comparison, compare
 from ..evaluation.evaluate import Settings, check_landmarks, detect_cases
 from ..necks.styles import Styles
-from ..records import read_record
+from ..records import read_record, write_record
 from ..training.fit import ProgressCallback, quiet, train
 from ..training.reading import configuration
 from ..training.runs import last_checkpoint, read_run
@@ -204,10 +204,10 @@ def _check_folder(folder: Path) -> None:
 
 def _claim_folder(output: Path, recipe: Recipe) -> None:
     """Begin a run in ``output``, or go on with it. Raises ValueError where it was begun otherwise; OSError."""
-    record, document = output / "finetune.json", json.loads(json.dumps(asdict(recipe)))
+    record, document = output / "finetune.json", parse(write(asdict(recipe)))
     if not record.exists():
         output.mkdir(parents=True, exist_ok=True)
-        write_text(record, json.dumps(document, indent=2) + "\n")
+        write_record(record, document)
         return
     begun = {"passes": recipe.passes, **read_record(record)}  # earlier records do not say
     differing = [key.replace("_sha256", "") for key in document if begun.get(key) != document[key]]

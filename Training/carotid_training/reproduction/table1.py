@@ -7,7 +7,6 @@ a training its records and answers are all that is needed for it, and they are s
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ import typer
 from CarotidLandmarkLib.bundle import open_bundle
 from CarotidLandmarkLib.dataset import Dataset, DatasetError, freeze_splits
 from CarotidLandmarkLib.detector import choose_device
+from CarotidLandmarkLib.documents import parse, write
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.files import is_empty, write_text
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
@@ -34,7 +34,7 @@ from ..evaluation.figures import STYLE, save, volume_against_error
 from ..evaluation.outcomes import Outcome
 from ..evaluation.summary import Model
 from ..necks.styles import Styles
-from ..records import read_record
+from ..records import read_record, write_record
 from ..release.export import LEVELS, scores_of
 from ..training.precision import NOTE, is_slow
 from .figures import slices, violins
@@ -178,12 +178,12 @@ def _claim(output: Path, protocol: Protocol, dataset: Dataset) -> None:
     """
     record, recipe = output / "run.json", dataset.path / "cohort.json"
     cohort = read_record(recipe) if recipe.exists() else {"dataset_sha256": dataset_sha256(dataset)}
-    document = json.loads(json.dumps({"protocol": asdict(protocol), "cohort": cohort}))
+    document = parse(write({"protocol": asdict(protocol), "cohort": cohort}))
     if not record.exists():
         if output.exists() and not is_empty(output):
             raise UserError(f"{output} holds something else; give another --output.")
         output.mkdir(parents=True, exist_ok=True)
-        write_text(record, json.dumps(document, indent=2) + "\n")
+        write_record(record, document)
     elif read_record(record) != document:
         raise UserError(f"{output} holds a run of another protocol or cohort; give another --output for a new run.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.work import Step
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
-from ..records import read_record
+from ..records import read_record, write_record
 from ..training.alone import Alone
 from ..training.checkpoint import Checkpoints
 from ..training.curve import read_curve
@@ -125,7 +123,7 @@ def train(
     until = [point.values for point in read_curve(folder) if point.step <= best_step]
     error = float(best.best_model_score)
     result = TrainingResult(trainer.global_step, round(clock.seconds, 3), best_step, error, until[-1])
-    write_text(done, json.dumps(asdict(result), indent=2) + "\n")
+    write_record(done, asdict(result))
     return result
 
 
@@ -145,7 +143,7 @@ def plan_of(key: str, protocol: Protocol, dataset: Path, folder: Path, device: t
         steps = int(protocol.minutes * 60 / seconds)
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(seconds, max(1, steps // protocol.validations), protocol.validations)
-    write_text(path, json.dumps(asdict(plan), indent=2) + "\n")
+    write_record(path, asdict(plan))
     return plan
 
 

@@ -19,7 +19,7 @@ import torch
 import yaml
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError
-from CarotidLandmarkLib.files import check_path, write_text
+from CarotidLandmarkLib.files import check_path
 from CarotidLandmarkLib.work import Step, progress
 from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
@@ -28,7 +28,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from ..batches.datamodule import NecksData
-from ..records import read_record
+from ..records import read_record, write_record
 from ..seeds import GENERATOR
 from .alone import Alone
 from .checkpoint import Checkpoints
@@ -77,7 +77,7 @@ class RunRecord(Callback):
                 record["before"] = begun
             elif "before" in begun:
                 record["before"] = begun["before"]
-        write_text(folder / "run.json", json.dumps(record, indent=2) + "\n")
+        write_record(folder / "run.json", record)
 
 
 def _lies_in(file: Path, folder: Path) -> bool:
