@@ -20,11 +20,13 @@ SIDE_OF = {"l": "left", "left": "left", "lt": "left", "r": "right", "right": "ri
 # Legible on white paper, on black and on a grey scan, and no red of rendered vessels; one for each landmark, in their
 # order, round and round.
 PALETTE = ("#f59f00", "#339af0", "#ae3ec9", "#37b24d", "#f783ac", "#1098ad")
-# A landmark with one of these words in its name is in an artery: a CT angiography shows contrast agent there.
+# A landmark with one of these words in its name is in an artery, where a CT angiography shows contrast agent,
 ARTERIAL = {
     "aorta", "aortic", "arterial", "artery", "basilar", "brachiocephalic", "carotid", "cca", "eca", "ica", "innominate",
     "subclavian", "vertebral",
 }  # fmt: skip
+# but for one with one of these: the body of a vertebra, the carotid canal and their like.
+NO_LUMEN = {"body", "canal", "disc", "disk", "endplate", "foramen", "process", "tubercle", "vertebra"}
 # Between the two of a pair, by what is left of their names without the side. In 52 published scans (Ma et al., ISBI
 # 2020) the bifurcations are 59 +- 10 mm apart, 38 to 89; 30 and 100 leave room for who is not among 52.
 USUAL_DISTANCE_MM = {"carotid_bifurcation": (30.0, 100.0)}
@@ -84,7 +86,8 @@ def kind(name: str) -> str:
 
 def is_arterial(name: str) -> bool:
     """Whether the landmark is in an artery, as far as its name tells."""
-    return not ARTERIAL.isdisjoint(name.split("_"))
+    words = set(name.split("_"))
+    return not ARTERIAL.isdisjoint(words) and NO_LUMEN.isdisjoint(words)
 
 
 def title(name: str) -> str:

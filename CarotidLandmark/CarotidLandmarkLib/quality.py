@@ -54,11 +54,11 @@ def judge(
         for doubt in _doubts(landmark, signal)
     ]
     dark = [
-        signal.brightest_hu < CONTRAST_HU
+        signal.brightest_hu < CONTRAST_HU and is_arterial(spec.name)
         for spec, signal in zip(specs, signals, strict=True)
-        if spec.name in points and is_arterial(spec.name)
+        if spec.name in points
     ]
-    verdict: Verdict = "reject" if dark and all(dark) else "review" if doubts else "ok"
+    verdict: Verdict = "reject" if all(dark) else "review" if doubts else "ok"
     labels = {spec.name: spec.label for spec in specs}
     for pair in mirror_pairs(specs):
         if not {pair.left, pair.right} <= points.keys():
@@ -71,7 +71,7 @@ def judge(
         distance, (low, high) = math.dist(left, right), pair.usual_distance_mm
         if not low <= distance <= high:
             verdict = "reject" if verdict == "reject" else "review"
-            doubts.append((f"{words}: {distance:.0f} mm apart, which is unusual: check both points.", pair))
+            doubts.append((f"{words}: {distance:.1f} mm apart, which is unusual: check both points.", pair))
     return Quality(verdict, tuple(reason for reason, _ in doubts), tuple(tuple(names) for _, names in doubts))
 
 
@@ -85,7 +85,7 @@ def _doubts(landmark: LandmarkResult, signal: Signals) -> Iterator[str]:
     if landmark.presence < SURE_PRESENCE:
         yield "may not be in this scan, check the point"
     elif landmark.reliability is not None and not sure:
-        yield f"within 5 mm with a probability of {landmark.reliability:.0%} only, check the point"
+        yield f"within 5 mm with a probability of {math.floor(100 * landmark.reliability)}% only, check the point"
     if signal.longest_mm > WIDE_SEMI_AXIS_MM and not sure:
         yield "wide uncertainty, check the point"
     if signal.elsewhere > ELSEWHERE_SHARE and not sure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,29 +78,38 @@ def mahalanobis(error_lps: np.ndarray, covariance_mm2: np.ndarray) -> float:
 
 
 def fewest_for(level: float) -> int:
-    """How many cases a region at ``level`` must be calibrated on: with fewer no finite radius is valid."""
+    """How many patients a region at ``level`` must be calibrated on: with fewer no finite radius is valid."""
     check_confidence(level)
     return math.ceil(1 / (1 - level) - 1e-9) - 1  # guards 1 / (1 - 0.9) = 10.000000000000002 and its like
 
 
-def conformal_factor(scores: Sequence[float], level: float) -> float:
-    """Mahalanobis radius that covers ``level`` of new cases, by split conformal prediction (Vovk; Lei 2018).
+def conformal_factor(scores: Sequence[tuple[str, float]], level: float) -> float:
+    """Mahalanobis radius that covers ``level`` of new patients' points, by split conformal prediction (Vovk; Lei 2018).
 
-    The ceil((n + 1) level)-th smallest of the n calibration scores. Raises ValueError when n < `fewest_for`.
+    ``scores``: patient and score. Of n patients, however many points each has, the smallest score that (n + 1) level of
+    them have beneath, a patient's points counting one together (Lee, Barber, Willett 2023, arXiv 2306.06342). Raises
+    ValueError when n < `fewest_for`.
     """
-    n, needed = len(scores), fewest_for(level)
+    points = Counter(patient for patient, _score in scores)
+    n, needed = len(points), fewest_for(level)
     if n < needed:
-        raise ValueError(f"{n} calibration cases are too few for a {level:.0%} region; {needed} are needed.")
-    return float(np.sort(np.asarray(scores))[math.ceil((n + 1) * level - 1e-9) - 1])
+        raise ValueError(f"{n} calibration patients are too few for a {level:.0%} region; {needed} are needed.")
+    ranked = sorted((score, 1 / points[patient]) for patient, score in scores)
+    beneath = np.cumsum([share for _score, share in ranked])
+    return float(ranked[int(np.searchsorted(beneath, (n + 1) * level - 1e-9))][0])
 
 
-def calibrate(scores: Mapping[str, Sequence[float]], levels: Sequence[float]) -> dict[str, Any]:
-    """A bundle's calibration: level -> landmark -> {factor, n}. Levels that need more cases are left out."""
+def calibrate(scores: Mapping[str, Sequence[tuple[str, float]]], levels: Sequence[float]) -> dict[str, Any]:
+    """A bundle's calibration: level -> landmark -> {factor, n}. Levels that need more than the n patients are left out.
+
+    ``scores``: by landmark, as `conformal_factor` takes them.
+    """
     table: dict[str, Any] = {}
     for level in levels:
         try:
             table[f"{level:g}"] = {
-                name: {"factor": conformal_factor(values, level), "n": len(values)} for name, values in scores.items()
+                name: {"factor": conformal_factor(values, level), "n": len({patient for patient, _score in values})}
+                for name, values in scores.items()
             }
         except ValueError:
             continue

@@ -27,6 +27,7 @@ def test_the_mirror_of_the_mirror_is_the_landmark_and_lies_on_the_other_side(nam
 @pytest.mark.parametrize("name", ["left_carotid_bifurcation", "right_vertebral_origin", "aortic_arch"])
 def test_what_is_in_an_artery_says_so_by_its_name(name):
     assert landmarks.is_arterial(name) and not landmarks.is_arterial("left_orbit")
+    assert not landmarks.is_arterial("c4_vertebral_body") and not landmarks.is_arterial("left_carotid_canal")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_every_threshold_holds_on_both_sides(left, signal, expected):
         (LandmarkResult(LEFT, "missing", 0.9), point(RIGHT, -30), replace(GOOD, inside=False), "review", "lie outside"),
         (point(LEFT, -30), point(RIGHT, 30), GOOD, "reject", "to the right of the right"),
         (point(LEFT, 0), point(RIGHT, 0), GOOD, "reject", "to the right of the right"),
-        (point(LEFT, 5), point(RIGHT, -5), GOOD, "review", "10 mm apart"),
+        (point(LEFT, 5), point(RIGHT, -5), GOOD, "review", "10.0 mm apart"),
         (point(LEFT, 30), point(RIGHT, -30), replace(GOOD, brightest_hu=60.0), "reject", "no contrast agent"),
         (point(LEFT, 30), point(RIGHT, -30), replace(GOOD, elsewhere=0.6), "review", "second place"),
         (LandmarkResult(LEFT, "missing", 0.1), LandmarkResult(RIGHT, "missing", 0.1), GOOD, "reject", "No landmark"),
@@ -86,6 +86,19 @@ def test_without_contrast_at_any_point_found_the_scan_is_rejected():
     assert judge(SPECS, landmarks, [dark, GOOD], constant=False).verdict == "reject"
     assert judge(SPECS, [point(LEFT, 30), point(RIGHT, -30)], [dark, dark], constant=False).verdict == "reject"
     assert verdict(point(LEFT, 30), dark).verdict == "review"
+
+
+def test_one_landmark_in_an_artery_does_not_reject_points_that_are_good_elsewhere():
+    specs = (LandmarkSpec(LEFT, "L bifurcation", LEFT), LandmarkSpec("nasion", "Nasion", "nasion"))
+    dark = replace(GOOD, brightest_hu=60.0)
+    assert judge(specs, [point(LEFT, 30), point("nasion", 0)], [dark, GOOD], constant=False).verdict == "review"
+
+
+def test_a_number_in_a_reason_does_not_look_like_one_that_is_in_order():
+    (probability,) = verdict(point(LEFT, 30, reliability=0.896)).reasons
+    assert "a probability of 89% only" in probability
+    (distance,) = verdict(point(LEFT, -0.4)).reasons
+    assert "29.6 mm apart, which is unusual" in distance
 
 
 def test_a_reason_is_about_its_landmark_and_the_other_one_is_in_order():
@@ -138,7 +151,7 @@ class TestTwoPairsAndOneSingle:
     def test_an_unusual_distance_is_named_for_the_pair_whose_distance_is_known(self):
         quality = self.judge(**{LEFT: 5.0, RIGHT: -5.0, "left_orbit": 1.0, "right_orbit": -1.0})
         assert quality.reasons == (
-            "L bifurcation and R bifurcation: 10 mm apart, which is unusual: check both points.",
+            "L bifurcation and R bifurcation: 10.0 mm apart, which is unusual: check both points.",
         )
         assert quality.verdict_on("left_orbit") == "ok" and quality.verdict_on(RIGHT) == "review"
 
@@ -160,5 +173,5 @@ def test_the_page_on_detecting_lists_every_reason():
     ]
     assert all(quality.reasons for quality in given)
     for reason in (reason for quality in given for reason in quality.reasons):
-        words = re.sub(r"\d+(?= mm apart|%)", "(number)", reason).replace("(number)%", "(number) %")
+        words = re.sub(r"[\d.]+(?= mm apart|%)", "(number)", reason).replace("(number)%", "(number) %")
         assert any(each in words for each in listed), reason

@@ -29,13 +29,18 @@ def test_a_level_that_is_no_probability_is_refused(level):
         uncertainty.gaussian_radius(level)
 
 
+def of_patients(scores):
+    """Each score a patient's own."""
+    return [(f"p{number}", float(score)) for number, score in enumerate(scores)]
+
+
 @settings(max_examples=50, deadline=None)
 @given(n=st.integers(1, 60), level=st.sampled_from([0.5, 0.8, 0.9, 0.95]))
 @example(n=8, level=0.9)
 @example(n=18, level=0.95)
 def test_the_conformal_factor_exists_exactly_when_there_are_enough_cases(n, level):
     needed = {0.5: 1, 0.8: 4, 0.9: 9, 0.95: 19}[level]
-    scores = np.arange(1, n + 1, dtype=float)
+    scores = of_patients(range(1, n + 1))
     if n < needed:
         with pytest.raises(ValueError, match="too few"):
             uncertainty.conformal_factor(scores, level)
@@ -47,19 +52,38 @@ def test_conformal_regions_cover_new_cases_as_often_as_they_say():
     generator = np.random.default_rng(0)
     covered = []
     for _ in range(400):
-        scores = generator.gamma(2.0, size=30)
+        scores = of_patients(generator.gamma(2.0, size=30))
         covered.append(generator.gamma(2.0) <= uncertainty.conformal_factor(scores, 0.9))
     assert 0.86 < np.mean(covered) < 0.96
 
 
+def test_a_patient_with_many_scans_counts_as_one_however_easy_they_are():
+    scores = [("many", 0.1)] * 60 + [(f"p{number}", float(number)) for number in range(1, 9)]
+    assert [uncertainty.conformal_factor(scores, level) for level in (0.1, 0.5, 0.9)] == [0.1, 4.0, 8.0]
+    with pytest.raises(ValueError, match="8 calibration patients are too few"):
+        uncertainty.conformal_factor(scores[:-1], 0.9)
+
+
+def test_regions_hold_new_patients_as_often_as_they_say_where_patients_have_many_scans_and_differ():
+    generator = np.random.default_rng(1)
+    held = []
+    for _ in range(400):
+        spread = generator.gamma(1.0, size=31)  # of each patient; the last one is new
+        scans = generator.integers(1, 12, size=30)
+        scores = [(f"p{n}", float(score)) for n in range(30) for score in generator.gamma(2.0, spread[n], scans[n])]
+        held.append(generator.gamma(2.0, spread[-1]) <= uncertainty.conformal_factor(scores, 0.9))
+    assert 0.86 < np.mean(held) < 0.96
+
+
 def test_levels_that_the_cases_can_not_support_are_left_out_of_a_calibration():
-    table = uncertainty.calibrate({"a": [1.0] * 12, "b": [2.0] * 12}, (0.5, 0.9, 0.95))
+    scores = {"a": of_patients([1.0] * 12), "b": [*of_patients([2.0] * 12), ("p0", 2.0)]}
+    table = uncertainty.calibrate(scores, (0.5, 0.9, 0.95))
     assert set(table) == {"0.5", "0.9"}
     assert table["0.9"]["b"] == {"factor": 2.0, "n": 12}
 
 
 def test_a_level_above_the_highest_calibrated_one_is_refused():
-    table = uncertainty.calibrate({"a": list(range(1, 13))}, (0.5, 0.9))
+    table = uncertainty.calibrate({"a": of_patients(range(1, 13))}, (0.5, 0.9))
     for level in (0.95, 0.905):
         with pytest.raises(ValueError, match="calibrated up to 90%"):
             uncertainty.calibrated_radius(table, "a", level)

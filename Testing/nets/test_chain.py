@@ -36,7 +36,8 @@ def test_landmarks_that_do_not_belong_to_each_other_are_refused(landmarks, says)
 
 @pytest.mark.parametrize(
     "options",
-    [{"scales_mm": (np.inf, 2.0, 1.0, 0.5)}, {"scales_mm": (4.0, 2.0, 1.0, 1e-9)}, {"hu_window": (-np.inf, np.inf)},
+    [{"scales_mm": (np.inf, 2.0, 1.0, 0.5)}, {"scales_mm": (4.0, 2.0, 1.0, 1e-9)},
+     {"scales_mm": (4.0,), "widths": ((8,),), "patch_sizes": ()}, {"hu_window": (-np.inf, np.inf)},
      {"noise_mm": np.nan}, {"mode_window_mm": np.inf}, {"patch_sizes": (1, 1, 1)}, {"patch_sizes": (10**9,) * 3},
      {"widths": ((10**20,),) * 4}, {"convolutions": 10**9}],
     ids=str,

@@ -40,8 +40,8 @@ class Architecture:
         channels = [width for widths in self.widths for width in widths or (0,)]
         rules = {
             "landmarks must be one at least": self.landmarks,
-            "scales_mm must go from coarse to fine, between 50 and 0.05": (
-                list(self.scales_mm) == falling and falling[0] <= 50 and falling[-1] >= 0.05
+            "scales_mm must be two or more, from coarse to fine, between 50 and 0.05": (
+                len(falling) > 1 and list(self.scales_mm) == falling and falling[0] <= 50 and falling[-1] >= 0.05
             ),
             "widths must be 1 to 4096": all(1 <= width <= 4096 for width in channels),
             "patch_sizes must be 8 to 256": all(8 <= size <= 256 for size in self.patch_sizes),
@@ -57,6 +57,11 @@ class Architecture:
             if not holds:
                 raise UserError(f"No nets can be made of this architecture: {rule}.")
         _check(self.landmarks)
+
+    @property
+    def searches(self) -> bool:
+        """Whether a scale between the coarsest and the last can look again, and there are modes to look at."""
+        return len(self.scales_mm) > 2 and self.mode_window_mm is not None
 
 
 def _check(landmarks: Sequence[LandmarkSpec]) -> None:

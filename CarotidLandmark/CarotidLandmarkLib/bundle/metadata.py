@@ -29,7 +29,8 @@ class BundleMetadata:
     ``scales_mm`` runs from coarse to fine; ``widths`` has one list of channel counts per scale, ``patch_sizes`` the
     voxels along an axis of every scale's patches but the coarsest's, which sees the whole scan; ``architecture`` is
     what the network's constructor needs; ``calibration`` maps a level ("0.9") to a factor per landmark with the number
-    of scans behind it; ``judgement`` tells right answers from wrong ones (None: the presence heads alone do).
+    of patients behind it (up to carotid-small 0.7.1: of points); ``judgement`` tells right answers from wrong ones
+    (None: the presence heads alone do).
     ``weights_sha256``, ``format_version`` are filled in by `Bundle.save`.
     """
 

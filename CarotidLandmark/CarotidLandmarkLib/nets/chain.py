@@ -127,11 +127,6 @@ class MultiScaleLocNet(nn.Module):
             outputs.append(self.finer(view, scale, centre))
         return outputs
 
-    @property
-    def searches(self) -> bool:
-        """Whether a scale between the coarsest and the last can look again, and there are modes to look at."""
-        return len(self.nets) > 2 and self.architecture.mode_window_mm is not None
-
     def search(self, view: View, plain: Sequence[ScaleOutput] | None = None) -> tuple[list[ScaleOutput], ScaleOutput]:
         """All scales but the last, as they look at test; and every look of the last of them, one per pass.
 
@@ -142,9 +137,9 @@ class MultiScaleLocNet(nn.Module):
         where it has looked already.
         """
         searching, window_mm = len(self.nets) - 2, self.architecture.mode_window_mm
-        depth = searching if self.searches else searching + 1
+        depth = searching if self.architecture.searches else searching + 1
         outputs = list(plain[:depth]) if plain else self(view, depth=depth)
-        if not self.searches:
+        if not self.architecture.searches:
             return outputs, outputs[-1]
         assert window_mm is not None  # or it would not search
         others = self.modes(outputs[0], window_mm)[:, :, 1:]

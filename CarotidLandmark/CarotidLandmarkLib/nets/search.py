@@ -83,7 +83,7 @@ def seek(net: MultiScaleLocNet, pyramid: Pyramid, step: Callable[[str, float], N
     the scan as it is. ``step`` is told the name of each search before it, and which share of the work is done.
     """
     step("coarse", 0.0)
-    if not net.searches:
+    if not net.architecture.searches:
         return SearchResult(pyramid, *net.search(pyramid))
     rolled = roll_to_undo(pyramid)
     upright = pyramid.seen_through(turn(torch.as_tensor(pyramid.volume.centre_lps), -rolled)) if rolled else pyramid

@@ -105,6 +105,17 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
     assert runs[0] == runs[1] != runs[2]
 
 
+def test_a_share_of_all_or_none_of_few_patients_is_not_certain():
+    errors = metrics.errors_mm([outcome(f"c{n}", (LEFT, RIGHT)[n % 2], (1.0, 0, 0)) for n in range(8)])
+    groups = [f"p{n // 2}" for n in range(8)]
+    rates = metrics.bootstrap(groups, lambda rows: metrics.error_statistics(errors[rows]), 20)
+    exact = stats.binomtest(4, 4).proportion_ci(0.95, "exact")
+    assert rates["success_2"] == (1.0, pytest.approx(exact.low), 1.0) and exact.low < 0.4
+    none = metrics.bootstrap(groups, lambda rows: {"coverage_90": 0.0}, 20)["coverage_90"]
+    assert none == (0.0, 0.0, pytest.approx(1 - exact.low))
+    assert rates["mean"] == (1.0, 1.0, 1.0)  # no share
+
+
 def test_one_patient_alone_has_no_interval():
     estimate = metrics.bootstrap(["a", "a"], whole(len), 10)["value"]
     assert estimate.value == 2 and math.isnan(estimate.low) and math.isnan(estimate.high)
@@ -241,7 +252,9 @@ def test_conformal_calibration_covers_what_it_says_where_the_model_is_overconfid
     generator = np.random.default_rng(4)
     errors = generator.standard_t(3, (800, 3)) * 2
     pairs = [outcome(f"c{n}", (LEFT, RIGHT)[n % 2], tuple(error)) for n, error in enumerate(errors)]
-    scores = {name: [pair.score for pair in pairs[:400] if pair.landmark == name] for name in (LEFT, RIGHT)}
+    scores = {
+        name: [(pair.group, pair.score) for pair in pairs[:400] if pair.landmark == name] for name in (LEFT, RIGHT)
+    }
     table = calibrate(scores, LEVELS)
     for level in LEVELS:
         low, high = metrics.binomial_band(400, np.array([level]))

@@ -21,9 +21,9 @@ LANDMARKS = (LandmarkSpec("left", "L", "right"), LandmarkSpec("right", "R", "lef
 
 @pytest.mark.parametrize("mirrored", [True, False])
 def test_landmarks_that_one_net_finds_share_their_scores(mirrored):
-    scores = {"left": [1.0, 2.0], "right": [3.0], "chin": [4.0]}
-    shared = pooled(scores, Architecture(LANDMARKS, mirrored=mirrored))
-    assert shared == ({"left": [1.0, 2.0, 3.0], "right": [1.0, 2.0, 3.0], "chin": [4.0]} if mirrored else scores)
+    scores = {"left": [("a", 1.0), ("b", 2.0)], "right": [("a", 3.0)], "chin": [("a", 4.0)]}
+    shared, both = pooled(scores, Architecture(LANDMARKS, mirrored=mirrored)), [("a", 1.0), ("b", 2.0), ("a", 3.0)]
+    assert shared == ({"left": both, "right": both, "chin": [("a", 4.0)]} if mirrored else scores)
 
 
 def test_the_card_shows_what_was_measured_beyond_training_and_nothing_where_nothing_was():
@@ -86,6 +86,20 @@ def test_a_bundle_that_is_made_anew_keeps_its_name_and_has_a_version_of_its_own(
     assert (anew.name, anew.version) == ("start", "0.2")
 
 
+def test_the_card_tells_of_the_search_and_of_shared_factors_only_where_there_are_such():
+    def card(architecture: Architecture, **more) -> str:
+        return model_card(replace(metadata_of(architecture, "tiny", "1.0", {}), **more), date(2026, 1, 2))
+
+    searching = card(Architecture())
+    assert "looks from two places" in searching and "landmark's counterpart" in searching
+    plain = card(Architecture(mode_window_mm=None))  # as in the paper
+    assert "second mode" not in plain and "turned upright" not in plain
+    assert "landmark's counterpart" not in card(Architecture(LANDMARKS))  # nobody knows how these usually lie
+    factors = {"0.9": {each.name: {"factor": 1.5, "n": 40} for each in LANDMARKS}}
+    assert "share a factor" in card(Architecture(LANDMARKS), calibration=factors)
+    assert "share a factor" not in card(Architecture(LANDMARKS, mirrored=False), calibration=factors)
+
+
 @pytest.mark.parametrize("cases", [0, 1, 5, 8, 9, 30])
 def test_a_model_answers_at_the_usual_level_however_few_cases_calibrate_it(cases):
     """Regions calibrated up to 60 % alone would refuse every detection that asks for 90."""
@@ -100,6 +114,7 @@ def test_a_level_is_calibrated_where_the_cases_of_each_side_suffice_for_it():
     answers = [outcomes.outcome(f"c{n}", name, (n + 1.0, 0, 0)) for n in range(10) for name in outcomes.PLACES]
     calibration, _ = calibration_of(answers, Architecture(outcomes.LANDMARKS))
     assert max(map(float, calibration)) == 0.9  # 19 patients for 95 %, however many landmarks they have
+    assert {row["n"] for row in calibration["0.9"].values()} == {10}
 
 
 def test_many_scans_of_few_patients_calibrate_nothing():

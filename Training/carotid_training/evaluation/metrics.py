@@ -23,6 +23,7 @@ BINS = 10
 RESAMPLES = 2000
 UNDEFINED = "–"
 INTERVAL = (2.5, 97.5)  # percentiles: a 95 % interval
+SHARES = ("success", "coverage", "paper_coverage")  # numbers whose names begin so are shares, 0 to 1
 
 Numbers = dict[str, float]
 
@@ -88,7 +89,8 @@ def bootstrap(
     ``groups`` [n] names the patient of each row. ``statistic`` gets row indices and returns named numbers. Each
     resample draws as many patients as there are, with replacement, and takes all rows of each: the landmarks of one
     patient are not independent (cluster bootstrap; Field and Welsh, J R Stat Soc B 2007). Resamples in which a number
-    is NaN are left out of its interval; one patient alone has no interval (NaN).
+    is NaN are left out of its interval; one patient alone has no interval (NaN). A share of 0 or 1 is the same in every
+    resample: its interval is the exact one of so many patients (Clopper and Pearson, Biometrika 1934).
     """
     values = statistic(np.arange(len(groups)))
     members: dict[str, list[int]] = {}
@@ -107,6 +109,9 @@ def bootstrap(
         defined = column[~np.isnan(column)]
         usable = len(defined) and not math.isnan(value)
         low, high = np.percentile(defined, INTERVAL) if usable else (math.nan, math.nan)
+        if name.startswith(SHARES) and value in (0, 1):
+            beyond = (INTERVAL[0] / 100) ** (1 / len(rows))
+            low, high = (beyond, 1) if value == 1 else (0, 1 - beyond)
         estimates[name] = Estimate(value, float(low), float(high))
     return estimates
 

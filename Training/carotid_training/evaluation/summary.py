@@ -169,12 +169,12 @@ def _reliability(mine: list[Outcome], scope: str, seed: int) -> list[Measure]:
     probabilities = np.array([each.result.reliability for each in answers], dtype=float)
     estimates = metrics.bootstrap(
         [each.group for each in answers],
-        lambda rows: {
-            "reliability_roc_area": metrics.roc_area(probabilities[rows], right[rows]),
-            "reliability_calibration_error": metrics.calibration_error(probabilities[rows], right[rows]),
-        },
+        lambda rows: {"reliability_roc_area": metrics.roc_area(probabilities[rows], right[rows])},
         seed=seed,
     )
+    # Without an interval: of resampled answers it is larger, and may lie beside what it is of all.
+    seen = metrics.calibration_error(probabilities, right)
+    estimates["reliability_calibration_error"] = metrics.Estimate(seen, math.nan, math.nan)
     estimates["reliability_calibration_error_by_chance"] = metrics.calibration_error_by_chance(probabilities, seed)
     note = "" if any(each.result.reliability is not None for each in mine) else NO_JUDGEMENT
     rows = [Measure(name, scope, *estimate, n=len(answers), note=note) for name, estimate in estimates.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from CarotidLandmarkLib.bundle import BundleMetadata
-from CarotidLandmarkLib.landmarks import kind
+from CarotidLandmarkLib.landmarks import kind, mirror_pairs
 from CarotidLandmarkLib.nets.search import CONTRAST, ENLARGEMENT, NOISY_HU
 
 from ..pages import page
@@ -31,13 +31,13 @@ has become two separate lumens, the midpoint of the wall between them.
 
 A chain of Loc-Nets at {{ m.scales_mm | join(", ") }} mm (Ma, Gupta, Sabuncu, ISBI 2020); patches of {{ m.patch_sizes | join(", ") }} voxels a
 side, HU window {{ m.hu_window[0] }} to {{ m.hu_window[1] }}, noise of up to {{ m.noise_mm }} mm per axis at the last scale.
-At test the scale before the last looks from two places, twice: from what the scales before it found and from the coarsest
-heatmap's second mode. The look with the highest peak is taken, beside that at the landmark's counterpart: of two that look alike
-the one that lies as the two usually lie; the odds of the others are in its region. A patient who lies rolled is turned upright
+{% if nets.searches %}At test the scale before the last looks from two places, twice: from what the scales before it found and from the coarsest
+heatmap's second mode. The look with the highest peak is taken{% if counterparts %}, beside that at the landmark's counterpart: of two that look alike
+the one that lies as the two usually lie{% endif %}; the odds of the others are in its region. A patient who lies rolled is turned upright
 for that, and a scan with more than {{ noisy | int }} HU of noise in soft tissue is smoothed. Where the landmarks are not clear it is
 done again, with {{ contrast }} times the contrast above soft tissue and, where a body is narrow, enlarged {{ enlargement }} times, for a
 child's neck, enlarged, looks like those of training; the clearest answers are taken.
-Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{ ", " if not loop.last else "." }}{% endfor %}
+{% endif %}Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{ ", " if not loop.last else "." }}{% endfor %}
 
 
 ## Training
@@ -74,9 +74,11 @@ Options: {% for key, value in m.architecture.items() %}{{ key }} = {{ value }}{{
 {% endif %}
 ## Calibration
 
-{% if m.calibration %}Split conformal prediction on validation cases; factor = Mahalanobis radius of the region.
+{% if m.calibration %}Split conformal prediction on validation cases; factor = Mahalanobis radius of the region; in brackets: patients.
+{% if nets.mirrored and pairs %}A landmark and its counterpart on the other side share a factor, that of the points of both.{% endif %}
 
-| level | {% for landmark in m.landmarks %}{{ landmark.label }} (n) | {% endfor %}
+
+| level | {% for landmark in m.landmarks %}{{ landmark.label }} | {% endfor %}
 
 |---|{% for landmark in m.landmarks %}---|{% endfor %}
 
@@ -95,10 +97,14 @@ The verdict and the confidence region are there to be read; a point whose verdic
 def model_card(metadata: BundleMetadata, day: date) -> str:
     """The card's Markdown."""
     bifurcations = {kind(landmark.name) for landmark in metadata.landmarks} == {"carotid_bifurcation"}
+    pairs = mirror_pairs(metadata.landmarks)
     return page(
         TEMPLATE,
         m=metadata,
+        nets=metadata.nets(),
         bifurcations=bifurcations,
+        pairs=pairs,
+        counterparts=any(pair.usual_offset_mm for pair in pairs),
         day=day.isoformat(),
         contrast=CONTRAST,
         enlargement=ENLARGEMENT,

@@ -114,7 +114,8 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
     plain = net(pyramid)
     once = now(device)
     outputs, looks = net.search(pyramid, plain)
-    outputs.append(net.finer(pyramid, len(net.nets) - 1, outputs[-1].position_lps) if net.searches else plain[-1])
+    searches, before = net.architecture.searches, outputs[-1].position_lps
+    outputs.append(net.finer(pyramid, len(net.nets) - 1, before) if searches else plain[-1])
     last = outputs[-1]
     samples = last.position_lps[0].double().cpu().numpy()
     searched = now(device)
