@@ -138,7 +138,7 @@ def test_regions_are_calibrated_on_what_the_model_finds_once_its_presence_is(tmp
     monkeypatch.setattr(export_module, "platt", lambda log_odds, present: (1.0, 10.0))  # on ball scans nothing tells
     calibrating = write_cohort(tmp_path / "calibrating", {"validation": 10, "train": 1})
     new = export(start.path, calibrating.path, tmp_path / "new", "new", "2.0", "cpu")
-    assert {row[LANDMARKS[0].name]["n"] for row in new.metadata.calibration.values()} == {20}
+    assert {row[LANDMARKS[0].name]["n"] for row in new.metadata.calibration.values()} == {10}
 
 
 def test_cases_that_calibrate_do_not_judge(tmp_path, start):
