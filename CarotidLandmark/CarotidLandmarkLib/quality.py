@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .detection import LandmarkResult, Quality, Verdict
-from .landmarks import LandmarkSpec, is_arterial, mirror_pairs
+from .landmarks import LandmarkSpec, is_arterial, kind, mirror_pairs
 from .uncertainty import place_shares
 
 SURE_PRESENCE = 0.9
@@ -47,7 +47,9 @@ def judge(
         return Quality("reject", ("The scan has the same value everywhere: there is nothing to see.",))
     points = {mark.name: mark.position_lps_mm for mark in landmarks if mark.position_lps_mm is not None}
     if not points:
-        return Quality("reject", ("No landmark was found: is this a contrast-enhanced scan of the neck?",))
+        carotids = all(kind(spec.name) == "carotid_bifurcation" for spec in specs)
+        question = "is this a contrast-enhanced scan of the neck" if carotids else "does the scan show where they are"
+        return Quality("reject", (f"No landmark was found: {question}?",))
     doubts: list[tuple[str, tuple[str, ...]]] = [
         (f"{spec.label}: {doubt}.", (spec.name,))
         for spec, landmark, signal in zip(specs, landmarks, signals, strict=True)

@@ -130,6 +130,11 @@ class TestTwoPairsAndOneSingle:
     def test_all_in_order_is_ok(self):
         assert self.judge() == Quality("ok")
 
+    def test_where_nothing_is_found_other_landmarks_are_not_asked_for_in_the_neck(self):
+        none = [LandmarkResult(spec.name, "missing", 0.1) for spec in self.SPECS]
+        (reason,) = judge(self.SPECS, none, [GOOD] * 5, constant=False).reasons
+        assert reason == "No landmark was found: does the scan show where they are?"
+
     def test_contrast_is_asked_of_landmarks_in_arteries_alone(self):
         """A soft-tissue landmark at 60 HU made every scan a review, and a model of nothing else only rejected."""
         names = [spec.name for spec in self.SPECS if "orbit" in spec.name]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 from CarotidLandmarkLib.detection import Detection
+from CarotidLandmarkLib.volume import write_volume
+from pydicom.uid import generate_uid
 
 from ..exchange.reports import read_report
 from .commands import LEFT, RIGHT, scan_volume
@@ -40,3 +42,26 @@ def test_a_report_of_a_scan_without_dicom_is_refused_before_anything_is_computed
         "give the DICOM scan."
     ]
     assert not (tmp_path / "out").exists()
+
+
+def test_of_many_scans_each_has_its_report_and_one_that_can_have_none_is_named(run, write_dicom, model, tmp_path):
+    for name in ("anna", "bert", "carl"):
+        write_dicom(scan_volume(), tmp_path / "ct" / name, PatientID=name, StudyInstanceUID=generate_uid())
+    write_volume(scan_volume(), tmp_path / "ct" / "plain.nrrd")
+    out, reports = tmp_path / "out", ("--format", "sr", "--output")
+    code, _, err = run("detect", tmp_path / "ct", "--output", out, "--model", model, "--passes", 2, "--sr")
+    assert code == 2 and "the command export makes reports of their results" in err[0]
+    assert run("detect", tmp_path / "ct", "--output", out, "--model", model, "--passes", 2)[0] == 0
+    (file, *_) = (tmp_path / "ct" / "carl").iterdir()
+    file.write_bytes(file.read_bytes())  # another date, as of another patient's under the same names
+    code, told, err = run("export", out, *reports, tmp_path / "sr")
+    assert (code, told.strip()) == (2, f"{tmp_path / 'sr'}: reports of 2 of 4 detections")
+    assert [line.split(":")[0] for line in err] == ["carl", "plain", "2 of 4 have no report; the lines above say why."]
+    assert "has changed since it was done" in err[0] and "plain.nrrd is not DICOM" in err[1]
+    patients = {path.name: str(pydicom.dcmread(path).PatientID) for path in (tmp_path / "sr").iterdir()}
+    assert patients == {"anna.dcm": "anna", "bert.dcm": "bert"}
+    code, _, err = run("export", out, *reports, tmp_path / "x", "--scan", tmp_path / "ct" / "anna")
+    assert code == 2 and "--scan is one scan, and here are 4 detections" in err[0]
+    (tmp_path / "ct" / "anna").rename(tmp_path / "away")
+    code, _, err = run("export", out / "anna", *reports, tmp_path / "x")  # a folder of many, by itself
+    assert code == 2 and "give its DICOM scan with --scan" in err[0] and not (tmp_path / "x").exists()

@@ -73,7 +73,7 @@ def _check(landmarks: Sequence[LandmarkSpec]) -> None:
         if landmark.mirror not in names:
             raise UserError(
                 f"The mirror of {landmark.name} is no landmark of the set: {landmark.mirror}. Name its counterpart "
-                "on the other side, or itself on the midline."
+                "on the other side, or itself where it has none."
             )
     mirrors = {landmark.name: landmark.mirror for landmark in landmarks}
     if one_sided := [name for name in names if mirrors[mirrors[name]] != name]:

@@ -35,7 +35,7 @@ Inputs = Annotated[
 SR_FILE = "landmarks.dcm"
 Json = Annotated[bool, typer.Option("--json", help="Print detection.json to stdout, and nothing else there.")]
 
-Sr = Annotated[bool, typer.Option("--sr", help="Of a DICOM scan: also write landmarks.dcm, a DICOM structured report.")]
+Sr = Annotated[bool, typer.Option("--sr", help="Of one DICOM scan: also write a DICOM report, landmarks.dcm.")]
 
 
 def detect(
@@ -69,7 +69,8 @@ def detect(
         for option, given in (("--series", series is not None), ("--json", json), ("--sr", sr)):
             if given:
                 other = "it out for many" if listing.many else "--workers and --scheduler out"
-                raise UserError(f"{option} is for one scan; leave {other}.")
+                more = "; the command export makes reports of their results" if option == "--sr" else ""
+                raise UserError(f"{option} is for one scan; leave {other}{more}.")
         detect_many(listing, output, model, *open_model(model, passes, level, seed), device, workers, scheduler)
         return
     (scan,) = listing.scans

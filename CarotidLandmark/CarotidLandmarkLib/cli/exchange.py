@@ -113,14 +113,19 @@ def export(
         ),
     ] = "csv",
     scan: Annotated[
-        Path | None, typer.Option(metavar="SCAN", help="For sr of one folder of detect: the DICOM scan it was made on.")
+        Path | None,
+        typer.Option(
+            metavar="SCAN",
+            help="For sr of one folder of detect: the DICOM scan it was made on. Many folders know theirs.",
+        ),
     ] = None,
     series: options.Series = None,
 ) -> None:
     """Write results for other programs: a table, point lists, DICOM reports. Nothing of a dataset names a patient."""
     from ..dataset import Dataset
-    from ..exchange import export_dataset, export_results, read_results
+    from ..exchange import export_dataset, export_reports, export_results, read_results
     from ..report import DETECTION_FILE, ReportError, check_replaceable
+    from ..scans import tasks_of
 
     if not source.is_dir():
         raise UserError(f"{source} is not a folder; give a dataset, or what detect has written.")
@@ -142,7 +147,28 @@ def export(
             check_replaceable(folder)
         except ReportError:
             say(f"Note: {folder.name}: its points were changed since; what was detected is exported.")
-    print(export_results(results, format, output, scan, series, lambda note: say(f"Note: {note}")))
+    if format != "sr":
+        print(export_results(results, format, output))
+        return
+    if scan is not None and len(results) > 1:
+        raise UserError(f"--scan is one scan, and here are {len(results)} detections; give the folder of one.")
+    tasks = {task.name: task for task in tasks_of(source)}
+
+    def scan_of(name: str) -> Path:
+        if scan is not None:
+            return scan
+        if name not in tasks:
+            raise UserError(
+                "A detection.json has no patient and no study; give its DICOM scan with --scan, or run detect --sr."
+            )
+        if tasks[name].has_changed():
+            raise UserError("The scan has changed since it was done; detect in it again.")
+        return Path(tasks[name].scan)
+
+    written = export_reports(results, scan_of, series, output, say)
+    print(f"{output}: reports of {written} of {len(results)} detections")
+    if written < len(results):
+        raise UserError(f"{len(results) - written} of {len(results)} have no report; the lines above say why.")
 
 
 def _meanings(texts: list[str] | None, kind: str, known: Sequence[str]) -> dict[str, str]:

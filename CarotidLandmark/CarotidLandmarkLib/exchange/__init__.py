@@ -1,6 +1,6 @@
 """In and out: points and segmentations that other programs have made, tables and DICOM reports for them."""
 
-from .exporting import check_dicom, export_dataset, export_results, read_results
+from .exporting import check_dicom, export_dataset, export_reports, export_results, read_results
 from .importing import (
     ANNOTATOR,
     PointsOptions,

@@ -70,48 +70,60 @@ def read_results(folder: Path) -> dict[str, Detection]:
     return results
 
 
-def export_results(
-    results: Mapping[str, Detection],
-    kind: Format,
-    output: Path,
-    scan: Path | None,
-    series: str | None,
-    tell: Callable[[str], None],
-) -> str:
-    """Write detections; a sentence on what is there now. Raises UserError, VolumeError, OSError.
+def export_results(results: Mapping[str, Detection], kind: Literal["csv", "mrk.json"], output: Path) -> str:
+    """Write detections by folder as a table or point lists; a sentence on what is there now. Raises UserError, OSError.
 
-    ``scan``: for a report, the DICOM scan of the one detection: it has the patient, the study and the frame. ``tell``
-    is given what reading it decided.
+    ``output``: as for `export_dataset`, with folders' names in place of cases'.
     """
     _check_new(output, kind)
     if kind == "csv":
         rows = [{"folder": name} | row for name, each in results.items() for row in each.to_csv_rows()]
         write_text(output, csv_text(("folder", *CSV_COLUMNS), rows))  # scans of many patients may have one name
         return f"{output}: {len(results)} detections"
-    if kind == "sr":
-        if scan is None:
-            raise UserError(
-                "A detection.json has no patient and no study; give its DICOM scan with --scan, or run detect --sr."
-            )
-        if len(results) != 1:
-            raise UserError(f"--scan is one scan, and here are {len(results)} detections; give the folder of one.")
-        check_dicom(scan)
-        (detection,) = results.values()
-        volume = read_volume(scan, series)
-        for note in volume.notes:
-            tell(note)
-        if difference := detection.volume.difference(volume.info):
-            raise UserError(
-                f"The detection was made on another scan: {scan.name} has {difference}; give that scan, or choose its "
-                "series with --series."
-            )
     with staged_folder(output) as folder:
         for name, detection in results.items():
-            if kind == "sr" and scan is not None:
-                write_report(folder / f"{name}.dcm", detection, series_headers(scan, series))
-            else:
-                _write_points(folder / f"{name}.mrk.json", detection)
+            _write_points(folder / f"{name}.mrk.json", detection)
     return f"{output}: {len(results)} detections"
+
+
+def export_reports(
+    results: Mapping[str, Detection],
+    scan_of: Callable[[str], Path],
+    series: str | None,
+    output: Path,
+    tell: Callable[[str], None],
+) -> int:
+    """Write FOLDER.dcm, a DICOM report, of each detection into a new folder; how many there are now.
+
+    ``scan_of``: a folder's DICOM scan, which has the patient, the study and the frame, or a UserError. ``tell`` is
+    given what reading a scan decided, and of several why one has no report. Raises UserError where none has one,
+    OSError.
+    """
+    _check_new(output, "sr")
+    written = 0
+    with staged_folder(output) as folder:
+        for name, detection in results.items():
+            about = f"{name}: " if len(results) > 1 else ""
+            try:
+                scan = scan_of(name)
+                check_dicom(scan)
+                volume = read_volume(scan, series)
+                for note in volume.notes:
+                    tell(f"Note: {about}{note}")
+                if difference := detection.volume.difference(volume.info):
+                    raise UserError(
+                        f"The detection was made on another scan: {scan.name} has {difference}; give that scan, or "
+                        "choose its series with --series."
+                    )
+                write_report(folder / f"{name}.dcm", detection, series_headers(scan, series))
+                written += 1
+            except UserError as error:
+                if not about:
+                    raise
+                tell(f"{about}{error}")
+        if not written:
+            raise UserError(f"None of the {len(results)} detections has a report; the lines above say why.")
+    return written
 
 
 def check_dicom(scan: Path) -> None:

@@ -179,6 +179,14 @@ def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings
     return Results(output, tuple(tasks.values()), replace(wanted, scans=folders))
 
 
+def tasks_of(output: Path) -> list[ScanTask]:
+    """The scans of which ``output`` has results; none where it is no folder of many. Raises UserError."""
+    record = _read(output)
+    if record is None:
+        return []
+    return Results(output, (), record).all_tasks()
+
+
 def _read(output: Path) -> _Record | None:
     file = output / RECORD_FILE
     if not file.exists():

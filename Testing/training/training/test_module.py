@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import lightning.pytorch as pl
 import pytest
 import torch
+from carotid_training.training.augment import Augmentation
 from carotid_training.training.fit import RunCheckpoint
 from carotid_training.training.module import ChainModule
 from carotid_training.training.runs import read_run
 from carotid_training.training.view import BatchView
+from CarotidLandmarkLib.bundle import Architecture, LandmarkSpec
 from torch.utils.data import DataLoader
 
 from ..ball_training import SIDES, BallData, Interruption, module, saving, trainer
@@ -83,6 +85,14 @@ def test_nets_that_have_parted_stay_apart_in_a_run_that_is_prolonged(tmp_path):
     assert longer.progress < 0.3
     grads = [[parameter.grad for parameter in net.parameters()] for net in longer.net.nets[1:]]
     assert any(one is not None and not torch.equal(one, other) for one, other in zip(grads[0], grads[2], strict=True))
+
+
+def test_scans_are_not_mirrored_where_a_landmark_of_one_side_has_no_counterpart():
+    alone = (LandmarkSpec("left_ball", "L", "left_ball"), LandmarkSpec("chin", "C", "chin"))
+    for landmarks, one_sided, share in ((SIDES, [], 1.0), (alone[1:], [], 1.0), (alone, ["left_ball"], 0.0)):
+        small = Architecture(landmarks, widths=((4, 8, 8),) * 4, patch_sizes=(24, 24, 24))
+        chain = ChainModule(small, augmentation=Augmentation(mirror_share=1.0))
+        assert (chain.one_sided, chain.augmentation.mirror_share) == (one_sided, share)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import lightning
 import torch
 import yaml
 from CarotidLandmarkLib.detector import choose_device
-from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.errors import UserError, some_of
 from CarotidLandmarkLib.files import check_path
 from CarotidLandmarkLib.work import Step, progress
 from jsonargparse import ArgumentError
@@ -200,6 +200,9 @@ class _Command(LightningCLI):
                 f"{folder} holds a run already: go on with it by --ckpt_path last, or begin another one in another "
                 "--trainer.default_root_dir."
             )
+        if (names := self.model.one_sided) and self.model.augmentation is not None:
+            words = f"Scans are not mirrored in training: {some_of(names, 3)} has a side, and no counterpart."
+            rank_zero_only(print)(f"carotid-train fit: {words}", file=sys.stderr)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("model", "data.architecture", lambda model: model.architecture, "instantiate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import torch
 from CarotidLandmarkLib.bundle import Architecture
 from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.landmarks import side
 from CarotidLandmarkLib.nets.chain import Guide, MultiScaleLocNet, ScaleOutput, View
 from CarotidLandmarkLib.nets.locnet import StandardisedConv3d
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
@@ -70,7 +71,7 @@ class ChainModule(pl.LightningModule):
         """Raises BundleError where ``start_from`` can not be used, ValueError where options contradict each other."""
         super().__init__()
         torch.manual_seed(seed)
-        self.objective, self.augmentation = objective or Objective(), augmentation
+        self.objective = objective or Objective()
         # Plain numbers: the optimiser keeps the rate in checkpoints, which hold no types of other libraries.
         self.learning_rate, self.hours = float(learning_rate), hours and float(hours)
         self.warmup_steps, self.epoch_steps, self.seed = int(warmup_steps), int(epoch_steps), int(seed)
@@ -80,6 +81,11 @@ class ChainModule(pl.LightningModule):
         self._alike = False  # whether the finer nets are one by now
         net, self.origin = _first_net(architecture, start_from)
         self.net, self.architecture = net, net.architecture
+        landmarks = self.architecture.landmarks
+        self.one_sided = [each.name for each in landmarks if side(each.name) and each.mirror == each.name]
+        if augmentation is not None and self.one_sided:  # mirrored, they would be taught on the other side
+            augmentation = replace(augmentation, mirror_share=0.0)
+        self.augmentation = augmentation
         if start_from is not None and self.objective.tied_until:
             raise UserError("tied_until would undo what the model of start_from has learnt; set it to 0.")
         if self.objective.tied_until:
