@@ -134,7 +134,11 @@ def agreement(
     chosen = tuple(dict.fromkeys(everybody if annotators is None else annotators))
     _check(chosen, everybody, limit_mm)
     mine = [
-        replace(reading, points={who: reading.points[who] for who in chosen if who in reading.points})
+        replace(
+            reading,
+            points={who: reading.points[who] for who in chosen if who in reading.points},
+            asking=tuple(who for who in reading.asking if who in chosen),
+        )
         for reading in sorted(readings, key=lambda reading: reading.case_id)
     ]
     several = [reading for reading in mine if len(reading.points) > 1]
