@@ -289,6 +289,16 @@ class TestReport:
         page = (tmp_path / "out" / "agreement.html").read_text()
         assert "1 cases with two or more" in page and "<strong>2 cases to discuss</strong>" in page
 
+    def test_a_consensus_of_some_annotators_is_not_called_that_of_training(self, dataset, tmp_path):
+        same = "training and evaluation use the same."
+        write_agreement(dataset, tmp_path / "all")
+        assert same in (tmp_path / "all" / "agreement.html").read_text()
+        points = {LEFT: (30.0, 20.0, 0.0), RIGHT: (-30.0, 0.0, 0.0)}
+        dataset.save_annotation("case-0", "carl", points, dict.fromkeys(NAMES, "corrected"))
+        write_agreement(dataset, tmp_path / "some", ["anna", "ben"])
+        page = (tmp_path / "some" / "agreement.html").read_text()
+        assert same not in page and "; carl left out: training and evaluation use the points of" in page
+
     def test_the_same_dataset_gives_the_same_bytes(self, dataset, tmp_path):
         for name in ("one", "two"):
             write_agreement(dataset, tmp_path / name)
