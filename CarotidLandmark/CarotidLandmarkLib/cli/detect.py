@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..detection import DEFAULTS
+from ..detection import DEFAULTS, percent
 from ..errors import UserError
 from ..work import progress
 from . import options
@@ -219,7 +219,7 @@ def _show(detection: Detection, output: Path, files: list[str], truth: dict[str,
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    reach = f"± at {detection.level:.0%} (mm)" if detection.level else "± (mm)"
+    reach = f"± at {percent(detection.level)}% (mm)" if detection.level else "± (mm)"
     table = Table("landmark", "status", "LPS (mm)", reach, "region (mm³)", box=SIMPLE_HEAD, pad_edge=False)
     if truth is not None:
         table.add_column("error (mm)")

@@ -50,7 +50,7 @@ def check_places(points: Mapping[str, Point | None], geometry: Geometry, source:
     for name, point in points.items():
         if point is not None and not geometry.contains(point):
             raise UserError(
-                f"{source}: {name} lies {_distance(point, geometry):.0f} mm outside the image of {scan}; "
+                f"{source}: {name} lies {max(0.1, round(_distance(point, geometry), 1)):g} mm outside the image of {scan}; "
                 "check that it belongs to this scan, and its frame (--frame)."
             )
     for pair in names.pairs(points):
