@@ -57,8 +57,8 @@ def check_places(points: Mapping[str, Point | None], geometry: Geometry, source:
         left, right = points[pair.left], points[pair.right]
         if left is not None and right is not None and left[0] <= right[0]:
             raise UserError(
-                f"{source}: left and right {pair.kind.replace('_', ' ')} of {scan} are exchanged: left lies to the "
-                "right of right; correct the labels (--label), or the frame (--frame)."
+                f"{source}: {pair.left} and {pair.right} of {scan} are exchanged: left lies to the right of right; "
+                "correct the labels (--label), or the frame (--frame)."
             )
 
 
