@@ -110,12 +110,17 @@ class Detector:
         return str(self._device)
 
     def detect(
-        self, volume: Volume, settings: DetectionSettings = DEFAULTS, progress: Progress = lambda words, share: None
+        self,
+        volume: Volume,
+        settings: DetectionSettings = DEFAULTS,
+        progress: Progress = lambda words, share: None,
+        load_s: float = 0.0,
     ) -> Detection:
         """Find every landmark of the bundle in one scan.
 
-        ``progress(step, fraction)`` is called between steps; what it raises ends the detection. The same scan, bundle,
-        seed and device give the same answer. Raises VolumeError for a scan that can not be used, UserError for a level
+        ``progress(step, fraction)`` is called between steps; what it raises ends the detection. ``load_s``: how long
+        reading the scan took, in seconds, for `Detection.timing_s`. The same scan, bundle, seed and device give the
+        same answer. Raises VolumeError for a scan that can not be used, UserError for a level
         above those that the bundle is calibrated for.
         """
         metadata = self.bundle.metadata
@@ -123,7 +128,7 @@ class Detector:
         started, told = time.perf_counter(), len(self.notes)
         examination = self.examine(volume, settings, progress)
         landmarks, signals = self._results(volume, settings.level, examination)
-        timing = {"load": 0.0, **examination.seconds, "total": time.perf_counter() - started}
+        timing = {"load": load_s, **examination.seconds, "total": load_s + time.perf_counter() - started}
         constant = bool(volume.array.min() == volume.array.max())
         progress("done", 1.0)
         return Detection(

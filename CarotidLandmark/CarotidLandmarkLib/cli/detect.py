@@ -201,15 +201,14 @@ def _detect(
         started = time.perf_counter()
         volume = read_volume(scan, series, lambda fraction: step("reading", fraction))
         volume = replace(volume, notes=(*volume.notes, *notes))
-        load = time.perf_counter() - started
+        load_s = time.perf_counter() - started
         step("starting", 0.0)
         from ..detector import Detector
 
-        detection = Detector(bundle, device).detect(volume, settings, step)
+        detection = Detector(bundle, device).detect(volume, settings, step, load_s)
     for note in detection.notes:
         say(f"Note: {note}")
-    timing = {**detection.timing_s, "load": round(load, 3), "total": round(detection.timing_s["total"] + load, 3)}
-    return volume, replace(detection, timing_s=timing)
+    return volume, detection
 
 
 def _show(detection: Detection, output: Path, files: list[str], truth: dict[str, Point | None] | None = None) -> None:
