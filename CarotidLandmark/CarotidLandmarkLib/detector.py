@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from . import __version__, uncertainty
-from .bundle import Architecture, Bundle, open_bundle
+from .bundle import Architecture, Bundle, BundleMetadata, open_bundle
 from .detection import DEFAULTS, Detection, DetectionSettings, LandmarkResult, ModelInfo
 from .errors import UserError
 from .nets import MultiScaleLocNet, Pyramid, ScaleOutput, SearchResult, evidence_of, seek
@@ -140,7 +140,7 @@ class Detector:
             timing_s={name: round(seconds, 3) for name, seconds in timing.items()},
             landmarks=landmarks,
             quality=judge(self.architecture.landmarks, landmarks, signals, constant),
-            notes=(*volume.notes, *self.notes[told:], *_notes_of(examination)),
+            notes=(*volume.notes, *self.notes[told:], *_notes_of(examination), *_note_of_regions(metadata, landmarks)),
         )
 
     def examine(
@@ -303,6 +303,16 @@ def _notes_of(examination: Examination) -> list[str]:
     if examination.noise_hu:
         notes.append(f"The scan is noisy ({examination.noise_hu:.0f} HU): the search saw it smoothed.")
     return notes
+
+
+def _note_of_regions(metadata: BundleMetadata, landmarks: Sequence[LandmarkResult]) -> list[str]:
+    """That nobody has measured how often the regions hold the landmark, where there are such."""
+    if metadata.calibration or all(landmark.confidence is None for landmark in landmarks):
+        return []
+    return [
+        "The confidence regions of this model are not calibrated and may be too small: do not rely on their size; to "
+        "calibrate them, export or finetune the model with more annotated patients."
+    ]
 
 
 def _first_line(error: Exception) -> str:

@@ -52,6 +52,10 @@ def test_the_level_of_the_regions_is_said_as_it_was_chosen(tmp_path):
     assert "99.9% region" in (tmp_path / "landmarks.mrk.json").read_text(encoding="utf-8")
 
 
+def test_the_page_does_not_say_that_every_model_is_calibrated():
+    assert "the model card says whether, and how, it was calibrated" in text_of(report_html(volume(), detection(volume())))
+
+
 def test_that_it_is_not_for_clinical_use_comes_before_anything_else():
     body = report_html(volume(), detection(volume())).partition("<body>")[2]
     assert text_of(body).startswith("Not for clinical use.")
