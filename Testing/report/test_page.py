@@ -53,7 +53,8 @@ def test_the_level_of_the_regions_is_said_as_it_was_chosen(tmp_path):
 
 
 def test_the_page_does_not_say_that_every_model_is_calibrated():
-    assert "the model card says whether, and how, it was calibrated" in text_of(report_html(volume(), detection(volume())))
+    text = text_of(report_html(volume(), detection(volume())))
+    assert "the model card says whether, and how, it was calibrated" in text
 
 
 def test_that_it_is_not_for_clinical_use_comes_before_anything_else():

@@ -49,8 +49,9 @@ def check_places(points: Mapping[str, Point | None], geometry: Geometry, source:
     """Raises UserError on a point (LPS mm) outside the scan, and on sides that are exchanged."""
     for name, point in points.items():
         if point is not None and not geometry.contains(point):
+            away = max(0.1, round(_distance(point, geometry), 1))  # no point outside lies 0 mm outside
             raise UserError(
-                f"{source}: {name} lies {max(0.1, round(_distance(point, geometry), 1)):g} mm outside the image of {scan}; "
+                f"{source}: {name} lies {away:g} mm outside the image of {scan}; "
                 "check that it belongs to this scan, and its frame (--frame)."
             )
     for pair in names.pairs(points):
