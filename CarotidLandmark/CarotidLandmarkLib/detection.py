@@ -48,6 +48,11 @@ def check_confidence(level: float) -> None:
         raise UserError(f"A confidence level lies between 0 and 1, for example 0.9; not at {level:g}.")
 
 
+def percent(level: float) -> str:
+    """The number in percent of a confidence level, never rounded to another one: 0.945 is "94.5"."""
+    return f"{100 * level:.10g}"
+
+
 DEFAULTS = DetectionSettings()
 
 

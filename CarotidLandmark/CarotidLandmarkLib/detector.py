@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from . import __version__, uncertainty
-from .bundle import Architecture, Bundle, open_bundle
+from .bundle import Architecture, Bundle, BundleMetadata, open_bundle
 from .detection import DEFAULTS, Detection, DetectionSettings, LandmarkResult, ModelInfo
 from .errors import UserError
 from .nets import MultiScaleLocNet, Pyramid, ScaleOutput, SearchResult, evidence_of, seek
@@ -110,12 +110,17 @@ class Detector:
         return str(self._device)
 
     def detect(
-        self, volume: Volume, settings: DetectionSettings = DEFAULTS, progress: Progress = lambda words, share: None
+        self,
+        volume: Volume,
+        settings: DetectionSettings = DEFAULTS,
+        progress: Progress = lambda words, share: None,
+        load_s: float = 0.0,
     ) -> Detection:
         """Find every landmark of the bundle in one scan.
 
-        ``progress(step, fraction)`` is called between steps; what it raises ends the detection. The same scan, bundle,
-        seed and device give the same answer. Raises VolumeError for a scan that can not be used, UserError for a level
+        ``progress(step, fraction)`` is called between steps; what it raises ends the detection. ``load_s``: how long
+        reading the scan took, in seconds, for `Detection.timing_s`. The same scan, bundle, seed and device give the
+        same answer. Raises VolumeError for a scan that can not be used, UserError for a level
         above those that the bundle is calibrated for.
         """
         metadata = self.bundle.metadata
@@ -123,7 +128,7 @@ class Detector:
         started, told = time.perf_counter(), len(self.notes)
         examination = self.examine(volume, settings, progress)
         landmarks, signals = self._results(volume, settings.level, examination)
-        timing = {"load": 0.0, **examination.seconds, "total": time.perf_counter() - started}
+        timing = {"load": load_s, **examination.seconds, "total": load_s + time.perf_counter() - started}
         constant = bool(volume.array.min() == volume.array.max())
         progress("done", 1.0)
         return Detection(
@@ -135,7 +140,7 @@ class Detector:
             timing_s={name: round(seconds, 3) for name, seconds in timing.items()},
             landmarks=landmarks,
             quality=judge(self.architecture.landmarks, landmarks, signals, constant),
-            notes=(*volume.notes, *self.notes[told:], *_notes_of(examination)),
+            notes=(*volume.notes, *self.notes[told:], *_notes_of(examination), *_note_of_regions(metadata, landmarks)),
         )
 
     def examine(
@@ -298,6 +303,16 @@ def _notes_of(examination: Examination) -> list[str]:
     if examination.noise_hu:
         notes.append(f"The scan is noisy ({examination.noise_hu:.0f} HU): the search saw it smoothed.")
     return notes
+
+
+def _note_of_regions(metadata: BundleMetadata, landmarks: Sequence[LandmarkResult]) -> list[str]:
+    """That nobody has measured how often the regions hold the landmark, where there are such."""
+    if metadata.calibration or all(landmark.confidence is None for landmark in landmarks):
+        return []
+    return [
+        "The confidence regions of this model are not calibrated and may be too small: do not rely on their size; to "
+        "calibrate them, export or finetune the model with more annotated patients."
+    ]
 
 
 def _first_line(error: Exception) -> str:

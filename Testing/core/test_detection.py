@@ -16,6 +16,7 @@ from CarotidLandmarkLib.detection import (
     ModelInfo,
     Quality,
     VolumeInfo,
+    percent,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -149,6 +150,11 @@ def test_a_row_per_landmark_with_empty_cells_for_what_a_missing_one_lacks():
     empty = [column for column, value in right.items() if value == ""]
     assert empty == list(CSV_COLUMNS[4:13])
     assert {row["verdict"] for row in (left, right)} == {"review"}
+
+
+@pytest.mark.parametrize("level, words", [(0.9, "90"), (0.945, "94.5"), (0.999, "99.9"), (0.9999999, "99.99999")])
+def test_a_level_in_percent_is_never_rounded_to_another(level, words):
+    assert percent(level) == words
 
 
 def test_a_landmark_is_found_by_its_name():

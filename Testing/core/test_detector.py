@@ -16,9 +16,10 @@ from CarotidLandmarkLib.volume import Volume, VolumeError
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
 SIDES = (LandmarkSpec(LEFT, "L bifurcation", RIGHT), LandmarkSpec(RIGHT, "R bifurcation", LEFT))
 WIDTHS = ((4, 8, 8),) * 4
+CALIBRATION = {"0.9": {name: {"factor": 2.0, "n": 20} for name in (LEFT, RIGHT)}}
 
 
-def save_bundle(folder, presence_bias=4.0, calibration=None):
+def save_bundle(folder, presence_bias=4.0, calibration=CALIBRATION):
     torch.manual_seed(0)
     net = MultiScaleLocNet(Architecture(SIDES, widths=WIDTHS, patch_sizes=(24, 24, 24)))
     with torch.no_grad():
@@ -29,7 +30,7 @@ def save_bundle(folder, presence_bias=4.0, calibration=None):
         name="tiny", version="0.0.1", landmarks=SIDES, scales_mm=(4.0, 2.0, 1.0, 0.5),
         patch_sizes=(24, 24, 24), widths=WIDTHS,
         hu_window=(-200.0, 1000.0), noise_mm=5.0, architecture={}, torch_version=torch.__version__, lib_version="0",
-        training={}, accuracy={}, calibration=calibration or {}, intended_use="tests", licence="Apache-2.0",
+        training={}, accuracy={}, calibration=calibration, intended_use="tests", licence="Apache-2.0",
     )  # fmt: skip
     return Bundle.save(folder / "tiny", metadata, net.state_dict(), "# tiny")
 
@@ -198,10 +199,15 @@ def test_fewer_than_two_passes_are_refused(detector, passes):
 
 
 def test_a_level_beyond_the_calibration_is_refused(tmp_path):
-    calibration = {"0.9": {name: {"factor": 2.0, "n": 20} for name in (LEFT, RIGHT)}}
-    detector = Detector(save_bundle(tmp_path, calibration=calibration), "cpu")
+    detector = Detector(save_bundle(tmp_path), "cpu")
     with pytest.raises(ValueError, match="calibrated up to 90%"):
         detector.detect(scan(), DetectionSettings(level=0.99))
+
+
+@pytest.mark.parametrize(("calibration", "presence", "told"), [({}, 4, 1), (CALIBRATION, 4, 0), ({}, -4, 0)])
+def test_regions_that_nobody_has_calibrated_are_called_so_where_there_are_any(tmp_path, calibration, presence, told):
+    notes = Detector(save_bundle(tmp_path, presence, calibration), "cpu").detect(scan(), DetectionSettings(2)).notes
+    assert sum("regions of this model are not calibrated and may be too small" in note for note in notes) == told
 
 
 def test_only_places_far_from_the_one_taken_count_as_elsewhere():

@@ -174,6 +174,14 @@ class TestCases:
             ("asked", "anna asks a colleague"),
         ]
 
+    def test_only_the_annotators_that_are_compared_ask(self):
+        readings = [
+            replace(reading("read", anna=HERE, ben=HERE, carl=HERE), asking=("ben", "carl")),
+            replace(reading("hers", carl=HERE), asking=("carl",)),
+        ]
+        (case,) = agreement(readings, NAMES, ["anna", "ben"]).discuss
+        assert (case.case_id, case.reasons) == ("read", ("ben asks a colleague",))
+
     def test_the_usual_limit_is_mean_and_spread_of_the_distances_between_two(self):
         distances = [1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.3, 0.7, 1.0, 9.0]
         result = agreement(shifted([(d, 0.0, 0.0) for d in distances]), NAMES)
@@ -268,7 +276,28 @@ class TestReport:
         page = (tmp_path / "out" / "agreement.html").read_text()
         assert not re.search(r"(src|href)=\"(?!data:)", page)
         assert page.count("data:image/svg+xml;base64,") == 2
-        assert "2 of 7 cases to discuss" in page and page.index("case-6: left") < page.index("case-5: left")
+        assert "2 cases to discuss" in page and page.index("case-6: left") < page.index("case-5: left")
+
+    def test_the_page_does_not_count_questions_among_the_cases_that_two_have_read(self, case_volume, tmp_path):
+        dataset, points = Dataset.create(tmp_path / "asked", NAMES), {LEFT: (30.0, 0.0, 0.0), RIGHT: None}
+        for number, readers in enumerate((("anna", "ben"), ("anna",), ("anna",))):
+            case_id = dataset.add_case(replace(case_volume, array=case_volume.array + number))
+            for who in readers:
+                status = {LEFT: "accepted", RIGHT: "missing"}
+                dataset.save_annotation(case_id, who, points, status, ask_colleague=len(readers) == 1)
+        write_agreement(dataset, tmp_path / "out")
+        page = (tmp_path / "out" / "agreement.html").read_text()
+        assert "1 cases with two or more" in page and "<strong>2 cases to discuss</strong>" in page
+
+    def test_a_consensus_of_some_annotators_is_not_called_that_of_training(self, dataset, tmp_path):
+        same = "training and evaluation use the same."
+        write_agreement(dataset, tmp_path / "all")
+        assert same in (tmp_path / "all" / "agreement.html").read_text()
+        points = {LEFT: (30.0, 20.0, 0.0), RIGHT: (-30.0, 0.0, 0.0)}
+        dataset.save_annotation("case-0", "carl", points, dict.fromkeys(NAMES, "corrected"))
+        write_agreement(dataset, tmp_path / "some", ["anna", "ben"])
+        page = (tmp_path / "some" / "agreement.html").read_text()
+        assert same not in page and "; carl left out: training and evaluation use the points of" in page
 
     def test_the_same_dataset_gives_the_same_bytes(self, dataset, tmp_path):
         for name in ("one", "two"):

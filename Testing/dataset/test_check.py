@@ -105,7 +105,7 @@ class TestCheck:
             (
                 {LEFT: (-30, 0, 0), RIGHT: (30, 0, 0)},
                 "error",
-                "The sides of carotid_bifurcation are swapped: left lies to the right of right.",
+                f"{LEFT} and {RIGHT} are swapped: left lies to the right of right.",
             ),
             (
                 {LEFT: (-1, 0, 0)},

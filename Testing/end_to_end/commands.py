@@ -16,7 +16,7 @@ LABELS = {LEFT: "L bifurcation", RIGHT: "R bifurcation"}
 
 
 def tiny_bundle(folder: Path, presence_bias: float) -> Bundle:
-    """An untrained chain with small nets; the bias decides whether it calls the landmarks present."""
+    """An untrained chain with small nets, calibrated; the bias decides whether it calls the landmarks present."""
     metadata = BundleMetadata(
         name="tiny",
         version="0.0.1",
@@ -31,7 +31,7 @@ def tiny_bundle(folder: Path, presence_bias: float) -> Bundle:
         lib_version="0.1.0",
         training={"necks": 0},
         accuracy={"mean_mm": "not measured"},
-        calibration={},
+        calibration={level: {name: {"factor": 2.5, "n": 60} for name in LABELS} for level in ("0.9", "0.95")},
         intended_use="Tests.",
         licence="Apache-2.0",
     )

@@ -64,9 +64,9 @@ def test_detect_writes_three_files_that_agree_and_json_prints_the_same_and_nothi
 
 
 def test_without_json_the_points_the_verdict_and_the_files_are_shown(run, scan, model, tmp_path):
-    code, out, _ = run("detect", scan, "-o", tmp_path / "r", "--model", model, "--passes", 4)
+    code, out, _ = run("detect", scan, "-o", tmp_path / "r", "--model", model, "--passes", 4, "--level", 0.945)
     assert code == 0
-    for words in ("L bifurcation", "R bifurcation", "Verdict", str(tmp_path / "r" / "report.html")):
+    for words in ("± at 94.5% (mm)", "L bifurcation", "R bifurcation", "Verdict", str(tmp_path / "r" / "report.html")):
         assert words in out
 
 

@@ -104,8 +104,8 @@ def test_a_dataset_of_them_is_predicted_annotated_queued_and_checked(made, tmp_p
     assert order_cases(dataset) == ["one"]
     messages = [finding.message for finding in check_dataset(dataset) if "annotations" in finding.file]
     assert messages == [
-        "The sides of orbit are swapped: left lies to the right of right.",
-        "The sides of mastoid are swapped: left lies to the right of right.",
+        "left_orbit and right_orbit are swapped: left lies to the right of right.",
+        "left_mastoid and right_mastoid are swapped: left lies to the right of right.",
     ]
     assert json.loads((dataset.path / "cases/one/prediction.json").read_text())["landmarks"][2]["label"] == (
         "Root of the nose"

@@ -97,6 +97,18 @@ def test_landmarks_whose_names_begin_alike_have_codes_of_their_own():
     assert len(set(codes)) == 4 and max(map(len, codes)) <= 16 and codes[::3] == kinds[::3]
 
 
+def test_landmarks_that_are_called_just_left_and_right_are_coded_by_their_names(series, detection, tmp_path):
+    left, right = detection.landmarks
+    plain = replace(detection, landmarks=(replace(left, name="left"), replace(right, name="right")))
+    write_report(tmp_path / "r.dcm", plain, series_headers(series))
+    content = highdicom.sr.srread(tmp_path / "r.dcm").content
+    groups = content.get_planar_roi_measurement_groups() + content.get_image_measurement_groups()
+    assert [(each.finding_type.value, each.finding_type.meaning) for each in groups] == [
+        ("left", "Left"), ("right", "Right")
+    ]  # fmt: skip
+    valid(tmp_path / "r.dcm")
+
+
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(*[st.floats(-3000, 3000)] * 3))
 def test_a_point_reads_back_to_a_thousandth_of_a_millimetre(detection, tmp_path_factory, point):

@@ -263,7 +263,9 @@ BAD = {
     "both decimal signs": (HEAD + 'c1,left,"1,030.5",40,50\n', "has '1,030.5' where a coordinate is wanted"),
     "far away": (HEAD + "c1,left,1e9,40,50\n", "in no scanner"),
     "30 mm outside": (HEAD + "c1,left,30,40,156\nc1,right,-30,40,50\n", f"{LEFT} lies 30 mm outside the image of c1"),
-    "exchanged": (HEAD + "c1,left,-30,40,50\nc1,right,30,40,50\n", "are exchanged: left lies to the right of right"),
+    "0.3 mm outside": (HEAD + "c1,left,30,40,126.3\nc1,right,-30,40,50\n", f"{LEFT} lies 0.3 mm outside the image"),
+    "hardly outside": (HEAD + "c1,left,30,40,126.01\nc1,right,-30,40,50\n", f"{LEFT} lies 0.1 mm outside the image"),
+    "exchanged": (HEAD + "c1,left,-30,40,50\nc1,right,30,40,50\n", f"{LEFT} and {RIGHT} of c1 are exchanged: left"),
     "no columns": ("case,label,comment\nc1,left,hm\n", "has no columns for x, y and z"),
     "two of three coordinates": (
         "case,left_x,left_y,left_z,right_x,right_y\nc1,30,40,50,-30,40\n",

@@ -43,6 +43,20 @@ def test_the_page_says_all_there_is_to_know():
         assert words in text
 
 
+def test_the_level_of_the_regions_is_said_as_it_was_chosen(tmp_path):
+    scan, made = volume(), detection(volume())
+    left = replace(made[LEFT], confidence=replace(made[LEFT].confidence, level=0.999))
+    write_results(tmp_path, scan, replace(made, landmarks=(left, made[RIGHT])))
+    text = text_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert all(words in text for words in ("± mm at 99.9 %", "99.9 % region", "at the 99.9 % level"))
+    assert "99.9% region" in (tmp_path / "landmarks.mrk.json").read_text(encoding="utf-8")
+
+
+def test_the_page_does_not_say_that_every_model_is_calibrated():
+    text = text_of(report_html(volume(), detection(volume())))
+    assert "the model card says whether, and how, it was calibrated" in text
+
+
 def test_that_it_is_not_for_clinical_use_comes_before_anything_else():
     body = report_html(volume(), detection(volume())).partition("<body>")[2]
     assert text_of(body).startswith("Not for clinical use.")

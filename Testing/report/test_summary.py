@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 
 import matplotlib.image
+from CarotidLandmarkLib.detection import LandmarkResult
 from CarotidLandmarkLib.report import SummaryRow, summary, write_summary, write_thumbnail
 
 
@@ -35,6 +37,17 @@ def test_the_doubtful_come_first_in_the_table_and_on_the_page(tmp_path, make_det
     assert places == sorted(places)
     assert "One note." in page and "2 ok" in page and "<lost>" not in page
     assert 'href="bad/report.html"' in page and 'href="lost/report.html"' not in page
+
+
+def test_the_page_says_the_level_of_each_region_and_what_the_percentage_is(tmp_path, make_detection):
+    made = make_detection()
+    left, right = made.landmarks
+    left = replace(left, confidence=replace(left.confidence, level=0.945))
+    right = LandmarkResult(right.name, "missing", 0.2)
+    write_summary(tmp_path, [SummaryRow("scan", "/scan.nrrd", replace(made, landmarks=(left, right)))])
+    page = (tmp_path / "summary.html").read_text(encoding="utf-8")
+    assert "30.0, 0.0, 0.0, ± 2.0 mm (94.5 % region), presence 90 %" in page
+    assert "missing, presence 20 %" in page
 
 
 def test_the_page_of_very_many_scans_says_that_it_shows_the_first(tmp_path, make_detection, monkeypatch):

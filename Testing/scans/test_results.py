@@ -101,7 +101,7 @@ def test_no_results_are_put_into_a_scan_or_a_file(tmp_path, scans):
 @pytest.fixture
 def detector(case_volume, make_detection):
     """What a detector would be that has found something in `case_volume`."""
-    return SimpleNamespace(detect=lambda volume, settings, step: make_detection())
+    return SimpleNamespace(detect=lambda volume, settings, step, load_s: make_detection())
 
 
 def run(task, detector):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..detection import DEFAULTS
+from ..detection import DEFAULTS, percent
 from ..errors import UserError
 from ..work import progress
 from . import options
@@ -202,15 +202,14 @@ def _detect(
         started = time.perf_counter()
         volume = read_volume(scan, series, lambda fraction: step("reading", fraction))
         volume = replace(volume, notes=(*volume.notes, *notes))
-        load = time.perf_counter() - started
+        load_s = time.perf_counter() - started
         step("starting", 0.0)
         from ..detector import Detector
 
-        detection = Detector(bundle, device).detect(volume, settings, step)
+        detection = Detector(bundle, device).detect(volume, settings, step, load_s)
     for note in detection.notes:
         say(f"Note: {note}")
-    timing = {**detection.timing_s, "load": round(load, 3), "total": round(detection.timing_s["total"] + load, 3)}
-    return volume, replace(detection, timing_s=timing)
+    return volume, detection
 
 
 def _show(detection: Detection, output: Path, files: list[str], truth: dict[str, Point | None] | None = None) -> None:
@@ -220,7 +219,7 @@ def _show(detection: Detection, output: Path, files: list[str], truth: dict[str,
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    reach = f"± at {detection.level:.0%} (mm)" if detection.level else "± (mm)"
+    reach = f"± at {percent(detection.level)}% (mm)" if detection.level else "± (mm)"
     table = Table("landmark", "status", "LPS (mm)", reach, "region (mm³)", box=SIMPLE_HEAD, pad_edge=False)
     if truth is not None:
         table.add_column("error (mm)")

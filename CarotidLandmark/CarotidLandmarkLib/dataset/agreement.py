@@ -95,6 +95,7 @@ class Agreement:
     """All of it. ``limit_mm``: the distance above which a case is to be discussed, None where too few define one."""
 
     annotators: tuple[str, ...]
+    left_out: tuple[str, ...]  # who has annotated, too, and is not compared: the consensus is without them
     landmarks: tuple[str, ...]
     compared: int  # cases with two or more of the annotators
     single: int  # cases with one of them
@@ -134,7 +135,11 @@ def agreement(
     chosen = tuple(dict.fromkeys(everybody if annotators is None else annotators))
     _check(chosen, everybody, limit_mm)
     mine = [
-        replace(reading, points={who: reading.points[who] for who in chosen if who in reading.points})
+        replace(
+            reading,
+            points={who: reading.points[who] for who in chosen if who in reading.points},
+            asking=tuple(who for who in reading.asking if who in chosen),
+        )
         for reading in sorted(readings, key=lambda reading: reading.case_id)
     ]
     several = [reading for reading in mine if len(reading.points) > 1]
@@ -152,6 +157,7 @@ def agreement(
     limit = usual_limit(several, landmarks) if limit_mm is None else limit_mm
     return Agreement(
         annotators=chosen,
+        left_out=tuple(who for who in everybody if who not in chosen),
         landmarks=tuple(landmarks),
         compared=len(several),
         single=sum(len(reading.points) == 1 for reading in mine),

@@ -158,7 +158,7 @@ def _implausible(geometry: Geometry, points: Points) -> Iterator[tuple[Level, st
         if left is None or right is None:
             continue
         if left[0] <= right[0]:
-            yield "error", f"The sides of {pair.kind} are swapped: left lies to the right of right."
+            yield "error", f"{pair.left} and {pair.right} are swapped: left lies to the right of right."
         low, high = pair.usual_distance_mm
         distance = math.dist(left, right)
         if not low <= distance <= high:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,9 @@ class CaseTask:
     def run(self, detector: Detector, step: Progress) -> tuple[str, ...]:
         """Read, detect, store; returns the notes. Raises VolumeError, DatasetError, OSError."""
         step("reading", 0.0)
-        detection = detector.detect(self._case().read_volume(), self.settings, step)
+        started = time.perf_counter()
+        volume = self._case().read_volume()
+        detection = detector.detect(volume, self.settings, step, time.perf_counter() - started)
         Dataset.open(self.dataset).save_prediction(self.name, detection)
         return detection.notes
 

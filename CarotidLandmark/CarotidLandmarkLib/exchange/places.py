@@ -49,16 +49,17 @@ def check_places(points: Mapping[str, Point | None], geometry: Geometry, source:
     """Raises UserError on a point (LPS mm) outside the scan, and on sides that are exchanged."""
     for name, point in points.items():
         if point is not None and not geometry.contains(point):
+            away = max(0.1, round(_distance(point, geometry), 1))  # no point outside lies 0 mm outside
             raise UserError(
-                f"{source}: {name} lies {_distance(point, geometry):.0f} mm outside the image of {scan}; "
+                f"{source}: {name} lies {away:g} mm outside the image of {scan}; "
                 "check that it belongs to this scan, and its frame (--frame)."
             )
     for pair in names.pairs(points):
         left, right = points[pair.left], points[pair.right]
         if left is not None and right is not None and left[0] <= right[0]:
             raise UserError(
-                f"{source}: left and right {pair.kind.replace('_', ' ')} of {scan} are exchanged: left lies to the "
-                "right of right; correct the labels (--label), or the frame (--frame)."
+                f"{source}: {pair.left} and {pair.right} of {scan} are exchanged: left lies to the right of right; "
+                "correct the labels (--label), or the frame (--frame)."
             )
 
 

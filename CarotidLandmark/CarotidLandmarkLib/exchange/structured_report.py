@@ -192,7 +192,7 @@ def _group(detection: Detection, mark: LandmarkResult, frame: str):
          codes.SCT.Absent if mark.position_lps_mm is None else codes.SCT.Present),
         ("verdict", "Verdict on the answer", _concept(verdict, VERDICTS[verdict])),
     ]  # fmt: skip
-    kind = names.kind(mark.name)
+    kind = names.kind(mark.name) or mark.name  # of a landmark that is called just left, nothing else is known
     site = (
         codes.SCT.CarotidBifurcation if kind == "carotid_bifurcation" else _concept(_code_of(kind), names.title(kind))
     )

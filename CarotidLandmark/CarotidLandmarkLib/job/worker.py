@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +40,15 @@ def run(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     try:
         tell(step="reading", fraction=0.0)
+        started = time.perf_counter()
         volume = scan(job, folder)
+        load_s = time.perf_counter() - started
         detector = Detector(Bundle.load(job["bundle"]), job["device"])
         detection = detector.detect(
             volume,
             DetectionSettings(job["passes"], job["level"], job["seed"]),
             lambda step, fraction: tell(step=step, fraction=fraction),
+            load_s,
         )
     except OSError as error:
         tell(error=f"The scan or the model can not be read ({error.strerror or error}).")

@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from .. import scene
 from ..bundle import Bundle
-from ..detection import Detection, LandmarkResult
+from ..detection import Detection, LandmarkResult, percent
 from ..job import JobProgress
 from ..scene import DetectionNodes, Review, position_lps, review_of
 from ..uncertainty import confidence_region
@@ -134,7 +134,7 @@ class ResultsTable:
         row = self.row()
         detection = None if nodes is None else nodes.detection
         level = (detection.level if detection else None) or 0.9
-        reach = _("± {level:.0%}\n(mm)").format(level=level)
+        reach = _("± {level}%\n(mm)").format(level=percent(level))
         titles = [_("Landmark"), _("Status"), _("Presence"), reach, _("R A S (mm)")]
         self._filling = True
         try:
@@ -178,8 +178,8 @@ class ResultsTable:
         has_place = landmark.position_lps_mm is not None
         where, details = _("none"), [advice(detection)]
         if region is not None:
-            words = _("The region at {level:.0%} has {volume:.0f} mm³.")
-            details.append(words.format(level=region.level, volume=region.volume_mm3))
+            words = _("The region at {level}% has {volume:.0f} mm³.")
+            details.append(words.format(level=percent(region.level), volume=region.volume_mm3))
         if place is not None and world is not None:
             where = "{:.1f} {:.1f} {:.1f}".format(*(np.round(world, 1) + 0.0))  # never -0.0
             ijk = np.linalg.inv(scene.affine_of(nodes.volume)) @ np.append(scene.to_ras(place), 1.0)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import landmarks as names
-from ..detection import Detection, LandmarkResult
+from ..detection import Detection, LandmarkResult, percent
 from ..errors import UserError
 from ..files import staged_folder, temporary_in, write_text
 from ..landmarks import Points, apart_mm
@@ -113,7 +113,7 @@ def report_html(volume: Volume, detection: Detection, truth: Points | None = Non
         verdict=VERDICTS[detection.quality.verdict],
         landmarks=landmarks,
         has_truth=truth is not None,
-        level=detection.level,
+        level=detection.level and percent(detection.level),
         slice_step_mm=_slice_step_mm(volume),
         overview=inline(overview.png, "png"),
         overview_caption=overview.caption,
@@ -149,4 +149,4 @@ def _describe(landmark: LandmarkResult) -> str:
     if region is None:
         return f"missing, presence {landmark.presence:.0%}"
     axes = ", ".join(f"{axis:.1f}" for axis in region.semi_axes_mm)
-    return f"presence {landmark.presence:.0%}, {region.level:.0%} region with semi-axes {axes} mm"
+    return f"presence {landmark.presence:.0%}, {percent(region.level)}% region with semi-axes {axes} mm"

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from .. import landmarks as names
-from ..detection import CSV_COLUMNS, Detection
+from ..detection import CSV_COLUMNS, Detection, percent
 from ..documents import csv_text
 from ..files import atomic_path, write_text
 from ..volume import Volume, printable
@@ -71,6 +71,7 @@ def write_summary(output: Path, rows: Sequence[SummaryRow], notes: Sequence[str]
         total=len(rows),
         rows=[_shown(output, row) for row in rows[:MOST_ROWS]],
         notes=notes,
+        percent=percent,
         table=SUMMARY_TABLE,
     )
     write_text(output / SUMMARY_PAGE, page)

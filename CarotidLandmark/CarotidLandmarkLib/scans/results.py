@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -95,9 +96,11 @@ class ScanTask:
         step("reading", 0.0)
         check_replaceable(Path(self.folder))
         state = _state_of(self.scan) if os.path.exists(self.scan) else ""
+        started = time.perf_counter()
         volume = read_volume(self.scan)
+        load_s = time.perf_counter() - started
         volume = replace(volume, notes=(*volume.notes, *self.notes))
-        detection = detector.detect(volume, self.settings, step)
+        detection = detector.detect(volume, self.settings, step, load_s)
         with results_folder(Path(self.folder)) as folder:
             write_results(folder, volume, detection)
             write_thumbnail(folder, volume, detection)

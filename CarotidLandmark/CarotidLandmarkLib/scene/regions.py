@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 import vtk
 
-from ..detection import ConfidenceRegion, Detection, LandmarkResult
+from ..detection import ConfidenceRegion, Detection, LandmarkResult, percent
 from ..landmarks import heading, rgb, side
 from .nodes import (
     DETECTION_ATTRIBUTE,
@@ -131,7 +131,7 @@ def _description(landmark: LandmarkResult) -> str:
         return f"missing, presence {landmark.presence:.0%}"
     region, words = landmark.confidence, f"predicted, presence {landmark.presence:.0%}"
     if region is not None:
-        words += ", ± {:.1f} {:.1f} {:.1f} mm (R A S)".format(*region.reach_mm) + f" at {region.level:.0%}"
+        words += ", ± {:.1f} {:.1f} {:.1f} mm (R A S)".format(*region.reach_mm) + f" at {percent(region.level)}%"
     return words
 
 

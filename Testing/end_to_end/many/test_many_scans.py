@@ -10,13 +10,14 @@ import sys
 
 import numpy as np
 import pytest
+from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.detection import Detection
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.volume import Volume, write_volume
 from CarotidLandmarkLib.work import workers
 from pydicom.uid import generate_uid
 
-from ..commands import scan_volume, tiny_bundle, without_timing
+from ..commands import LEFT, RIGHT, scan_volume, tiny_bundle, without_timing
 
 RESULTS = ["detection.json", "landmarks.mrk.json", "report.html", "scan.sha256", "thumbnail.png"]
 
@@ -62,6 +63,19 @@ def test_each_scan_gets_what_it_would_get_alone_and_one_summary(run, scans, tmp_
     assert {float(row["x_lps_mm"]) for row in rows if row["folder"] == "one"} == {
         landmark.position_lps_mm[0] for landmark in detection.landmarks
     }
+
+
+def test_the_time_of_a_detection_has_that_of_reading_wherever_it_was_made(run, scans, model, tmp_path):
+    how = ("--model", model, "--passes", 2)
+    dataset = Dataset.create(tmp_path / "data", [LEFT, RIGHT])
+    dataset.add_case(scans / "one.nrrd", case_id="one")
+    assert run("detect", scans / "one.nrrd", "-o", tmp_path / "alone", *how)[0] == 0
+    assert run("detect", scans, "-o", tmp_path / "out", *how)[0] == 0
+    assert run("cohort", dataset.path, "--predict", *how)[0] == 0
+    for file in ("alone/detection.json", "out/one/detection.json", "data/cases/one/prediction.json"):
+        seconds = Detection.from_json((tmp_path / file).read_bytes()).timing_s
+        load, total = seconds.pop("load"), seconds.pop("total")
+        assert load > 0 and total >= load + sum(seconds.values()) - 0.005  # each is rounded
 
 
 def test_a_bad_scan_does_not_stop_the_others_and_is_done_when_it_has_been_mended(run, scans, model, tmp_path):

@@ -280,7 +280,9 @@ def test_the_tables_agree_with_each_other():
 
 def test_a_model_without_calibration_is_called_so():
     rows = measure(cohort(4), model())
-    assert "is not calibrated" in summary_markdown(rows, cohort(4), model(), {})
+    page = summary_markdown(rows, cohort(4), model(), {})
+    assert "is not calibrated" in page and "| uncalibrated volume, Pearson r |" in page
+    assert "calibrated volume" not in page.replace("uncalibrated", "")
 
 
 def test_datasets_side_by_side_have_the_numbers_that_each_has_alone():

@@ -53,6 +53,11 @@ def test_figure_5_has_the_calibrated_volumes_at_the_left_and_the_papers_at_the_r
     assert not np.allclose(regions.volume_mm3, regions.paper_volume_mm3)
 
 
+def test_the_volumes_of_a_model_that_is_not_calibrated_are_not_called_calibrated():
+    own, _ = evaluation_figures.volume_against_error(cohort(), model()).axes
+    assert own.get_ylabel().startswith("Uncalibrated 90 %")
+
+
 def test_the_ring_of_the_roc_is_what_was_detected_absent_ones_across_present_ones_up():
     outcomes = [
         *(outcome(f"p{n}", present=True, presence=0.9) for n in range(3)),

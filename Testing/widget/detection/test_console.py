@@ -33,6 +33,7 @@ def test_a_detection_from_the_console_is_shown_by_the_panel_and_followed_by_it_a
     assert gone() is None
     assert cells(widget, 1)["Landmark"] == "R bifurcation"
     nodes = scene.find_detection(volume)
+    assert nodes.detection.timing_s["load"] > 0
     nodes.points.SetNthControlPointPosition(1, -20.0, 8.0, 4.0)
     application.processEvents()
     assert cells(widget, 1)["Status"].startswith("reviewed by anna")

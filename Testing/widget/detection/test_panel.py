@@ -134,6 +134,16 @@ def test_the_table_tells_verdict_presence_spread_and_place_and_the_volume_on_req
     assert "wide uncertainty" in widget.ui.adviceLabel.text
 
 
+def test_the_level_of_the_regions_is_said_as_it_was_chosen(widget):
+    made = make_detection()
+    regions = [replace(mark.confidence, level=0.945) for mark in made.landmarks]
+    marks = tuple(replace(mark, confidence=region) for mark, region in zip(made.landmarks, regions, strict=True))
+    nodes = show(widget, replace(made, landmarks=marks))
+    assert "± 94.5%\n(mm)" in cells(widget, 0)
+    assert "The region at 94.5% has" in widget.ui.resultsTable.item(0, 3).toolTip()
+    assert nodes.points.GetNthControlPointDescription(0).endswith("at 94.5%")
+
+
 @pytest.mark.parametrize("origin", [0.0, -1000.0])
 def test_the_table_fits_the_panel_without_scrolling(widget, application, origin):
     volume = scene.add_volume(slicer.mrmlScene, replace_origin(neck_volume(5.0), origin))

@@ -113,7 +113,7 @@ def violin_ticks(axes: Axes) -> None:
 
 
 def reliability(outcomes: Sequence[Outcome], model: Model) -> Figure:
-    """Observed against nominal coverage of the calibrated and of the paper's regions, with the binomial band."""
+    """Observed against nominal coverage of the model's and of the paper's regions, with the binomial band."""
     figure, axes = _axes("Nominal coverage", "Observed coverage", size=(4.6, 4.4))
     pairs = located(outcomes)
     if not pairs:
@@ -126,8 +126,7 @@ def reliability(outcomes: Sequence[Outcome], model: Model) -> Figure:
     known = levels[levels <= highest + 1e-9]
     ours = [metrics.regions(pairs, model.calibration, float(level)).covered.mean() for level in known]
     paper = [metrics.regions(pairs, {}, float(level)).paper_covered.mean() for level in levels]
-    name = "calibrated" if model.calibration else "Gaussian, not calibrated"
-    axes.plot(known, ours, "o-", color=COLOURS[0], ms=3.5, label=name)
+    axes.plot(known, ours, "o-", color=COLOURS[0], ms=3.5, label=model.regions)
     axes.plot(levels, paper, "s--", color=NEUTRAL, ms=3, lw=1, label="paper's, from the passes' sd")
     _shares(axes)
     axes.legend(loc="upper left", fontsize=8)
@@ -135,7 +134,7 @@ def reliability(outcomes: Sequence[Outcome], model: Model) -> Figure:
 
 
 def volume_against_error(outcomes: Sequence[Outcome], model: Model) -> Figure:
-    """Confidence volume against error, one dot per landmark: calibrated at the left, the paper's at the right."""
+    """Confidence volume against error, one dot per landmark: the model's at the left, the paper's at the right."""
     figure = new_figure(8.2, 3.8)
     pairs = located(outcomes)
     if not pairs:
@@ -143,7 +142,7 @@ def volume_against_error(outcomes: Sequence[Outcome], model: Model) -> Figure:
     percent = f"{model.volume_level * 100:g}"
     regions = metrics.regions(pairs, model.calibration, model.volume_level)
     errors = np.array([pair.error_mm for pair in pairs])
-    kinds = (("Calibrated", regions.volume_mm3), ("Paper's", regions.paper_volume_mm3))
+    kinds = ((model.regions.capitalize(), regions.volume_mm3), ("Paper's", regions.paper_volume_mm3))
     for axes, (title, volumes) in zip(figure.subplots(1, 2, sharex=True), kinds, strict=True):
         for label, colour, mine in _masks(pairs, model):
             x = np.clip(errors[mine], SMALLEST_MM, None)

@@ -71,6 +71,11 @@ class Model:
         return {landmark.name: landmark.label for landmark in self.landmarks} | {ALL: "Together"}
 
     @property
+    def regions(self) -> str:
+        """What its own regions are, in a word that is true of them."""
+        return "calibrated" if self.calibration else "uncalibrated"
+
+    @property
     def volume_level(self) -> float:
         """The level at which volumes are compared with errors: 0.9, or the highest that is calibrated."""
         return min(VOLUME_LEVEL, highest_level(self.calibration, self.names))

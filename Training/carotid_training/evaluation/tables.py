@@ -129,7 +129,7 @@ def summary_markdown(
         swapped=_count(known["swapped_cases", ALL]),
         presence=table({"presence_roc_area": "presence, area under the ROC"}, _estimate, 3),
         level=f"{model.volume_level * 100:g}",
-        correlations=table(_VOLUMES, _correlation),
+        correlations=table({key: words.format(regions=model.regions) for key, words in _VOLUMES.items()}, _correlation),
         regions=markdown_table(
             _REGION_HEADS, [_region(known, each, name, model.labels[name]) for each in LEVELS for name in names]
         ),
@@ -165,8 +165,8 @@ _RELIABILITY = {
     "reliability_calibration_error_by_chance": "the same, were every probability true",
 }
 _VOLUMES = {
-    "pearson_calibrated_volume": "calibrated volume, Pearson r",
-    "spearman_calibrated_volume": "calibrated volume, Spearman ρ",
+    "pearson_calibrated_volume": "{regions} volume, Pearson r",
+    "spearman_calibrated_volume": "{regions} volume, Spearman ρ",
     "pearson_paper_volume": "paper's volume, Pearson r",
     "spearman_paper_volume": "paper's volume, Spearman ρ",
 }
