@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .detection import ConfidenceRegion, check_confidence
+from .detection import ConfidenceRegion, check_confidence, percent
 from .errors import UserError
 
 # Added to every covariance: no answer is more certain than a tenth of a millimetre, and no ellipsoid is flat.
@@ -93,7 +93,7 @@ def conformal_factor(scores: Sequence[tuple[str, float]], level: float) -> float
     points = Counter(patient for patient, _score in scores)
     n, needed = len(points), fewest_for(level)
     if n < needed:
-        raise ValueError(f"{n} calibration patients are too few for a {level:.0%} region; {needed} are needed.")
+        raise ValueError(f"{n} calibration patients are too few for a {percent(level)}% region; {needed} are needed.")
     ranked = sorted((score, 1 / points[patient]) for patient, score in scores)
     beneath = np.cumsum([share for _score, share in ranked])
     return float(ranked[int(np.searchsorted(beneath, (n + 1) * level - 1e-9))][0])
@@ -138,7 +138,7 @@ def calibrated_radius(calibration: Mapping[str, Any], landmark: str, level: floa
         return gaussian
     if level > max(known) + 1e-9:
         raise UserError(
-            f"This model's regions are calibrated up to {max(known):.0%}; ask for a lower level than {level:.4g}."
+            f"This model's regions are calibrated up to {percent(max(known))}%; ask for a lower level than {level:.4g}."
         )
     levels = sorted(known)
     # Straight lines from (0, 0) through the calibrated points: a higher level never has a smaller region.

@@ -313,7 +313,8 @@ def test_a_report_is_about_the_series_of_the_detection_and_the_choice_of_one_is_
         assert "Note: ct holds 2 CT series or parts of series; series 4 (32 slices) was read" in err[0]
         assert "other voxels in the same place" in err[1] and "--series" in err[1]
     assert not (tmp_path / "no").exists() and not (tmp_path / "no.html").exists()
-    assert run(*export, tmp_path / "sr", "--series", "5") == (0, f"{tmp_path / 'sr'}: reports of 1 of 1 detections\n", [])
+    told = f"{tmp_path / 'sr'}: reports of 1 of 1 detections\n"
+    assert run(*export, tmp_path / "sr", "--series", "5") == (0, told, [])
     assert _series(tmp_path / "sr" / "results.dcm") == "1.2.840.5"
     file.write_text(replace(detection, volume=replace(info, slices_sha256="")).to_json())  # of an earlier version
     code, _, err = run(*export, tmp_path / "earlier")
