@@ -13,7 +13,7 @@ import numpy as np
 
 from .dicom import PHASES, File, Slice
 from .scan import SMALLEST_SIZE
-from .stack import SAME_PLACE_MM, Irregular, Stack, content, heights, places, stack
+from .stack import Irregular, Stack, heights, places, stack, without_copies
 
 SAME_COSINE = 2e-3  # of an orientation: some scanners round to three decimals
 SAME_SPACING = 1e-3  # relative
@@ -128,7 +128,7 @@ def _words(*words: str) -> str:
 def parts(slices: list[Slice]) -> list[Part]:
     """All parts of all series among ``slices``, in the order of their numbers."""
     entries = []
-    for series in _series(_without_copies(slices, by_uid=True)):
+    for series in _series(without_copies(slices, by_uid=True)):
         for group, label in _alike(series):
             for phase, label_of_phase in _phases(group):
                 entries.append((phase, _words(label, label_of_phase)))
@@ -193,7 +193,11 @@ def _same_plane(one: Slice, other: Slice) -> bool:
 
 def _phases(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
     """Slices that visit the same places several times are told apart by what their headers say, or by their order."""
-    if len(slices) < 2 or any(one.position is None or one.axes is None for one in slices):
+    if (
+        len(slices) < 2
+        or slices[0].file.modality != "CT"
+        or any(one.position is None or one.axes is None for one in slices)
+    ):
         return [(slices, "")]
     try:
         place = dict(zip(slices, places(slices), strict=True))
@@ -204,7 +208,7 @@ def _phases(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
         is_phase = name in PHASES and _overlap(values.values()) and _large(values.values())
         if is_phase or _divide_places(values.values(), place):
             return _named(name, values)
-    slices = _without_copies(slices, by_uid=False)
+    slices = without_copies(slices, by_uid=False)
     folders = _by(slices, [str(one.file.path.parent) for one in slices])
     visits = _visits(slices, place)
     for groups in (_runs(slices), _turns(slices, place), folders, visits):
@@ -339,22 +343,6 @@ def _nth(slices: list[Slice], keys: Iterable) -> dict[str, list[Slice]]:
         return str(count[key])
 
     return _by(slices, map(visit, keys))
-
-
-def _without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
-    """One of several slices with the same pixels at the same place; ``by_uid``: and with the same SOP Instance UID."""
-    places: dict[tuple, list[Slice]] = defaultdict(list)
-    unique = []
-    for one in slices:
-        if one.position is None or one.file.colour:  # no scan
-            unique.append(one)
-        else:
-            place = tuple(np.rint(one.position / SAME_PLACE_MM))
-            places[(one.uid, one.frame, one.file.size, place) if by_uid else place].append(one)
-    for same in places.values():
-        contents = {content(one): one for one in reversed(same)} if len(same) > 1 else {b"": same[0]}
-        unique += contents.values()
-    return unique
 
 
 def _is_regular(slices: list[Slice], fewest: int) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -74,13 +73,25 @@ def places(slices: list[Slice]) -> list[int]:
     return np.cumsum(is_next)[np.argsort(order)].tolist()
 
 
-def content(one: Slice) -> bytes:
+def without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
+    """One of several slices with the same HU at the same place; ``by_uid``: and with the same SOP Instance UID."""
+    places: dict[tuple, list[Slice]] = defaultdict(list)
+    unique = []
+    for one in slices:
+        if one.position is None or one.file.colour or one.file.modality != "CT":  # no scan
+            unique.append(one)
+        else:
+            place = tuple(np.rint(one.position / SAME_PLACE_MM))
+            places[(one.uid, one.frame, one.file.size, place) if by_uid else place].append(one)
+    for same in places.values():
+        unique += {_content(one): one for one in reversed(same)}.values() if len(same) > 1 else same
+    return unique
+
+
+def _content(one: Slice) -> tuple:
     """The same for slices with the same HU; of its own for one that is damaged, which may not be in the way."""
-    try:
-        values = stored_values(one.file.path, one.file.path.name)[one.frame]
-    except VolumeError:
-        return str(one.file.path).encode("utf-8", "surrogateescape")
-    return hashlib.sha256(values.tobytes() + repr((one.slope, one.intercept)).encode()).digest()
+    digests = one.file.digests
+    return (digests[one.frame], one.slope, one.intercept) if digests else (one.file.path, one.frame)
 
 
 def stack(slices: list[Slice]) -> Stack:
