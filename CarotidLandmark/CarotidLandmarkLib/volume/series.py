@@ -275,6 +275,10 @@ def _choose(name: str, whole: list[Part], series: str | None, discreet: bool = F
     if not chosen.is_original:
         kind = "" if discreet else f" ({chosen.kind})"
         notes.append(f"{chosen.name.capitalize()} may be computed, not scanned{kind}.")
+    elif chosen.doubt:
+        notes.append(
+            f"{chosen.name.capitalize()} may be computed, not scanned: its description speaks of {chosen.doubt}."
+        )
     if len({one.file.uid for one in chosen.slices}) > 1:
         notes.append(f"Slices of {chosen.name} have series UIDs of their own; they were read as one series.")
     if len({one.file.frame_of_reference for one in chosen.slices}) > 1:
@@ -334,6 +338,8 @@ def _reason(part: Part, chosen: Part | None) -> str:
         return "is derived"
     if chosen is not None and chosen.enhancement > part.enhancement:
         return f"says nothing of {'vessels' if part.enhancement else 'contrast'}"
+    if part.doubt and not (chosen and chosen.doubt):
+        return f"its description speaks of {part.doubt}"
     return "is smaller"
 
 

@@ -14,6 +14,8 @@ from .scan import VolumeError
 from .values import PADDING_HU, hu_array, rescaled
 
 SAME_PLACE_MM = 0.01
+SAME_COSINE = 2e-3  # of an orientation: some scanners round to three decimals
+SAME_SPACING = 1e-3  # relative
 ROUNDING_MM = 0.1  # positions are rounded to one decimal by some, and tables shake
 LARGEST_SHIFT_MM = 3.0  # beside the line through all slices
 SMALLEST_SAMPLE, TISSUE_WINDOW_HU = 20_000, (-200, 500)
@@ -71,6 +73,16 @@ def places(slices: list[Slice]) -> list[int]:
     # Within 0.05 mm it is one place: half of the decimal to which some round positions.
     is_next = np.diff(levels[order], prepend=levels[order[0]]) > 5 * SAME_PLACE_MM
     return np.cumsum(is_next)[np.argsort(order)].tolist()
+
+
+def same_plane(one: Slice, other: Slice) -> bool:
+    """Whether two slices have one orientation and pixel spacing, within what rounding changes."""
+    if one.axes is None or other.axes is None or one.spacing_mm is None or other.spacing_mm is None:
+        return (one.axes is None, one.spacing_mm is None) == (other.axes is None, other.spacing_mm is None)
+    return bool(
+        np.abs(one.axes - other.axes).max() < SAME_COSINE
+        and np.allclose(one.spacing_mm, other.spacing_mm, rtol=SAME_SPACING, atol=0)
+    )
 
 
 def without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
@@ -144,6 +156,16 @@ def stack(slices: list[Slice]) -> Stack:
     affine[:3, 3] += affine[:3, :2] @ before
     size = (np.array([i, j]) + after - before).astype(int)
     return Stack(tuple(slices), affine, (len(slices), size[1], size[0]), shifts - before, tuple(notes))
+
+
+def is_regular(slices: list[Slice], fewest: int) -> bool:
+    """Whether so many slices, or more, are a stack."""
+    if len(slices) < fewest or any(one.spacing_mm is None for one in slices):
+        return False
+    try:
+        return bool(stack(slices))
+    except Irregular:
+        return False
 
 
 def _check_steps(levels: np.ndarray, even: np.ndarray) -> None:
