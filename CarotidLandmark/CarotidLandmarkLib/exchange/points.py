@@ -17,6 +17,7 @@ from .tables import Columns, Row, Says, Table, csv_table, decimal, guess_columns
 LARGEST_BYTES = 64 << 20
 # what Slicer wrote for a coordinate system: numbers up to 4.10, letters since
 FCSV_FRAMES: dict[str, Frame] = {"0": "RAS", "RAS": "RAS", "1": "LPS", "LPS": "LPS", "2": "voxel", "IJK": "voxel"}
+FCSV_START = re.compile("# *(Markups fiducial file version|Fiducial List file)")  # of Slicer 4 and 5, of Slicer 3
 FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 FCSV_UNNAMED = ("status", "auto")  # what Slicer 5 writes behind these
 FCSV_STATUSES = {"0": "undefined", "1": "preview", "2": "defined", "3": "missing"}
@@ -55,7 +56,7 @@ def read_points(path: Path, columns: Mapping[str, str] | None = None, frame: Fra
     document = _json(text, name) if start.startswith(("{", "[")) else None
     if isinstance(document, dict) and "markups" in document:
         lists = [_markups(path, document, frame)]
-    elif path.suffix.lower() == ".fcsv" or re.match(r"#.*fiducial", start, re.IGNORECASE):
+    elif path.suffix.lower() == ".fcsv" or FCSV_START.match(start):
         lists = [_fcsv(text, name, frame)]
     else:
         table = csv_table(text, name) if document is None else json_table(document, name)

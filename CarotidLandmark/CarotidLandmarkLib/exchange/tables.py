@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from unicodedata import normalize
 
 from ..errors import UserError
 from ..landmarks import FARTHEST_MM
@@ -46,7 +47,7 @@ NOT_NAMES = {
 }  # fmt: skip
 # an error is no place
 NOT_PLACES = {"std", "sd", "size", "spacing", "error", "direction", "sigma"}
-NOT_MM = {"cm", "m", "um", "inch"}
+NOT_MM = re.compile("[cdnuμ]?m|(centi|deci|micro|nano)?met(er|re)s?|microns?|in|inch(es)?|px|pix|pixels?")
 LABELS = ("label", "landmark", "name", "pointname", "pointlabel", "structure", "landmarkname")
 CASES = (
     "case", "caseid", "scan", "scanid", "file", "filename", "folder", "volume", "image", "imageid", "patient",
@@ -293,9 +294,13 @@ def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str
 
 def _says_of(columns: Sequence[str], name: str) -> set[Says]:
     """What the names of coordinates' columns say of them. Raises UserError on another unit than mm."""
-    words = [word for column in columns for word in _words(column)]
-    if len(words) > len(columns) and (units := NOT_MM.intersection(words)):
-        raise UserError(f"{name} has coordinates in {min(units)}; give them in mm, or say --columns.")
+    named = [_words(column) for column in columns]
+    for words in named:  # an axis may be called m; "in" is a unit where it comes last, and none in "x in mm"
+        units = [word for word in words if NOT_MM.fullmatch(word) and (word != "in" or words[-1] == "in")]
+        if units and len(words) > 1:
+            unit = "inches" if units[0] == "in" else units[0]
+            raise UserError(f"{name} has coordinates in {unit}; give them in mm, or say --columns.")
+    words = [word for each in named for word in each]
     frame = AXES.get("".join(word for word in words if len(word) == 1))
     return {SAYS[word] for word in words if word in SAYS} | ({frame} if frame else set())
 
@@ -335,5 +340,5 @@ def _one_of(header: Sequence[str], names: Sequence[str]) -> str | None:
 
 def _words(column: str) -> list[str]:
     """A column's name in words: ``leftX``, ``Left x (mm)`` and ``left_x_mm`` are left, x, mm."""
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", column)
-    return [word.lower() for word in re.split(r"[^A-Za-z0-9]+", apart) if word]
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", normalize("NFKC", column))  # one sign for µ, and cm for ㎝
+    return [word.lower() for word in re.split(r"[\W_]+", apart) if word]
