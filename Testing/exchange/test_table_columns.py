@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from CarotidLandmarkLib.dataset import Dataset
 
-from .conftest import LEFT, RIGHT
+from .conftest import LEFT, RIGHT, block
 from .test_import_points import L, R, csv, fcsv, points
 
 
@@ -78,6 +79,35 @@ def test_a_column_that_says_no_is_no_point(run, dataset, tmp_path, name):
     code, _, err = run("import", dataset.path, table, "--annotator", "anna", "--frame", "LPS")
     assert code == 0, err
     assert points(dataset) == {LEFT: L, RIGHT: None}
+
+
+NOWHERE = {
+    "long": "case,label,x,y,z,status\nc1,left,,,,missing\nc1,right,,,,absent\n",
+    "long, zeros": "case,label,x,y,z,present\nc1,left,0,0,0,0\nc1,right,0,0,0,0\n",
+    "wide": "case,left_x,left_y,left_z,left_present,right_x,right_y,right_z,right_present\nc1,,,,0,,,,0\n",
+    "voxels": "case,label,i,j,k,status\nc1,left,,,,missing\nc1,right,,,,missing\n",
+    "no columns": "case,label,status\nc1,left,missing\nc1,right,missing\n",
+    "json": '[{"label": "left", "position": null, "present": false}, {"label": "right", "present": false}]',
+    "json without positions": '[{"label": "left", "status": "missing"}, {"label": "right", "status": "missing"}]',
+}
+
+
+@pytest.mark.parametrize("name", NOWHERE)
+def test_of_points_that_are_all_missing_no_frame_is_asked(run, tmp_path, name):
+    made = Dataset.create(tmp_path / "around zero", (LEFT, RIGHT))
+    made.add_case(block((-80, -62, -62)), "c1")
+    table = csv(tmp_path / f"c1.{'json' if 'json' in name else 'csv'}", NOWHERE[name])
+    for annotator, frame in (("anna", ()), ("ben", ("--frame", "RAS"))):
+        code, _, err = run("import", made.path, table, "--annotator", annotator, *(() if name == "voxels" else frame))
+        assert (code, err) == (0, [])
+        assert points(made, annotator=annotator) == {LEFT: None, RIGHT: None}
+
+
+@pytest.mark.parametrize("status", ["", "detected"])
+def test_without_columns_of_coordinates_nothing_may_be_there(run, dataset, tmp_path, status):
+    table = csv(tmp_path / "c1.csv", f"label,px,status\nleft,30,{status}\nright,,missing\n")
+    code, _, err = run("import", dataset.path, table, "--annotator", "anna")
+    assert code == 2 and "has no columns for x, y and z, and does not say that 'left' is missing" in err[0]
 
 
 def test_two_sets_of_coordinates_in_one_table_are_asked_about(run, dataset, tmp_path):

@@ -20,6 +20,7 @@ Row = dict[str, str]
 Says = Frame | Literal["in mm"]  # what a file says of its coordinates
 
 SEPARATORS = ",;\t|"
+BLANK = SEPARATORS + " "  # what a line ends in whose last cells are empty, as spreadsheets write them
 ROLES = ("x", "y", "z", "label", "case", "status")
 GUESSED = ("case", "status")  # roles of a table that may be nobody's
 AXES: dict[str, Frame | None] = {"xyz": None, "lps": "LPS", "ras": "RAS", "ijk": "voxel"}
@@ -65,7 +66,7 @@ STATUSES = ("status", *ANSWERS)
 
 @dataclass(frozen=True)
 class Table:
-    """``rows``: a text for each column of ``header``, "" where the row ends before it.
+    """``rows``: a text for each column of ``header``, "" where the row ends before it; none of blank cells alone.
 
     ``stated``: key and text of what is said beside the rows of all of them.
     """
@@ -74,17 +75,25 @@ class Table:
     rows: list[Row]
     stated: tuple[tuple[str, str], ...] = ()
 
+    def __post_init__(self) -> None:
+        self.rows[:] = [row for row in self.rows if any(cell.strip() for cell in row.values())]
+
 
 def csv_table(text: str, name: str) -> Table:
     """A CSV with one line of column names. Raises UserError."""
     lines = text.splitlines()
     if lines and re.fullmatch(r"sep=.", lines[0].strip()):  # Excel's own hint
         lines = lines[1:]
+    lines = [line.rstrip(BLANK) if line.startswith("#") else line for line in lines if line.strip(BLANK + '"')]
     comments = [re.fullmatch(r"#+\s*([\w ]+?)\s*[:=](.*)", line) for line in lines]
     stated = tuple((match[1], match[2]) for match in comments if match)
-    lines = _without_comments([line for line in lines if line.strip()], name)
+    lines = _without_comments(lines, name)
     if not lines:
         raise UserError(f"{name} is empty; export it again.")
+    first = lines[0].strip(BLANK)[:40]
+    filled = [sum(bool(cell.strip()) for cell in re.split(f"[{SEPARATORS}]", line)) for line in lines]
+    if filled[0] == 1 < max(filled):
+        raise UserError(f"{name} begins with a line that is no header ({first}); remove it.")
     separator = max(SEPARATORS, key=lambda letter: lines[0].count(letter))
     try:
         reader = csv.DictReader(io.StringIO("\n".join(lines)), delimiter=separator, strict=True, restval="")
@@ -95,10 +104,10 @@ def csv_table(text: str, name: str) -> Table:
     twice = {column for column in header if column and header.count(column) > 1}
     if twice:
         raise UserError(f"{name} has two columns '{sorted(twice)[0]}'; rename one of them.")
-    if any(None in row for row in rows):
+    if any(cell.strip() for row in rows for cell in row.pop(None, ())):  # type: ignore[call-overload]
         raise UserError(
-            f"{name} has rows with more cells than columns; save it again, with another separator than the decimals "
-            "have."
+            f"{name} has rows with more cells than columns ({first}); remove that line if it is no header, else save "
+            "it again, with another separator than the decimals have."
         )
     return Table(header, rows, stated)
 
@@ -184,13 +193,14 @@ def _is_list_of_objects(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Columns:
-    """``points``: label -> its columns x, y, z; the label "" stands for what the column ``label`` says.
+    """``points``: label -> its columns x, y, z; the label "" stands for what the column ``label`` says. None where the
+    table has no coordinates.
 
     ``status``: label -> the column that says whether it is there, where one does. ``says``: what the names of these
     columns say of coordinates.
     """
 
-    points: dict[str, tuple[str, str, str]]
+    points: dict[str, tuple[str, ...]]
     label: str | None
     case: str | None
     status: Mapping[str, str]
@@ -224,9 +234,11 @@ def guess_columns(header: Sequence[str], given: Mapping[str, str], name: str) ->
         points, says = {"": chosen}, _says_of(chosen, name)
     else:
         points, says = _triples(header, name)
+    label = given.get("label") or _one_of(header, LABELS)
+    if not points and label and _statuses(header, [""], given):
+        points = {"": ()}  # it may say of each landmark that it is missing
     if not points:
         raise UserError(f"{name} has no columns for x, y and z ({listed}); say which they are with --columns.")
-    label = given.get("label") or _one_of(header, LABELS)
     case = given.get("case", _one_of([column for column in header if column != label], CASES)) or None
     if "" in points and label is None:
         raise UserError(f"{name} has no column with the points' names ({listed}); say which it is with --columns.")
@@ -252,9 +264,9 @@ def status_of(text: str, column: str) -> str:
     return yes if yes and word in YES else no if no and word in NO else word
 
 
-def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str, str]], set[Says]]:
+def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, ...]], set[Says]]:
     """Columns whose names differ in an axis alone, by what else is in their names; and what these say."""
-    triples: dict[str, tuple[str, str, str]] = {}
+    triples: dict[str, tuple[str, ...]] = {}
     says: dict[str, set[Says]] = {}
     for letters, frame in AXES.items():
         axes: dict[str, dict[str, str]] = {}
