@@ -229,6 +229,7 @@ def guess_columns(header: Sequence[str], given: Mapping[str, str], name: str) ->
     for column in filter(None, given.values()):
         if column not in header:
             raise UserError(f"{name} has no column '{column}'; it has {listed}.")
+    points: dict[str, tuple[str, ...]]
     if "x" in given:
         chosen = given["x"], given["y"], given["z"]
         points, says = {"": chosen}, _says_of(chosen, name)
