@@ -38,7 +38,7 @@ ARROWS = {
     "work": {"errors", "memory"},
     "dataset": {"errors", "files", "documents", "landmarks", "geometry", "detection", "markups", "volume", "bundle"},
     "report": {"errors", "files", "documents", "landmarks", "detection", "markups", "volume", "dataset"},
-    "scans": {"errors", "files", "documents", "detection", "report", "volume", "work"},
+    "scans": {"errors", "files", "documents", "detection", "report", "volume", "dataset", "work"},
     "vessels": {"errors", "geometry", "landmarks", "volume"},
     "exchange": {
         "errors", "files", "documents", "landmarks", "geometry", "detection", "markups", "volume", "dataset", "vessels",

@@ -16,6 +16,7 @@ from CarotidLandmarkLib.dataset import (
     DatasetError,
     check_annotator,
     check_dataset,
+    is_dataset,
     write_draft,
 )
 from CarotidLandmarkLib.detection import ModelInfo
@@ -145,6 +146,20 @@ class TestOpening:
         (dataset.path / "dataset.json").write_text(content)
         with pytest.raises(DatasetError, match="damaged"):
             Dataset.open(dataset.path)
+
+    @pytest.mark.parametrize(
+        "content",
+        ['{"labels": {"0": "background"}, "numTraining": 2}', '{"name": "Task01", "training": []}', "{}", "[1"],
+    )
+    def test_the_dataset_of_another_program_is_called_so_and_ours_never(self, dataset, tmp_path, content):
+        other = tmp_path / "Task01"
+        other.mkdir()
+        (other / "dataset.json").write_text(content)
+        with pytest.raises(DatasetError, match="Task01 is not a dataset of CarotidLandmark"):
+            Dataset.open(other)
+        assert is_dataset(dataset.path) and not is_dataset(other) and not is_dataset(tmp_path)
+        (dataset.path / "dataset.json").write_text('{"schema_version": 2')
+        assert is_dataset(dataset.path)
 
     def test_a_folder_that_is_no_dataset_is_refused(self, tmp_path):
         with pytest.raises(DatasetError, match=re.escape("has no dataset.json); choose one or create it.")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -111,9 +112,18 @@ def test_what_is_not_there_or_empty_is_left_to_the_reader_and_a_dataset_to_cohor
     (tmp_path / "empty").mkdir()
     listing = list_scans([tmp_path / "empty", tmp_path / "nowhere.nrrd"], tmp_path / "out")
     assert names(listing) == ["empty", "nowhere"]
-    (tmp_path / "empty" / "dataset.json").write_text("{}")
+    (tmp_path / "empty" / "dataset.json").write_text('{"schema_version": 2, "landmarks": ["nasion"]}')
     with pytest.raises(UserError, match="carotid-landmark cohort"):
         list_scans([tmp_path / "empty"], tmp_path / "out")
+
+
+def test_the_dataset_of_another_program_is_a_folder_of_scans(tmp_path, make_volume):
+    """nnU-Net and the Decathlon have a dataset.json, too."""
+    (tmp_path / "imagesTr").mkdir()
+    write_volume(make_volume(), tmp_path / "imagesTr" / "a.nii.gz")
+    document = {"channel_names": {"0": "CT"}, "labels": {"background": 0}, "numTraining": 1, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(document))
+    assert names(list_scans([tmp_path], tmp_path / "out")) == ["imagesTr/a"]
 
 
 def test_what_is_no_scan_in_a_folder_of_scans_is_named(tmp_path, study, make_volume):

@@ -80,6 +80,17 @@ class TestMetaImage:
         with pytest.raises(VolumeError, match=r"says that its voxels are in moved\.raw, which is not there"):
             read_volume(metaimage(volume, tmp_path / "a.mhd", data="moved.raw"))
 
+    def test_comments_may_be_several(self, tmp_path):
+        read = read_volume(metaimage(scan(), tmp_path / "a.mha", "Comment = of Anna", "Comment = and of Ben"))
+        assert read.notes == () and error_mm(read, scan()) < 1e-3
+
+    @pytest.mark.parametrize("where", ["LIST", "LIST 2", "LIST 2D", "list", "slice%03d.raw 1 18 1"])
+    def test_voxels_in_several_files_are_refused_as_such(self, tmp_path, where):
+        with pytest.raises(
+            VolumeError, match=r"a\.mhd has its voxels in several files, which is not read; save it as one"
+        ):
+            read_volume(metaimage(scan(), tmp_path / "a.mhd", data=where))
+
     @pytest.mark.parametrize(
         ("line", "sentence"),
         [

@@ -92,6 +92,12 @@ class TestNamesThatAreNotUtf8:
         assert agree(read_volume(path), make_volume())
 
 
+def open_to_nobody(folder: Path) -> None:
+    for place in (folder, *folder.parents):
+        if place.stat().st_uid == os.geteuid() and str(place) not in ("/", "/tmp"):
+            place.chmod(0o755)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 class TestPipesAndLinks:
     def test_a_pipe_is_refused_at_once(self, tmp_path):
@@ -112,7 +118,7 @@ class TestPipesAndLinks:
         read = read_volume(folder)
         assert agree(read, make_volume())
         assert read.note == (
-            "ct holds files that could not be read and were left out "
+            "ct holds files or folders that could not be read and were left out "
             "(latest: damaged, packed, no read permission, or a link that leads nowhere)."
         )
 
@@ -123,14 +129,37 @@ class TestPipesAndLinks:
 
     def test_a_file_without_permission_beside_good_ones_is_noted(self, agree, make_volume, write_dicom, tmp_path):
         folder = write_dicom(make_volume(), tmp_path / "ct")
-        for place in (tmp_path, *tmp_path.parents):
-            if place.stat().st_uid == os.geteuid() and str(place) not in ("/", "/tmp"):
-                place.chmod(0o755)
+        open_to_nobody(tmp_path)
         (folder / "secret.dcm").write_bytes(b"secret")
         (folder / "secret.dcm").chmod(0)
         with not_root():
             read = read_volume(folder)
         assert agree(read, make_volume()) and "left out (secret.dcm: " in read.note
+
+    def test_a_folder_without_permission_beside_good_ones_is_noted_and_alone_it_is_not_called_empty(
+        self, agree, make_volume, write_dicom, tmp_path
+    ):
+        """Half of the scan was read without a word."""
+        whole = make_volume(size=(24, 20, 40))
+        write_dicom(whole, tmp_path / "ct" / "A", SeriesInstanceUID="1.2.3", skip=tuple(range(22, 40)))
+        write_dicom(whole, tmp_path / "ct" / "B", SeriesInstanceUID="1.2.3", skip=tuple(range(22)))
+        open_to_nobody(tmp_path)
+        (tmp_path / "ct" / "B").chmod(0)
+        (tmp_path / "other" / "C").mkdir(parents=True)
+        (tmp_path / "other" / "C").chmod(0)
+        with not_root():
+            read = read_volume(tmp_path / "ct")
+            with pytest.raises(
+                VolumeError, match=r"other holds no DICOM images \(C: damaged, packed, no read permission"
+            ):
+                read_volume(tmp_path / "other")
+        for place in (tmp_path / "ct" / "B", tmp_path / "other" / "C"):
+            place.chmod(0o755)
+        assert (
+            len(read.array) == 22
+            and "holds files or folders that could not be read and were left out (B: " in read.note
+        )
+        assert agree(read_volume(tmp_path / "ct"), whole)
 
 
 def test_what_a_detached_header_points_to_is_never_a_device(tmp_path):

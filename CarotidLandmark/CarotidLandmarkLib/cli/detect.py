@@ -181,8 +181,10 @@ def series(
 
 def _check_output(output: Path) -> None:
     """Raises UserError inside a dataset: what lies in its folders is taken for its own."""
+    from ..dataset import is_dataset
+
     for folder in (output.absolute(), *output.absolute().parents):
-        if (folder / "dataset.json").is_file():
+        if is_dataset(folder):
             raise UserError(f"{output} lies in the dataset {folder.name}; give a folder outside it for the results.")
 
 

@@ -122,14 +122,14 @@ def export(
     series: options.Series = None,
 ) -> None:
     """Write results for other programs: a table, point lists, DICOM reports. Nothing of a dataset names a patient."""
-    from ..dataset import Dataset
+    from ..dataset import Dataset, is_dataset
     from ..exchange import export_dataset, export_reports, export_results, read_results
     from ..report import DETECTION_FILE, ReportError, check_replaceable
     from ..scans import tasks_of
 
     if not source.is_dir():
         raise UserError(f"{source} is not a folder; give a dataset, or what detect has written.")
-    if (source / "dataset.json").exists():
+    if is_dataset(source):
         if scan is not None or series is not None:
             raise UserError("--scan and --series are for a folder of detect; a dataset exports no patient.")
         opened = Dataset.open(source)

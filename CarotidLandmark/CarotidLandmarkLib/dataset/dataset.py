@@ -22,11 +22,11 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ..detection import Detection, ModelInfo
-from ..documents import write
+from ..documents import DocumentError, parse, write
 from ..files import (
     LEFT_BY_OTHERS,
     TEMPORARY_PREFIX,
@@ -52,6 +52,7 @@ from .cases import IMAGE_FILE, Case, CaseDocument, ImageDocument, read_case, wri
 from .common import (
     SCHEMA_VERSION,
     DatasetError,
+    UnreadableError,
     check_annotator,
     check_case_of_letters,
     check_name,
@@ -110,7 +111,17 @@ class Dataset:
             raise DatasetError(f"The folder {path.name} is not there; connect its disk, or choose another.")
         if not (path / "dataset.json").is_file():
             raise DatasetError(f"{path.name} is not a dataset (it has no dataset.json); choose one or create it.")
-        return cls(path, _read_dataset(path).landmarks)
+        try:
+            return cls(path, _read_dataset(path).landmarks)
+        except UnreadableError:
+            raise
+        except DatasetError as error:
+            if is_dataset(path):
+                raise
+            raise DatasetError(
+                f"{path.name} is not a dataset of CarotidLandmark (its dataset.json is another program's, or damaged); "
+                "choose one, or create it in a folder of its own."
+            ) from error
 
     def write_version(self) -> None:
         """Write ``dataset.json`` of the present version. Raises OSError."""
@@ -344,6 +355,18 @@ def _has_document(folder: Path) -> bool:
         return (folder / "case.json").is_file()
     except OSError:
         return True
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a folder is a dataset of ours, damaged or not: other programs have a dataset.json, too (nnU-Net)."""
+    try:
+        document = parse((path / "dataset.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, DocumentError):
+        document = {}
+    keys = {field.name for field in fields(_DatasetDocument)}
+    return bool(keys & document.keys()) if document else os.path.isdir(path / "cases")
 
 
 def _read_dataset(path: Path) -> _DatasetDocument:

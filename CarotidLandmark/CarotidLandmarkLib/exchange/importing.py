@@ -192,6 +192,8 @@ def _placed(
 ) -> tuple[dict[str, Point | None], tuple[str, ...]]:
     notes = [*points.notes]
     frame = points.frame
+    if all(point is None for point in points.points.values()):
+        frame = "LPS"  # of nothing
     if frame is None:
         frame, note = frame_of(points.points, geometry, points.source)
         notes.append(note)

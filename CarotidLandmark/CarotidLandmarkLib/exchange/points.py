@@ -12,11 +12,25 @@ from typing import Any
 from ..errors import UserError
 from ..markups import POINT_LIST, read_markups
 from .places import Frame, Triple
-from .tables import Columns, Row, Says, Table, csv_table, decimal, guess_columns, json_table, says_beside, status_of
+from .tables import (
+    BLANK,
+    SEPARATORS,
+    Columns,
+    Row,
+    Says,
+    Table,
+    csv_table,
+    decimal,
+    guess_columns,
+    json_table,
+    says_beside,
+    status_of,
+)
 
 LARGEST_BYTES = 64 << 20
 # what Slicer wrote for a coordinate system: numbers up to 4.10, letters since
 FCSV_FRAMES: dict[str, Frame] = {"0": "RAS", "RAS": "RAS", "1": "LPS", "LPS": "LPS", "2": "voxel", "IJK": "voxel"}
+FCSV_START = re.compile("# *(Markups fiducial file version|Fiducial List file)")  # of Slicer 4 and 5, of Slicer 3
 FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 FCSV_UNNAMED = ("status", "auto")  # what Slicer 5 writes behind these
 FCSV_STATUSES = {"0": "undefined", "1": "preview", "2": "defined", "3": "missing"}
@@ -55,7 +69,7 @@ def read_points(path: Path, columns: Mapping[str, str] | None = None, frame: Fra
     document = _json(text, name) if start.startswith(("{", "[")) else None
     if isinstance(document, dict) and "markups" in document:
         lists = [_markups(path, document, frame)]
-    elif path.suffix.lower() == ".fcsv" or re.match(r"#.*fiducial", start, re.IGNORECASE):
+    elif path.suffix.lower() == ".fcsv" or FCSV_START.match(start):
         lists = [_fcsv(text, name, frame)]
     else:
         table = csv_table(text, name) if document is None else json_table(document, name)
@@ -122,7 +136,7 @@ def _json(text: str, name: str) -> Any:
 def _fcsv(text: str, name: str, frame: Frame | None) -> PointList:
     """Slicer's point list before .mrk.json: its header is in comments, and Slicer 3 had fewer columns."""
     lines = text.splitlines()
-    comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
+    comments = [line.lstrip("# ").rstrip(BLANK) for line in lines if line.startswith("#")]
     split = (line.partition("=") for line in comments if "=" in line)
     fields = {key.strip(): value.strip() for key, _, value in split}
     version = fields.get("Markups fiducial file version")
@@ -130,7 +144,9 @@ def _fcsv(text: str, name: str, frame: Frame | None) -> PointList:
     if named not in FCSV_FRAMES:
         raise UserError(f"{name} has the coordinate system '{named}', which Slicer does not know; save it again.")
     header = fields.get("columns", FCSV_COLUMNS if version else SLICER_3_COLUMNS)
-    header = ",".join([header, *(name for name in FCSV_UNNAMED if version and name not in header.split(","))])
+    separator = max(SEPARATORS, key=header.count)
+    unnamed = [name for name in FCSV_UNNAMED if version and name not in header.split(separator)]
+    header = separator.join([header, *unnamed])
     rows = [line for line in lines if line.strip() and not line.startswith("#")]
     table = csv_table("\n".join([header, *rows]), name)
     for column in ("x", "y", "z", "label"):
@@ -179,6 +195,11 @@ def _points(rows: list[Row], columns: Columns, name: str, scan: str) -> dict[str
             if status not in (*MISSING, *UNSAID, *PLACED):
                 known = ", ".join((*MISSING, *PLACED[1:]))
                 raise UserError(f"{name} has '{status}' in its column {column}; write one of {known}, or nothing.")
+            if not triple and status in PLACED:
+                raise UserError(
+                    f"{name} has no columns for x, y and z, and does not say that '{label}' is missing; say which they "
+                    "are with --columns."
+                )
             if status in UNSAID or (not missing and not any(cell.strip() for cell in cells)):
                 continue  # nobody has said anything about it
             if label in points:

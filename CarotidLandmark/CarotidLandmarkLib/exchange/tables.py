@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from unicodedata import normalize
 
 from ..errors import UserError
 from ..landmarks import FARTHEST_MM
@@ -19,6 +20,7 @@ Row = dict[str, str]
 Says = Frame | Literal["in mm"]  # what a file says of its coordinates
 
 SEPARATORS = ",;\t|"
+BLANK = SEPARATORS + " "  # what a line ends in whose last cells are empty, as spreadsheets write them
 ROLES = ("x", "y", "z", "label", "case", "status")
 GUESSED = ("case", "status")  # roles of a table that may be nobody's
 AXES: dict[str, Frame | None] = {"xyz": None, "lps": "LPS", "ras": "RAS", "ijk": "voxel"}
@@ -46,7 +48,7 @@ NOT_NAMES = {
 }  # fmt: skip
 # an error is no place
 NOT_PLACES = {"std", "sd", "size", "spacing", "error", "direction", "sigma"}
-NOT_MM = {"cm", "m", "um", "inch"}
+NOT_MM = re.compile("[cdnuμ]?m|(centi|deci|micro|nano)?met(er|re)s?|microns?|in|inch(es)?|px|pix|pixels?")
 LABELS = ("label", "landmark", "name", "pointname", "pointlabel", "structure", "landmarkname")
 CASES = (
     "case", "caseid", "scan", "scanid", "file", "filename", "folder", "volume", "image", "imageid", "patient",
@@ -64,7 +66,7 @@ STATUSES = ("status", *ANSWERS)
 
 @dataclass(frozen=True)
 class Table:
-    """``rows``: a text for each column of ``header``, "" where the row ends before it.
+    """``rows``: a text for each column of ``header``, "" where the row ends before it; none of blank cells alone.
 
     ``stated``: key and text of what is said beside the rows of all of them.
     """
@@ -73,17 +75,25 @@ class Table:
     rows: list[Row]
     stated: tuple[tuple[str, str], ...] = ()
 
+    def __post_init__(self) -> None:
+        self.rows[:] = [row for row in self.rows if any(cell.strip() for cell in row.values())]
+
 
 def csv_table(text: str, name: str) -> Table:
     """A CSV with one line of column names. Raises UserError."""
     lines = text.splitlines()
     if lines and re.fullmatch(r"sep=.", lines[0].strip()):  # Excel's own hint
         lines = lines[1:]
+    lines = [line.rstrip(BLANK) if line.startswith("#") else line for line in lines if line.strip(BLANK + '"')]
     comments = [re.fullmatch(r"#+\s*([\w ]+?)\s*[:=](.*)", line) for line in lines]
     stated = tuple((match[1], match[2]) for match in comments if match)
-    lines = _without_comments([line for line in lines if line.strip()], name)
+    lines = _without_comments(lines, name)
     if not lines:
         raise UserError(f"{name} is empty; export it again.")
+    first = lines[0].strip(BLANK)[:40]
+    filled = [sum(bool(cell.strip()) for cell in re.split(f"[{SEPARATORS}]", line)) for line in lines]
+    if filled[0] == 1 < max(filled):
+        raise UserError(f"{name} begins with a line that is no header ({first}); remove it.")
     separator = max(SEPARATORS, key=lambda letter: lines[0].count(letter))
     try:
         reader = csv.DictReader(io.StringIO("\n".join(lines)), delimiter=separator, strict=True, restval="")
@@ -94,10 +104,10 @@ def csv_table(text: str, name: str) -> Table:
     twice = {column for column in header if column and header.count(column) > 1}
     if twice:
         raise UserError(f"{name} has two columns '{sorted(twice)[0]}'; rename one of them.")
-    if any(None in row for row in rows):
+    if any(cell.strip() for row in rows for cell in row.pop(None, ())):  # type: ignore[call-overload]
         raise UserError(
-            f"{name} has rows with more cells than columns; save it again, with another separator than the decimals "
-            "have."
+            f"{name} has rows with more cells than columns ({first}); remove that line if it is no header, else save "
+            "it again, with another separator than the decimals have."
         )
     return Table(header, rows, stated)
 
@@ -183,13 +193,14 @@ def _is_list_of_objects(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Columns:
-    """``points``: label -> its columns x, y, z; the label "" stands for what the column ``label`` says.
+    """``points``: label -> its columns x, y, z; the label "" stands for what the column ``label`` says. None where the
+    table has no coordinates.
 
     ``status``: label -> the column that says whether it is there, where one does. ``says``: what the names of these
     columns say of coordinates.
     """
 
-    points: dict[str, tuple[str, str, str]]
+    points: dict[str, tuple[str, ...]]
     label: str | None
     case: str | None
     status: Mapping[str, str]
@@ -218,14 +229,17 @@ def guess_columns(header: Sequence[str], given: Mapping[str, str], name: str) ->
     for column in filter(None, given.values()):
         if column not in header:
             raise UserError(f"{name} has no column '{column}'; it has {listed}.")
+    points: dict[str, tuple[str, ...]]
     if "x" in given:
         chosen = given["x"], given["y"], given["z"]
         points, says = {"": chosen}, _says_of(chosen, name)
     else:
         points, says = _triples(header, name)
+    label = given.get("label") or _one_of(header, LABELS)
+    if not points and label and _statuses(header, [""], given):
+        points = {"": ()}  # it may say of each landmark that it is missing
     if not points:
         raise UserError(f"{name} has no columns for x, y and z ({listed}); say which they are with --columns.")
-    label = given.get("label") or _one_of(header, LABELS)
     case = given.get("case", _one_of([column for column in header if column != label], CASES)) or None
     if "" in points and label is None:
         raise UserError(f"{name} has no column with the points' names ({listed}); say which it is with --columns.")
@@ -251,9 +265,9 @@ def status_of(text: str, column: str) -> str:
     return yes if yes and word in YES else no if no and word in NO else word
 
 
-def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str, str]], set[Says]]:
+def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, ...]], set[Says]]:
     """Columns whose names differ in an axis alone, by what else is in their names; and what these say."""
-    triples: dict[str, tuple[str, str, str]] = {}
+    triples: dict[str, tuple[str, ...]] = {}
     says: dict[str, set[Says]] = {}
     for letters, frame in AXES.items():
         axes: dict[str, dict[str, str]] = {}
@@ -293,9 +307,13 @@ def _triples(header: Sequence[str], name: str) -> tuple[dict[str, tuple[str, str
 
 def _says_of(columns: Sequence[str], name: str) -> set[Says]:
     """What the names of coordinates' columns say of them. Raises UserError on another unit than mm."""
-    words = [word for column in columns for word in _words(column)]
-    if len(words) > len(columns) and (units := NOT_MM.intersection(words)):
-        raise UserError(f"{name} has coordinates in {min(units)}; give them in mm, or say --columns.")
+    named = [_words(column) for column in columns]
+    for words in named:  # an axis may be called m; "in" is a unit where it comes last, and none in "x in mm"
+        units = [word for word in words if NOT_MM.fullmatch(word) and (word != "in" or words[-1] == "in")]
+        if units and len(words) > 1:
+            unit = "inches" if units[0] == "in" else units[0]
+            raise UserError(f"{name} has coordinates in {unit}; give them in mm, or say --columns.")
+    words = [word for each in named for word in each]
     frame = AXES.get("".join(word for word in words if len(word) == 1))
     return {SAYS[word] for word in words if word in SAYS} | ({frame} if frame else set())
 
@@ -335,5 +353,5 @@ def _one_of(header: Sequence[str], names: Sequence[str]) -> str | None:
 
 def _words(column: str) -> list[str]:
     """A column's name in words: ``leftX``, ``Left x (mm)`` and ``left_x_mm`` are left, x, mm."""
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", column)
-    return [word.lower() for word in re.split(r"[^A-Za-z0-9]+", apart) if word]
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", normalize("NFKC", column))  # one sign for µ, and cm for ㎝
+    return [word.lower() for word in re.split(r"[\W_]+", apart) if word]

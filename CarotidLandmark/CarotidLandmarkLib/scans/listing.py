@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..dataset import is_dataset
 from ..errors import UserError, some_of
 from ..volume import IMAGE_SUFFIXES, printable, study_of
 
@@ -77,7 +78,7 @@ def list_scans(paths: Sequence[Path], output: Path) -> Listing:
     for path in paths:
         listed = [Scan(path, _stem(path.name) or path.resolve().name)]
         if path.is_dir():
-            if (path / "dataset.json").is_file():
+            if is_dataset(path):
                 raise UserError(f"{path} is a dataset; detect in it with: carotid-landmark cohort {path} --predict.")
             folder = _look(path, os.path.realpath(output), set())
             inside = list(folder.scans())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import io
 import math
 import re
@@ -108,6 +109,15 @@ class File:
     files: int
     padding: tuple[float, float] | None
     has_table: bool
+
+    @functools.cached_property
+    def digests(self) -> list[bytes]:
+        """Of the stored values of each frame; none of a damaged file. It is decoded once, however many frames ask."""
+        try:
+            frames = stored_values(self.path, self.path.name)
+        except VolumeError:
+            return []
+        return [hashlib.sha256(values.tobytes()).digest() for values in frames]
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,7 @@ def metaimage_header(start: bytes, path: Path, name: str) -> Header:
     compressed = _flag(fields, "CompressedData")
     data, offset = path, end
     where = fields["ElementDataFile"]
-    if where.upper() == "LIST" or "%" in where:
+    if re.fullmatch(r"LIST( +\d+D?)?", where, re.IGNORECASE) or "%" in where:
         raise VolumeError(f"{name} has its voxels in several files, which is not read; save it as one .mha file.")
     if where.upper() != "LOCAL":
         data, offset = path.parent / where, 0
@@ -69,7 +69,7 @@ def _fields(start: bytes, name: str) -> tuple[Fields, int]:
         end += len(line)
         key, equals, value = (part.strip() for part in line.decode("utf-8", "surrogateescape").partition("="))
         key = SAME.get(key, key)
-        if equals:
+        if equals and key != "Comment":  # of which there may be several
             fields.add(key, value)
         if key == "ElementDataFile" and value:
             return fields, end

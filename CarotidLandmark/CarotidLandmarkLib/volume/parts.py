@@ -13,10 +13,8 @@ import numpy as np
 
 from .dicom import PHASES, File, Slice
 from .scan import SMALLEST_SIZE
-from .stack import SAME_PLACE_MM, Irregular, Stack, content, heights, places, stack
+from .stack import Irregular, Stack, heights, is_regular, places, same_plane, stack, without_copies
 
-SAME_COSINE = 2e-3  # of an orientation: some scanners round to three decimals
-SAME_SPACING = 1e-3  # relative
 FEWEST_SLICES = 3  # of a phase
 MOST_PHASES = 40
 LARGEST_OVERLAP = 0.2  # of two acquisitions that follow one another, of the shorter one
@@ -27,12 +25,21 @@ DERIVED = (  # how words begin that name what is computed from scans
 HU_UNITS = ("", "HU", "US")  # Rescale Type; US: unspecified
 SINGLE, LOCALIZER = "holds a single slice", "is a localizer"
 ANGIOGRAPHY = ("CTA", "ANGIO", "CAROT", "SUPRAAORT")
-UNENHANCED = re.compile(
-    r"UN-?ENHANCED|NON[ -]*(CONTR|KONTR|ENH|CON\b)|PRE[ -]*(CONTR|KONTR|KM\b|CON\b)|\bNATIV|\bNCCT|\bPLAIN\b|\bTNC\b|"
-    r"\bC-(?!\w)|\bW/?O\b(?! *(&|AND|W))|"
-    r"\b(WITHOUT|NO|OHNE|SANS|SENZA|SIN|SEM)( IV)? *(CONTR|KONTR|KM\b|PRODUIT|MEZZO|MDC|INJ|CIV\b|IV\b)"
+AGENT = r"(CONTR|KONTR|[CK]M\b|CON\b|PRODUIT|MEZZO|MDC|INJ|CIV\b|IV\b)"
+# what else than an agent's name follows a w/o that speaks of the agent: how such a series is made, or of what
+SERIES = (
+    r"(ENH|C\b|AX|TRA|COR|SAG|OBL|HEL|SPIR|SEQ|THI|SOFT|STD?\b|STANDARD|BONE|BRAIN|LUNG|HEAD|NECK|REC|[A-Z]{1,2}\d)"
 )
-TWICE = re.compile(r"\b(WITH|W|MIT)\b[ /&+-]*(AND|UND)?[ /&+-]*(WITHOUT|W/?O|OHNE)\b")  # with and without
+UNENHANCED = re.compile(
+    r"UN-?ENHANCED|(NON|PRE)[ -]*(CONTR|KONTR|ENH|KM\b|CON\b)|\bNATIV|\bNCCT|\bPLAIN\b|\b[TV]NC\b|"
+    rf"\bC-(?!\w)|\bW/?O\b(?! *[&+])(?![ -]*(?!{AGENT}|{SERIES})[A-Z])|"
+    rf"\b(WITHOUT|NO|OHNE|SANS|SENZA|SIN|SEM)( IV)? *{AGENT}"
+)
+WITH, WITHOUT = r"(WITH|W/?|MIT|AVEC|C\+)", r"(WITHOUT|W/?O|OHNE|SANS|SENZA|SIN|SEM|C-)"
+THEN = rf"( *{AGENT}\w*)?[ /&+,-]*(AND|UND|ET|Y|E|OR|THEN)?[ /&+,-]*"
+TWICE = re.compile(  # with and without, in either order
+    rf"(?<!\w)(({WITH}|CO[NM]){THEN}{WITHOUT}|{WITHOUT}{THEN}({WITH}|(?<=[/+&])CO[NM]|(?<=[YE/+&] )CO[NM]))(?!\w)"
+)
 NO_AGENT = re.compile(r"(N|N/?A|NO|NOT|NONE|NIL|KEINE?|OHNE|WITHOUT|SANS)\b|0(\.0*)?( *ML)?$|$")
 
 
@@ -75,10 +82,14 @@ class Part:
 
     @property
     def is_original(self) -> bool:
-        """Whether a scanner measured it: ORIGINAL and PRIMARY, in HU, and no word for what is computed from scans."""
-        words = " ".join([*self.file.kind, self.file.description.upper()]).replace("_", " ").split()
+        """Whether a scanner measured it, as its headers say: ORIGINAL and PRIMARY, nothing computed, in HU."""
         is_scanned = self.file.kind[:2] == ("ORIGINAL", "PRIMARY") and self.unit in HU_UNITS
-        return is_scanned and not any(word.startswith(DERIVED) for word in words)
+        return is_scanned and not _computed(*self.file.kind)
+
+    @property
+    def doubt(self) -> str:
+        """What computed scans are called, where its description says it: it may name what the scan is for."""
+        return _computed(self.file.description)
 
     @property
     def unit(self) -> str:
@@ -96,12 +107,12 @@ class Part:
         """2: its description speaks of vessels; 1: it, or the header, of a contrast agent; 0: neither, or of none."""
         # The description counts more: a scanner may name the agent of the examination in each of its series.
         description = " ".join(self.file.description.upper().replace("_", " ").split())
-        if UNENHANCED.search(description) and not TWICE.search(description):
+        if _is_plain(description):
             return 0
         if any(word in description for word in ANGIOGRAPHY):
             return 2
         agent = self.file.agent.upper().strip()
-        return int("ONTRAST" in description or not (NO_AGENT.match(agent) or UNENHANCED.search(agent)))
+        return int("ONTRAST" in description or not (NO_AGENT.match(agent) or _is_plain(agent)))
 
     @property
     def studies(self) -> set[tuple[str, str]]:
@@ -111,13 +122,24 @@ class Part:
     @property
     def rank(self) -> tuple:
         """The part with the highest rank is read."""
-        shape = self.stack.shape if self.stack else (0, 0, 0)
-        return self.stack is not None, self.is_axial, self.is_original, self.enhancement, int(np.prod(shape))
+        size = int(np.prod(self.stack.shape)) if self.stack else 0
+        return self.stack is not None, self.is_axial, self.is_original, self.enhancement, not self.doubt, size
 
     @property
     def name(self) -> str:
         count = "1 slice" if len(self.slices) == 1 else f"{len(self.slices)} slices"
         return f"series {self.number} ({_words(self.label, count)})"
+
+
+def _computed(*texts: str) -> str:
+    """Of the words for what is computed from scans the one that begins a word of these texts, "" where none does."""
+    words = re.split(r"[\W_]+", " ".join(texts).upper())
+    return next((each for word in words for each in DERIVED if word.startswith(each)), "")
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text, in upper case, says that there was no contrast agent."""
+    return bool(UNENHANCED.search(text)) and not TWICE.search(text)
 
 
 def _words(*words: str) -> str:
@@ -128,7 +150,7 @@ def _words(*words: str) -> str:
 def parts(slices: list[Slice]) -> list[Part]:
     """All parts of all series among ``slices``, in the order of their numbers."""
     entries = []
-    for series in _series(_without_copies(slices, by_uid=True)):
+    for series in _series(without_copies(slices, by_uid=True)):
         for group, label in _alike(series):
             for phase, label_of_phase in _phases(group):
                 entries.append((phase, _words(label, label_of_phase)))
@@ -173,7 +195,7 @@ def _alike(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
     """Slices by orientation and pixel spacing, within what rounding changes, the larger group first."""
     groups: list[list[Slice]] = []
     for one in slices:
-        group = next((group for group in groups if _same_plane(group[0], one)), [])
+        group = next((group for group in groups if same_plane(group[0], one)), [])
         if not group:
             groups.append(group)
         group.append(one)
@@ -182,18 +204,13 @@ def _alike(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
     return [(group, f"orientation or pixel size {n}" if several else "") for n, group in enumerate(groups, start=1)]
 
 
-def _same_plane(one: Slice, other: Slice) -> bool:
-    if one.axes is None or other.axes is None or one.spacing_mm is None or other.spacing_mm is None:
-        return (one.axes is None, one.spacing_mm is None) == (other.axes is None, other.spacing_mm is None)
-    return bool(
-        np.abs(one.axes - other.axes).max() < SAME_COSINE
-        and np.allclose(one.spacing_mm, other.spacing_mm, rtol=SAME_SPACING, atol=0)
-    )
-
-
 def _phases(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
     """Slices that visit the same places several times are told apart by what their headers say, or by their order."""
-    if len(slices) < 2 or any(one.position is None or one.axes is None for one in slices):
+    if (
+        len(slices) < 2
+        or slices[0].file.modality != "CT"
+        or any(one.position is None or one.axes is None for one in slices)
+    ):
         return [(slices, "")]
     try:
         place = dict(zip(slices, places(slices), strict=True))
@@ -204,16 +221,16 @@ def _phases(slices: list[Slice]) -> list[tuple[list[Slice], str]]:
         is_phase = name in PHASES and _overlap(values.values()) and _large(values.values())
         if is_phase or _divide_places(values.values(), place):
             return _named(name, values)
-    slices = _without_copies(slices, by_uid=False)
+    slices = without_copies(slices, by_uid=False)
     folders = _by(slices, [str(one.file.path.parent) for one in slices])
     visits = _visits(slices, place)
     for groups in (_runs(slices), _turns(slices, place), folders, visits):
-        are_scans = _overlap(groups.values()) and all(_is_regular(group, FEWEST_SLICES) for group in groups.values())
+        are_scans = _overlap(groups.values()) and all(is_regular(group, FEWEST_SLICES) for group in groups.values())
         if are_scans or _divide_places(groups.values(), place):
             return _counted(groups)
-    if len(visits) > 1 and _is_regular(visits["1"], FEWEST_SLICES):
+    if len(visits) > 1 and is_regular(visits["1"], FEWEST_SLICES):
         return _counted(visits)
-    if not _is_regular(slices, FEWEST_SLICES):
+    if not is_regular(slices, FEWEST_SLICES):
         for name, values in by_tags:  # for example two acquisitions with a gap between them
             if name in PHASES and _large(values.values()):
                 return _named(name, values)
@@ -230,7 +247,7 @@ def _named(name: str, groups: dict[str, list[Slice]]) -> list[tuple[list[Slice],
 
 def _large(groups: Collection[list[Slice]]) -> bool:
     """Whether one of several groups is a regular stack that is large enough to be read."""
-    return len(groups) > 1 and any(_is_regular(group, SMALLEST_SIZE) for group in groups)
+    return len(groups) > 1 and any(is_regular(group, SMALLEST_SIZE) for group in groups)
 
 
 def _counted(groups: dict[str, list[Slice]]) -> list[tuple[list[Slice], str]]:
@@ -339,31 +356,6 @@ def _nth(slices: list[Slice], keys: Iterable) -> dict[str, list[Slice]]:
         return str(count[key])
 
     return _by(slices, map(visit, keys))
-
-
-def _without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
-    """One of several slices with the same pixels at the same place; ``by_uid``: and with the same SOP Instance UID."""
-    places: dict[tuple, list[Slice]] = defaultdict(list)
-    unique = []
-    for one in slices:
-        if one.position is None or one.file.colour:  # no scan
-            unique.append(one)
-        else:
-            place = tuple(np.rint(one.position / SAME_PLACE_MM))
-            places[(one.uid, one.frame, one.file.size, place) if by_uid else place].append(one)
-    for same in places.values():
-        contents = {content(one): one for one in reversed(same)} if len(same) > 1 else {b"": same[0]}
-        unique += contents.values()
-    return unique
-
-
-def _is_regular(slices: list[Slice], fewest: int) -> bool:
-    if len(slices) < fewest or any(one.spacing_mm is None for one in slices):
-        return False
-    try:
-        return bool(stack(slices))
-    except Irregular:
-        return False
 
 
 def _stacked(slices: list[Slice]) -> tuple[Stack | None, str, str]:

@@ -86,6 +86,14 @@ class Volume:
         return self.geometry.contains(point_lps)
 
 
+def image_affine(image: Any) -> np.ndarray:
+    """The 4 x 4 affine, voxel (i, j, k) to LPS mm, of a SimpleITK image: with its array what `from_array` takes."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    return affine
+
+
 def check_size(name: str, size: tuple[int, ...]) -> None:
     """Raise VolumeError if (i, j, k) voxels are too few along an axis."""
     if min(size) < SMALLEST_SIZE:

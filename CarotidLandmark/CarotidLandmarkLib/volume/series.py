@@ -138,7 +138,7 @@ def _parts(
                     slices += images or []
                     if images is None and not file.name.startswith("."):
                         others.append(file)
-                elif file.is_symlink():
+                elif file.is_symlink() or file.is_dir():
                     unread.append(text_name(file))
             except OSError:
                 unread.append(text_name(file))
@@ -151,7 +151,7 @@ def _parts(
         left = f" ({which}: {UNREAD})" if unread else ""
         if not slices:
             raise VolumeError(f"{name} holds no DICOM images{left}; give a folder with the DICOM files of one CT.")
-        notes = (f"{name} holds files that could not be read and were left out{left}.",) if unread else ()
+        notes = (f"{name} holds files or folders that could not be read and were left out{left}.",) if unread else ()
         whole = parts(slices)
         yield name, [replace(part, label="") for part in whole] if alias else whole, notes
 
@@ -225,12 +225,17 @@ def _start(file: Path) -> bytes:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder; a linked folder is entered once. Pipes and devices are no files."""
+    """All files below a folder; a linked folder is entered once. Pipes and devices are no files.
+
+    Folders that can not be looked into come last.
+    """
     if folder.is_file():
         yield folder
         return
     seen = set()
-    for top, folders, names in os.walk(folder, followlinks=True):
+    closed: list[Path] = []
+    walk = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)), followlinks=True)
+    for top, folders, names in walk:
         place = os.path.realpath(top)
         if place in seen:
             folders.clear()
@@ -238,6 +243,7 @@ def _files(folder: Path) -> Iterator[Path]:
         seen.add(place)
         folders.sort()
         yield from (Path(top, name) for name in sorted(names))
+    yield from closed
 
 
 def _choose(name: str, whole: list[Part], series: str | None, discreet: bool = False) -> tuple[Part, tuple[str, ...]]:
@@ -275,6 +281,10 @@ def _choose(name: str, whole: list[Part], series: str | None, discreet: bool = F
     if not chosen.is_original:
         kind = "" if discreet else f" ({chosen.kind})"
         notes.append(f"{chosen.name.capitalize()} may be computed, not scanned{kind}.")
+    elif chosen.doubt:
+        notes.append(
+            f"{chosen.name.capitalize()} may be computed, not scanned: its description speaks of {chosen.doubt}."
+        )
     if len({one.file.uid for one in chosen.slices}) > 1:
         notes.append(f"Slices of {chosen.name} have series UIDs of their own; they were read as one series.")
     if len({one.file.frame_of_reference for one in chosen.slices}) > 1:
@@ -334,6 +344,8 @@ def _reason(part: Part, chosen: Part | None) -> str:
         return "is derived"
     if chosen is not None and chosen.enhancement > part.enhancement:
         return f"says nothing of {'vessels' if part.enhancement else 'contrast'}"
+    if part.doubt and not (chosen and chosen.doubt):
+        return f"its description speaks of {part.doubt}"
     return "is smaller"
 
 

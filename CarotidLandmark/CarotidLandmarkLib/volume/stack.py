@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +14,8 @@ from .scan import VolumeError
 from .values import PADDING_HU, hu_array, rescaled
 
 SAME_PLACE_MM = 0.01
+SAME_COSINE = 2e-3  # of an orientation: some scanners round to three decimals
+SAME_SPACING = 1e-3  # relative
 ROUNDING_MM = 0.1  # positions are rounded to one decimal by some, and tables shake
 LARGEST_SHIFT_MM = 3.0  # beside the line through all slices
 SMALLEST_SAMPLE, TISSUE_WINDOW_HU = 20_000, (-200, 500)
@@ -74,13 +75,35 @@ def places(slices: list[Slice]) -> list[int]:
     return np.cumsum(is_next)[np.argsort(order)].tolist()
 
 
-def content(one: Slice) -> bytes:
+def same_plane(one: Slice, other: Slice) -> bool:
+    """Whether two slices have one orientation and pixel spacing, within what rounding changes."""
+    if one.axes is None or other.axes is None or one.spacing_mm is None or other.spacing_mm is None:
+        return (one.axes is None, one.spacing_mm is None) == (other.axes is None, other.spacing_mm is None)
+    return bool(
+        np.abs(one.axes - other.axes).max() < SAME_COSINE
+        and np.allclose(one.spacing_mm, other.spacing_mm, rtol=SAME_SPACING, atol=0)
+    )
+
+
+def without_copies(slices: list[Slice], by_uid: bool) -> list[Slice]:
+    """One of several slices with the same HU at the same place; ``by_uid``: and with the same SOP Instance UID."""
+    places: dict[tuple, list[Slice]] = defaultdict(list)
+    unique = []
+    for one in slices:
+        if one.position is None or one.file.colour or one.file.modality != "CT":  # no scan
+            unique.append(one)
+        else:
+            place = tuple(np.rint(one.position / SAME_PLACE_MM))
+            places[(one.uid, one.frame, one.file.size, place) if by_uid else place].append(one)
+    for same in places.values():
+        unique += {_content(one): one for one in reversed(same)}.values() if len(same) > 1 else same
+    return unique
+
+
+def _content(one: Slice) -> tuple:
     """The same for slices with the same HU; of its own for one that is damaged, which may not be in the way."""
-    try:
-        values = stored_values(one.file.path, one.file.path.name)[one.frame]
-    except VolumeError:
-        return str(one.file.path).encode("utf-8", "surrogateescape")
-    return hashlib.sha256(values.tobytes() + repr((one.slope, one.intercept)).encode()).digest()
+    digests = one.file.digests
+    return (digests[one.frame], one.slope, one.intercept) if digests else (one.file.path, one.frame)
 
 
 def stack(slices: list[Slice]) -> Stack:
@@ -133,6 +156,16 @@ def stack(slices: list[Slice]) -> Stack:
     affine[:3, 3] += affine[:3, :2] @ before
     size = (np.array([i, j]) + after - before).astype(int)
     return Stack(tuple(slices), affine, (len(slices), size[1], size[0]), shifts - before, tuple(notes))
+
+
+def is_regular(slices: list[Slice], fewest: int) -> bool:
+    """Whether so many slices, or more, are a stack."""
+    if len(slices) < fewest or any(one.spacing_mm is None for one in slices):
+        return False
+    try:
+        return bool(stack(slices))
+    except Irregular:
+        return False
 
 
 def _check_steps(levels: np.ndarray, even: np.ndarray) -> None:

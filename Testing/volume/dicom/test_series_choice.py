@@ -13,11 +13,11 @@ from CarotidLandmarkLib.volume import Volume, VolumeError, from_array, list_seri
 from .study import write_study
 
 DERIVED = {
-    "a MIP": {"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "MIP"]},
-    "an iodine map": {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "IODINE"]},
-    "a monoenergetic series": {"SeriesDescription": "MonoE 40 keV"},
-    "a reformat": {"ImageType": ["DERIVED", "SECONDARY", "MPR"]},
-    "a virtual plain series": {"SeriesDescription": "VNC"},
+    "a MIP": ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "MIP"]}, "is derived"),
+    "an iodine map": ({"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "IODINE"]}, "is derived"),
+    "a monoenergetic series": ({"SeriesDescription": "MonoE 40 keV"}, "its description speaks of MONO"),
+    "a reformat": ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, "is derived"),
+    "a virtual plain series": ({"SeriesDescription": "VNC"}, "its description speaks of VNC"),
 }
 
 
@@ -37,10 +37,11 @@ class TestChoice:
     def test_the_scan_comes_before_what_is_computed_from_it(self, agree, make_volume, write_dicom, tmp_path, kind):
         scan = make_volume()
         write_dicom(scan, tmp_path / "cd", SeriesNumber=9)
-        write_dicom(make_volume(size=(24, 20, 40)), tmp_path / "cd", SeriesNumber=2, **DERIVED[kind])
+        tags, reason = DERIVED[kind]
+        write_dicom(make_volume(size=(24, 20, 40)), tmp_path / "cd", SeriesNumber=2, **tags)
         read = read_volume(tmp_path / "cd")
         assert agree(read, scan)
-        assert "series 9 (18 slices) was read; not read: series 2 (40 slices): is derived." in read.note
+        assert f"series 9 (18 slices) was read; not read: series 2 (40 slices): {reason}." in read.note
 
     def test_what_is_computed_is_read_where_there_is_nothing_else_and_a_note_says_so(
         self, agree, make_volume, write_dicom, tmp_path
