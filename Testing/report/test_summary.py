@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 
 import matplotlib.image
 from CarotidLandmarkLib.report import SummaryRow, summary, write_summary, write_thumbnail
@@ -35,6 +36,14 @@ def test_the_doubtful_come_first_in_the_table_and_on_the_page(tmp_path, make_det
     assert places == sorted(places)
     assert "One note." in page and "2 ok" in page and "<lost>" not in page
     assert 'href="bad/report.html"' in page and 'href="lost/report.html"' not in page
+
+
+def test_the_table_says_how_likely_a_point_is_right_where_the_model_does(tmp_path, make_detection):
+    left, right = make_detection().landmarks
+    judged = replace(make_detection(), landmarks=(replace(left, reliability=0.75), right))
+    write_summary(tmp_path, [SummaryRow("scan", "scan.nrrd", judged)])
+    with open(tmp_path / "summary.csv", newline="", encoding="utf-8") as stream:
+        assert [row["reliability"] for row in csv.DictReader(stream)] == ["0.75", ""]
 
 
 def test_the_page_of_very_many_scans_says_that_it_shows_the_first(tmp_path, make_detection, monkeypatch):
