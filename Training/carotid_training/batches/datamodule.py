@@ -45,7 +45,7 @@ class NecksData(pl.LightningDataModule):
             $CAROTID_BACKGROUND_CT names.
         seed: Of the necks, and of the order of cases; 0: seed_everything.
         reuse: How often a rendered neck is used on average, each time augmented differently.
-        pool: Rendered necks that a worker keeps for another turn, 4 MB each.
+        pool: Rendered necks that a worker keeps for another turn, 5 MB each.
         pool_start: Necks with which that pool begins.
         rendered: Folder that keeps rendered necks for later runs; null: memory alone.
         workers: Processes that prepare batches, for each of necks, coarse and cases.
