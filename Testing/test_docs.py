@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 from carotid_training import cli as training
 from CarotidLandmarkLib.cli import app
+from CarotidLandmarkLib.dataset.predict import TABLE_COLUMNS
+from CarotidLandmarkLib.detection import ConfidenceRegion, LandmarkResult
+from CarotidLandmarkLib.report.summary import SUMMARY_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("docs", "Resources", "Training", "Testing", "benchmarks", "CarotidLandmark", ".github")
@@ -118,6 +122,13 @@ def test_the_pages_name_only_commands_of_training_that_exist():
     source = Path(training.__file__).read_text(encoding="utf-8")
     assert commands("carotid-train") <= TRAINING_COMMANDS
     assert {name for name in TRAINING_COMMANDS if f'"{name}"' not in source} == set()
+
+
+def test_every_column_of_the_tables_and_every_number_of_a_landmark_is_explained():
+    page = (ROOT / "docs" / "using" / "detect.md").read_text(encoding="utf-8").partition("## Columns and keys")[2]
+    keys = {each.name for kind in (LandmarkResult, ConfidenceRegion) for each in fields(kind)} - {"label", "confidence"}
+    words = set(re.findall(r"`(?:\w+\.)?(\w+)`", page.partition("\n## ")[0]))
+    assert {*SUMMARY_COLUMNS, *TABLE_COLUMNS, *keys} - words == set()
 
 
 def test_every_room_of_the_library_is_in_the_tree_of_the_architecture():

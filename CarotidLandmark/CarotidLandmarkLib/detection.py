@@ -16,7 +16,7 @@ SAME_MM, SAME_PLACE_MM = 1e-3, 0.1  # headers round
 
 CSV_COLUMNS = (
     "volume", "landmark", "status", "presence", "x_lps_mm", "y_lps_mm", "z_lps_mm", "std_x_mm", "std_y_mm", "std_z_mm",
-    "level", "region_volume_mm3", "longest_semi_axis_mm", "verdict", "model", "seed",
+    "level", "region_volume_mm3", "longest_semi_axis_mm", "verdict", "model", "seed", "reliability",
 )  # fmt: skip
 
 Verdict = Literal["ok", "review", "reject"]
@@ -260,6 +260,7 @@ class Detection:
                 self.quality.verdict,
                 f"{self.model.name} {self.model.version}",
                 self.seed,
+                "" if landmark.reliability is None else landmark.reliability,
             )
             rows.append(dict(zip(CSV_COLUMNS, values, strict=True)))
         return rows

@@ -148,7 +148,7 @@ def test_a_row_per_landmark_with_empty_cells_for_what_a_missing_one_lacks():
     assert right["status"] == "missing"
     assert right["presence"] == 0.2
     empty = [column for column, value in right.items() if value == ""]
-    assert empty == list(CSV_COLUMNS[4:13])
+    assert empty == [*CSV_COLUMNS[4:13], "reliability"]
     assert {row["verdict"] for row in (left, right)} == {"review"}
 
 

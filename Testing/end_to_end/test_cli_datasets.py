@@ -62,6 +62,7 @@ def test_a_folder_of_several_scans_is_added_as_they_are_and_what_was_taken_is_sa
     assert code == 0 and "was taken for a folder of 3 scans (1 file and 2 DICOM folders)" in err[0]
     dataset = Dataset.open(tmp_path / "data")
     assert len(dataset.case_ids()) == len({case.group for case in dataset.cases()}) == 3
+    assert "a folder of such" in " ".join(run("add", "--help")[1].split())
     code, _, err = run("series", tmp_path / "cd" / "cleo.nii.gz")
     assert (code, err) == (2, ["cleo.nii.gz holds no DICOM images; give a folder with the DICOM files of one CT."])
 

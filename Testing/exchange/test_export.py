@@ -277,7 +277,9 @@ def test_a_table_of_many_results_tells_their_scans_apart_and_corrected_points_ar
         0, ["Note: p2: its points were changed since; what was detected is exported."]
     )  # fmt: skip
     with open(tmp_path / "all.csv", newline="") as stream:
-        assert [row["folder"] for row in csv.DictReader(stream)] == ["p1", "p1", "p2", "p2"]
+        rows = list(csv.DictReader(stream))
+    assert [row["folder"] for row in rows] == ["p1", "p1", "p2", "p2"]
+    assert [row["reliability"] for row in rows] == ["0.75", "", "0.75", ""]
 
 
 def test_a_report_of_another_scan_or_of_no_dicom_is_refused(run, series, detection, tmp_path):

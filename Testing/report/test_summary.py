@@ -50,6 +50,14 @@ def test_the_page_says_the_level_of_each_region_and_what_the_percentage_is(tmp_p
     assert "missing, presence 20 %" in page
 
 
+def test_the_table_says_how_likely_a_point_is_right_where_the_model_does(tmp_path, make_detection):
+    left, right = make_detection().landmarks
+    judged = replace(make_detection(), landmarks=(replace(left, reliability=0.75), right))
+    write_summary(tmp_path, [SummaryRow("scan", "scan.nrrd", judged)])
+    with open(tmp_path / "summary.csv", newline="", encoding="utf-8") as stream:
+        assert [row["reliability"] for row in csv.DictReader(stream)] == ["0.75", ""]
+
+
 def test_the_page_of_very_many_scans_says_that_it_shows_the_first(tmp_path, make_detection, monkeypatch):
     monkeypatch.setattr(summary, "MOST_ROWS", 2)
     write_summary(tmp_path, rows_of(make_detection))

@@ -11,18 +11,28 @@ from ..landmarks import CAROTID_BIFURCATIONS, LandmarkSpec
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that is needed to build the chain; stored in a model bundle. Lengths in mm, intensities in HU.
+    """All that is needed to build the chain; stored in a model bundle.
 
-    widths: channels per level of each scale's Loc-Net. hu_window: what becomes 0 to 1. noise_mm: the last crop's shift
-    per axis is up to so much. mirrored: whether a landmark and its mirror share a channel, the second seeing the patch
-    mirrored. pooling, convolution, convolutions: as in `LocNet`. heatmap: as in `heatmap_weights`. mode_window_mm: the
-    centre of mass is that of the strongest mode, in a cube of this side; None, as in the paper: of the whole heatmap.
+    Args:
+        landmarks: What is found: name, label, and the name of the mirror, the counterpart on the other side.
+        scales_mm: Voxel sizes that the nets see, from coarse to fine, mm.
+        widths: Channels per level of each scale's Loc-Net.
+        patch_sizes: Voxels along an axis at every scale but the coarsest, which sees all.
+        hu_window: Intensities that become 0 and 1, HU.
+        noise_mm: The last crop's shift per axis is up to so much, mm.
+        mirrored: Whether a landmark and its mirror share a channel, the second seeing the patch mirrored.
+        pooling: blur, or the paper's max.
+        convolution: standardised (with a leaky rectifier), or the paper's plain.
+        convolutions: How many per level going down.
+        heatmap: How it becomes weights: softmax, or the paper's relu.
+        mode_window_mm: The centre of mass is that of the strongest mode, in a cube of this side, mm; null, as in the
+            paper: of the whole heatmap.
     """
 
     landmarks: tuple[LandmarkSpec, ...] = CAROTID_BIFURCATIONS
     scales_mm: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5)
     widths: tuple[tuple[int, ...], ...] = ((32, 64, 96, 128), (16, 32, 64, 96), (16, 32, 64, 96), (16, 32, 64, 96))
-    patch_sizes: tuple[int, ...] = (40, 40, 32)  # voxels along an axis at every scale but the coarsest, which sees all
+    patch_sizes: tuple[int, ...] = (40, 40, 32)
     hu_window: tuple[float, float] = (-200.0, 1000.0)
     noise_mm: float = 5.0
     mirrored: bool = True

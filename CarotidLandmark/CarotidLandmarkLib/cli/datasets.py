@@ -32,7 +32,9 @@ def add(
     ],
     scans: Annotated[
         list[Path],
-        typer.Argument(metavar="SCAN...", help="NRRD, NIfTI or MetaImage files, DICOM folders or zip files."),
+        typer.Argument(
+            metavar="SCAN...", help="NRRD, NIfTI or MetaImage files, DICOM folders, zip files; or a folder of such."
+        ),
     ],
     patient: Annotated[
         str | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -124,21 +125,27 @@ def demo(
 def info(
     bundle: Annotated[str | None, typer.Argument(metavar="BUNDLE", help="As --model; left out: the default.")] = None,
 ) -> None:
-    """Say what a model bundle is: landmarks, training, accuracy, calibration, intended use, licence."""
+    """List the models that are here, and say what one is for, and how good; its card says more."""
     from rich.table import Table
     from rich.text import Text
 
     from ..bundle import available_bundles, open_bundle
 
-    opened = open_bundle(bundle)
+    opened, console = open_bundle(bundle), stdout_console()
+    if bundle is None:
+        models = Table("model", "version", "landmarks", "regions", box=None, pad_edge=False)
+        for each in available_bundles():
+            said = each.metadata
+            row = each.path.name, said.version, ", ".join(said.labels.values()), _calibrated(said.calibration)
+            models.add_row(*map(Text, row))
+        console.print(models)
+        console.print()
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in _described(opened).items():
         table.add_row(key, Text(value))
-    if bundle is None:
-        table.add_row("models here", ", ".join(each.path.name for each in available_bundles()))
-    stdout_console().print(table)
+    console.print(table)
 
 
 def report(
@@ -255,33 +262,33 @@ def _numbers(values: tuple[float, ...] | None) -> str:
 
 
 def _described(bundle: Bundle) -> dict[str, str]:
+    from ..bundle import CARD_FILE
+
     metadata = bundle.metadata
     return {
         "model": f"{metadata.name} {metadata.version}",
+        "intended use": metadata.intended_use,
         "landmarks": ", ".join(f"{landmark.label} ({landmark.name})" for landmark in metadata.landmarks),
+        "accuracy": _accuracy(metadata.accuracy),
+        "regions": _calibrated(metadata.calibration),
         "scales": ", ".join(f"{scale:g}" for scale in metadata.scales_mm) + " mm",
         "patches": f"{', '.join(map(str, metadata.patch_sizes))} voxels along each axis",
-        "widths": "; ".join("-".join(map(str, widths)) for widths in metadata.widths),
         "HU window": f"{metadata.hu_window[0]:g} to {metadata.hu_window[1]:g}",
         "noise": f"± {metadata.noise_mm:g} mm",
-        "training": _words(metadata.training),
-        "accuracy": _words(metadata.accuracy),
-        "calibration": _words(metadata.calibration) or "none",
-        "intended use": metadata.intended_use,
         "licence": metadata.licence,
         "made with": f"torch {metadata.torch_version}, CarotidLandmark {metadata.lib_version}",
         "weights sha256": metadata.weights_sha256,
-        "folder": str(bundle.path),
+        "more": str(bundle.path / CARD_FILE),
     }
 
 
-def _words(value: Any) -> str:
-    """Nested metadata in one line."""
-    if isinstance(value, dict):
-        return ", ".join(
-            f"{key}: ({_words(item)})" if isinstance(item, dict) else f"{key}: {_words(item)}"
-            for key, item in value.items()
-        )
-    if isinstance(value, list):
-        return " ".join(_words(item) for item in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _calibrated(calibration: Mapping[str, Any]) -> str:
+    """What a model's regions are worth."""
+    return f"calibrated, up to {max(map(float, calibration)):.0%}" if calibration else "not calibrated"
+
+
+def _accuracy(record: Mapping[str, Any]) -> str:
+    """Its sentence, or its numbers; what is nested is on the card."""
+    plain = {key: value for key, value in record.items() if isinstance(value, (str, int, float))}
+    words = plain.get("summary") or ", ".join(f"{key}: {value}" for key, value in plain.items())
+    return f"{words or 'not measured'}"

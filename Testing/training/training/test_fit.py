@@ -57,6 +57,24 @@ def test_no_run_is_begun_over_one_that_is_there_and_it_goes_on_only_from_its_own
     assert (tmp_path / "checkpoints" / "last.ckpt").read_text() == "cut" and (tmp_path / "run.json").read_text() == "{}"
 
 
+@pytest.mark.parametrize(
+    ("asked", "options", "count"),
+    [
+        ("--help", "(?:model|data)", 26),
+        ("--model.architecture.help", "model.architecture", 12),
+        ("--model.objective.help", "model.objective", 7),
+        ("--model.augmentation.help", "model.augmentation", 9),
+    ],
+)
+def test_every_option_of_model_and_data_has_a_sentence_of_help(asked, options, count, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["fit", asked])
+    text = capsys.readouterr().out
+    blocks = re.findall(rf"^  --({options}\.\w+)[ ,](.*?)(?=^ ? ?\S|\Z)", text, re.M | re.S)
+    silent = [name for name, words in blocks if not re.search(r"\w\S*\. \(type:", " ".join(words.split()))]
+    assert (end.value.code, len(blocks), silent) == (0, count, []) and "lambda" not in text
+
+
 def test_a_training_that_a_scheduler_ends_has_not_come_to_its_end():
     with pytest.raises(KeyboardInterrupt), interruptible():
         raise SIGTERMException

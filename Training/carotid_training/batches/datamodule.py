@@ -30,14 +30,28 @@ from .unseen import UnseenCases, UnseenNecks
 class NecksData(pl.LightningDataModule):
     """Training batches as {"necks", "coarse", "cases"}, each when its batch size is above zero.
 
-    necks: digital necks at all scales of ``architecture``, or at the ``neck_depth`` coarsest of them; coarse: digital
-    necks at 4 mm only, for the coarsest net; cases: annotated cases of the training split of ``dataset``. The mix is
-    the ratio of the batch sizes. Validation: the dataset's validation cases if there is a dataset and no digital necks
-    are asked for, else ``validation_necks`` unseen necks. Every rendered neck is used ``reuse`` times, out of a pool of
-    ``pool`` necks that begins with ``pool_start``; ``rendered``: a folder that keeps them for later runs. ``styles``:
-    style -> weight; ``backgrounds``: CT files, or folders of them, for the styles that need real tissue. Each of the
-    ``workers`` of a stream yields ``prefetch`` batches in advance, for a GPU that waits for none. ``render_device``:
-    cuda renders in the main process (then use workers: 0).
+    The mix is the ratio of the batch sizes. Validation: the dataset's validation cases if there is a dataset and no
+    digital necks are asked for, else unseen necks.
+
+    Args:
+        architecture: What the nets are made of; the model's.
+        necks_per_step: Digital necks in a step, at all scales.
+        neck_depth: How many of the scales, from the coarsest on, these train; null: all.
+        coarse_per_step: Digital necks in a step at 4 mm only, for the coarsest net.
+        cases_per_step: Annotated cases in a step, of the dataset's training split.
+        dataset: The folder with dataset.json; its patients are given splits, on the disk and for good.
+        styles: Weight of each style of necks, how often it is drawn; null: all that can be drawn, alike.
+        backgrounds: Unenhanced CTs, prepared ones, or folders of them, for the styles of real tissue; null: what
+            $CAROTID_BACKGROUND_CT names.
+        seed: Of the necks, and of the order of cases; 0: seed_everything.
+        reuse: How often a rendered neck is used on average, each time augmented differently.
+        pool: Rendered necks that a worker keeps for another turn, 5 MB each.
+        pool_start: Necks with which that pool begins.
+        rendered: Folder that keeps rendered necks for later runs; null: memory alone.
+        workers: Processes that prepare batches, for each of necks, coarse and cases.
+        prefetch: Batches that each of them prepares in advance.
+        render_device: Where necks are rendered: cpu, or cuda, in the main process.
+        validation_necks: Unseen necks that measure the training.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from ..tensors import load_or_make
 from .batch import SampleBatch, joined
 from .stream import NeckStream
 
-# Rendered necks that a worker keeps for another turn: 4 MB each with boxes, so 3 GB where memory holds them.
+# Rendered necks that a worker keeps for another turn: 5 MB each with boxes, so 4 GB where memory holds them.
 POOL = 768
 # It starts with so many, rendered when they are first drawn: the first steps see necks as various as the last.
 POOL_START = 63

@@ -228,7 +228,7 @@ def main(
     ] = "",
     background: Annotated[
         list[Path] | None,
-        typer.Option(help="Unenhanced CT, or folder of such, for the styles of real tissue; repeatable."),
+        typer.Option(metavar="CT", help="Unenhanced CT, or folder of such, for the styles of real tissue; repeatable."),
     ] = None,
     unseen_patients: Annotated[
         bool, typer.Option("--unseen-patients", help="Only of patients that no training may see; for --splits test.")
@@ -240,10 +240,10 @@ def main(
     lacking: Annotated[
         bool, typer.Option("--lacking", help="Only necks that lack a landmark, which one in eight does.")
     ] = False,
-    splits: Annotated[str, typer.Option(help="Write only these splits of the cohort.")] = ",".join(SPLIT_SHARES),
+    splits: Annotated[str, typer.Option(help="Only these splits, separated by commas.")] = ",".join(SPLIT_SHARES),
     length: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="Shortest and longest scan along the body, mm; default: 120 to 500."),
+        typer.Option(metavar="MM MM", help="Shortest and longest scan along the body; default: 120 to 500."),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Cases made at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",

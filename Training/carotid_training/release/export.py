@@ -52,7 +52,10 @@ def main(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     judge: Annotated[
         list[Path] | None,
-        typer.Option(help="Other datasets, on whose validation cases the judgement of answers is fitted; repeatable."),
+        typer.Option(
+            metavar="DATASET",
+            help="Other datasets, on whose validation cases the judgement of answers is fitted; repeatable.",
+        ),
     ] = None,
 ) -> None:
     """Write a model bundle: the run's averaged weights, calibrated and measured on cases it was not trained on."""

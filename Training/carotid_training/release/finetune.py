@@ -279,7 +279,8 @@ def main(
         typer.Option(help="Digital necks to rehearse, separated by commas; default: sculpted, with --background all."),
     ] = "",
     background: Annotated[
-        list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
+        list[Path] | None,
+        typer.Option(metavar="CT", help="Unenhanced CT for the styles made of real tissue; may be repeated."),
     ] = None,
     rendered: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep rendered necks here for other runs: 1.1 GB for 600 steps.")

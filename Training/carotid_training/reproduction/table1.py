@@ -222,7 +222,8 @@ def main(
     ] = "table1",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     background: Annotated[
-        list[Path] | None, typer.Option(help="Unenhanced CT for the styles made of real tissue; may be repeated.")
+        list[Path] | None,
+        typer.Option(metavar="CT", help="Unenhanced CT for the styles made of real tissue; may be repeated."),
     ] = None,
     only: Annotated[
         str, typer.Option(help="These methods alone, separated by commas: for processes side by side.")

@@ -26,11 +26,18 @@ WILDEST = {
 class Augmentation:
     """How far samples are moved and recoloured; a number is the bound of a uniform draw, and 0 switches it off.
 
-    rotation_degrees per axis, scale and shear as shares, shift_mm; mirror_share, a probability; gain, of what is above
-    -50 HU, and offset_hu, of what is no air; noise_hu, the largest sd at 0.5 mm (coarser views average it).
-    coarse_window is no augmentation: voxels (k, j, i) of the coarse view that a step sees at most, somewhere around the
-    landmarks (the arch-to-vertex scan whole would cost seven times as much), and at least half as many along the body,
-    for short scans are scans, too.
+    Args:
+        rotation_degrees: Turn about each axis, degrees.
+        scale: Stretch along each axis, a share (of its logarithm).
+        shear: Shear, a share.
+        shift_mm: Shift along each axis, mm.
+        mirror_share: Probability that left and right are exchanged.
+        gain: Contrast above -50 HU, a share (of its logarithm).
+        offset_hu: Brightness of all that is no air, HU.
+        noise_hu: Largest sd of noise at 0.5 mm, HU; coarser views average it.
+        coarse_window: No augmentation: voxels (k, j, i) of the coarse view that a step sees at most, somewhere around
+            the landmarks (the arch-to-vertex scan whole would cost seven times as much), and at least half as many
+            along the body, for short scans are scans, too.
     """
 
     rotation_degrees: NonNegativeFloat = 12.0

@@ -17,6 +17,7 @@ import CarotidLandmarkLib
 import lightning
 import torch
 import yaml
+from CarotidLandmarkLib.bundle import Architecture
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.errors import UserError, some_of
 from CarotidLandmarkLib.files import check_path
@@ -205,7 +206,12 @@ class _Command(LightningCLI):
             rank_zero_only(print)(f"carotid-train fit: {words}", file=sys.stderr)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.link_arguments("model", "data.architecture", lambda model: model.architecture, "instantiate")
+        parser.link_arguments("model", "data.architecture", architecture_of, "instantiate")
+
+
+def architecture_of(model: ChainModule) -> Architecture:
+    """What the data must fit; --help names this function."""
+    return model.architecture
 
 
 def main(arguments: Sequence[str]) -> None:

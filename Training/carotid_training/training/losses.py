@@ -17,12 +17,15 @@ from torch import Tensor
 class Objective:
     """The loss. The defaults are ours; `configs/paper.yaml` sets the paper's.
 
-    distance: "squared" (paper, mm^2) or "robust" (pseudo-Huber in voxels: a gross error does not drown the rest).
-    schedule: "paper" (`schedule_weights`) or "constant". heatmap_weight: cross-entropy of the heatmaps against a
-    Gaussian of heatmap_sd_voxels at the truth (0: the paper, which has no heatmap target; at 0.3 its gradient in the
-    finer nets was a tenth of the distance's, and they learnt slowly). presence_weight: binary cross-entropy.
-    teacher_until: up to this share of the training, finer scales crop near the truth and not where the chain points.
-    tied_until: up to this share, the finer nets (of equal widths) are one net that learns from all their patches.
+    Args:
+        distance: squared (the paper's, mm^2) or robust (pseudo-Huber in voxels: a gross error does not drown the rest).
+        schedule: How scales are weighed: constant, or paper, from the coarsest to the finest as the training goes on.
+        heatmap_weight: Of the heatmaps' cross-entropy against a Gaussian at the truth. 0: the paper, which has no
+            heatmap target; at 0.3 its gradient in the finer nets was a tenth of the distance's, and they learnt slowly.
+        heatmap_sd_voxels: Sd of that Gaussian, voxels of each scale.
+        presence_weight: Of the binary cross-entropy of presence.
+        teacher_until: Up to this share of the training, finer scales crop near the truth, not where the chain points.
+        tied_until: Up to this share, the finer nets (of equal widths) are one net that learns from all their patches.
     """
 
     distance: Literal["squared", "robust"] = "robust"

@@ -43,16 +43,24 @@ class ChainModule(pl.LightningModule):
 
     A source trains the scales that its batches hold boxes of. Without any (the coarse stream) that is the coarsest net
     alone: it is a seventh of the cost and decides the gross errors. The streams are endless, so the trainer counts
-    steps (``max_steps``); ``epoch_steps`` of them are what the paper's schedule calls an epoch. The learning rate is
-    warmed up and, if ``decay``, lowered along a cosine. With ``hours`` the schedules follow the time of training
-    instead and end with it, however often it is interrupted: on a machine that does other work nobody knows the steps.
+    steps (``max_steps``).
 
     Several processes (``trainer.devices``, ``trainer.num_nodes``) take the step that one process takes when it
     accumulates their batches. Each batch is averaged over its own present landmarks first, so a landmark of a batch
     with few of them counts more than in one large batch.
 
-    ``start_from``, a model bundle or a run (or one checkpoint of it), gives architecture and first weights;
-    ``architecture`` beside it must be the same.
+    Args:
+        architecture: What the nets are made of. With start_from it is left out, or the same.
+        objective: The loss; null: our own.
+        augmentation: How far samples are moved and recoloured; {}: as by default; null: not at all.
+        learning_rate: Of Adam, at its highest.
+        warmup_steps: Steps in which the learning rate rises to its highest.
+        decay: Whether it then falls to a hundredth along a cosine, until the training ends.
+        epoch_steps: Steps that the paper's schedule calls an epoch.
+        hours: The training ends after so many hours of its own, however often it is interrupted, and its schedules
+            follow them; null: trainer.max_steps is its end.
+        seed: Of first weights and augmentation; 0: seed_everything.
+        start_from: The model bundle, run or checkpoint that gives nets and first weights; null: none.
     """
 
     def __init__(
