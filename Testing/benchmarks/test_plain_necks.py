@@ -1,5 +1,7 @@
 """The other generator's necks: their truth is where a lumen becomes two, in every storage order of the voxels."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from CarotidLandmarkLib.dataset import DatasetError
@@ -8,6 +10,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from benchmarks.accuracy import plain_necks as plain
+
+neck = cache(plain.plain_neck)
 
 
 @settings(max_examples=10, deadline=None)
@@ -26,7 +30,7 @@ def test_two_branches_of_a_fork_part_where_their_ellipses_do(slope, radius, angl
 
 @pytest.mark.parametrize("seed", [15, 23])
 def test_the_carotid_is_bright_below_the_truth_and_two_lumens_lie_beside_it_above(seed):
-    volume, truth = plain.plain_neck(seed)
+    volume, truth = neck(seed)
 
     def hu(points):
         index = (np.asarray(points) - volume.affine_lps[:3, 3]) @ np.linalg.inv(volume.affine_lps[:3, :3]).T
@@ -42,7 +46,7 @@ def test_the_carotid_is_bright_below_the_truth_and_two_lumens_lie_beside_it_abov
 
 
 def test_a_seed_is_one_neck():
-    first, truth = plain.plain_neck(15)
+    first, truth = neck(15)
     again, same = plain.plain_neck(15)
     assert np.array_equal(first.array, again.array) and truth == same
 

@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from CarotidLandmarkLib import __version__
-from CarotidLandmarkLib.bundle import default_bundle, resources_directory
+from CarotidLandmarkLib.bundle import Bundle, default_bundle, resources_directory
 from CarotidLandmarkLib.detection import Detection
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.markups import read_markups, write_markups
@@ -378,14 +379,23 @@ def test_the_report_can_be_made_again_and_not_from_another_scan(run, scan, model
 def test_info_tells_what_the_bundle_is(run, model):
     code, out, err = run("info", model)
     assert (code, err) == (0, [])
-    for words in ("tiny 0.0.1", LEFT, "4, 2, 1, 0.5 mm", "Tests.", "Apache-2.0", "not measured", "not calibrated"):
+    for words in (
+        "tiny 0.0.1",
+        LEFT,
+        "4, 2, 1, 0.5 mm",
+        "Tests.",
+        "Apache-2.0",
+        "not measured",
+        "calibrated, up to 95%",
+    ):
         assert words in out
     assert "MODEL_CARD.md" in out.splitlines()[-1]
 
 
 def test_info_lists_the_models_first_a_line_each_and_leaves_tables_to_the_card(run, tmp_path, monkeypatch):
     monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path))
-    tiny_bundle(tmp_path / "models" / "mine", presence_bias=4.0)
+    tiny = tiny_bundle(tmp_path / "tiny", presence_bias=4.0)
+    Bundle.save(tmp_path / "models" / "mine", replace(tiny.metadata, calibration={}), tiny.state, tiny.card)
     code, out, err = run("info")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     shipped = default_bundle().metadata

@@ -12,7 +12,7 @@ from CarotidLandmarkLib.nets import search
 class Peaks:
     """A net that searches and whose peaks in the enlarged scan lead by so much."""
 
-    searches = True
+    architecture = SimpleNamespace(searches=True)
 
     def __init__(self, lead: float) -> None:
         self.lead = lead

@@ -284,7 +284,7 @@ def _described(bundle: Bundle) -> dict[str, str]:
 
 def _calibrated(calibration: Mapping[str, Any]) -> str:
     """What a model's regions are worth."""
-    return f"calibrated, up to {max(map(float, calibration)):.0%}" if calibration else "not calibrated"
+    return f"calibrated, up to {percent(max(map(float, calibration)))}%" if calibration else "not calibrated"
 
 
 def _accuracy(record: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from carotid_training.necks.tissue import backgrounds as many
 from carotid_training.necks.tissue import painted, recoloured
 from carotid_training.necks.tissue.background import Background
 from carotid_training.necks.tissue.backgrounds import UNSEEN_PATIENTS, Backgrounds, background_paths, scan_name
-from carotid_training.necks.tissue.preparation import prepare_folder
+from carotid_training.necks.tissue.preparation import _prepare, prepare_folder
 from CarotidLandmarkLib.volume import Volume, VolumeError, write_volume
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -290,11 +290,12 @@ def test_a_folder_of_cts_is_prepared_once_and_says_what_was_refused(tmp_path):
 def test_a_ct_that_was_exchanged_under_its_name_is_prepared_anew_where_it_is_known_what_was_prepared(tmp_path):
     folder, output = tmp_path / "cts", tmp_path / "prepared"
     folder.mkdir()
+    output.mkdir()
 
     def prepared_after(noise: int) -> np.ndarray:
         volume = rescanned()
         write_volume(Volume(volume.array + np.int16(noise), volume.affine_lps), folder / "pt_1.nrrd")
-        prepare_folder(folder, output)
+        assert _prepare(output, folder / "pt_1.nrrd") == ""  # a process of its own would take longer
         return Background.load(output / "pt_1.npz").hu
 
     first, second = prepared_after(0), prepared_after(20)

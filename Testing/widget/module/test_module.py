@@ -89,11 +89,9 @@ def test_the_bundled_scan_is_offered_as_sample_data_and_needs_no_network(opened)
 
 
 def test_where_half_of_the_extension_was_copied_the_panel_says_so(widget, monkeypatch):
-    from CarotidLandmarkLib import bundle
-
     from CarotidLandmark import registerSampleData
 
-    monkeypatch.setattr(bundle.Path, "is_dir", lambda path: False)
+    monkeypatch.setattr(Path, "is_dir", lambda path: False)
     bundles = widget.logic.bundles
     registerSampleData()
     widget.enter()
