@@ -25,7 +25,7 @@ DERIVED = (  # how words begin that name what is computed from scans
 HU_UNITS = ("", "HU", "US")  # Rescale Type; US: unspecified
 SINGLE, LOCALIZER = "holds a single slice", "is a localizer"
 ANGIOGRAPHY = ("CTA", "ANGIO", "CAROT", "SUPRAAORT")
-AGENT = r"(CONTR|KONTR|[CK]M\b|CON\b|PRODUIT|MEZZO|MDC|INJ|CIV\b|IV\b)"
+AGENT = r"(CONTR|KONTR|DYE\b|[CK]M\b|CON\b|PRODUIT|MEZZO|MDC|INJ|CIV\b|IV\b)"
 # what else than an agent's name follows a w/o that speaks of the agent: how such a series is made, or of what
 SERIES = (
     r"(ENH|C\b|AX|TRA|COR|SAG|OBL|HEL|SPIR|SEQ|THI|SOFT|STD?\b|STANDARD|BONE|BRAIN|LUNG|HEAD|NECK|REC|[A-Z]{1,2}\d)"

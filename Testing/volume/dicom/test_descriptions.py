@@ -89,7 +89,7 @@ def test_both_phases_and_a_technique_left_out_are_no_plain_scan(of, words):
 @pytest.mark.parametrize(
     "words",
     [
-        "NECK W/O", "CTA W/O CON 3.0", "W/O IV CONTRAST", "CTA NECK WO AX 3MM", "CTA NECK W/O H30s", "CTA (W/O)",
+        "NECK W/O", "CTA NECK W/O DYE", "CTA W/O CON 3.0", "W/O IV CONTRAST", "CTA NECK WO AX 3MM", "CTA NECK W/O H30s", "CTA (W/O)",
         "CTA HEAD W/O BONE", "CTA NECK W/O THIN", "CTA C- 1.0", "CTA WO CM", "CTA VNC", "CTA sin contraste",
     ],
 )  # fmt: skip
