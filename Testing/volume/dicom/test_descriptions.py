@@ -89,8 +89,9 @@ def test_both_phases_and_a_technique_left_out_are_no_plain_scan(of, words):
 @pytest.mark.parametrize(
     "words",
     [
-        "NECK W/O", "CTA NECK W/O DYE", "CTA W/O CON 3.0", "W/O IV CONTRAST", "CTA NECK WO AX 3MM", "CTA NECK W/O H30s", "CTA (W/O)",
-        "CTA HEAD W/O BONE", "CTA NECK W/O THIN", "CTA C- 1.0", "CTA WO CM", "CTA VNC", "CTA sin contraste",
+        "NECK W/O", "CTA NECK W/O DYE", "CTA W/O CON 3.0", "W/O IV CONTRAST", "CTA NECK WO AX 3MM", "CTA NECK W/O H30s",
+        "CTA (W/O)", "CTA HEAD W/O BONE", "CTA NECK W/O THIN", "CTA C- 1.0", "CTA WO CM", "CTA VNC",
+        "CTA sin contraste",
     ],
 )  # fmt: skip
 def test_without_alone_is_a_plain_scan_whatever_it_is_followed_by(of, words):
