@@ -32,8 +32,8 @@ TEMPLATE = """\
 - {{ name }}: {{ value }}
 {% endfor %}
 
-In brackets: 95 % intervals of a bootstrap over {{ patients }} patients ({{ resamples }} resamples). A dash is a number
-that these cases do not define.
+In brackets: 95 % intervals of a bootstrap over {{ patients }} patients ({{ resamples }} resamples); of a share of 0 or
+100 % the exact one of so many patients. A dash is a number that these cases do not define.
 
 {% if datasets %}
 ## By dataset

@@ -36,7 +36,8 @@ seeds are {{ seeds }}; asked on {{ machine }}.
 
 Error: Euclidean distance over the landmarks that are in the scan, mm, of all trainings of a method together; "each
 training" has their means. In brackets: 95 % intervals of a bootstrap over
-patients ({{ resamples }} resamples). The paper's column: Ma et al., ISBI 2020, Table 1, other scans (54 patients).
+patients ({{ resamples }} resamples); of a share of 0 or 100 % the exact one of so many patients. The paper's column: Ma
+et al., ISBI 2020, Table 1, other scans (54 patients).
 
 {{ errors }}
 Share of the landmarks found within a distance:
