@@ -150,7 +150,7 @@ class Detector:
         check_volume(volume)
         try:
             return self._examine(volume, settings, progress)
-        except (torch.OutOfMemoryError, NotImplementedError, RuntimeError) as error:
+        except (torch.OutOfMemoryError, NotImplementedError, RuntimeError, TypeError) as error:  # MPS lacks types, too
             if self._device.type == "cpu":
                 raise
             self.notes.append(f"{self._device} failed ({_first_line(error)}); the CPU took over.")
@@ -177,8 +177,8 @@ class Detector:
         positions = result.in_patient(last.position_lps)[0]
         nearby = [pyramid.statistics(answers.mean(dim=0), CONTRAST_RADIUS_MM).quantile(0.9) for answers in positions]
         return Examination(
-            positions_lps=positions.double().cpu().numpy(),
-            within_mm2=result.covariance_in_patient(last.covariance_mm2)[0].double().cpu().numpy(),
+            positions_lps=positions.cpu().double().numpy(),
+            within_mm2=result.covariance_in_patient(last.covariance_mm2)[0].cpu().double().numpy(),
             places_lps=places,
             peaks=peaks,
             elsewhere=elsewhere,

@@ -7,6 +7,7 @@ shown and reviewed like any other. Only what nobody can derive from a name, the 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,6 +18,8 @@ Points = Mapping[str, Point | None]  # by landmark; None: not in the scan
 FARTHEST_MM = 1e5
 SIDES = ("left", "right")
 SIDE_OF = {"l": "left", "left": "left", "lt": "left", "r": "right", "right": "right", "rt": "right"}  # in any program
+_OTHER = {"l": "r", "left": "right", "lt": "rt", "r": "l", "right": "left", "rt": "lt"}
+_WORD = re.compile("[^_-]+")  # of a landmark's name
 # Legible on white paper, on black and on a grey scan, and no red of rendered vessels; one for each landmark, in their
 # order, round and round.
 PALETTE = ("#f59f00", "#339af0", "#ae3ec9", "#37b24d", "#f783ac", "#1098ad")
@@ -75,24 +78,25 @@ class Pair(NamedTuple):
 
 
 def side(name: str) -> str:
-    """``left`` or ``right``, where a word of the name says so; "" for a landmark of the midline."""
-    return next((word for word in name.split("_") if word in SIDES), "")
+    """``left`` or ``right``, where a word of the name says so (`SIDE_OF`); "" for a landmark of the midline."""
+    return next((SIDE_OF[word] for word in _words(name) if word in SIDE_OF), "")
 
 
 def kind(name: str) -> str:
     """What a landmark is, on whichever side: the name without the side."""
-    return "_".join(word for word in name.split("_") if word not in SIDES)
+    return "_".join(word for word in _WORD.findall(name) if word.lower() not in SIDE_OF)
 
 
 def is_arterial(name: str) -> bool:
     """Whether the landmark is in an artery, as far as its name tells."""
-    words = set(name.split("_"))
+    words = set(_words(name))
     return not ARTERIAL.isdisjoint(words) and NO_LUMEN.isdisjoint(words)
 
 
 def title(name: str) -> str:
     """The name as words: ``Left carotid bifurcation``."""
-    return name.replace("_", " ").capitalize()
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def heading(names: Iterable[str]) -> str:
@@ -109,8 +113,16 @@ def label(name: str) -> str:
 
 def mirror(name: str) -> str:
     """The counterpart on the other side, by the name; itself on the midline."""
-    other = {"left": "right", "right": "left"}
-    return "_".join(other.get(word, word) for word in name.split("_"))
+
+    def other(word: re.Match[str]) -> str:
+        swapped = _OTHER.get(word[0].lower(), word[0])
+        return swapped.upper() if word[0].isupper() else swapped.capitalize() if word[0].istitle() else swapped
+
+    return _WORD.sub(other, name)
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)]
 
 
 def pairs(names: Iterable[str]) -> list[Pair]:

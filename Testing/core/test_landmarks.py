@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 words = st.text("abcdefgh", min_size=1, max_size=6)
 names = st.lists(words, min_size=1, max_size=3).flatmap(
-    lambda some: st.sampled_from(["left", "right"]).flatmap(
-        lambda side: st.integers(0, len(some)).map(lambda at: "_".join([*some[:at], side, *some[at:]]))
+    lambda some: st.tuples(st.sampled_from(["left", "Right", "L", "r", "LT", "rt"]), st.sampled_from("_-")).flatmap(
+        lambda side: st.integers(0, len(some)).map(lambda at: side[1].join([*some[:at], side[0], *some[at:]]))
     )
 )
 
@@ -36,6 +36,8 @@ def test_what_is_in_an_artery_says_so_by_its_name(name):
         ("left_carotid_bifurcation", "left", "L bifurcation", "Left carotid bifurcation"),
         ("right_vertebral_origin", "right", "R vertebral origin", "Right vertebral origin"),
         ("orbit_left", "left", "L orbit", "Orbit left"),
+        ("subclavian-L", "left", "L subclavian", "Subclavian-L"),
+        ("Right_ICA", "right", "R ICA", "Right ICA"),
         ("nasion", "", "Nasion", "Nasion"),
         ("leftover", "", "Leftover", "Leftover"),
         ("left", "left", "Left", "Left"),

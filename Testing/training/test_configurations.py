@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 from carotid_training import cli
+from carotid_training.batches.datamodule import NecksData
 from carotid_training.reproduction.protocol import read_protocol
 from carotid_training.training import fit, precision
 from carotid_training.training.fit import RunCheckpoint, prepared
 from carotid_training.training.module import ChainModule
 from carotid_training.training.reading import configuration
-from CarotidLandmarkLib.bundle import default_bundle
+from CarotidLandmarkLib.bundle import Architecture, default_bundle
 from CarotidLandmarkLib.errors import UserError
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 
 CONFIGS = Path(__file__).parents[2] / "Training" / "configs"
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
@@ -241,6 +243,10 @@ def test_other_landmarks_are_trained_from_cases_and_not_from_digital_necks(tmp_p
     config.write_text(OTHER_LANDMARKS)
     with pytest.raises(UserError, match="Digital necks know the two carotid bifurcations alone"):
         prepared([f"--config={config}"])
+    left, right = CAROTID_BIFURCATIONS
+    with pytest.raises(UserError, match="alone, left first"):  # or each would be taught on the other side
+        NecksData(Architecture((right, left)))
+    assert NecksData(Architecture((left, right))).draws_necks
     config.write_text(OTHER_LANDMARKS + f"data: {{dataset: {tmp_path}, necks_per_step: 0, cases_per_step: 1}}\n")
     made = prepared([f"--config={config}"])
     assert [landmark.name for landmark in made.datamodule.landmarks] == [

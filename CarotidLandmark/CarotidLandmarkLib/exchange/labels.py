@@ -89,7 +89,7 @@ def _fits(words: list[str], landmark: str) -> bool:
     sides = {names.SIDE_OF[word] for word in words if word in names.SIDE_OF}
     if sides != ({names.side(landmark)} - {""}):
         return False
-    own = names.kind(landmark).split("_")
+    own = names.kind(landmark).lower().split("_")
     others = [word for word in _telling(words) if word not in names.SIDE_OF]
     if not sides and not others:
         return False

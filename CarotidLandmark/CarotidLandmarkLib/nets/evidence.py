@@ -31,4 +31,4 @@ def evidence_of(outputs: Sequence[ScaleOutput], presence_logit: Tensor, elsewher
 
 
 def _array(of_one_scan: Tensor) -> np.ndarray:
-    return of_one_scan[0].detach().double().cpu().numpy()
+    return of_one_scan[0].detach().cpu().double().numpy()

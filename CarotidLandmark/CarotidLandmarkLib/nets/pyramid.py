@@ -38,7 +38,7 @@ def sample_lattice(
     patches = centres_lps.shape[1]
     size = torch.tensor([values.shape[4], values.shape[3], values.shape[2]], device=values.device)
     # Inverted in float64; the rest in float32, which not every accelerator exceeds: 1e-4 mm at 1 m from the origin.
-    inverse = torch.linalg.inv(affine_lps.double().cpu()).to(values.device, torch.float32)[:, :3, :3]
+    inverse = torch.linalg.inv(affine_lps.cpu().double()).to(values.device, torch.float32)[:, :3, :3]
     origin = affine_lps[:, None, :3, 3].to(values.device, torch.float32)
     middle = (2 * mapped(inverse, centres_lps.float() - origin) + 1) / size - 1
     steps = 2 * spacing_mm * inverse / size[:, None]  # along x, y, z of the lattice, in the last dimension
@@ -260,7 +260,7 @@ class Pyramid:
 
     def _region(self, centres_lps: Tensor, half_mm: float, scale_mm: float) -> Level:
         """The scan's own voxels around all centres, reduced to ``scale_mm``."""
-        centres = centres_lps.detach().double().cpu()
+        centres = centres_lps.detach().cpu().double()
         inverse = torch.linalg.inv(self.affine_lps)
         middle = centres @ inverse[:3, :3].T + inverse[:3, 3]
         # Half a cube's reach along every image axis (the cube is turned against them) and three sigmas of the low-pass.

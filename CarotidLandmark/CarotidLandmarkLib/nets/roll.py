@@ -62,7 +62,7 @@ def _symmetry(slices: Tensor) -> Tensor:
     # The product with the mirror image, across every plane at once: a convolution of each row with itself.
     rows = torch.fft.rfft(turned, n=2 * across)
     products = torch.fft.irfft(rows.square().sum((1, 2)), n=2 * across)
-    return (products.amax(-1) / turned.square().sum((1, 2, 3)).clamp(min=1e-9)).double().cpu()
+    return (products.amax(-1) / turned.square().sum((1, 2, 3)).clamp(min=1e-9)).cpu().double()
 
 
 def turn(middle_lps: Tensor, degrees: float) -> Tensor:

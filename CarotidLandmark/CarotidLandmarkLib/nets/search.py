@@ -111,7 +111,7 @@ def narrowest_mm2(pyramid: Pyramid) -> float:
     up = int(steps[2].abs().argmax())  # the image axis nearest to the patient's
     slice_voxels = (level.values > TISSUE_HU - AIR_HU).movedim(2 - up, 0).flatten(1).sum(1)
     voxel_mm2 = float(steps.det().abs() / steps[:, up].norm())
-    return float(slice_voxels.double().quantile(0.05)) * voxel_mm2
+    return float(slice_voxels.cpu().double().quantile(0.05)) * voxel_mm2  # MPS has no float64
 
 
 def _lattice(pyramid: Pyramid) -> float:

@@ -9,9 +9,11 @@ import torch
 from carotid_training import seeds
 from carotid_training.batches.cache import CACHE_VARIABLE
 from carotid_training.batches.cases import CaseBatches
-from carotid_training.batches.stream import COARSE_MM, NeckStream
+from carotid_training.batches.stream import COARSE_MM, FREE_VOXELS, NeckStream, box_sizes_of
 from carotid_training.scans.sample import Sample
 from carotid_training.scans.scanner import AIR_HU
+from CarotidLandmarkLib.bundle import Architecture
+from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -65,6 +67,14 @@ def test_the_truth_is_on_its_marker_at_every_scale():
                 assert (centre - point).norm() < 0.15 * scale + 0.3
             checked += 1
     assert checked > 16
+
+
+@given(noise=st.floats(0, 20), finest=st.sampled_from([0.25, 0.5, 1.0]))
+def test_a_box_of_the_last_scale_holds_the_noise_and_lets_the_crop_follow_the_chain(noise, finest):
+    architecture = Architecture(CAROTID_BIFURCATIONS, scales_mm=(4.0, 2.0, finest), widths=((4, 8),) * 3,
+                                patch_sizes=(24, 32), noise_mm=noise)  # fmt: skip
+    slack_mm = (box_sizes_of(architecture)[finest] - 32) / 2 * finest
+    assert slack_mm >= noise + FREE_VOXELS * finest
 
 
 def test_a_box_is_around_its_landmark_and_not_exactly_centred():

@@ -9,16 +9,13 @@ import signal
 from contextlib import contextmanager
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from carotid_training.batches.cases import CaseBatches
 from carotid_training.batches.stream import NeckStream
 from carotid_training.cli import app
 from carotid_training.evaluation.comparison import COST, MISTAKE_MM
 from carotid_training.evaluation.evaluate import Settings
 from carotid_training.release import finetune
-from carotid_training.training.fit import _without_folders
 from carotid_training.training.losses import Objective
 from carotid_training.training.module import ChainModule
 from carotid_training.training.runs import read_run
@@ -27,7 +24,6 @@ from CarotidLandmarkLib.dataset import Dataset, freeze_splits
 from CarotidLandmarkLib.detection import DetectionSettings
 from CarotidLandmarkLib.detector import Detector
 from CarotidLandmarkLib.nets.chain import MultiScaleLocNet
-from CarotidLandmarkLib.volume import Volume
 from typer.testing import CliRunner
 
 from ..balls import batch_of_balls
@@ -149,6 +145,31 @@ def test_what_is_annotated_while_the_model_learns_changes_neither_side_of_the_co
     assert (rows["missed, of 4"]["before"], rows["missed, of 4"]["after"]) == ("4", "0")
 
 
+def test_a_landmark_that_the_model_does_not_find_is_no_hindrance(dataset, sure, tmp_path):
+    file = dataset.path / "dataset.json"  # as whoever adds one edits it; nobody has annotated it yet
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps(document | {"landmarks": [*document["landmarks"], "nasion"]}))
+    assert run(dataset, sure, tmp_path / "new", "--passes", "2").exit_code == 0
+
+
+def test_a_device_that_fails_is_told_before_the_other_trains(dataset, sure, tmp_path, monkeypatch):
+    class Failing(Detector):
+        def detect(self, *what):
+            self.notes = ["cuda:0 failed; the CPU took over."]
+            return super().detect(*what)
+
+    def train(*of):
+        told.append("training")
+        raise KeyboardInterrupt
+
+    told = []
+    monkeypatch.setattr(finetune, "Detector", Failing)
+    monkeypatch.setattr(finetune, "_train", train)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.finetune(dataset.path, sure, tmp_path / "new", 1, Settings("cpu", 2), say=told.append)
+    assert told == ["cuda:0 failed; the CPU took over.", "training"]
+
+
 def test_a_worse_model_is_not_listed_unless_forced(dataset, sure, tmp_path, monkeypatch):
     monkeypatch.setattr(finetune, "LEARNT_SHARE", 40.0)  # two steps, as far as eighty
     output = tmp_path / "runs" / "lyon-2"
@@ -253,6 +274,14 @@ class TestWhatIsRefused:
         assert refused(few, sure).startswith("In no training case of few is there a point of ")
         assert not (tmp_path / "new").exists()
 
+    def test_a_dataset_in_which_the_models_landmarks_have_no_point_before_anything_is_split(
+        self, tmp_path, sure, refused
+    ):
+        made = Dataset.create(tmp_path / "noses", [LEFT, RIGHT, "nasion"])
+        for number in range(6):
+            annotate(made, made.add_case(scan(number)), {**dict.fromkeys(PLACES), "nasion": PLACES[LEFT]})
+        assert refused(made, sure).startswith(f"In no training case of noses is there a point of {LEFT}, {RIGHT};")
+
     @pytest.mark.parametrize(
         "options",
         [("--device", "cuda:7"), ("--styles", "marble"), ("--rendered", __file__), ("--rendered", f"{__file__}/a/b"),
@@ -262,6 +291,13 @@ class TestWhatIsRefused:
         for case in few.case_ids():
             annotate(few, case)
         assert not any(word in refused(few, sure, *options) for word in ("Traceback", "fault"))
+        assert {few.case(case).split for case in few.case_ids()} == {None}
+
+    def test_a_scan_under_two_patients_before_anything_is_split(self, few, sure, refused):
+        few.add_case(scan(5), case_id="again", group="nobody")
+        for case in few.case_ids():
+            annotate(few, case)
+        assert refused(few, sure) == "Cases again and c5 are one scan under two patients; remove one of them."
         assert {few.case(case).split for case in few.case_ids()} == {None}
 
     def test_a_dataset_with_nothing_to_measure_by(self, tmp_path, sure, refused):
@@ -328,20 +364,6 @@ class TestWhatIsRefused:
         assert "styles, backgrounds, passes;" in refused(few, sure, output="begun")  # they calibrate what is listed
 
 
-@pytest.mark.parametrize(
-    ("record", "recorded"),
-    [
-        ("--data.dataset=/home/Jane Doe/scans/lyon", "--data.dataset=lyon"),
-        ('["/home/Jane Doe/a b.nrrd", "/mnt/c.nrrd"]', '["a b.nrrd", "c.nrrd"]'),
-        (r'["C:\Users\Jane Doe\a.nrrd", "\\nas\b.nrrd", "D:/x/c.nrrd"]', '["a.nrrd", "b.nrrd", "c.nrrd"]'),
-        ("--model.learning_rate=1e-4", "--model.learning_rate=1e-4"),
-        ("--config=Training/configs/small.yaml", "--config=Training/configs/small.yaml"),
-    ],
-)
-def test_a_runs_record_names_no_folder(record, recorded):
-    assert _without_folders(record) == recorded
-
-
 class TestStartingFromAModel:
     def test_the_first_weights_are_the_models(self, sure):
         module = ChainModule(start_from=sure.path)
@@ -360,30 +382,3 @@ class TestStartingFromAModel:
     def test_a_net_without_either_is_refused(self):
         with pytest.raises(ValueError, match=r"give model\.architecture or start_from"):
             ChainModule()
-
-
-def test_a_case_is_cut_where_its_annotation_is_and_seen_whole(tmp_path):
-    """A bright ball at each annotated point: the boxes and the whole view have it where they say that it is."""
-    grid = np.stack(np.meshgrid(*[np.arange(64) * 2.0 - 63.0] * 3, indexing="ij"), axis=-1)[..., ::-1]  # x, y, z
-    points = {LEFT: (21.0, -7.0, 11.0), RIGHT: (-19.0, 3.0, -9.0)}
-    array = sum(2000 * np.exp(-0.5 * ((grid - np.array(point)) ** 2).sum(-1) / 4.0**2) for point in points.values())
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    affine[:3, 3] = -63.0
-    made = Dataset.create(tmp_path / "balls", [LEFT, RIGHT])
-    annotate(made, made.add_case(Volume((array - 1000).astype(np.int16), affine, "balls"), split="train"), points)
-    batch = CaseBatches(made, "train", 1, [LEFT, RIGHT], {2.0: 72, 1.0: 72, 0.5: 64}, seed=3).batch(5)
-    assert batch.landmarks_lps[0].tolist() == [pytest.approx(points[LEFT]), pytest.approx(points[RIGHT])]
-
-    def brightest(values: torch.Tensor, origin: torch.Tensor, spacing: float) -> list[float]:
-        k, j, i = np.unravel_index(int(values.float().argmax()), values.shape)
-        return (origin + spacing * torch.tensor([i, j, k])).tolist()
-
-    for scale, boxes in batch.boxes.items():
-        for n, point in enumerate(points.values()):
-            cut = boxes.shape[-1] // 2 - 15  # 30 voxels in the middle: the other ball is not in them
-            middle = boxes[0, n, 0, cut:-cut, cut:-cut, cut:-cut]
-            place = brightest(middle, batch.box_origins_lps[scale][0, n] + cut * scale, scale)
-            assert place == pytest.approx(point, abs=max(1.0, scale))
-    assert brightest(batch.coarse[0, 0], batch.coarse_origin_lps[0], 4.0) == pytest.approx(points[LEFT], abs=4.0) or (
-        brightest(batch.coarse[0, 0], batch.coarse_origin_lps[0], 4.0) == pytest.approx(points[RIGHT], abs=4.0)
-    )

@@ -21,7 +21,7 @@ from carotid_training.reproduction.nets import (
     gaussians,
     signed_log,
 )
-from carotid_training.reproduction.predict import mean_offsets
+from carotid_training.reproduction.predict import ask_chain, mean_offsets
 from carotid_training.reproduction.protocol import METHODS, Protocol, read_protocol
 from carotid_training.training.augment import Augmentation
 from carotid_training.training.view import BatchView
@@ -237,6 +237,16 @@ def test_end_to_end_the_finest_distance_teaches_the_coarser_nets_too():
     (outputs[-1].position_lps - batch.landmarks_lps[:, :, None]).square().sum().backward()
     # The ball is a pyramid away from an untrained net: whether the gradient is large does not matter, but it flows.
     assert all(next(iter(net.parameters())).grad is not None for net in chain.net.nets)
+
+
+@pytest.mark.parametrize("heatmap", ["softmax", "relu"])
+def test_a_chains_map_is_what_its_place_was_read_from(heatmap):
+    net = module_of("end_to_end", Protocol(cases=1, steps=1, chain_widths=(2, 4), patch_size=16, heatmap=heatmap)).net
+    with torch.inference_mode():
+        answers = ask_chain(net, 1, 0, scan_of_balls(PLACES), "cpu")
+    for landmark, drawn in zip(answers.landmarks, answers.maps, strict=True):
+        read = centre_of_mass(torch.from_numpy(drawn.values), drawn.spacing_mm).numpy() + drawn.middle_lps
+        np.testing.assert_allclose(read, landmark.position_lps_mm, atol=1e-3)
 
 
 def test_rows_differ_in_what_the_paper_says_and_begin_with_the_same_weights():

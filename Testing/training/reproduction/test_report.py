@@ -40,6 +40,18 @@ def test_a_method_that_is_better_on_every_patient_is_so_by_the_interval_and_the_
     assert (better.seconds_net, better.seconds_search, better.seconds_passes, better.peak_mb) == (7.5, 0.5, 3.0, 111.0)
 
 
+def test_a_patient_in_whom_a_net_has_no_place_takes_no_part_in_the_test():
+    shorter, longer = (scans([(n / 2 + k, n / 2 + k) for n in range(12)]) for k in (1, 3))
+    found = scans([(1.0, 1.0)] * 13)[12:]
+    lost = [Scan((outcome("c12", LEFT, None), outcome("c12", RIGHT, None)), (1.0,) * 4, 100.0)]
+
+    def p(*rows):
+        one, other = (row_of(key, [Training(0, row)], 0) for key, row in zip(("ours", "single"), rows, strict=True))
+        return pair_of(one, other, 0).p
+
+    assert p(shorter + found, longer + lost) == p(shorter, longer) < 0.001
+
+
 def test_rows_of_other_landmarks_are_not_compared():
     with pytest.raises(ValueError, match="same landmarks"):
         pair_of(

@@ -31,6 +31,7 @@ from carotid_training.reproduction.protocol import METHODS, Protocol
 from carotid_training.reproduction.training import TrainingResult, plan_of, train
 from carotid_training.scans.acquisition import Acquisition
 from carotid_training.training import precision
+from carotid_training.training.curve import read_curve
 from CarotidLandmarkLib.dataset import Dataset
 from CarotidLandmarkLib.memory import keep_freed_memory
 from typer.testing import CliRunner
@@ -225,6 +226,22 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(cohort, 
     assert (trained.steps, trained.best_step) == (whole.steps, whole.best_step)
     for name, tensor in weights(run / "patches").items():
         assert torch.equal(tensor, weights(tmp_path / "patches")[name]), name
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_a_training_stopped_in_a_validation_measures_all_the_same(cohort, run, tmp_path, monkeypatch, step):
+    measure, folder = FieldModule.validation_step, tmp_path / "patches"
+
+    def interrupted(self, *what):
+        if self.global_step == step:
+            raise KeyboardInterrupt
+        return measure(self, *what)
+
+    with monkeypatch.context() as stopping, pytest.raises(KeyboardInterrupt):
+        stopping.setattr(FieldModule, "validation_step", interrupted)
+        trained_into(folder, cohort.path)
+    assert trained_into(folder, cohort.path).best_step == TrainingResult.read(run / "patches").best_step
+    assert [point.values for point in read_curve(folder)] == [point.values for point in read_curve(run / "patches")]
 
 
 def test_minutes_become_steps_by_what_a_step_takes(cohort, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from carotid_training.training.augment import Augmentation, draw_affines, draw_window, move_truth, recolour
 from carotid_training.training.view import BatchView
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.nets.pyramid import AIR_HU
 
 from ..balls import LEFT, RIGHT, SIZES, batch_of_balls
@@ -26,6 +27,14 @@ def test_the_picture_is_where_the_moved_truth_says(seed):
     whole, middle = view.whole(4.0)
     index = ((moved.landmarks_lps[0, 0] - middle[0]) / 4 + 27.5).round().long()
     assert whole[0, 0, index[2], index[1], index[0]] + AIR_HU == pytest.approx(bright, rel=0.3)
+
+
+def test_nothing_but_a_mirror_turns_a_scan_inside_out():
+    wildest = Augmentation(rotation_degrees=180, scale=1.0, shear=0.3, mirror_share=0.5)
+    affines, mirrored = draw_affines(wildest, torch.zeros(20_000, 3), torch.Generator().manual_seed(0))
+    assert torch.equal(torch.linalg.det(affines[:, :3, :3]) < 0, mirrored)
+    with pytest.raises(UserError, match=r"The augmentation's shear is 0\.3 at most"):
+        Augmentation(shear=0.31)
 
 
 def test_left_stays_left_of_right_in_a_mirror():

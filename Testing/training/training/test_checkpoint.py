@@ -15,6 +15,7 @@ from carotid_training.training.fit import RunCheckpoint
 from carotid_training.training.module import ChainModule
 from carotid_training.training.runs import named_bundle, read_checkpoint, read_run
 from CarotidLandmarkLib.errors import UserError
+from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from ...full_disk import assert_all_or_nothing
 from ..ball_training import BallData, module, saving, trainer
@@ -111,6 +112,22 @@ def test_a_run_that_was_copied_goes_on_with_one_last_checkpoint(run, tmp_path):
     copy.fit(module(), BallData(), ckpt_path=tmp_path / "copy" / "checkpoints" / "last.ckpt")
     assert [file.name for file in (tmp_path / "copy" / "checkpoints").glob("last*")] == ["last.ckpt"]
     assert read_run(tmp_path / "copy")[2]["steps"] == 2
+
+
+@pytest.mark.parametrize("steps", [3, 4])
+def test_a_run_of_any_length_goes_on_from_the_weights_it_trained_and_not_from_their_average(tmp_path, steps):
+    def train(until, *more):
+        average = EMAWeightAveraging(decay=0.5)
+        lightning = trainer(tmp_path, until, callbacks=[RunCheckpoint(3), average, *more], plugins=Checkpoints())
+        chain, last = module(), tmp_path / "checkpoints" / "last.ckpt"
+        lightning.fit(chain, BallData(), ckpt_path=last if last.exists() else None)
+        return read_checkpoint(last, weights_only=False)
+
+    kept = train(steps)
+    assert kept["global_step"] == steps
+    trained, averaged = kept["current_model_state"], kept["state_dict"]
+    assert any(not torch.equal(trained[name], averaged[name]) for name in averaged)
+    assert train(steps + 1)["global_step"] == steps + 1
 
 
 def test_weights_that_are_no_numbers_any_more_are_not_saved_over_those_that_were(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from carotid_training import cli
 from carotid_training.batches.datamodule import NecksData
 from carotid_training.seeds import GENERATOR
-from carotid_training.training.fit import ProgressCallback, RunRecord, interruptible
+from carotid_training.training.fit import ProgressCallback, RunRecord, _without_folders, interruptible
 from carotid_training.training.module import ChainModule
 from carotid_training.training.reading import configuration
 from CarotidLandmarkLib.bundle import Architecture
@@ -156,3 +156,17 @@ def test_a_training_that_logs_nothing_tells_its_steps(tmp_path):
     made = trainer(tmp_path, 2, callbacks=[ProgressCallback(lambda words, _: told.append(words))], log_every_n_steps=0)
     made.fit(module(), BallData())
     assert told == ["training, step 0 of 2", "training, step 1 of 2", "training, step 2 of 2"]
+
+
+@pytest.mark.parametrize(
+    ("record", "recorded"),
+    [
+        ("--data.dataset=/home/Jane Doe/scans/lyon", "--data.dataset=lyon"),
+        ('["/home/Jane Doe/a b.nrrd", "/mnt/c.nrrd"]', '["a b.nrrd", "c.nrrd"]'),
+        (r'["C:\Users\Jane Doe\a.nrrd", "\\nas\b.nrrd", "D:/x/c.nrrd"]', '["a.nrrd", "b.nrrd", "c.nrrd"]'),
+        ("--model.learning_rate=1e-4", "--model.learning_rate=1e-4"),
+        ("--config=Training/configs/small.yaml", "--config=Training/configs/small.yaml"),
+    ],
+)
+def test_a_runs_record_names_no_folder(record, recorded):
+    assert _without_folders(record) == recorded

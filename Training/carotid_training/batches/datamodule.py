@@ -30,8 +30,8 @@ from .unseen import UnseenCases, UnseenNecks
 class NecksData(pl.LightningDataModule):
     """Training batches as {"necks", "coarse", "cases"}, each when its batch size is above zero.
 
-    The mix is the ratio of the batch sizes. Validation: the dataset's validation cases if there is a dataset and no
-    digital necks are asked for, else unseen necks.
+    The mix is the ratio of the batch sizes. Validation: the dataset's validation cases if there is a dataset and
+    ``necks_per_step`` is 0, else unseen necks.
 
     Args:
         architecture: What the nets are made of; the model's.
@@ -85,7 +85,7 @@ class NecksData(pl.LightningDataModule):
             raise UserError(f"Training shows the whole scan at {COARSE_MM:g} mm; begin architecture.scales_mm with it.")
         if not in_digital_necks(architecture.landmarks) and necks_per_step + coarse_per_step:
             raise UserError(
-                "Digital necks know the two carotid bifurcations alone; for other landmarks set data.necks_per_step "
+                "Digital necks know the two carotid bifurcations alone, left first; for others set data.necks_per_step "
                 "and data.coarse_per_step to 0, data.cases_per_step above it, and data.dataset to a dataset of theirs."
             )
         self.draws_necks = bool(necks_per_step + coarse_per_step)
@@ -157,7 +157,7 @@ class NecksData(pl.LightningDataModule):
             if self.dataset is not None and not self.necks_per_step:
                 self.unseen = UnseenCases(self._cases("validation"))
             else:
-                styles = list(self.weights)
+                styles = [style for style, weight in self.weights.items() if weight]
                 self.unseen = UnseenNecks(self.validation_necks, self.seed, self.styles, styles, self.render_device)
         return DataLoader(self.unseen, batch_size=None)
 
@@ -188,8 +188,8 @@ class NecksData(pl.LightningDataModule):
 
 
 def in_digital_necks(landmarks: Sequence[LandmarkSpec]) -> bool:
-    """Whether digital necks have all of these landmarks, and no other."""
-    return {spec.name for spec in landmarks} == {spec.name for spec in CAROTID_BIFURCATIONS}
+    """Whether digital necks have all of these landmarks in this order, and no other."""
+    return [spec.name for spec in landmarks] == [spec.name for spec in CAROTID_BIFURCATIONS]
 
 
 def dataset_sha256(dataset: CaseFolder) -> str:

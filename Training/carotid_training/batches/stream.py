@@ -23,6 +23,8 @@ COARSE_MM = 4.0
 # A box holds the patch and so many voxels around it on every side: as much as the patch's centre may be off. At 2 mm
 # that is 32 mm (the coarsest net alone was 7 mm off in the median), at 1 mm 16 mm, at 0.5 mm the noise of 5 and 3 mm.
 SLACK_VOXELS = 16
+# What is left of it at the last scale beside the noise at least: the crop follows the chain so far.
+FREE_VOXELS = 6
 JITTER_VOXELS = 3.0
 ABSENT_JITTER_MM = 25.0
 # The coarse lattice is a multiple of this many voxels: necks of about the same size fit into one batch without padding.
@@ -32,7 +34,9 @@ COARSE_MULTIPLE = 8
 def box_sizes_of(architecture: Architecture) -> dict[float, int]:
     """Scale (mm) -> voxels along a side of its boxes, for every scale that looks at patches."""
     scales, sizes = architecture.scales_mm[1:], architecture.patch_sizes
-    return {scale: size + 2 * SLACK_VOXELS for scale, size in zip(scales, sizes, strict=True)}
+    boxes = {scale: size + 2 * SLACK_VOXELS for scale, size in zip(scales, sizes, strict=True)}
+    noisy = sizes[-1] + 2 * (math.ceil(architecture.noise_mm / scales[-1]) + FREE_VOXELS)
+    return boxes | {scales[-1]: max(boxes[scales[-1]], noisy)}
 
 
 def turns(start: int, rank: int, world_size: int) -> Iterator[int]:

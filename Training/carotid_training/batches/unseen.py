@@ -71,7 +71,7 @@ class NeckView:
 
     def patches(self, scale_mm: float, centres_lps: Tensor, size: int) -> Tensor:
         """Cubes around centres [1, L, P, 3]: [1, L, P, 1, size, size, size]; without gradient."""
-        centres = centres_lps.detach().double().flatten(0, 2)
+        centres = centres_lps.detach().cpu().double().flatten(0, 2)
         cubes = self._rendered([Grid.aligned(centre, scale_mm, (size,) * 3) for centre in centres])
         return torch.stack(cubes)[:, None].unflatten(0, tuple(centres_lps.shape[:3]))
 

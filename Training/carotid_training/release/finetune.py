@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -20,7 +20,7 @@ from typing import Annotated
 import torch
 import typer
 from CarotidLandmarkLib.bundle import Bundle, is_name, models_directory, open_bundle, resources_directory
-from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_patients, freeze_splits
+from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError, check_patients, freeze_splits
 from CarotidLandmarkLib.detection import DEFAULTS
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
 from CarotidLandmarkLib.documents import parse, write
@@ -87,11 +87,12 @@ def finetune(
     rendered: Path | None = None,
     force: bool = False,
     bar: Callable[[], AbstractContextManager[Step]] | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> FinetuneResult:
     """Fine-tune ``start`` on the dataset in ``folder``; ``output``, the run's folder, gives the new model its name.
 
     ``names``: the styles of digital necks to rehearse (none: all of ``styles``); ``rendered``: a folder that keeps them
-    for other runs. ``force`` lists a worse model, too.
+    for other runs. ``force`` lists a worse model, too. ``say`` is told when another device takes over.
     Raises ValueError with a sentence where something can not be used, KeyboardInterrupt when stopped (also in
     training), OSError.
     """
@@ -101,8 +102,8 @@ def finetune(
     rehearses = in_digital_necks(start.metadata.landmarks)
     if not rehearses and (names or styles.asked_for or rendered):
         raise UserError(
-            f"Digital necks know the two carotid bifurcations alone, so {start.metadata.name} rehearses none; leave "
-            "out --styles, --background and --rendered."
+            f"Digital necks know the two carotid bifurcations alone, left first, so {start.metadata.name} rehearses "
+            "none; leave out --styles, --background and --rendered."
         )
     styles.check(names)
     _claim_name(output)
@@ -114,7 +115,7 @@ def finetune(
     detector = Detector(start, settings.device)
     if rehearses:
         styles.open()
-    _split(dataset)  # for good, so after what may be refused
+    _split(dataset, [landmark.name for landmark in start.metadata.landmarks])  # for good: after what may be refused
     recipe = Recipe(
         start.metadata.weights_sha256, dataset_sha256(dataset), steps, settings.seed,
         names or tuple(styles.available if rehearses else ()), tuple(styles.fingerprint() if rehearses else ()),
@@ -125,6 +126,8 @@ def finetune(
     _claim_folder(output, recipe)
     with bar() as step:
         before = detect_cases(detector, tests, output / "detections" / "before", settings, part(step, "first model, "))
+    for note in detector.notes:
+        say(note)
     with bar() as step:
         _train(start, dataset, output, recipe, styles, rendered, detector.device, step)
     architecture, state, training = read_run(output)
@@ -162,12 +165,17 @@ def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: floa
     return {name: torch.lerp(first[name].float(), values.float(), share) for name, values in last.items()}
 
 
-def _split(dataset: Dataset) -> None:
-    """Freeze the splits. Raises ValueError where an image is not here, patients are too few, or a split is empty."""
+def _split(dataset: Dataset, landmarks: Sequence[str]) -> None:
+    """Freeze the splits. ``landmarks``: the model's. Raises ValueError where an image is not here, or is that of two
+    patients, patients are too few, a split is empty, or no training case has a point."""
     cases = dataset.annotated_cases()
     check_patients(dataset, len({case.group for case in cases}))
+    seen: dict[str, Case] = {}
     for case in cases:
         _ = case.image_path  # one that is missing is named now, not after the training
+        same = seen.setdefault(case.voxels_sha256 or case.image_sha256, case)
+        if same.group != case.group:  # it would measure what it has taught
+            raise DatasetError(f"Cases {same.id} and {case.id} are one scan under two patients; remove one of them.")
     counts = freeze_splits(dataset)
     for split in ("train", "test"):
         if not counts[split]:
@@ -175,7 +183,7 @@ def _split(dataset: Dataset) -> None:
                 f"{dataset.path.name} has no annotated case in the split '{split}'; annotate one, or add cases "
                 "without a split."
             )
-    CaseBatches(dataset, "train", 1, dataset.landmarks, {})  # what training would refuse, before anything is measured
+    CaseBatches(dataset, "train", 1, landmarks, {})  # what training would refuse, before anything is measured
 
 
 def _claim_name(output: Path) -> None:
@@ -298,7 +306,7 @@ def main(
     names = tuple(name.strip() for name in styles.split(",") if name.strip())
     result = finetune(
         dataset, start, folder, steps, Settings(device, passes, seed), Styles(background or ()), names, rendered,
-        force, progress,
+        force, progress, say,
     )  # fmt: skip
     new, comparison = result.bundle.metadata.name, result.comparison
     Console().print(comparison.table(start.metadata.name, new))

@@ -23,6 +23,7 @@ from CarotidLandmarkLib.files import write_text
 from CarotidLandmarkLib.landmarks import CAROTID_BIFURCATIONS, is_place
 from CarotidLandmarkLib.memory import keep_freed_memory
 from CarotidLandmarkLib.nets.chain import MultiScaleLocNet, ScaleOutput
+from CarotidLandmarkLib.nets.locnet import heatmap_weights
 from CarotidLandmarkLib.nets.pyramid import Pyramid
 from CarotidLandmarkLib.volume import Volume
 
@@ -79,9 +80,9 @@ def ask_field(net: FieldNet, voxels: int, volume: Volume, device: str) -> Answer
     values, middle = cut_field(volume, voxels, device)
     cut = now(device)
     answer = net.locate(values)
-    places = (middle[:, None] + answer.offset_mm)[0].double().cpu().numpy()
+    places = (middle[:, None] + answer.offset_mm)[0].cpu().double().numpy()
     seconds = (cut - begin, now(device) - cut, 0.0, 0.0)
-    centre = middle[0].double().cpu().numpy()
+    centre = middle[0].cpu().double().numpy()
     maps = tuple(Heatmap(each.float().cpu().numpy(), answer.spacing_mm, centre) for each in answer.heatmap[0])
     return Answers(_detected(places), seconds, maps)
 
@@ -117,15 +118,15 @@ def ask_chain(net: MultiScaleLocNet, passes: int, seed: int, volume: Volume, dev
     searches, before = net.architecture.searches, outputs[-1].position_lps
     outputs.append(net.finer(pyramid, len(net.nets) - 1, before) if searches else plain[-1])
     last = outputs[-1]
-    samples = last.position_lps[0].double().cpu().numpy()
+    samples = last.position_lps[0].cpu().double().numpy()
     searched = now(device)
     if passes > 1:
         last = _noise_passes(net, pyramid, outputs[-2].position_lps, passes, seed)
-        samples = last.position_lps[0].double().cpu().numpy()
+        samples = last.position_lps[0].cpu().double().numpy()
     seconds = (ready - begin, once - ready, searched - once, now(device) - searched)
     presence = net.presence_logit(outputs).sigmoid()[0].tolist()
-    within = last.covariance_mm2[0].double().cpu().numpy()
-    places, peaks = (values[0].double().cpu().numpy() for values in (looks.position_lps, looks.peak))
+    within = last.covariance_mm2[0].cpu().double().numpy()
+    places, peaks = (values[0].cpu().double().numpy() for values in (looks.position_lps, looks.peak))
     landmarks = []
     for n, name in enumerate(NAMES):
         spread: dict[str, Any] = {}
@@ -151,9 +152,9 @@ def _noise_passes(
 
 def _map(net: MultiScaleLocNet, output: ScaleOutput, landmark: int) -> Heatmap:
     """The finest heatmap of one landmark, turned back where the net looked at a mirrored patch."""
-    weights = output.logits[0, landmark, 0].flatten().softmax(0).reshape(output.logits.shape[-3:])
+    weights = heatmap_weights(output.logits[0, landmark, 0], net.architecture.heatmap)
     weights = weights.flip(-1) if net.flipped[landmark] else weights
-    centre = output.centre_lps[0, landmark, 0].double().cpu().numpy()
+    centre = output.centre_lps[0, landmark, 0].cpu().double().numpy()
     return Heatmap(weights.float().cpu().numpy(), output.scale_mm, centre)
 
 

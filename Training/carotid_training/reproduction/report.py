@@ -133,8 +133,9 @@ def pair_of(one: Row, other: Row, seed: int) -> Pair:
     change = metrics.bootstrap(
         one.groups, lambda rows: {"": float(np.nanmean(difference[rows])) if len(rows) else math.nan}, seed=seed
     )[""]
-    names = np.array(one.groups)
-    patients = np.array([np.nanmean(difference[names == name]) for name in sorted(set(one.groups))])
+    measured = np.isfinite(difference)  # a net that has diverged has no place
+    names, measures = np.array(one.groups)[measured], difference[measured]
+    patients = np.array([measures[names == name].mean() for name in sorted(set(names))])
     p = float(stats.wilcoxon(patients).pvalue) if np.any(patients) else math.nan
     return Pair(one.key, other.key, change, p)
 
@@ -202,7 +203,11 @@ def table_markdown(
         return [change.words(sign="+"), metrics.UNDEFINED if math.isnan(pair.p) else f"{pair.p:.2g}"]
 
     before = dict(zip(order, [None, *order[:-1]], strict=True))
-    budget = f"{protocol.minutes:g} minutes of training steps" if protocol.minutes else f"{protocol.steps} steps"
+    budget = (
+        f"the steps of {protocol.minutes:g} minutes, as they were timed before,"
+        if protocol.minutes
+        else f"{protocol.steps} steps"
+    )
     success = [f"success_{limit:g}" for limit in metrics.TOLERANCES_MM]
     return page(
         TEMPLATE,

@@ -72,8 +72,8 @@ def table1(
     chosen = only or protocol.methods
     if "shipped" in chosen and not (output / "shipped" / "test.csv").exists():  # it is asked after all trainings
         landmarks = open_bundle(protocol.bundle).metadata.landmarks
-        if {landmark.name for landmark in landmarks} != set(NAMES):
-            raise UserError(f"Table 1 is about {', '.join(NAMES)}; give a protocol with a bundle that finds these.")
+        if tuple(landmark.name for landmark in landmarks) != NAMES:
+            raise UserError(f"Table 1 is about {', '.join(NAMES)}; give a protocol with a bundle that has them so.")
     where = choose_device(device)
     if is_slow(protocol.precision, where):
         say(NOTE)

@@ -110,7 +110,8 @@ def train(
         folder / "checkpoints", filename="best", monitor="val/error", save_on_train_epoch_end=False,
         enable_version_counter=False,
     )  # fmt: skip
-    callbacks = [Alone(), clock, RunCheckpoint(max(1, plan.steps // CHECKPOINTS)), best, ProgressCallback(step)]
+    # the last checkpoint after the best one: it keeps how good that was
+    callbacks = [Alone(), clock, best, RunCheckpoint(max(1, plan.steps // CHECKPOINTS)), ProgressCallback(step)]
     if key == "ours":
         callbacks.append(EMAWeightAveraging(decay=0.99))
     trainer = _trainer(

@@ -128,7 +128,7 @@ class Acquisition:
         generator = seeds.generator(seed, "streaks")
         out: list[Streak] = []
         for objects, amplitude in ((neck.metal, self.metal_hu), (neck.dense, self.dense_hu)):
-            largest = objects[objects[:, 3].argsort(descending=True)[:SEVERAL]].double().cpu()
+            largest = objects[objects[:, 3].argsort(descending=True)[:SEVERAL]].cpu().double()
             centres = transform(to_gantry, largest[:, :3]).tolist()
             radii = [max(1.0, float(r)) for r in largest[:, 3]]
             strengths = [amplitude * min(1.0, radius / FILLING_MM) for radius in radii]

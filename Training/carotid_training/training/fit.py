@@ -123,9 +123,10 @@ class ProgressCallback(Callback):
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Keeps RUN/checkpoints/last.ckpt: every ``every_n_train_steps`` steps, and at the end whatever its number.
+    """Keeps RUN/checkpoints/last.ckpt: every ``every_n_train_steps`` steps, after every validation, and at the end.
 
-    With ``--ckpt_path last`` a run goes on from there, or begins where there is none.
+    With ``--ckpt_path last`` a run goes on from there, or begins where there is none. Before a validation it is not
+    written: lightning takes that for done when it goes on from there.
     """
 
     def __init__(self, every_n_train_steps: int = 100):
@@ -148,8 +149,20 @@ class RunCheckpoint(ModelCheckpoint):
     def _folder(trainer: lightning.Trainer) -> str:
         return str(Path(trainer.default_root_dir) / "checkpoints")
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if self._last_global_step_saved != trainer.global_step:
+    def on_train_batch_end(self, trainer: lightning.Trainer, *what: Any) -> None:
+        loop = trainer.fit_loop
+        if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):  # type: ignore[arg-type]
+            super().on_train_batch_end(trainer, *what)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._save_now(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """The end: batches are endless. Later, averaging callbacks have put their weights in place of the trained."""
+        self._save_now(trainer)
+
+    def _save_now(self, trainer: lightning.Trainer) -> None:
+        if not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
 

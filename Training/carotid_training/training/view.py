@@ -82,7 +82,7 @@ def _lattices(origins_lps: Tensor, spacing_mm: float) -> Tensor:
     """Affines [N, 4, 4] float64 on the CPU of lattices along the LPS axes with their first voxels at [N, 3]."""
     affine = torch.diag(torch.tensor([spacing_mm, spacing_mm, spacing_mm, 1.0], dtype=torch.float64))
     affine = affine.repeat(len(origins_lps), 1, 1)
-    affine[:, :3, 3] = origins_lps.double().cpu()
+    affine[:, :3, 3] = origins_lps.cpu().double()
     return affine
 
 
