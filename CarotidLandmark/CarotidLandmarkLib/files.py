@@ -292,11 +292,21 @@ def check_file(path: Path) -> None:
 def user_directory() -> Path:
     """$CAROTID_LANDMARK_HOME, else ``.carotid-landmark`` in the home folder. It need not exist.
 
-    There: where referenced images lie, the key of patients, models of the user's own. Raises UserError without one.
+    There: where referenced images lie, the key of patients, models of the user's own. Raises UserError as `directory`.
     """
-    if named := os.environ.get("CAROTID_LANDMARK_HOME"):
-        return Path(named)
+    return directory("CAROTID_LANDMARK_HOME", ".carotid-landmark")
+
+
+def directory(variable: str, usual: str) -> Path:
+    """The folder that a variable of the environment names, else ``usual`` in the home folder. It need not exist.
+
+    Raises UserError where there is no home folder, or the variable's is another one in every working folder.
+    """
+    named = os.environ.get(variable)
     try:
-        return Path.home() / ".carotid-landmark"
+        folder = Path(named) if named else Path.home() / usual
     except RuntimeError as error:
-        raise UserError("You have no home folder here; name a folder of yours in CAROTID_LANDMARK_HOME.") from error
+        raise UserError(f"You have no home folder here; name a folder of yours in {variable}.") from error
+    if not folder.is_absolute():  # ~ is the home folder to a shell alone
+        raise UserError(f"{variable} is {folder}, another folder wherever you work; write it out from the root on.")
+    return folder

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from CarotidLandmarkLib import files
-from CarotidLandmarkLib.errors import sentence
-from CarotidLandmarkLib.files import atomic_path, make_folder, staged_folder, write_text
+from CarotidLandmarkLib.errors import UserError, sentence
+from CarotidLandmarkLib.files import atomic_path, make_folder, staged_folder, user_directory, write_text
 
 
 def fill(folder: Path, text: str) -> None:
@@ -247,3 +247,11 @@ def test_a_file_that_somebody_has_made_read_only_is_not_replaced(tmp_path):
     assert refusal.value.filename == str(tmp_path / "deep" / "b.txt")
     assert contents(tmp_path) == {"a.txt": "old", "deep/b.txt": "old"}
     (tmp_path / "deep" / "b.txt").chmod(0o644)
+
+
+@pytest.mark.parametrize("named", ["~/.carotid", "~", "home", "./home"])
+def test_a_users_folder_that_is_another_one_in_every_working_folder_is_refused(monkeypatch, named):
+    """Each had a key of patients of its own: one patient was as many as there were working folders."""
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", named)
+    with pytest.raises(UserError, match=r"^CAROTID_LANDMARK_HOME is .*, another folder wherever you work; write"):
+        user_directory()
