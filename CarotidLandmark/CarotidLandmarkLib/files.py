@@ -108,25 +108,32 @@ def name_to_be(temporary: Path) -> str:
     return temporary.name.split("-", 2)[2]
 
 
-def remove_stale(folder: Path, temporary: Iterable[Path]) -> list[Path]:
+def remove_stale(folder: Path, temporary: Iterable[Path]) -> dict[Path, OSError | None]:
     """Remove those of the temporary files and folders in ``folder`` that nobody has written to for an hour.
 
-    Returns them. An hour by the clock that dates the folder's files: a server's may be hours from ours. Raises OSError.
+    Returns them, each with what it can not be removed for: another user's may not be. An hour by the clock that dates
+    the folder's files: a server's may be hours from ours. Raises OSError.
     """
     dates = {path: _last_written(path) for path in temporary}
     if not dates:
-        return []
+        return {}
     probe = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-clock"
     write_text(probe, "")
     try:
         present = probe.stat().st_mtime
     finally:
         probe.unlink(missing_ok=True)
-    stale = [path for path, date in dates.items() if date < present - STALE_AFTER_S]
-    for path in stale:
-        with suppress(FileNotFoundError):  # another command clears up, too
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return stale
+    return {path: _refusal_to_go(path) for path, date in dates.items() if date < present - STALE_AFTER_S}
+
+
+def _refusal_to_go(path: Path) -> OSError | None:
+    try:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except FileNotFoundError:  # another command clears up, too
+        return None
+    except OSError as error:
+        return error
+    return None
 
 
 def _last_written(path: Path) -> float:
@@ -135,6 +142,8 @@ def _last_written(path: Path) -> float:
         return max(each.stat().st_mtime for each in (path, *path.rglob("*")))
     except FileNotFoundError:  # somebody is at work in it
         return float("inf")
+    except PermissionError:  # a folder of somebody else's
+        return path.stat().st_mtime
 
 
 def is_empty(folder: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,7 +12,17 @@ from pathlib import Path
 import pytest
 from CarotidLandmarkLib import files
 from CarotidLandmarkLib.errors import UserError, sentence
-from CarotidLandmarkLib.files import atomic_path, make_folder, staged_folder, user_directory, write_text
+from CarotidLandmarkLib.files import (
+    atomic_path,
+    make_folder,
+    remove_stale,
+    staged_folder,
+    temporary_in,
+    user_directory,
+    write_text,
+)
+
+from ..rights import not_root
 
 
 def fill(folder: Path, text: str) -> None:
@@ -148,6 +159,26 @@ def test_what_a_killed_writer_left_an_hour_ago_is_removed_and_nothing_of_another
     assert {path.name for path in (*tmp_path.iterdir(), *destination.iterdir())} == {
         new, others, foreign, "results", "whole",
     }  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are others there")
+def test_what_another_user_has_left_stays_and_what_else_was_left_goes():
+    """It ended whatever was begun in a folder of several users, and `repair` half-way."""
+    with tempfile.TemporaryDirectory() as name:
+        shared = Path(name)
+        theirs, ours = (shared / f".tmp-{digit * 12}-results" for digit in "01")
+        for folder in (theirs, ours):
+            folder.mkdir()
+            (folder / "half").write_text("half")
+        shared.chmod(0o777), ours.chmod(0o777), theirs.chmod(0o555)
+        for path in (theirs, ours, ours / "half", theirs / "half"):
+            os.utime(path, (time.time() - 7200,) * 2)
+        with not_root():
+            stale = remove_stale(shared, temporary_in(shared))
+        theirs.chmod(0o755)
+        assert list(stale) == [theirs, ours] and stale[ours] is None
+        assert isinstance(stale[theirs], PermissionError)
+        assert list(shared.iterdir()) == [theirs]
 
 
 def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
