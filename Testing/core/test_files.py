@@ -280,6 +280,44 @@ def test_a_file_that_somebody_has_made_read_only_is_not_replaced(tmp_path):
     (tmp_path / "deep" / "b.txt").chmod(0o644)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="rights are others there")
+def test_a_file_is_written_into_a_folder_that_may_not_be_listed():
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        with not_root():
+            (folder := Path(name) / "drop").mkdir()
+            folder.chmod(0o333)
+            write_text(folder / "a.txt", "whole")
+            folder.chmod(0o755)
+        assert contents(folder) == {"a.txt": "whole"}
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".csv", "ü" * 123 + ".nii.gz"])
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path, name):
+    with atomic_path(tmp_path / name) as temporary:
+        temporary.write_text("new")
+        assert temporary_in(tmp_path) == [temporary] and temporary.name.endswith(name[-100:])
+    for text in ("old", "new"):
+        with staged_folder(tmp_path / "deep" / name, replace=True) as folder:
+            (folder / name).write_text(text)
+    assert contents(tmp_path) == {name: "new", f"deep/{name}/{name}": "new"}
+
+
+def test_the_first_error_is_told_and_not_that_of_clearing_up(tmp_path):
+    with pytest.raises(ValueError, match="first"), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.mkdir()
+        raise ValueError("first")
+
+
+def test_a_link_to_a_file_stays_and_the_file_that_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "real").mkdir()
+    for name in ("a.txt", "new.txt"):
+        (tmp_path / name).symlink_to(tmp_path / "real" / name)
+        for text in ("old", "new"):
+            write_text(tmp_path / name, text)
+        assert (tmp_path / name).is_symlink() and (tmp_path / "real" / name).read_text() == "new"
+
+
 @pytest.mark.parametrize("named", ["~/.carotid", "~", "home", "./home"])
 def test_a_users_folder_that_is_another_one_in_every_working_folder_is_refused(monkeypatch, named):
     """Each had a key of patients of its own: one patient was as many as there were working folders."""
