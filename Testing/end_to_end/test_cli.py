@@ -195,6 +195,15 @@ main(["detect", {str(scan)!r}, "-o", {str(tmp_path / "results")!r}])
     assert (done.returncode, done.stderr.splitlines()) == (3, ["Cancelled; nothing is left half-written."])
 
 
+@pytest.mark.parametrize("module", ["CarotidLandmarkLib.cli", "carotid_training.cli"])
+def test_an_interrupt_before_a_command_begins_ends_with_3_in_silence(tmp_path, module):
+    (tmp_path / "asyncio.py").write_text('exec("raise KeyboardInterrupt")')
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["info"]])
 def test_a_stdout_that_takes_nothing_is_told_in_one_line(arguments):
