@@ -20,6 +20,7 @@ from CarotidLandmarkLib.bundle import (
     LandmarkSpec,
     available_bundles,
     default_bundle,
+    is_name,
     models_directory,
     open_bundle,
     places,
@@ -174,6 +175,12 @@ def test_weights_of_a_bundle_that_was_saved_anew_since_it_was_opened_are_not_tak
     Bundle.save(saved.path, METADATA, {"net.0.weight": torch.zeros(3)}, "")
     with pytest.raises(BundleError, match=r"^The model tiny was exchanged while it was in use; begin again\.$"):
         _ = opened.state
+
+
+@pytest.mark.parametrize("name", ["con", "NUL.v2", "com1", "model.", "my model", "-x", ""])
+def test_a_name_that_no_folder_can_have_everywhere_names_no_new_model(name):
+    assert not is_name(name)
+    assert is_name("console") and is_name("carotid-small-0.7.1") and is_name("aux-2")
 
 
 def test_saving_over_something_that_is_not_a_bundle_is_refused_and_touches_nothing(tmp_path):
