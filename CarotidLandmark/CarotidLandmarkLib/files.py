@@ -11,14 +11,18 @@ import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from .errors import UserError
 
 TEMPORARY_PREFIX = ".tmp-"
 STALE_AFTER_S = 3600  # nothing takes an hour to write: what nobody has written to for longer, a killed program has left
-LEFT_BY_OTHERS = ("desktop.ini", "thumbs.db")
+# What file managers, servers and systems put into folders; in lower case.
+LEFT_BY_OTHERS = (
+    "desktop.ini", "thumbs.db", "icon\r", "@eadir", "#recycle", "lost+found", "$recycle.bin",
+    "system volume information",
+)  # fmt: skip
 # Virus scanners and indexers open what has just been written, and Windows moves no file that is open.
 TRIES_S = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()
 
@@ -29,12 +33,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary name ends in the name of ``path``, so that writers which choose a format by extension choose the same
     one. An error in the block removes the temporary file; a killed process leaves one that begins with ``.tmp-``, and
-    ``path`` is as it was. A new file in a shared folder is shared, one that replaces another has its rights. Raises
-    OSError, PermissionError where somebody has made ``path`` read-only.
+    ``path`` is as it was. A new file in a shared folder is shared, one that replaces another has its rights; of a link
+    the file that it leads to is replaced. Raises OSError, PermissionError where somebody has made ``path`` read-only.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     _check_not_locked(path)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
+    temporary = _temporary(path.parent, path.name)
     try:
         yield temporary
         _take_rights(temporary, path if path.exists() else path.parent)
@@ -42,7 +46,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _move(temporary, path)
         sync(path.parent)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error counts
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
@@ -93,6 +98,16 @@ def make_folder(folder: Path) -> None:
         _take_rights(each, each.parent)
 
 
+def _temporary(folder: Path, name: str) -> Path:
+    """The path of a new temporary file or folder that is to be called ``name``."""
+    return folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{_end_of(name)}"
+
+
+def _end_of(name: str) -> str:
+    """As much of the end of a name as a temporary one has room for, with ``-old``: names have 255 bytes."""
+    return os.fsencode(name)[-255 + len(f"{TEMPORARY_PREFIX}0123456789ab--old") :].decode(errors="ignore")
+
+
 def is_temporary(path: Path) -> bool:
     """Whether a file or folder is one that a killed program of ours has left, by its name."""
     return re.fullmatch(rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{12}}-.+", path.name) is not None
@@ -104,29 +119,37 @@ def temporary_in(folder: Path) -> list[Path]:
 
 
 def name_to_be(temporary: Path) -> str:
-    """What a temporary file or folder is to be called; what a new folder replaces is called so, with ``-old``."""
+    """What a temporary file or folder is to be called (of a very long name the end); what a new folder replaces is
+    called so, with ``-old``."""
     return temporary.name.split("-", 2)[2]
 
 
-def remove_stale(folder: Path, temporary: Iterable[Path]) -> list[Path]:
+def remove_stale(folder: Path, temporary: Iterable[Path]) -> dict[Path, OSError | None]:
     """Remove those of the temporary files and folders in ``folder`` that nobody has written to for an hour.
 
-    Returns them. An hour by the clock that dates the folder's files: a server's may be hours from ours. Raises OSError.
+    Returns them, each with what it can not be removed for: another user's may not be. An hour by the clock that dates
+    the folder's files: a server's may be hours from ours. Raises OSError.
     """
     dates = {path: _last_written(path) for path in temporary}
     if not dates:
-        return []
+        return {}
     probe = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-clock"
     write_text(probe, "")
     try:
         present = probe.stat().st_mtime
     finally:
         probe.unlink(missing_ok=True)
-    stale = [path for path, date in dates.items() if date < present - STALE_AFTER_S]
-    for path in stale:
-        with suppress(FileNotFoundError):  # another command clears up, too
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return stale
+    return {path: _refusal_to_go(path) for path, date in dates.items() if date < present - STALE_AFTER_S}
+
+
+def _refusal_to_go(path: Path) -> OSError | None:
+    try:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except FileNotFoundError:  # another command clears up, too
+        return None
+    except OSError as error:
+        return error
+    return None
 
 
 def _last_written(path: Path) -> float:
@@ -135,10 +158,12 @@ def _last_written(path: Path) -> float:
         return max(each.stat().st_mtime for each in (path, *path.rglob("*")))
     except FileNotFoundError:  # somebody is at work in it
         return float("inf")
+    except PermissionError:  # a folder of somebody else's
+        return path.stat().st_mtime
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether nobody has put anything into a folder: hidden files, and what file managers leave, do not count."""
+    """Whether nobody has put anything into a folder: hidden files, and what programs leave there, do not count."""
     return all(path.name.startswith(".") or path.name.lower() in LEFT_BY_OTHERS for path in folder.iterdir())
 
 
@@ -150,17 +175,17 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Return when a file, or the names in a folder, are on the disk. Raises OSError."""
-    if path.is_dir() and os.name != "posix":
-        return  # Windows can not open a folder for this
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.EBADF, errno.ENOTSUP)):
-            raise  # else the file system does not know how to; the file in it is written
-    finally:
-        os.close(descriptor)
+    """Return when a file, or the names in a folder, are on the disk. Raises OSError of a file.
+
+    What is in a folder is written, whether or not one may open it for this: Windows and some file systems do not know
+    how to, and others may not read it.
+    """
+    with suppress(OSError) if path.is_dir() else nullcontext():
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -180,7 +205,7 @@ def staged_folder(destination: str | os.PathLike[str], replace: bool = False) ->
     new_parents = [parent for parent in destination.parents if not parent.exists()]
     # An existing folder may be a mount of its own, and files move whole only inside one file system.
     parent = destination if destination.exists() and not replace else destination.parent
-    staging = parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{destination.name}"
+    staging = _temporary(parent, destination.name)
     try:
         try:
             make_folder(staging)
@@ -189,6 +214,7 @@ def staged_folder(destination: str | os.PathLike[str], replace: bool = False) ->
         yield staging
         if not destination.exists():
             _move(staging, destination)
+            sync(parent)
         elif replace:
             _exchange(staging, destination)
         else:
@@ -202,7 +228,7 @@ def staged_folder(destination: str | os.PathLike[str], replace: bool = False) ->
                 parent.rmdir()
         raise
     with suppress(OSError):
-        ours = (destination.name, f"{destination.name}-old")
+        ours = (_end_of(destination.name), f"{_end_of(destination.name)}-old")
         remove_stale(parent, [path for path in temporary_in(parent) if name_to_be(path) in ours])
 
 
@@ -260,6 +286,7 @@ def _exchange(staging: Path, destination: Path) -> None:
         if retired.exists() and not destination.exists():
             _move(retired, destination)
         raise
+    sync(destination.parent)  # or a power cut leaves neither
     shutil.rmtree(retired, ignore_errors=True)
 
 
@@ -292,11 +319,21 @@ def check_file(path: Path) -> None:
 def user_directory() -> Path:
     """$CAROTID_LANDMARK_HOME, else ``.carotid-landmark`` in the home folder. It need not exist.
 
-    There: where referenced images lie, the key of patients, models of the user's own. Raises UserError without one.
+    There: where referenced images lie, the key of patients, models of the user's own. Raises UserError as `directory`.
     """
-    if named := os.environ.get("CAROTID_LANDMARK_HOME"):
-        return Path(named)
+    return directory("CAROTID_LANDMARK_HOME", ".carotid-landmark")
+
+
+def directory(variable: str, usual: str) -> Path:
+    """The folder that a variable of the environment names, else ``usual`` in the home folder. It need not exist.
+
+    Raises UserError where there is no home folder, or the variable's is another one in every working folder.
+    """
+    named = os.environ.get(variable)
     try:
-        return Path.home() / ".carotid-landmark"
+        folder = Path(named) if named else Path.home() / usual
     except RuntimeError as error:
-        raise UserError("You have no home folder here; name a folder of yours in CAROTID_LANDMARK_HOME.") from error
+        raise UserError(f"You have no home folder here; name a folder of yours in {variable}.") from error
+    if not folder.is_absolute():  # ~ is the home folder to a shell alone
+        raise UserError(f"{variable} is {folder}, another folder wherever you work; write it out from the root on.")
+    return folder

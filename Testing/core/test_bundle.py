@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import time
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from CarotidLandmarkLib.bundle import (
     LandmarkSpec,
     available_bundles,
     default_bundle,
+    is_name,
     models_directory,
     open_bundle,
     places,
@@ -175,6 +177,12 @@ def test_weights_of_a_bundle_that_was_saved_anew_since_it_was_opened_are_not_tak
         _ = opened.state
 
 
+@pytest.mark.parametrize("name", ["con", "NUL.v2", "com1", "model.", "my model", "-x", ""])
+def test_a_name_that_no_folder_can_have_everywhere_names_no_new_model(name):
+    assert not is_name(name)
+    assert is_name("console") and is_name("carotid-small-0.7.1") and is_name("aux-2")
+
+
 def test_saving_over_something_that_is_not_a_bundle_is_refused_and_touches_nothing(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(BundleError, match="not a model bundle"):
@@ -186,6 +194,33 @@ def test_saving_again_replaces_the_bundle_and_leaves_nothing_beside_it(saved):
     Bundle.save(saved.path, replace(METADATA, version="2.0.0"), {"w": torch.ones(1)}, "new")
     assert Bundle.load(saved.path).metadata.version == "2.0.0"
     assert [item.name for item in saved.path.parent.iterdir()] == ["tiny"]
+
+
+def test_what_file_managers_leave_in_a_bundles_folder_is_no_reason_to_refuse_it_after_a_training(saved):
+    for name in (".DS_Store", "._metadata.json", "desktop.ini"):
+        (saved.path / name).write_text("mine")
+    (saved.path / "@eaDir").mkdir()
+    Bundle.save(saved.path, replace(METADATA, version="2.0.0"), state(), "new")
+    assert Bundle.load(saved.path).metadata.version == "2.0.0"
+    assert (saved.path / ".DS_Store").read_text() == "mine"  # as whatever else is hidden there
+    (saved.path / ".git").mkdir()
+    with pytest.raises(BundleError, match="not a model bundle"):
+        Bundle.save(saved.path, METADATA, state(), "")
+
+
+def test_a_bundle_is_on_the_disk_before_the_one_that_it_replaces_is_gone(saved, monkeypatch):
+    """A power cut could leave weights that were empty, and no other ones."""
+    synced, sync, remove = [], os.fsync, shutil.rmtree
+
+    def removed(folder, **how):
+        files = [*saved.path.iterdir(), saved.path, saved.path.parent]
+        synced.append({path.stat().st_ino for path in files} <= set(synced))
+        remove(folder, **how)
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor).st_ino), sync(descriptor)))
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    Bundle.save(saved.path, replace(METADATA, version="2.0.0"), state(), "new")
+    assert synced[-1] is True or os.name != "posix"
 
 
 def test_saving_that_fails_leaves_the_old_bundle_whole(saved, monkeypatch):

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from CarotidLandmarkLib import files
-from CarotidLandmarkLib.errors import sentence
-from CarotidLandmarkLib.files import atomic_path, make_folder, staged_folder, write_text
+from CarotidLandmarkLib.errors import UserError, sentence
+from CarotidLandmarkLib.files import (
+    atomic_path,
+    make_folder,
+    remove_stale,
+    staged_folder,
+    temporary_in,
+    user_directory,
+    write_text,
+)
+
+from ..rights import not_root
 
 
 def fill(folder: Path, text: str) -> None:
@@ -150,6 +161,26 @@ def test_what_a_killed_writer_left_an_hour_ago_is_removed_and_nothing_of_another
     }  # fmt: skip
 
 
+@pytest.mark.skipif(os.name != "posix", reason="rights are others there")
+def test_what_another_user_has_left_stays_and_what_else_was_left_goes():
+    """It ended whatever was begun in a folder of several users, and `repair` half-way."""
+    with tempfile.TemporaryDirectory() as name:
+        shared = Path(name)
+        theirs, ours = (shared / f".tmp-{digit * 12}-results" for digit in "01")
+        for folder in (theirs, ours):
+            folder.mkdir()
+            (folder / "half").write_text("half")
+        shared.chmod(0o777), ours.chmod(0o777), theirs.chmod(0o555)
+        for path in (theirs, ours, ours / "half", theirs / "half"):
+            os.utime(path, (time.time() - 7200,) * 2)
+        with not_root():
+            stale = remove_stale(shared, temporary_in(shared))
+        theirs.chmod(0o755)
+        assert list(stale) == [theirs, ours] and stale[ours] is None
+        assert isinstance(stale[theirs], PermissionError)
+        assert list(shared.iterdir()) == [theirs]
+
+
 def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
     done, sync, move = [], os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda descriptor: (done.append(os.fstat(descriptor).st_ino), sync(descriptor)))
@@ -247,3 +278,49 @@ def test_a_file_that_somebody_has_made_read_only_is_not_replaced(tmp_path):
     assert refusal.value.filename == str(tmp_path / "deep" / "b.txt")
     assert contents(tmp_path) == {"a.txt": "old", "deep/b.txt": "old"}
     (tmp_path / "deep" / "b.txt").chmod(0o644)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are others there")
+def test_a_file_is_written_into_a_folder_that_may_not_be_listed():
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        with not_root():
+            (folder := Path(name) / "drop").mkdir()
+            folder.chmod(0o333)
+            write_text(folder / "a.txt", "whole")
+            folder.chmod(0o755)
+        assert contents(folder) == {"a.txt": "whole"}
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".csv", "ü" * 123 + ".nii.gz"])
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path, name):
+    with atomic_path(tmp_path / name) as temporary:
+        temporary.write_text("new")
+        assert temporary_in(tmp_path) == [temporary] and temporary.name.endswith(name[-100:])
+    for text in ("old", "new"):
+        with staged_folder(tmp_path / "deep" / name, replace=True) as folder:
+            (folder / name).write_text(text)
+    assert contents(tmp_path) == {name: "new", f"deep/{name}/{name}": "new"}
+
+
+def test_the_first_error_is_told_and_not_that_of_clearing_up(tmp_path):
+    with pytest.raises(ValueError, match="first"), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.mkdir()
+        raise ValueError("first")
+
+
+def test_a_link_to_a_file_stays_and_the_file_that_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "real").mkdir()
+    for name in ("a.txt", "new.txt"):
+        (tmp_path / name).symlink_to(tmp_path / "real" / name)
+        for text in ("old", "new"):
+            write_text(tmp_path / name, text)
+        assert (tmp_path / name).is_symlink() and (tmp_path / "real" / name).read_text() == "new"
+
+
+@pytest.mark.parametrize("named", ["~/.carotid", "~", "home", "./home"])
+def test_a_users_folder_that_is_another_one_in_every_working_folder_is_refused(monkeypatch, named):
+    """Each had a key of patients of its own: one patient was as many as there were working folders."""
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", named)
+    with pytest.raises(UserError, match=r"^CAROTID_LANDMARK_HOME is .*, another folder wherever you work; write"):
+        user_directory()

@@ -82,8 +82,21 @@ def test_what_file_managers_and_servers_leave_among_the_cases_is_no_case(tmp_pat
     dataset.add_case(case_volume, "c1")
     for name in ("Thumbs.db", "desktop.ini"):
         (dataset.path / "cases" / name).touch()
-    (dataset.path / "cases" / "@eaDir").mkdir()
+    for name in ("@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"):
+        (dataset.path / "cases" / name).mkdir()
+    if os.name == "posix":
+        (dataset.path / "cases" / "Icon\r").touch()
     assert dataset.damaged() == {} and dataset.case_ids() == ["c1"]
+
+
+def test_a_dataset_begins_where_a_server_or_a_system_has_put_folders_of_its_own(tmp_path):
+    for name in ("@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"):
+        (tmp_path / name).mkdir()
+    assert Dataset.create(tmp_path, ["left", "right"]).case_ids() == []
+    with pytest.raises(DatasetError):
+        (tmp_path / "thesis").mkdir()
+        (tmp_path / "dataset.json").unlink()
+        Dataset.create(tmp_path, ["left", "right"])
 
 
 def test_a_damaged_key_is_named_and_not_replaced(home):

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from CarotidLandmarkLib.dataset import (
 from CarotidLandmarkLib.files import STALE_AFTER_S
 from CarotidLandmarkLib.markups import write_markups
 from points import LEFT, NAMES, POINTS
+
+from ..rights import not_root
 
 
 class TestKills:
@@ -58,6 +61,23 @@ class TestRepair:
         assert dataset.temporary_files() == [running]
         assert mine.read_text() == "half"
         assert dataset.case_ids() == ["c1"]
+
+    @pytest.mark.skipif(os.name != "posix", reason="rights are others there")
+    def test_what_another_user_has_left_is_named_by_its_whole_path_and_the_rest_is_repaired(self, case_volume):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o777)
+            with not_root():
+                dataset = Dataset.create(Path(folder) / "set", NAMES)
+                dataset.add_case(case_volume, "c1")
+                theirs = dataset.path / "cases/.tmp-000000000001-c7"
+                self.stale(theirs / "image.nrrd", dataset.path / "cases/.tmp-000000000002-c8/image.nrrd")
+                theirs.chmod(0o555)
+                assert repair_dataset(dataset) == [
+                    f"{theirs}: a killed program has left it, and it can not be removed (Permission denied); its owner "
+                    "may.",
+                    "cases/.tmp-000000000002-c8: removed, a killed program had left it.",
+                ]
+                theirs.chmod(0o755)
 
     def test_a_folder_that_is_being_written_to_stays_whatever_the_clock_of_the_server_says(self, dataset):
         folder = dataset.path / "cases/.tmp-000000000001-c7"

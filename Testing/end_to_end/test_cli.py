@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from CarotidLandmarkLib import __version__
+from CarotidLandmarkLib import __version__, cli
 from CarotidLandmarkLib.bundle import resources_directory
 from CarotidLandmarkLib.detection import Detection
 from CarotidLandmarkLib.detector import Detector
@@ -193,6 +193,20 @@ main(["detect", {str(scan)!r}, "-o", {str(tmp_path / "results")!r}])
     (tmp_path / "interrupted.py").write_text(program)
     done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr.splitlines()) == (3, ["Cancelled; nothing is left half-written."])
+
+
+@pytest.mark.parametrize("module", ["CarotidLandmarkLib.cli", "carotid_training.cli"])
+def test_an_interrupt_before_a_command_begins_ends_with_3_in_silence(tmp_path, module):
+    (tmp_path / "asyncio.py").write_text('exec("raise KeyboardInterrupt")')
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+
+
+def test_an_interrupt_while_the_arguments_are_read_ends_with_3_in_silence(run, monkeypatch):
+    monkeypatch.setattr(cli.Command, "parse_args", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run("info") == (3, "", [])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

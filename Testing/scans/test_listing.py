@@ -14,7 +14,7 @@ from CarotidLandmarkLib.scans import list_scans
 from CarotidLandmarkLib.volume import VolumeError, read_volume, write_volume
 from pydicom.uid import generate_uid
 
-from ..volume.test_bad_scans import not_root
+from ..rights import not_root
 
 
 @pytest.fixture
@@ -35,6 +35,8 @@ def test_a_file_is_one_scan_and_a_folder_of_files_is_many(tmp_path, make_volume)
     for name in ("b.nrrd", "a.nii.gz", ".hidden.nrrd"):
         write_volume(make_volume(), tmp_path / name)
     (tmp_path / "notes.txt").write_text("not a scan")
+    (tmp_path / "@eaDir").mkdir()
+    write_volume(make_volume(), tmp_path / "@eaDir" / "thumbnail.nrrd")
     one = list_scans([tmp_path / "b.nrrd"], tmp_path / "out")
     assert (names(one), one.many, one.notes) == (["b"], False, ())
     many = list_scans([tmp_path], tmp_path / "out")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from dataclasses import replace
 
 import pytest
 from carotid_training.batches.stream import NeckStream
 from carotid_training.cohorts import synthesize
+from carotid_training.processes import pool
 from carotid_training.training import fit, reading
 from CarotidLandmarkLib.dataset import Dataset
 
@@ -60,3 +62,10 @@ def _wait_for_a_line(capsys, lines):
             return
         time.sleep(0.005)
     raise AssertionError("no line in ten seconds")
+
+
+def test_as_many_processes_as_windows_can_wait_for_are_begun_there(monkeypatch):
+    """The system's own rule: Python refuses more."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pool(96) as workers:
+        assert workers._max_workers == 61

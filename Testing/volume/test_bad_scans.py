@@ -6,14 +6,14 @@ import gzip
 import os
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from CarotidLandmarkLib.volume import Volume, VolumeError, check_volume, from_array, read_volume, write_volume
+
+from ..rights import not_root
 
 
 def save(array: np.ndarray, path: Path, spacing=(1.0, 1.0, 1.0), vector: bool = False) -> Path:
@@ -186,19 +186,6 @@ def sheared_nifti(path: Path) -> Path:
     content[252:256] = np.array([0, 1], "<i2").tobytes()
     content[280:328] = np.array([[1, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], "<f4").tobytes()
     return written(path, content)
-
-
-@contextmanager
-def not_root() -> Iterator[None]:
-    """Permissions do not bind root: act as nobody for a while where the tests run as root."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 class TestRefusals:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from CarotidLandmarkLib.volume import VolumeError, read_volume, write_volume
 
-from .test_bad_scans import not_root
+from ..rights import not_root
 
 LATIN1 = os.fsdecode(b"h\xe4ls")
 

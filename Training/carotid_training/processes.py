@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +16,8 @@ import torch
 @contextmanager
 def pool(processes: int, threads: int | None = None) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes of ``threads`` of torch each; after an error in the block nothing is begun any more."""
+    if sys.platform == "win32":
+        processes = min(processes, 61)  # more can not be waited for there
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, (threads,)) as workers:
         try:
             yield workers

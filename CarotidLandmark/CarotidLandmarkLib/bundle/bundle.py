@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..documents import DocumentError, parse
-from ..files import name_to_be, staged_folder, temporary_in
+from ..files import LEFT_BY_OTHERS, atomic_path, name_to_be, staged_folder, temporary_in, write_text
 from .metadata import FORMAT_VERSION, BundleError, BundleMetadata
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Bundle:
     ) -> Bundle:
         """Write a bundle to folder ``path``, whole or not at all, and return it. ``card`` is the model card's text.
 
-        An older bundle there is replaced. Raises BundleError when ``path`` holds something else, OSError.
+        An older bundle there is replaced; hidden files in its folder stay. Raises BundleError when ``path`` holds
+        something else, OSError.
         """
         from safetensors.torch import save
 
@@ -71,9 +73,13 @@ class Bundle:
         weights = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
         metadata = replace(metadata, weights_sha256=_sha256(weights), format_version=FORMAT_VERSION)
         with staged_folder(path, replace=True) as folder:
-            (folder / WEIGHTS_FILE).write_bytes(weights)
-            (folder / METADATA_FILE).write_text(metadata.to_json(), encoding="utf-8")
-            (folder / CARD_FILE).write_text(card, encoding="utf-8")
+            with atomic_path(folder / WEIGHTS_FILE) as file:
+                file.write_bytes(weights)
+            write_text(folder / METADATA_FILE, metadata.to_json())
+            write_text(folder / CARD_FILE, card)
+            for hidden in filter(Path.is_file, path.glob(".*")):
+                with suppress(OSError):
+                    shutil.copy2(hidden, folder)
         return cls(path, metadata)
 
     @cached_property
@@ -103,8 +109,13 @@ class Bundle:
 
 def check_place(path: Path) -> None:
     """Raises BundleError where something else than a bundle is there, which saving one would replace."""
-    if path.exists() and not (path.is_dir() and {item.name for item in path.iterdir()} <= set(FILES)):
+    if path.exists() and not (path.is_dir() and all(map(_may_lie_in_bundle, path.iterdir()))):
         raise BundleError(f"{path} exists and is not a model bundle; choose another folder.")
+
+
+def _may_lie_in_bundle(path: Path) -> bool:
+    hidden = path.name.startswith(".") and path.is_file()
+    return path.name in FILES or hidden or path.name.lower() in LEFT_BY_OTHERS
 
 
 def bring_back(folder: Path) -> None:

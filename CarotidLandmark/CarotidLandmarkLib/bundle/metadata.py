@@ -17,6 +17,10 @@ from .architecture import Architecture
 # 2: patch_sizes, one for each scale but the coarsest, in place of one patch_size; weights in half precision.
 FORMAT_VERSION = 2
 
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Windows keeps these for devices, with any extension.
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9])(\.|$)", re.IGNORECASE)
+
 
 class BundleError(UserError):
     """The bundle can not be used. The message is one sentence for the user: what is wrong and what to do."""
@@ -58,7 +62,7 @@ class BundleMetadata:
         """Raises ValueError on values that contradict each other."""
         Architecture(self.landmarks, self.scales_mm, self.widths, self.patch_sizes, self.hu_window, self.noise_mm)
         rules = {
-            "name is not a plain word": is_name(self.name),
+            "name is not a plain word": _PLAIN_WORD.fullmatch(self.name) is not None,
             "format_version is not positive": self.format_version > 0,
             "calibration has no factor for a level and landmark": _is_calibration(self.calibration, list(self.labels)),
         }
@@ -106,8 +110,8 @@ class BundleMetadata:
 
 
 def is_name(name: str) -> bool:
-    """Whether a model can be called so: a plain word, which is also a folder's name everywhere."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is not None
+    """Whether a new model can be called so: a plain word, which is also a folder's name everywhere."""
+    return bool(_PLAIN_WORD.fullmatch(name)) and not name.endswith(".") and not _DEVICE.match(name)
 
 
 @dataclass(frozen=True)

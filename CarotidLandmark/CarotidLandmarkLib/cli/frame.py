@@ -36,6 +36,8 @@ def run(app: typer.Typer, program: str, arguments: list[str] | None, prefix: boo
     try:
         try:
             code = app(arguments or ["--help"], prog_name=program, standalone_mode=False) or DONE
+            if code == 130:  # typer's, after Ctrl-C while it reads the arguments
+                code = CANCELLED
         except SystemExit as ending:  # jsonargparse's, after its help; rich's, of a reader that has left
             code = CANCELLED if ending.code else DONE
         print(end="", flush=True)

@@ -18,13 +18,16 @@ from .dataset import Dataset
 
 
 def repair_dataset(dataset: Dataset) -> list[str]:
-    """Remove what is left over, and make the dataset one of the present version; a sentence for each thing done.
+    """Remove what is left over, and make the dataset one of the present version; a sentence for each thing done, and
+    for each that may not be removed.
 
     Raises DatasetError, OSError.
     """
     done = [
-        f"{path.relative_to(dataset.path).as_posix()}: removed, a killed program had left it."
-        for path in remove_stale(dataset.path, dataset.temporary_files())
+        f"{path}: a killed program has left it, and it can not be removed ({refusal.strerror}); its owner may."
+        if refusal
+        else f"{path.relative_to(dataset.path).as_posix()}: removed, a killed program had left it."
+        for path, refusal in remove_stale(dataset.path, dataset.temporary_files()).items()
     ]
     for case in dataset.cases():
         for path in twins(case):

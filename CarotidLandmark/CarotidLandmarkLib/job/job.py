@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ SLAB_BYTES = 32 << 20
 _ENOUGH_TO_ESTIMATE = 0.1
 # For a child to end: it holds open what is to be removed (Windows).
 LONGEST_WAIT_S = 0.7
+FOLDER_PREFIX = "carotid-landmark-"
+ABANDONED_AFTER_S = 24 * 3600
 
 _leftovers: set[Path] = set()
 
@@ -43,6 +45,16 @@ def sweep() -> None:
 
 
 atexit.register(sweep)
+
+
+def sweep_abandoned() -> None:
+    """Remove what an application that crashed has left, a scan's voxels: folders of jobs, unused for a day."""
+    latest = time.time() - ABANDONED_AFTER_S
+    for job in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*/job.json"):
+        with suppress(OSError):  # another user's, or one that just goes
+            if max(path.stat().st_mtime for path in (job.parent, *job.parent.iterdir())) < latest:
+                _leftovers.add(job.parent)
+    sweep()
 
 
 class DetectionFailed(UserError):
@@ -109,7 +121,8 @@ class DetectionJob:
         self._told = 0
         self._began: float | None = None
         with _temporary_files():
-            self._folder = Path(tempfile.mkdtemp(prefix="carotid-landmark-"))
+            sweep_abandoned()
+            self._folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
             try:
                 text = json.dumps({**scan, **asdict(settings)}, default=str)
                 (self._folder / "job.json").write_text(text, encoding="utf-8")
@@ -194,7 +207,8 @@ class DetectionJob:
                     stdin=subprocess.PIPE,
                     stdout=out,
                     stderr=err,
-                    env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
+                    # safe: a json.py in the present folder, beside the data, is not Python's
+                    env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8"},
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
             except OSError as error:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from carotid_training.batches.cache import CACHE_VARIABLE
 from carotid_training.batches.cases import CaseBatches
 from CarotidLandmarkLib.dataset import Dataset
+from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.volume import Volume
 
 from ..outcomes import LEFT, RIGHT
@@ -37,4 +41,20 @@ def test_a_case_is_cut_where_its_annotation_is_and_seen_whole(tmp_path):
             assert place == pytest.approx(point, abs=max(1.0, scale))
     assert brightest(batch.coarse[0, 0], batch.coarse_origin_lps[0], 4.0) == pytest.approx(points[LEFT], abs=4.0) or (
         brightest(batch.coarse[0, 0], batch.coarse_origin_lps[0], 4.0) == pytest.approx(points[RIGHT], abs=4.0)
+    )
+
+
+@pytest.mark.parametrize("named", ["", "~/cache"])
+def test_who_has_no_place_for_the_cache_is_told_before_any_case_is_read(tmp_path, case_volume, monkeypatch, named):
+    made = Dataset.create(tmp_path / "set", [LEFT, RIGHT])
+    made.add_case(case_volume, "c1", split="train")
+    made.save_annotation("c1", "anna", {LEFT: (1.0, 2.0, 3.0), RIGHT: None}, {LEFT: "accepted", RIGHT: "missing"})
+    monkeypatch.setenv(CACHE_VARIABLE, named)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    with pytest.raises(UserError, match="CAROTID_CACHE") as refusal:
+        CaseBatches(made, "train", 1, [LEFT, RIGHT], {})
+    assert str(refusal.value) == (
+        "CAROTID_CACHE is ~/cache, another folder wherever you work; write it out from the root on."
+        if named
+        else "You have no home folder here; name a folder of yours in CAROTID_CACHE."
     )

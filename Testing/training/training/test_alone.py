@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -55,3 +57,20 @@ def test_a_training_that_ended_or_failed_leaves_its_folder_to_the_next(tmp_path)
     with pytest.raises(ValueError, match="no"):
         train(tmp_path, fail)
     assert train(tmp_path) == train(tmp_path) == 3
+
+
+@pytest.mark.parametrize("word", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def test_a_file_system_that_knows_no_locks_is_trained_on_all_the_same(tmp_path, monkeypatch, recwarn, word):
+    """A lock that is a mere file stayed when the training was killed, and refused every later one."""
+    fcntl = pytest.importorskip("fcntl", reason="locks are others there")
+    number = getattr(errno, word)
+    monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(number, word)))
+    assert train(tmp_path, lambda: train(tmp_path)) == 3
+    assert not [warning for warning in recwarn if "SoftFileLock" in str(warning.message)]
+
+
+def test_a_folder_that_can_not_be_locked_for_another_reason_is_an_error(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="locks are others there")
+    monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(OSError, match="Input/output error"):
+        train(tmp_path)

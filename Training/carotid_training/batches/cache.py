@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from CarotidLandmarkLib.dataset import Case, DatasetError
+from CarotidLandmarkLib.files import directory
 from CarotidLandmarkLib.nets.pyramid import Level, Pyramid
 from CarotidLandmarkLib.volume import Volume, VolumeError
 
@@ -51,6 +51,5 @@ def cache_path(name: str) -> Path:
 
 
 def cache_directory() -> Path:
-    """$CAROTID_CACHE, else the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen) if chosen else Path.home() / ".cache" / "carotid-landmark" / "pyramids"
+    """$CAROTID_CACHE, else the user's cache folder. Raises UserError, see `files.directory`."""
+    return directory(CACHE_VARIABLE, ".cache/carotid-landmark/pyramids")

@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset
 
 from ..scans.acquisition import scan_dice
 from .batch import SampleBatch, joined
-from .cache import cached_pyramid
+from .cache import cache_directory, cached_pyramid
 from .stream import ABSENT_JITTER_MM, COARSE_MM, COARSE_MULTIPLE, JITTER_VOXELS, turns
 
 
@@ -39,8 +39,9 @@ class CaseBatches(IterableDataset):
     ):
         """``names``: the landmarks, in the net's order; ``box_sizes``: scale (mm) -> voxels along a side of its boxes
         (`stream.box_sizes_of`). Raises DatasetError where it has no word on a landmark, no annotated case of the split,
-        or not the image of one."""
+        or not the image of one; UserError where there is no place for the cache."""
         super().__init__()
+        cache_directory()  # told now, not by a worker's traceback
         check_names(dataset, names)
         self.cases = dataset.annotated_cases(split)
         self.names = tuple(names)

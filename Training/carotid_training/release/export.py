@@ -94,7 +94,8 @@ def export(
     name = name or (output.resolve().name if begun is None else begun.metadata.name)
     version = "1.0.0" if version is None else version
     if not is_name(name):
-        raise UserError(f"'{name}' can not name a model; give a --name of letters, digits, '.', '_' and '-'.")
+        words = "letters, digits, '.', '_' and '-' that is a folder's name on Windows, too"
+        raise UserError(f"'{name}' can not name a model; give a --name of {words}.")
     if not version[:1].isdigit():  # the newest model is the one with the highest numbers
         raise UserError(f"'{version}' is no version of a model; give a --version such as 1.0.0.")
     check_place(output)  # calibration takes long

@@ -190,7 +190,8 @@ def _claim_name(output: Path) -> None:
     """Raises ValueError where the run's folder names a model that is not this run's."""
     name = output.name
     if not is_name(name):
-        raise UserError(f"'{name}' can not name a model; give an --output of letters, digits, '.', '_' and '-'.")
+        words = "letters, digits, '.', '_' and '-' that is a folder's name on Windows, too"
+        raise UserError(f"'{name}' can not name a model; give an --output of {words}.")
     listed, own = models_directory() / name, output / "bundle"
     same = own.is_dir() and listed.is_dir() and _weights(own) == _weights(listed)
     if (resources_directory() / "Models" / name).exists() or (listed.exists() and not same):

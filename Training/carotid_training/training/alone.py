@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from CarotidLandmarkLib.errors import UserError
 from filelock import FileLock, Timeout
+
+# Some file systems of clusters know no locks.
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class Alone(pl.Callback):
@@ -24,13 +28,15 @@ class Alone(pl.Callback):
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "training.lock", timeout=0)
+        lock = FileLock(folder / "training.lock", timeout=0, fallback_to_soft=False)  # a soft one outlives the killed
         try:
             lock.acquire()
         except Timeout as error:
             words = "wait until it ends, or take another folder"
             raise UserError(f"Another training is at work in {folder}; {words}.") from error
-        except NotImplementedError:  # some file systems of clusters know no locks
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
             return
         self._lock = lock
 
