@@ -25,6 +25,7 @@ from CarotidLandmarkLib.bundle import (
     open_bundle,
     places,
 )
+from CarotidLandmarkLib.errors import UserError
 
 LEFT, RIGHT = "left_carotid_bifurcation", "right_carotid_bifurcation"
 FACTOR = {"factor": 1.5, "n": 40}
@@ -289,6 +290,16 @@ def test_the_newest_bundled_model_is_the_default_and_a_damaged_one_is_named_in_t
     (tmp_path / "Models" / "m-1.9.0" / "weights.safetensors").write_bytes(b"")
     assert [bundle.path.name for bundle in available_bundles()] == ["m-1.10.0"]
     assert "m-1.9.0" in caplog.text
+
+
+def test_the_shipped_models_are_here_though_nobody_can_say_where_the_users_own_lie(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(places, "resources_directory", lambda: tmp_path)
+    shipped = Bundle.save(tmp_path / "Models" / "shipped", METADATA, state(), "")
+    monkeypatch.setenv("CAROTID_LANDMARK_HOME", "~/mine")
+    assert [each.path for each in available_bundles()] == [shipped.path]  # Slicer's panel opens with them
+    assert "CAROTID_LANDMARK_HOME" in caplog.text
+    with pytest.raises(UserError, match="CAROTID_LANDMARK_HOME"):
+        open_bundle("shipped")
 
 
 def test_a_users_own_model_is_listed_after_the_shipped_ones_and_opens_by_its_name(tmp_path, monkeypatch):

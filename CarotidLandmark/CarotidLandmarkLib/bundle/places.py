@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from ..errors import UserError
 from ..files import is_temporary, user_directory
 from .bundle import METADATA_FILE, Bundle, bring_back, read_metadata
 from .metadata import BundleError
@@ -28,18 +29,21 @@ def models_directory() -> Path:
     return user_directory() / "models"
 
 
+_PLACES = (lambda: resources_directory() / "Models", models_directory)
+
+
 def available_bundles() -> list[Bundle]:
     """The bundles that came with the program, and the user's own.
 
-    One that can not be used is left out, and the log says why.
+    One that can not be used is left out, and so is a folder of them that nobody can name; the log says why.
     """
-    log, bundles = logging.getLogger(__name__), []
-    try:
-        folders = _model_folders()
-    except BundleError as error:
-        log.warning("%s", error)
-        folders = (models_directory(),)
-    bring_back(models_directory())
+    log, folders, bundles = logging.getLogger(__name__), [], []
+    for place in _PLACES:
+        try:
+            folders.append(place())
+            bring_back(folders[-1])
+        except UserError as error:
+            log.warning("%s", error)
     for path in _bundle_paths(*folders):
         try:
             bundles.append(Bundle.load(path))
@@ -61,20 +65,17 @@ def default_bundle() -> Bundle:
 def open_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
     """A bundle by its folder, or by the folder's name among the models that came with the program and the user's own.
 
-    None is `default_bundle`. Raises BundleError.
+    None is `default_bundle`. Raises BundleError, and UserError where nobody can say where the user's own lie.
     """
     if reference is None:
         return default_bundle()
     if os.path.basename(reference) == str(reference) and not (Path(reference) / METADATA_FILE).is_file():
-        bring_back(models_directory())
-        for path in _bundle_paths(*_model_folders()):
+        folders = [place() for place in _PLACES]
+        bring_back(folders[-1])
+        for path in _bundle_paths(*folders):
             if str(reference) == path.name:
                 return Bundle.load(path)
     return Bundle.load(reference)
-
-
-def _model_folders() -> tuple[Path, ...]:
-    return resources_directory() / "Models", models_directory()
 
 
 def _bundle_paths(*roots: Path) -> list[Path]:
