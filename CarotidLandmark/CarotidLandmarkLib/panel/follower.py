@@ -109,12 +109,14 @@ class Follower:
         return any(known.points is nodes.points for known, _ in self._observed)
 
     def forget(self) -> None:
-        """Let go of what has left the scene, or is another scan's by now."""
+        """Let go of what has left the scene, or is another scan's by now; a hand has no hold of that any more."""
         for nodes, observations in self._observed:
             if not nodes.are_there:
                 observations.release()
         self._observed = [entry for entry in self._observed if entry[0].are_there]
         self._changed = [nodes for nodes in self._changed if nodes.are_there]
+        if not any(nodes.points is self._dragged for nodes, _ in self._observed):
+            self._dragged = None  # the end of that drag will not be heard
 
     def release(self) -> None:
         """Follow nothing any more."""
