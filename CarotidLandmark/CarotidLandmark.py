@@ -288,7 +288,6 @@ class CarotidLandmarkWidget(ScriptedLoadableModuleWidget):
         try:
             if visible:
                 scene.voxels_from_node(volume)
-                scene_display.peel_depth(slicer.mrmlScene)
             scene_display.show_vessels(volume, rendering_logic(), visible)
         except UserError as error:
             self.say(str(error))

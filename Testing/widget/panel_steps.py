@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
+import psutil
 import slicer
 import vtk
 from CarotidLandmarkLib import scene
@@ -21,15 +24,35 @@ def show(widget, detection=None, name="neck", spacing=5.0):
     return nodes
 
 
-def load_scene(widget, path, clear=False):
-    """As the application does: behind a progress dialog, which lets the event loop turn whenever it moves on."""
+def children():
+    """The processes that detect."""
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_for_children():
+    """Until none is left, without a turn of the event loop."""
+    while children():
+        time.sleep(0.05)
+
+
+def load_scene(widget, path, clear=False, meanwhile=lambda: None):
+    """As the application does: behind a progress dialog, which lets the event loop turn at every node that comes.
+
+    ``meanwhile()`` is called before each of these turns.
+    """
+
+    def turn(*_):
+        meanwhile()
+        dialog.setValue(min(dialog.value + 1, 99))
+
     dialog, before = QProgressDialog("Loading file", "", 0, 100), list(slicer.app.asked)
     dialog.setWindowModality(Qt.WindowModality.WindowModal)
     dialog.setMinimumDuration(0)
     for value in (0, 25):  # now it is shown
         dialog.setValue(value)
+    added = slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, turn)
     assert slicer.mrmlScene.ReadFromMRB(str(path), clear)
-    dialog.setValue(99)
+    slicer.mrmlScene.RemoveObserver(added)
     assert slicer.app.asked == before, "a question in the middle of a load"
     dialog.close()
     slicer.app.wait_until(lambda: not widget._bulk.active)

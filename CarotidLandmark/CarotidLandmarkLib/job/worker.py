@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ import numpy as np
 
 from ..errors import sentence
 from ..files import file_sha256
+
+if sys.platform == "win32":
+    import _winapi
+    import msvcrt
 
 if TYPE_CHECKING:
     from ..volume import Volume
@@ -82,7 +87,13 @@ def end_with_parent() -> None:
     """End this process when the other end of stdin closes or says a word: nobody is left to hear the answer."""
 
     def watch() -> None:
-        os.read(0, 1)  # sys.stdin's own lock, held at the end, aborts the process: "_enter_buffered_busy"
+        if sys.platform == "win32":
+            # a read that waits holds up all who ask what stdin is, as libraries of CUDA do while they are loaded
+            with suppress(OSError):  # the other end is closed
+                while not _winapi.PeekNamedPipe(msvcrt.get_osfhandle(0), 0)[0]:
+                    time.sleep(0.1)
+        else:
+            os.read(0, 1)  # sys.stdin's own lock, held at the end, aborts the process: "_enter_buffered_busy"
         os._exit(3)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -355,7 +355,7 @@ class DatasetPanel:
     def _take_turn(self) -> None:
         """Take over once that can be done; says why not where work waits for it."""
         follower, typing = self._module.logic.follower, self.ui.annotatorLineEdit.hasFocus()
-        if self._is_anothers_turn and not (typing or follower.dragging):
+        if self._is_anothers_turn and not (typing or follower.dragging or slicer.mrmlScene.IsBatchProcessing()):
             follower.settle()
             try:
                 self._take_over()

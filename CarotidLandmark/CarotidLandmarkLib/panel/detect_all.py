@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from ..dataset import Dataset, DatasetError
@@ -117,7 +118,7 @@ class DetectAll:
 
     def _poll(self) -> None:
         job = self._job
-        if job is None:
+        if job is None or slicer.mrmlScene.IsBatchProcessing():  # which case is shown is not known then
             return
         before, detection = job.progress, None
         try:

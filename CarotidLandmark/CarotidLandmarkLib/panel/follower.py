@@ -109,12 +109,14 @@ class Follower:
         return any(known.points is nodes.points for known, _ in self._observed)
 
     def forget(self) -> None:
-        """Let go of what has left the scene."""
+        """Let go of what has left the scene, or is another scan's by now; a hand has no hold of that any more."""
         for nodes, observations in self._observed:
-            if not _is_there(nodes):
+            if not nodes.are_there:
                 observations.release()
-        self._observed = [entry for entry in self._observed if _is_there(entry[0])]
-        self._changed = [nodes for nodes in self._changed if _is_there(nodes)]
+        self._observed = [entry for entry in self._observed if entry[0].are_there]
+        self._changed = [nodes for nodes in self._changed if nodes.are_there]
+        if not any(nodes.points is self._dragged for nodes, _ in self._observed):
+            self._dragged = None  # the end of that drag will not be heard
 
     def release(self) -> None:
         """Follow nothing any more."""
@@ -142,11 +144,13 @@ class Follower:
         self._moved(nodes, landmarks)
 
     def _batch_ends(self) -> None:
-        self._timer.start()
-        self._looks.start()
+        for each in (self._timer, self._arrivals, self._looks):
+            each.start()
 
     def _arrive(self) -> None:
         """Follow what has come, and look at nothing else again: what has changed there would count as settled."""
+        if slicer.mrmlScene.IsBatchProcessing():  # it is half there: the event loop turns while a scene is loaded
+            return
         self._observe_views()
         for nodes in scene.find_detections(slicer.mrmlScene):
             if not self._is_followed(nodes):
@@ -180,7 +184,3 @@ class Follower:
 
 def _has_scan(nodes: DetectionNodes) -> bool:
     return nodes.volume.GetScene() is not None
-
-
-def _is_there(nodes: DetectionNodes) -> bool:
-    return nodes.points.GetScene() is not None and _has_scan(nodes)

@@ -1,6 +1,9 @@
 """What a detection needs and the application does not have: asked for at the first Detect, never before."""
 
+import importlib.metadata
 import importlib.util
+import platform
+import re
 import subprocess
 from contextlib import contextmanager
 
@@ -9,6 +12,8 @@ from slicer.i18n import tr as _
 
 from ..job import DetectionFailed
 
+LEAST_TORCH = "2.5"
+
 running: list[str] = []  # what is being installed, if anything
 
 
@@ -16,7 +21,7 @@ def ensure_dependencies():
     """Have what a detection needs, asking the user before anything is installed. Raises DetectionFailed if not."""
     sorry = _("Detect needs {name}, which was not installed. Everything else works without it.")
     testing = slicer.app.testingEnabled()
-    if importlib.util.find_spec("torch") is None:
+    if not torch_is_here():
         try:
             import PyTorchUtils
         except ModuleNotFoundError:
@@ -25,7 +30,7 @@ def ensure_dependencies():
             ) from None
         logic = PyTorchUtils.PyTorchUtilsLogic()
         with in_words("PyTorch"):
-            if testing or logic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.5") is None:
+            if testing or logic.installTorch(askConfirmation=True, torchVersionRequirement=f">={LEAST_TORCH}") is None:
                 raise DetectionFailed(sorry.format(name="PyTorch"))
     if importlib.util.find_spec("safetensors") is None:
         question = _("Detect needs the small Python package safetensors. Install it now?")
@@ -33,6 +38,33 @@ def ensure_dependencies():
             raise DetectionFailed(sorry.format(name="safetensors"))
         with in_words("safetensors"):
             slicer.util.pip_install("safetensors>=0.4.3")
+
+
+def torch_is_here():
+    """Told without importing it. Raises DetectionFailed where it is too old, or can not be had in this application."""
+    try:
+        version = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        version = ""
+    if version and _numbers(version) >= _numbers(LEAST_TORCH):
+        return True
+    if (platform.system(), platform.machine()) == ("Darwin", "x86_64"):
+        words = _(
+            "There is no PyTorch {least} or newer for this Slicer, which is built for Intel processors; on a Mac with "
+            "Apple silicon use the command carotid-landmark detect."
+        )
+        raise DetectionFailed(words.format(least=LEAST_TORCH))
+    if version:
+        words = _(
+            "Detect needs PyTorch {least} or newer, and {version} is here; uninstall it in the module PyTorch Utils, "
+            "start Slicer again, then press Detect."
+        )
+        raise DetectionFailed(words.format(least=LEAST_TORCH, version=version))
+    return False
+
+
+def _numbers(version):
+    return [int(number) for number in re.findall(r"\d+", version)[:2]]
 
 
 @contextmanager

@@ -145,7 +145,7 @@ class CarotidLandmarkLogic(ScriptedLoadableModuleLogic):
             self._end(None, cancelledText())
 
     def _poll(self):
-        if not self.running:
+        if not self.running or slicer.mrmlScene.IsBatchProcessing():  # in a scene that is half loaded nothing is found
             return
         if self._volume.GetScene() is None:
             self._end(None, _("The scan was removed from the scene; the detection was stopped."))

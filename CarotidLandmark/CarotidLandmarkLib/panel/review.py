@@ -190,7 +190,7 @@ class ReviewPanel:
             self._write_remarks(self._remarked)
 
     def _write_remarks(self, nodes: DetectionNodes) -> None:
-        if nodes.points.GetScene() is not None and nodes.volume.GetScene() is not None:
+        if nodes.are_there:
             review = review_of(nodes)
             if review.comment != self.ui.commentLineEdit.text:
                 write_review(nodes, replace(self._signed(review), comment=self.ui.commentLineEdit.text))

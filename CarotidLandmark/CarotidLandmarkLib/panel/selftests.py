@@ -1,12 +1,14 @@
 """The module's self-tests: what Slicer's own build runs, each test for itself."""
 
 import gc
+import logging
 import math
 import subprocess
 import tempfile
 import time
 import weakref
 from pathlib import Path
+from unittest import SkipTest
 
 import qt
 import slicer
@@ -46,6 +48,8 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
             self.setUp()
             try:
                 getattr(self, name)()
+            except SkipTest as reason:
+                logging.getLogger(__name__).info("%s is left out: %s", name, reason)
             finally:
                 self.tearDown()
 
@@ -67,14 +71,18 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
     def loadSample(self):
         return scene.add_volume(slicer.mrmlScene, read_volume(self.samplePath()))
 
+    def needDetector(self):
+        """Leave the test out where nothing can be detected, as on a machine that only builds."""
+        try:
+            ensure_dependencies()
+        except DetectionFailed as reason:
+            self.skipTest(str(reason))
+
     def showDetection(self):
         """The bundled scan with its detection in the scene: (volume node, nodes)."""
         volumeNode = self.loadSample()
         if CarotidLandmarkTest._found is None:
-            try:
-                ensure_dependencies()
-            except DetectionFailed as reason:
-                self.skipTest(str(reason))
+            self.needDetector()
             CarotidLandmarkTest._found = self.logic.detect(volumeNode, passes=self.PASSES)
         return volumeNode, self.logic.show(volumeNode, CarotidLandmarkTest._found)
 
@@ -284,6 +292,7 @@ class CarotidLandmarkTest(ScriptedLoadableModuleTest):
             raise subprocess.CalledProcessError(1, "pip")
 
     def test_after_cancel_nothing_of_the_detection_is_left(self):
+        self.needDetector()
         volumeNode = self.loadSample()
         usual = tempfile.tempdir
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -78,7 +78,7 @@ def timer(action: Callable[[], None], every_ms: int = 0) -> Any:
 
 
 def rendering_logic() -> Any:
-    """The volume rendering module's logic; None while the application ends: modules go before the panel does."""
+    """The volume rendering module's logic; None where that is switched off, and while the application ends."""
     module = getattr(slicer.modules, "volumerendering", None)
     return None if module is None else module.logic()
 

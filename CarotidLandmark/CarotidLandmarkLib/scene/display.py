@@ -12,7 +12,7 @@ from ..volume import Volume, lumen_hu
 from .nodes import DetectionNodes, find_detection, find_detections
 from .points import control_point, position_ras
 from .strip import follow_strip
-from .volumes import BOX_ATTRIBUTE, affine_of, nodes_of_class, to_ras, voxels_of
+from .volumes import BOX_ATTRIBUTE, SceneError, affine_of, nodes_of_class, to_ras, voxels_of
 
 # Opacity (per mm) by shares of the HU in the lumen. Thin enough for the ellipsoids inside the vessels to shine through.
 _VESSEL_OPACITY = ((0.45, 0.0), (0.7, 0.05), (0.85, 0.1), (1.2, 0.1), (1.45, 0.03))
@@ -36,7 +36,8 @@ def show_vessels(volume_node: Any, logic: Any, visible: bool = True) -> Any:
 
     Where the scan has a detection, only a box around its points is rendered (jaw and spine would hide them), and red is
     what has the HU of the lumen there. Views without an orientation marker get a cube. A rendering that somebody has
-    made of the scan stays as it is. ``logic`` is the volume rendering module's.
+    made of the scan stays as it is. ``logic`` is the volume rendering module's, None where that is switched off: what
+    is not rendered yet raises SceneError then, and the scene stays as it was.
     """
     display = _rendering(volume_node) or _add_rendering(volume_node, logic)
     if visible:
@@ -48,6 +49,7 @@ def show_vessels(volume_node: Any, logic: Any, visible: bool = True) -> Any:
         if placed:
             _crop(display, volume_node, placed)
         show_cube(volume_node.GetScene())
+        peel_depth(volume_node.GetScene())
     display.SetVisibility(visible)
     return display
 
@@ -131,6 +133,11 @@ def _rendering(volume_node: Any) -> Any:
 
 
 def _add_rendering(volume_node: Any, logic: Any) -> Any:
+    if logic is None:
+        raise SceneError(
+            "Slicer's module Volume Rendering is switched off; switch it on in the settings, under Modules, and start "
+            "Slicer again to see the vessels."
+        )
     volume_node.CreateDefaultDisplayNodes()  # the slices' display stays the first
     display = logic.CreateVolumeRenderingDisplayNode()
     display.UnRegister(logic)  # Python has it, and does not know that it was given it

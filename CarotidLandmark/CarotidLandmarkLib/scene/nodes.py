@@ -38,6 +38,12 @@ class DetectionNodes:
         """What was detected, as last given to `add_detection` or `show_detection`."""
         return _read(self.points.GetAttribute(DETECTION_ATTRIBUTE))
 
+    @property
+    def are_there(self) -> bool:
+        """Whether points and volume are in the scene, and still belong together."""
+        in_scene = self.points.GetScene() is not None and self.volume.GetScene() is not None
+        return in_scene and self.points.GetNodeReference(VOLUME_ROLE) is self.volume
+
     def all(self) -> list[Any]:
         """Points, ellipsoids, table."""
         return [self.points, *self.ellipsoids.values(), *([self.table] if self.table else [])]
@@ -47,7 +53,7 @@ def find_detections(scene: Any) -> list[DetectionNodes]:
     """Every detection in ``scene`` whose scan is there, in the order in which they were added.
 
     One that can not be read is left alone: see `unreadable`. Of a list and its copies that a user has made the first
-    one counts; the others are the user's.
+    one counts; the others are the user's. While a scene is loaded there are none.
     """
     first: dict[str, Any] = {}
     for points in _lists(scene):
@@ -110,7 +116,9 @@ def _item(hierarchy: Any, node: Any, parent: int) -> int:
 
 
 def _lists(scene: Any) -> list[Any]:
-    """The lists of points that belong to a detection and a scan."""
+    """The lists of points that belong to a detection and a scan; none while a scene is loaded."""
+    if scene.IsImporting():  # what has come has references to IDs that other nodes had before it
+        return []
     lists = nodes_of_class(scene, "vtkMRMLMarkupsFiducialNode")
     return [each for each in lists if each.GetAttribute(DETECTION_ATTRIBUTE) and each.GetNodeReference(VOLUME_ROLE)]
 

@@ -8,7 +8,7 @@ import pytest
 import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.dataset import Dataset
-from panel_steps import case_shown, nodes_shown, press, show, type_name
+from panel_steps import case_shown, load_scene, nodes_shown, press, show, type_name, wait_for_children
 from PySide6.QtCore import Qt
 from scene_cases import LEFT, RIGHT, make_detection, neck_volume
 
@@ -113,6 +113,17 @@ def test_the_open_case_is_there_with_its_points_when_it_is_opened_again(widget, 
     points = nodes_shown(widget).points
     widget.dataset.open_case("a")  # as it is: nothing is read again
     assert nodes_shown(widget).points is points
+
+
+def test_the_open_case_is_named_though_all_is_done_while_a_scene_comes(widget, begun, application, tmp_path):
+    other = slicer.vtkMRMLScene()
+    scene.add_volume(other, neck_volume(5.0, "other"))
+    scene.write_bundle(other, tmp_path / "other.mrb")
+    widget.dataset.open_case("a")
+    application.wait_until(lambda: "(3 of 3)" in widget.ui.detectAllLabel.text, 200)
+    load_scene(widget, tmp_path / "other.mrb", meanwhile=wait_for_children)
+    wait(application, widget)
+    assert "The points of a, which is open, are there when you open it again." in widget.ui.statusLabel.text
 
 
 def test_one_detection_at_a_time(widget, begun, application):

@@ -81,6 +81,19 @@ def test_a_rendering_that_somebody_has_made_stays_as_it_is(widget):
     slicer.mrmlScene.RemoveNode(box)
 
 
+def test_without_the_module_that_renders_the_vessels_the_panel_says_so_and_the_scene_stays(widget, monkeypatch):
+    show(widget)
+    monkeypatch.delattr(slicer.modules, "volumerendering")
+    view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLViewNode", "3D")
+    view.SetUseDepthPeeling(False)
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    widget.ui.vesselsButton.click()
+    assert "module Volume Rendering is switched off" in widget.ui.statusLabel.text
+    assert slicer.mrmlScene.GetNumberOfNodes() == before and not view.GetUseDepthPeeling()
+    assert not widget.ui.vesselsButton.checked
+    slicer.mrmlScene.RemoveNode(view)
+
+
 @pytest.mark.parametrize("how", ["moved", "under a transform"])
 def test_the_rendered_box_stays_about_the_points_when_the_scan_is_moved(widget, application, how):
     nodes = show(widget)

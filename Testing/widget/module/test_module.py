@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import platform
 import re
 import sys
 import types
@@ -22,12 +24,22 @@ MODULE = Path(__file__).parents[3] / "CarotidLandmark"
 @pytest.fixture
 def without(monkeypatch):
     """Make it seem that a package is not installed."""
-    there = importlib.util.find_spec
+    there, version_of = importlib.util.find_spec, importlib.metadata.version
 
     def hide(name):
+        def version(wanted):
+            return version_of("not installed" if wanted == name else wanted)
+
         monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == name else there(wanted))
+        monkeypatch.setattr(importlib.metadata, "version", version)
 
     return hide
+
+
+@pytest.fixture
+def intel_mac(monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
 
 
 @pytest.fixture
@@ -147,6 +159,36 @@ def test_declining_pytorch_leaves_everything_but_detect_usable(widget, without, 
 def test_agreeing_to_pytorch_goes_on(without, pytorch_extension, in_use):
     without("torch")
     pytorch_extension.answer = object()
+    ensure_dependencies()
+
+
+def test_where_there_is_no_pytorch_for_the_application_nothing_is_asked_and_the_way_is_named(
+    widget, without, intel_mac, in_use, pytorch_extension
+):
+    show(widget)
+    without("torch")
+    widget.ui.detectButton.click()
+    assert "no PyTorch 2.5 or newer for this Slicer, which is built for Intel" in widget.ui.statusLabel.text
+    assert "carotid-landmark detect" in widget.ui.statusLabel.text
+    assert not widget.logic.running
+    assert pytorch_extension.asked == []
+
+
+def test_a_pytorch_that_is_there_is_used_wherever_it_is_from(intel_mac, in_use):
+    ensure_dependencies()
+
+
+@pytest.mark.parametrize("version", ["2.2.2+cpu", "1.13.1"])
+def test_an_older_pytorch_is_named_with_the_one_that_is_needed(monkeypatch, pytorch_extension, in_use, version):
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: version)
+    with pytest.raises(DetectionFailed, match=re.escape(f"needs PyTorch 2.5 or newer, and {version} is here")):
+        ensure_dependencies()
+    assert pytorch_extension.asked == []
+
+
+@pytest.mark.parametrize("version", ["2.5.0", "2.10.1+cu128", "3.0.0a1"])
+def test_newer_ones_will_do(monkeypatch, in_use, version):
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: version)
     ensure_dependencies()
 
 

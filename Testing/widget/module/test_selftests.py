@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import unittest
+
 import pytest
 
 NAMES = [
@@ -37,6 +40,23 @@ def test_self_test(widget, name):
     result = case.run()
     assert result.wasSuccessful(), [text for _case, text in result.failures + result.errors]
     assert result.skipped == []
+
+
+def test_where_nothing_can_be_detected_the_self_tests_leave_it_out_one_by_one_and_all_together(widget, monkeypatch):
+    import CarotidLandmark
+
+    def version(package):
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(CarotidLandmark.CarotidLandmarkTest, "_found", None)
+    for name in (NAMES[0], "test_after_cancel_nothing_of_the_detection_is_left"):
+        ((_case, reason),) = CarotidLandmark.CarotidLandmarkTest(name).run().skipped
+        assert "Detect needs the extension PyTorch" in reason
+    try:
+        CarotidLandmark.CarotidLandmarkTest().runTest()
+    except unittest.SkipTest:
+        pytest.fail("one that was left out has ended all")
 
 
 def test_every_self_test_is_listed_here(widget):

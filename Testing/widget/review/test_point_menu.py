@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import slicer
 from CarotidLandmarkLib import scene
 from CarotidLandmarkLib.scene.review import review_of
 from harness.menus import PointMenu
-from panel_steps import cells, nodes_shown, press, show
-from PySide6.QtCore import Qt
+from panel_steps import cells, nodes_shown, pixel_of, press, show
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
 from scene_cases import LEFT, LEFT_LPS
 
 
@@ -41,6 +43,24 @@ def test_a_list_that_is_deleted_takes_table_ellipsoids_and_rows_along(widget, ap
     assert [node.GetScene() for node in nodes.all()] == [None] * 4
     assert widget.ui.resultsTable.rowCount == 0
     assert not widget.ui.acceptButton.enabled
+
+
+@pytest.mark.parametrize("gone", ["points", "volume"])
+def test_a_hand_has_no_hold_of_a_point_that_has_left_the_scene(widget, application, gone):
+    nodes, red = show(widget), application.layoutManager().widgets["Red"]
+    red.view.look_at(scene.to_ras(LEFT_LPS), 90.0)
+    red.view.pixels()
+    start = pixel_of(red, scene.to_ras(LEFT_LPS))
+    for place in (QPoint(3, 3), start):
+        QTest.mouseMove(red, place)
+    application.processEvents()
+    QTest.mousePress(red, Qt.MouseButton.LeftButton, pos=start)
+    QTest.mouseMove(red, start + QPoint(10, 5))
+    assert widget.logic.follower.dragging
+    slicer.mrmlScene.RemoveNode(getattr(nodes, gone))
+    QTest.mouseRelease(red, Qt.MouseButton.LeftButton, pos=start)
+    turn(application)
+    assert not widget.logic.follower.dragging
 
 
 def test_a_point_of_a_case_that_was_cleared_is_not_saved_as_missing(widget, opened_dataset, application):
