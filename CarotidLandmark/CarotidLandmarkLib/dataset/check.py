@@ -6,6 +6,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from ..geometry import Geometry
 from ..landmarks import Points
 from .annotations import strangers
 from .cases import IMAGE_FILE, Case
-from .common import DatasetError, is_safe_name
+from .common import DatasetError, UnreadableError, is_safe_name
 from .dataset import SPLITS, Dataset
 from .repair import twin_problem, twins
 
@@ -38,7 +39,7 @@ class Finding:
 def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = None) -> list[Finding]:
     """Every inconsistency, errors first. An error has to be mended before training; a warning asks for a look.
 
-    Reads every image once; ``progress`` gets the fraction done.
+    Reads every image once; ``progress`` gets the fraction done. Raises DatasetError where the cases can not be listed.
     """
     findings = list(_dataset_findings(dataset))
     groups: dict[str, set[str | None]] = defaultdict(set)
@@ -79,8 +80,6 @@ def _dataset_findings(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("error", "dataset.json", str(error))
     for name, message in _copies(dataset.path, "dataset.json"):
         yield Finding("warning", name, message)
-    if not (dataset.path / "cases").is_dir():
-        yield Finding("error", "cases", "The folder with the cases is not there; restore it.")
     for name, reason in dataset.damaged().items():
         has_document = is_safe_name(name) and name in dataset.case_ids()
         yield Finding("error", f"cases/{name}/case.json" if has_document else f"cases/{name}", reason, name)
@@ -127,16 +126,17 @@ def _case_findings(dataset: Dataset, case: Case) -> Iterator[tuple[Level, str, s
     for name, message in _copies(case.folder, "case.json", "prediction.json"):
         if name != f"{case.id}.json":
             yield "warning", name, message
-    for path in strangers(case.folder):
-        yield (
-            "warning",
-            f"annotations/{path.name}",
-            "It counts for nobody: its name is not ANNOTATOR.json; rename or remove it.",
-        )
-    for path in twins(case):
-        problem = twin_problem(case, path)
-        if problem is not None:
-            yield "error", path.relative_to(case.folder).as_posix(), problem
+    with suppress(UnreadableError):  # `Case.problems` has named the folder
+        for path in strangers(case.folder):
+            yield (
+                "warning",
+                f"annotations/{path.name}",
+                "It counts for nobody: its name is not ANNOTATOR.json; rename or remove it.",
+            )
+        for path in twins(case):
+            problem = twin_problem(case, path)
+            if problem is not None:
+                yield "error", path.relative_to(case.folder).as_posix(), problem
 
 
 def _copies(folder: Path, *ours: str) -> Iterator[tuple[str, str]]:

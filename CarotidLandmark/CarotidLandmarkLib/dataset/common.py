@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TypeVar
@@ -49,6 +50,22 @@ def check_case_of_letters(what: str, name: str, known: set[str]) -> None:
     for other in sorted(known):
         if other != name and other.lower() == name.lower():
             raise DatasetError(f"{what} '{name}' is there already as '{other}'; write it in the same letters.")
+
+
+def names_in(folder: Path, needed: bool = False) -> list[str]:
+    """What lies in a folder, in alphabetical order, hidden files left out; nothing where there is no such folder.
+
+    Raises UnreadableError where it can not be listed, or is ``needed`` and not there: nobody may take it for empty.
+    """
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        remedy = f"can not be listed ({error.strerror}); check its permissions and the disk"
+        if isinstance(error, FileNotFoundError):
+            if not needed and not folder.is_symlink():
+                return []
+            remedy = "is not there; restore it, or make it if nothing was in it yet"
+        raise UnreadableError(f"The folder {folder.name} of {folder.absolute().parent.name} {remedy}.") from error
 
 
 def read_entry(kind: type[T], path: Path, what: str, remedy: str, **fields: str) -> T:

@@ -57,6 +57,7 @@ from .common import (
     check_case_of_letters,
     check_name,
     is_safe_name,
+    names_in,
     read_entry,
 )
 from .references import files_below, remember_place, voxels_sha256
@@ -151,6 +152,8 @@ class Dataset:
         group = group or f"patient-{secrets.token_hex(5)}"
         check_name("The case id", case_id)
         check_name("The group", group)
+        if not (self.path / "dataset.json").exists():  # another command has made the dataset, and taken it back
+            make_folder(self.path / "cases")
         if case_id.lower() in {folder.name.lower() for folder in self.folders()}:
             raise DatasetError(f"There is already a case {case_id}; choose another id.")
         split = self._split_of(group, split)
@@ -171,15 +174,16 @@ class Dataset:
                 remember_place(digest, source)
             if (self.path / "cases" / case_id).exists():
                 raise DatasetError(f"Somebody else has just added a case {case_id}; choose another id.")
-        if not (self.path / "dataset.json").exists():  # another command has made the dataset, and taken it back
+        if not (self.path / "dataset.json").exists():
             self.write_version()
         sync(self.path / "cases")
         return case_id
 
     def folders(self) -> list[Path]:
         """Whatever lies under ``cases`` and may be one, in alphabetical order; not what file managers and servers leave
-        there (``Thumbs.db``, ``@eaDir``)."""
-        return sorted(path for path in (self.path / "cases").glob("[!.@]*") if path.name.lower() not in LEFT_BY_OTHERS)
+        there (``Thumbs.db``, ``@eaDir``). Raises UnreadableError, as all that lists cases, where nobody can say."""
+        names = names_in(self.path / "cases", needed=True)
+        return [self.path / "cases" / name for name in names if name[0] != "@" and name.lower() not in LEFT_BY_OTHERS]
 
     def case_ids(self) -> list[str]:
         """The cases, readable or not, in alphabetical order."""
@@ -311,9 +315,12 @@ class Dataset:
         return annotation
 
     def annotator_names(self) -> set[str]:
-        """Whoever has an annotation or a draft anywhere in the dataset."""
-        files = self.path.glob("cases/[!.]*/annotations/[!.]*.json")
-        return {name for name in (file.name.split(".")[0] for file in files) if is_safe_name(name)}
+        """Whoever has an annotation or a draft anywhere in the dataset; `problems` names what can not be listed."""
+        names: set[str] = set()
+        for folder in self.folders():
+            with suppress(DatasetError):
+                names |= {file.split(".")[0] for file in names_in(folder / "annotations") if file.endswith(".json")}
+        return set(filter(is_safe_name, names))
 
     def temporary_files(self) -> list[Path]:
         """Temporary files and folders: of saves under way, or of killed ones."""
