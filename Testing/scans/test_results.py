@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +14,7 @@ import pytest
 from CarotidLandmarkLib.detection import Detection, DetectionSettings, ModelInfo
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.markups import read_markups, write_markups
-from CarotidLandmarkLib.scans import Scan, plan_results
+from CarotidLandmarkLib.scans import Scan, plan_results, tasks_of
 from CarotidLandmarkLib.scans.results import _state_of
 from CarotidLandmarkLib.volume import write_volume
 
@@ -216,6 +218,33 @@ def test_of_two_commands_that_begin_at_once_neither_takes_the_others_folder_nor_
     assert folders(plan_results(tmp_path / "out", scans, MODEL, SETTINGS)) == ["scan", "b_scan", "Übersicht_1"]
 
 
+def test_of_commands_that_begin_at_the_same_moment_each_is_in_the_record_and_no_folder_is_of_two(tmp_path, scans):
+    output, others = tmp_path / "out", [Scan(tmp_path / f"{number}.nrrd", f"{number}") for number in range(6)]
+    plans = [plan_results(output, [scan], MODEL, SETTINGS) for scan in (*others, *scans[:2])]
+    together = threading.Barrier(len(plans))
+
+    def begin(plan) -> str:
+        together.wait()
+        try:
+            plan.begin()
+        except UserError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(len(plans)) as pool:
+        refusals = list(filter(None, pool.map(begin, plans)))
+    assert len(refusals) == 1 and "its scan is another scan; give the same command again" in refusals[0]
+    assert {task.name for task in tasks_of(output)} == {*"012345", "scan"}
+
+
+def test_of_commands_that_begin_with_other_settings_the_second_is_refused(tmp_path, scans):
+    first = plan_results(tmp_path / "out", scans[:1], MODEL, SETTINGS)
+    second = plan_results(tmp_path / "out", scans[1:], MODEL, DetectionSettings(7))
+    first.begin()
+    with pytest.raises(UserError, match="holds results with passes 50, not passes 7"):
+        second.begin()
+
+
 @pytest.mark.parametrize("ahead_s", [0, 7200, -7200])
 def test_what_a_killed_program_left_is_removed_and_what_is_being_written_is_not_whatever_the_clock_here_says(
     tmp_path, scans, monkeypatch, ahead_s
@@ -232,7 +261,8 @@ def test_what_a_killed_program_left_is_removed_and_what_is_being_written_is_not_
     here = time.time
     monkeypatch.setattr(time, "time", lambda: here() + ahead_s)
     plan_results(output, scans, MODEL, SETTINGS).begin()
-    assert sorted(path.name for path in output.iterdir()) == [new, begun, ".tmp-backup", "mine", "scans.json"]
+    names = sorted(path.name for path in output.iterdir())
+    assert names == [".scans.lock", new, begun, ".tmp-backup", "mine", "scans.json"]
 
 
 def test_one_key_is_one_result(tmp_path, scans):

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from ..detection import Detection, DetectionSettings, ModelInfo
 from ..documents import DocumentError, build, parse, write
 from ..errors import UserError, some_of
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 RECORD_FILE = "scans.json"
 FILES_FILE = "scan.sha256"  # in each folder: `_state_of` its scan
+LOCK_FILE = ".scans.lock"  # whose holder alone reads the record to write it
+LOCK_S = 60.0
 SCHEMA_VERSION = 1
 _LONGEST_NAME = 100  # bytes: a name has 255 at most, and a number or a prefix may come to it
 _TAKEN = {RECORD_FILE, "summary.csv", "summary.html"}  # files beside the scans' folders
@@ -118,9 +122,22 @@ class Results:
 
     def begin(self) -> None:
         """Write the record, so that the folders belong to these scans from now on; remove what killed programs have
-        left. Raises OSError, and UserError where another command has just given a folder of these to another scan."""
+        left. Raises OSError, and UserError where another command has just given a folder of these to another scan, or
+        begun with other settings."""
         make_folder(self.output)
         remove_stale(self.output, temporary_in(self.output))
+        try:
+            with FileLock(self.output / LOCK_FILE, timeout=LOCK_S, mode=0o666):  # a group may share the folder
+                self._write_record()
+        except Timeout as error:
+            raise UserError(
+                f"Another command holds {self.output / LOCK_FILE} and does not go on; end it, then give this one again."
+            ) from error
+        except (NotImplementedError, OSError):  # some file systems of clusters know no locks
+            self._write_record()
+
+    def _write_record(self) -> None:
+        _check_settings(self.output, _read(self.output), self._record)
         scans = self._scans()
         if taken := [task.name for task in self.tasks if scans[task.name] != task.scan]:
             raise UserError(
@@ -157,12 +174,7 @@ def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings
             raise UserError(f"{output} lies inside the scan {scan.path}; give a folder outside it for the results.")
     wanted = _Record(model, settings.passes, settings.level, settings.seed, {})
     record = _read(output)
-    if record is not None:
-        differing = [name for name, value in wanted.settings().items() if record.settings()[name] != value]
-        if differing:
-            before = ", ".join(f"{name} {record.settings()[name]}" for name in differing)
-            now = ", ".join(f"{name} {wanted.settings()[name]}" for name in differing)
-            raise UserError(f"{output} holds results with {before}, not {now}; give another folder for these.")
+    _check_settings(output, record, wanted)
     folders = dict(record.scans) if record is not None else {}
     known = {os.path.realpath(place): name for name, place in folders.items()}
     taken = {name.lower() for name in (*folders, *_TAKEN, *(os.listdir(output) if output.is_dir() else ()))}
@@ -198,6 +210,14 @@ def _read(output: Path) -> _Record | None:
         return build(_Record, parse(file.read_bytes()))
     except DocumentError as error:
         raise UserError(f"{file} is damaged ({error}); give another folder, or remove this one.") from error
+
+
+def _check_settings(output: Path, record: _Record | None, wanted: _Record) -> None:
+    """Raises UserError where there are results of another model or other settings than the ``wanted`` ones."""
+    there, asked = record.settings() if record is not None else {}, wanted.settings()
+    if differing := [name for name in there if there[name] != asked[name]]:
+        before, now = (", ".join(f"{name} {each[name]}" for name in differing) for each in (there, asked))
+        raise UserError(f"{output} holds results with {before}, not {now}; give another folder for these.")
 
 
 def _state_of(scan: str) -> str:
