@@ -269,6 +269,12 @@ class TestCheck:
         sentence = "warning: cases: c1 and copy are the same scan, so it counts twice; remove one: delete its folder."
         assert str(finding) == sentence
 
+    def test_a_scan_that_is_two_patients_is_an_error(self, dataset, case_volume):
+        dataset.add_case(case_volume, "c2", group="p2", split="test")
+        (finding,) = check_dataset(dataset)
+        sentence = "c1 and c2 are the same scan, under two patients or in two splits; remove one: delete its folder."
+        assert str(finding) == f"error: cases: {sentence}"
+
     @pytest.mark.parametrize(
         "name", ["anna (1).json", "anna - Copy.json", "anna.json.orig", "anna.draft.json~", "anna.draft (1).json"]
     )

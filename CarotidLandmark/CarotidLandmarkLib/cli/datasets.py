@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,7 +16,7 @@ from .common import FAULT, open_model, say, stdout_console
 from .many import check_workers, run_tasks
 
 if TYPE_CHECKING:
-    from ..dataset import Dataset
+    from ..dataset import Dataset, KnownCases
 
 DatasetFolder = Annotated[
     Path,
@@ -55,7 +56,7 @@ def add(
 ) -> None:
     """Add scans to a dataset, without anything that names the patient; one that is in it already is left out."""
     from ..bundle import default_bundle
-    from ..dataset import Dataset, DatasetError
+    from ..dataset import Dataset, DatasetError, KnownCases
     from ..files import is_empty
     from ..scans import list_scans
     from ..volume import VolumeError
@@ -80,11 +81,11 @@ def add(
             )
     for name, reason in opened.damaged().items():
         say(f"Note: whether a scan is there already can not be told of cases/{name}: {reason}")
-    failed = 0
+    failed, known = 0, KnownCases(opened)
     try:
         for scan in listing.scans:
             try:
-                print(_add(opened, scan.path, patient, series, reference), flush=True)
+                print(_add(opened, known, scan.path, patient, series, reference), flush=True)
             except (DatasetError, VolumeError) as error:
                 say(str(error))
                 failed += 1
@@ -99,24 +100,27 @@ def add(
         raise UserError(f"{failed} of {len(listing.scans)} scans could not be added; the lines above say why.")
 
 
-def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, reference: bool) -> str:
-    """Add one scan, unless it is there; what to say of it."""
+def _add(
+    dataset: Dataset, known: KnownCases, scan: Path, patient: str | None, series: str | None, reference: bool
+) -> str:
+    """Add one scan, unless it is a known case; what to say of it."""
     from ..dataset import case_of, case_of_file, patient_group
     from ..volume import is_dicom, patient_id, read_volume
 
-    if series is None and scan.is_file() and (known := case_of_file(dataset, scan)) is not None:
-        return f"{known}: {scan.name} was there already"
+    if series is None and scan.is_file() and (same := case_of_file(known, scan)) is not None:
+        return f"{same}: {scan.name} was there already"
     volume = read_volume(scan, series)
     for note in volume.notes:
         say(f"Note: {note}")
-    known = case_of(dataset, volume)
-    if known is not None:
-        return f"{known}: {scan.name} was there already"
+    same = case_of(known, volume)
+    if same is not None:
+        return f"{same}: {scan.name} was there already"
     if not patient and is_dicom(scan):
         patient = patient_id(scan, series)
     group = patient_group(patient or "")
-    case_id = dataset.add_case(scan if reference else volume, copy=not reference, group=group)
-    count = sum(case.group == group for case in dataset.cases())
+    image, case_of_it = scan if reference else volume, partial(case_of, known)
+    case_id = dataset.add_case(image, copy=not reference, group=group, case_of=case_of_it)
+    count = sum(case.group == group for case in known.cases())
     return f"{case_id}: {scan.name}, {group}" + (f", scan {count} of this patient" if count > 1 else "")
 
 

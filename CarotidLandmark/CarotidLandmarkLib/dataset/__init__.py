@@ -1,7 +1,7 @@
 """Annotated cases on disk: what annotators write and training reads. Knows neither Qt nor torch."""
 
 from ..landmarks import Point
-from .adding import case_of, case_of_file, patient_group
+from .adding import KnownCases, case_of, case_of_file, patient_group
 from .annotations import (
     STATUSES,
     Annotation,

@@ -43,7 +43,7 @@ def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = N
     """
     findings = list(_dataset_findings(dataset))
     groups: dict[str, set[str | None]] = defaultdict(set)
-    scans: dict[tuple[str, bytes], list[Case]] = defaultdict(list)
+    scans: dict[str, list[Case]] = defaultdict(list)
     cases = list(dataset.cases())
     for number, case in enumerate(cases):
         if progress is not None:
@@ -53,12 +53,14 @@ def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = N
             Finding(level, f"cases/{case.id}/{file}", message, case.id)
             for level, file, message in _case_findings(dataset, case)
         ]
-        scans[case.voxels_sha256 or case.image_sha256, case.affine_lps.tobytes()].append(case)
+        scans[case.voxels_sha256 or case.image_sha256].append(case)
     for same in scans.values():
         if len(same) > 1:
             names = " and ".join(case.id for case in same)
-            message = f"{names} are the same scan, so it counts twice; remove one: delete its folder."
-            findings.append(Finding("warning", "cases", message))
+            apart = len({(case.group, case.split) for case in same}) > 1  # what teaches may measure, too
+            what = "under two patients or in two splits" if apart else "so it counts twice"
+            message = f"{names} are the same scan, {what}; remove one: delete its folder."
+            findings.append(Finding("error" if apart else "warning", "cases", message))
     for group, splits in sorted(groups.items()):
         if len(splits) > 1:
             names = ", ".join(sorted(split or "none" for split in splits))

@@ -20,7 +20,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -140,13 +140,15 @@ class Dataset:
         copy: bool = True,
         group: str | None = None,
         split: str | None = None,
+        case_of: Callable[[Volume], str | None] = lambda volume: None,
     ) -> str:
         """Add a scan and return its id (random if not given). The case appears whole or not at all.
 
         A copy is rewritten as NRRD, so that no header of the source comes with it; ``copy=False`` keeps only size and
         sha256, and for this user the place of the file. ``group`` is the patient (random if not given): cases of one
-        group belong to one ``split`` (train, validation, test; None: the group's, which may be none yet). Raises
-        DatasetError, VolumeError, OSError.
+        group belong to one ``split`` (train, validation, test; None: the group's, which may be none yet). ``case_of``
+        is asked before the case appears which one is this scan: another command may have added it during the copy.
+        Raises DatasetError, VolumeError, OSError.
         """
         case_id = case_id or f"case-{secrets.token_hex(5)}"
         group = group or f"patient-{secrets.token_hex(5)}"
@@ -174,6 +176,8 @@ class Dataset:
                 remember_place(digest, source)
             if (self.path / "cases" / case_id).exists():
                 raise DatasetError(f"Somebody else has just added a case {case_id}; choose another id.")
+            if (same := case_of(volume)) is not None:
+                raise DatasetError(f"Somebody else has just added this scan, as {same}; go on with that case.")
         if not (self.path / "dataset.json").exists():
             self.write_version()
         sync(self.path / "cases")
