@@ -135,7 +135,7 @@ class TestDamage:
             dataset.add_case(case_volume, "c1")
             with out_of_reach(dataset.path / "cases", harm):
                 for listing in (
-                    dataset.problems, dataset.case_ids, dataset.annotated_cases, dataset.annotator_names,
+                    dataset.problems, dataset.case_ids, dataset.annotated_cases,
                     lambda: order_cases(dataset), lambda: check_dataset(dataset), lambda: repair_dataset(dataset),
                 ):  # fmt: skip
                     with pytest.raises(DatasetError, match=r"The folder cases of set (can not be listed|is not there)"):

@@ -185,7 +185,7 @@ class Dataset:
 
     def folders(self) -> list[Path]:
         """Whatever lies under ``cases`` and may be one, in alphabetical order; not what file managers and servers leave
-        there (``Thumbs.db``, ``@eaDir``). Raises UnreadableError, as all that lists cases, where nobody can say."""
+        there (``Thumbs.db``, ``@eaDir``). Raises DatasetError, as all that lists cases, where nobody can say."""
         names = names_in(self.path / "cases", needed=True)
         return [self.path / "cases" / name for name in names if name[0] != "@" and name.lower() not in LEFT_BY_OTHERS]
 
@@ -319,11 +319,12 @@ class Dataset:
         return annotation
 
     def annotator_names(self) -> set[str]:
-        """Whoever has an annotation or a draft anywhere in the dataset; `problems` names what can not be listed."""
+        """Whoever has an annotation or a draft where that can be listed; `problems` names or raises what can not."""
         names: set[str] = set()
-        for folder in self.folders():
-            with suppress(DatasetError):
-                names |= {file.split(".")[0] for file in names_in(folder / "annotations") if file.endswith(".json")}
+        with suppress(DatasetError):
+            for folder in self.folders():
+                with suppress(DatasetError):
+                    names |= {file.split(".")[0] for file in names_in(folder / "annotations") if file.endswith(".json")}
         return set(filter(is_safe_name, names))
 
     def temporary_files(self) -> list[Path]:
