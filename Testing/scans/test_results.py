@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,8 +114,8 @@ def run(task, detector):
 
 def replaced_with_its_date(file: Path) -> None:
     """As ``cp -p`` and ``rsync -a`` replace a file: another one of the same size and date."""
-    about = file.stat()
-    file.write_bytes(file.read_bytes())
+    about, before = file.stat(), file.read_bytes()
+    file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
 
 
@@ -130,14 +132,15 @@ def test_a_scan_is_done_when_its_results_are_by_this_model_and_of_its_files_as_t
     assert not plan_results(tmp_path / "new", scans, MODEL, DetectionSettings(7)).tasks[0].is_done()
     replaced_with_its_date(Path(task.scan))
     assert not task.is_done()
+    write_volume(case_volume, task.scan)
     run(task, detector)
     Path(task.folder, "detection.json").write_text("{")
     assert not task.is_done()
 
 
 def test_a_scan_is_another_when_its_detached_voxels_are_or_a_link_leads_to_another(tmp_path, case_volume, detector):
-    for name in ("one", "other"):
-        write_volume(case_volume, tmp_path / f"{name}.mha")
+    for name, volume in (("one", case_volume), ("other", replace(case_volume, array=case_volume.array[::-1]))):
+        write_volume(volume, tmp_path / f"{name}.mha")
     link = tmp_path / "scan.mha"
     link.symlink_to(tmp_path / "one.mha")
     start, _, voxels = (tmp_path / "one.mha").read_bytes().partition(b"ElementDataFile = LOCAL\n")
@@ -173,6 +176,42 @@ def test_a_dicom_scan_is_another_when_files_that_are_read_came_went_or_were_repl
         states.append(_state_of(str(tmp_path / scan)))
     assert len(set(states)) == len(states)
     assert _state_of(str(tmp_path / scan)) == states[-1]
+
+
+def test_a_scan_is_the_same_after_what_changes_no_voxel(tmp_path, write_dicom, case_volume, detector):
+    folder = write_dicom(case_volume, tmp_path / "dicom")
+    (task,) = plan_results(tmp_path / "out", [Scan(folder, "dicom")], MODEL, SETTINGS).tasks
+    run(task, detector)
+    some = next(folder.iterdir())
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", f"._{some.name}"):
+        (folder / name).write_bytes(b"left by a system")
+    assert task.is_done()
+    os.link(some, tmp_path / "backup.dcm")
+    some.chmod(0o600)
+    os.utime(some)
+    assert task.is_done() and task.has_changed() is False
+    replaced_with_its_date(some)
+    assert task.has_changed() and not task.is_done()
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_what_earlier_versions_noted_of_a_scans_files_still_counts(
+    tmp_path, write_dicom, case_volume, detector, hidden
+):
+    folder = write_dicom(case_volume, tmp_path / "dicom")
+    (task,) = plan_results(tmp_path / "out", [Scan(folder, "dicom")], MODEL, SETTINGS).tasks
+    run(task, detector)
+    if hidden:
+        (folder / ".DS_Store").write_bytes(b"left by a system")
+    noted = Path(task.folder, "scan.sha256")
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        about = file.stat()
+        digest.update(os.fsencode(file) + b"\0" + repr((about.st_size, about.st_mtime_ns, about.st_ctime_ns)).encode())
+    noted.write_text(digest.hexdigest() + "\n")
+    assert task.is_done()
+    os.utime(next(folder.iterdir()))
+    assert not task.is_done()
 
 
 def test_corrected_points_are_not_replaced_nor_those_that_are_corrected_meanwhile(

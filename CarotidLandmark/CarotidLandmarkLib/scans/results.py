@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from ..detection import Detection, DetectionSettings, ModelInfo
 from ..documents import DocumentError, build, parse, write
 from ..errors import UserError, some_of
-from ..files import make_folder, remove_stale, temporary_in, write_text
+from ..files import LEFT_BY_OTHERS, file_sha256, make_folder, remove_stale, temporary_in, write_text
 from ..report import DETECTION_FILE, check_replaceable, results_folder, write_results, write_thumbnail
 from ..volume import files_of, read_volume
 from ..work import Step
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..detector import Detector
 
 RECORD_FILE = "scans.json"
-FILES_FILE = "scan.sha256"  # in each folder: `_state_of` its scan
+FILES_FILE = "scan.sha256"  # in each folder: `_state_of` and `_content_of` its scan; earlier ones have the first alone
 LOCK_FILE = ".scans.lock"  # whose holder alone reads the record to write it
 LOCK_S = 60.0
 SCHEMA_VERSION = 1
@@ -88,10 +88,17 @@ class ScanTask:
         return self.has_changed() is False and self.detection() is not None
 
     def has_changed(self) -> bool | None:
-        """Whether the scan's files are others than those that were read; None where they are away, or never were."""
+        """Whether the scan's files are others than those that were read; None where they are away, or never were.
+
+        They are read where their dates alone may differ: a copy, a link or new rights change no scan.
+        """
         try:
-            read = Path(self.folder, FILES_FILE).read_text(encoding="utf-8").strip()
-            return read != _state_of(self.scan) if os.path.exists(self.scan) else None
+            state, _, content = Path(self.folder, FILES_FILE).read_text(encoding="utf-8").strip().partition("\n")
+            if not os.path.exists(self.scan):
+                return None
+            if not content:
+                return state not in (_state_of(self.scan), _state_of(self.scan, hidden=True))
+            return state != _state_of(self.scan) and content != _content_of(self.scan)
         except (OSError, ValueError):
             return None
 
@@ -99,7 +106,8 @@ class ScanTask:
         """Read, detect, write the folder; returns the notes. Raises VolumeError, ReportError, OSError."""
         step("reading", 0.0)
         check_replaceable(Path(self.folder))
-        state = _state_of(self.scan) if os.path.exists(self.scan) else ""
+        there = os.path.exists(self.scan)
+        states = f"{_state_of(self.scan)}\n{_content_of(self.scan)}" if there else ""
         started = time.perf_counter()
         volume = read_volume(self.scan)
         load_s = time.perf_counter() - started
@@ -108,7 +116,7 @@ class ScanTask:
         with results_folder(Path(self.folder)) as folder:
             write_results(folder, volume, detection)
             write_thumbnail(folder, volume, detection)
-            write_text(folder / FILES_FILE, state + "\n")
+            write_text(folder / FILES_FILE, states + "\n")
         return detection.notes
 
 
@@ -220,10 +228,25 @@ def _check_settings(output: Path, record: _Record | None, wanted: _Record) -> No
         raise UserError(f"{output} holds results with {before}, not {now}; give another folder for these.")
 
 
-def _state_of(scan: str) -> str:
-    """A digest of which files a scan consists of, and of when each was last written or replaced. Raises OSError."""
+def _files_of(scan: str) -> list[Path]:
+    """The files of a scan, without those that systems and file managers leave in its folder. Raises OSError."""
+    left = (*LEFT_BY_OTHERS, ".")
+    return [file for file in files_of(Path(scan)) if file == Path(scan) or not file.name.lower().startswith(left)]
+
+
+def _content_of(scan: str) -> str:
+    """A digest of which files a scan consists of, and of what is in them. Raises OSError."""
     digest = hashlib.sha256()
-    for file in files_of(Path(scan)):
+    for file in _files_of(scan):
+        digest.update(os.fsencode(file) + b"\0" + file_sha256(file).encode())
+    return digest.hexdigest()
+
+
+def _state_of(scan: str, hidden: bool = False) -> str:
+    """A digest of which files a scan consists of, and of when each was last written or replaced; with the ``hidden``
+    ones, as earlier versions took it. Raises OSError."""
+    digest = hashlib.sha256()
+    for file in files_of(Path(scan)) if hidden else _files_of(scan):
         about = os.stat(file)  # the change time, too: a file may be replaced by one of the same date and size
         digest.update(os.fsencode(file) + b"\0" + repr((about.st_size, about.st_mtime_ns, about.st_ctime_ns)).encode())
     return digest.hexdigest()
