@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..detection import DEFAULTS
-from ..errors import UserError
+from ..errors import UserError, lacks_room, sentence
 from ..work import Outcome, progress
 from . import options
 from .common import FAULT, open_model, say, stdout_console
@@ -56,10 +56,9 @@ def add(
 ) -> None:
     """Add scans to a dataset, without anything that names the patient; one that is in it already is left out."""
     from ..bundle import default_bundle
-    from ..dataset import Dataset, DatasetError, KnownCases
+    from ..dataset import Dataset, KnownCases
     from ..files import is_empty
     from ..scans import list_scans
-    from ..volume import VolumeError
 
     if reference and series is not None:
         raise UserError(
@@ -86,8 +85,10 @@ def add(
         for scan in listing.scans:
             try:
                 print(_add(opened, known, scan.path, patient, series, reference), flush=True)
-            except (DatasetError, VolumeError) as error:
-                say(str(error))
+            except (UserError, OSError) as error:
+                if lacks_room(error) or not sentence(error):
+                    raise
+                say(sentence(error))
                 failed += 1
         if new and opened.case_ids():
             print(f"{dataset.name} is a new dataset about {', '.join(opened.landmarks)}")
@@ -238,7 +239,7 @@ def locate(
     from ..dataset import Dataset
 
     opened = Dataset.open(dataset)
-    for case_id in opened.locate_images(folder):
+    for case_id in opened.locate_images(folder, say):
         print(f"{case_id}: {opened.case(case_id).image_path}")
     referred = [case for case in opened.cases() if not case.copied]
     lost = [case.id for case in referred if not case.has_image]

@@ -249,18 +249,17 @@ class Dataset:
         document = replace(read_case(case.folder), split=split)
         write_case(case.folder, document)
 
-    def locate_images(self, folder: str | os.PathLike[str]) -> list[str]:
+    def locate_images(
+        self, folder: str | os.PathLike[str], tell: Callable[[str], None] = lambda sentence: None
+    ) -> list[str]:
         """Find referenced images below ``folder`` by size and sha256, for this user; returns the ids of their cases.
 
-        Raises OSError.
+        ``tell`` is told what can not be looked into. Raises DatasetError, OSError.
         """
         references = [case for case in self.cases() if not case.copied]
         located: set[str] = set()
-        for file in files_below(folder):
-            candidates = [case for case in references if case.image_bytes == file.stat().st_size]
-            digest = file_sha256(file) if candidates else ""
-            same = [case.id for case in candidates if case.image_sha256 == digest]
-            if same:
+        for file, digest in files_below(folder, {case.image_bytes for case in references}, tell):
+            if same := [case.id for case in references if case.image_sha256 == digest]:
                 remember_place(digest, file)
                 located.update(same)
         return sorted(located)
