@@ -287,6 +287,23 @@ class TestNames:
             write_draft(dataset.case("c1"), "Anna", {}, "")
         assert dataset.annotator_names() == {"anna"}
 
+    def test_a_save_looks_through_the_dataset_only_for_a_name_that_is_new_to_the_case(
+        self, dataset, case_volume, monkeypatch
+    ):
+        for case_id in ("c2", "c3", "c4", "c5", "c6"):
+            dataset.add_case(case_volume, case_id, group="p1")
+        listed: list[str] = []
+        listdir = os.listdir
+        monkeypatch.setattr(os, "listdir", lambda folder: listed.append(str(folder)) or listdir(folder))
+        dataset.save_annotation("c1", "anna", POINTS, ACCEPTED)
+        write_draft(dataset.case("c1"), "ben", {}, "")
+        listed.clear()
+        dataset.save_annotation("c1", "ben", POINTS, ACCEPTED)
+        assert set(listed) == {str(dataset.path / "cases" / "c1" / "annotations")}
+        listed.clear()
+        dataset.save_annotation("c1", "cleo", POINTS, ACCEPTED)
+        assert len(set(listed)) == 1 + 6
+
     def test_two_annotators_that_differ_in_capitals_are_named(self, dataset, other_volumes):
         dataset.add_case(next(other_volumes), "c2")
         folder = dataset.path / "cases/c2/annotations"

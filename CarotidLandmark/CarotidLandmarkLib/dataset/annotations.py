@@ -97,6 +97,12 @@ def annotation_names(folder: Path) -> list[str]:
     return sorted(filter(is_safe_name, (name.removesuffix(".json") for name in files)))
 
 
+def owners(folder: Path) -> set[str]:
+    """Whoever has an annotation or a draft in the folder of a case. Raises UnreadableError where nobody can say."""
+    files = (name for name in names_in(folder / "annotations") if name.endswith(".json"))
+    return set(filter(is_safe_name, (name.split(".")[0] for name in files)))
+
+
 def strangers(folder: Path) -> list[Path]:
     """Files among a case's annotations that are nobody's: copies that a shared disk or a file manager has made.
 

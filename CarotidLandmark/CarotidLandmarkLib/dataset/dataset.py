@@ -46,6 +46,7 @@ from .annotations import (
     AnnotationStatus,
     Mark,
     now,
+    owners,
     write_annotation,
 )
 from .cases import IMAGE_FILE, Case, CaseDocument, ImageDocument, read_case, write_case
@@ -303,7 +304,7 @@ class Dataset:
         one. Raises DatasetError, OSError.
         """
         case = self.case(case_id)
-        self._check_annotation(annotator, points, status)
+        self._check_annotation(case, annotator, points, status)
         if moved_mm is None and (prediction := case.readable_prediction()) is not None:
             model, moved_mm = model or prediction.model, _moved(points, prediction)
         marks = {}
@@ -323,8 +324,8 @@ class Dataset:
         with suppress(DatasetError):
             for folder in self.folders():
                 with suppress(DatasetError):
-                    names |= {file.split(".")[0] for file in names_in(folder / "annotations") if file.endswith(".json")}
-        return set(filter(is_safe_name, names))
+                    names |= owners(folder)
+        return names
 
     def temporary_files(self) -> list[Path]:
         """Temporary files and folders: of saves under way, or of killed ones."""
@@ -345,9 +346,12 @@ class Dataset:
             )
         return split
 
-    def _check_annotation(self, annotator: str, points: Mapping[str, Point | None], status: Mapping[str, str]) -> None:
+    def _check_annotation(
+        self, case: Case, annotator: str, points: Mapping[str, Point | None], status: Mapping[str, str]
+    ) -> None:
         check_annotator(annotator)
-        check_case_of_letters("The annotator", annotator, self.annotator_names())
+        if annotator not in owners(case.folder):  # else it is known so, and looking through all cases takes time
+            check_case_of_letters("The annotator", annotator, self.annotator_names())
         if not set(points) == set(status) == set(self.landmarks):
             raise DatasetError(f"An annotation must speak of each landmark: {', '.join(self.landmarks)}.")
         for name, point in points.items():
