@@ -14,6 +14,7 @@ import pytest
 from CarotidLandmarkLib.dataset import (
     Dataset,
     DatasetError,
+    can_become_dataset,
     check_annotator,
     check_dataset,
     is_dataset,
@@ -170,6 +171,20 @@ class TestOpening:
             Dataset.create(dataset.path, NAMES)
         with pytest.raises(DatasetError, match="A dataset needs landmark names"):
             Dataset.create(dataset.path.parent / "b", ["a", "a"])
+
+    def test_a_dataset_whose_making_was_killed_is_made_by_the_same_command(self, tmp_path, monkeypatch):
+        def killed(self):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Dataset, "write_version", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Dataset.create(tmp_path / "set", NAMES)
+        monkeypatch.undo()
+        assert can_become_dataset(tmp_path / "set")
+        assert Dataset.create(tmp_path / "set", NAMES).case_ids() == [] and not can_become_dataset(tmp_path / "set")
+        (tmp_path / "mine" / "cases" / "one").mkdir(parents=True)
+        with pytest.raises(DatasetError, match="mine exists and is not an empty folder"):
+            Dataset.create(tmp_path / "mine", NAMES)
 
     def test_other_landmarks_need_no_other_code(self, tmp_path, case_volume):
         made = Dataset.create(tmp_path / "set", ["nasion"])

@@ -56,8 +56,7 @@ def add(
 ) -> None:
     """Add scans to a dataset, without anything that names the patient; one that is in it already is left out."""
     from ..bundle import default_bundle
-    from ..dataset import Dataset, KnownCases
-    from ..files import is_empty
+    from ..dataset import Dataset, KnownCases, can_become_dataset
     from ..scans import list_scans
 
     if reference and series is not None:
@@ -69,7 +68,7 @@ def add(
     for note in listing.notes:
         say(f"Note: {note}")
     there = dataset.exists()
-    new = not there or (dataset.is_dir() and is_empty(dataset))
+    new = can_become_dataset(dataset)
     if new:
         opened = Dataset.create(dataset, landmark or [spec.name for spec in default_bundle().metadata.landmarks])
     else:

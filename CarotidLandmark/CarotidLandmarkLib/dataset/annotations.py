@@ -7,6 +7,7 @@ most one draft of a case; saving the annotation ends it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -141,6 +142,15 @@ def write_annotation(folder: Path, annotation: Annotation) -> None:
 def now(timespec: str = "seconds") -> str:
     """UTC, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec=timespec)
+
+
+def moved(points: Points, before: Points) -> dict[str, float | None]:
+    """How far each point is from where it was (LPS mm, mm); None where it is missing, or was."""
+    pairs = {name: (point, before.get(name)) for name, point in points.items()}
+    return {
+        name: None if new is None or old is None else round(math.dist(new, old), 3)
+        for name, (new, old) in pairs.items()
+    }
 
 
 def same_points(some: Points, others: Points) -> bool:

@@ -16,7 +16,6 @@ identifies a patient is written: no DICOM header, no path or name of a source (s
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import secrets
@@ -45,6 +44,7 @@ from .annotations import (
     Annotation,
     AnnotationStatus,
     Mark,
+    moved,
     now,
     owners,
     write_annotation,
@@ -93,7 +93,7 @@ class Dataset:
         path = Path(path)
         if not landmarks or len(set(landmarks)) != len(landmarks) or not all(map(is_safe_name, landmarks)):
             raise DatasetError("A dataset needs landmark names, each once, of letters, digits, '_' and '-'.")
-        if path.exists() and (not path.is_dir() or not is_empty(path)):
+        if not can_become_dataset(path):
             raise DatasetError(f"{path.name} exists and is not an empty folder; choose another.")
         make_folder(path / "cases")
         dataset = cls(path, tuple(landmarks))
@@ -306,7 +306,8 @@ class Dataset:
         case = self.case(case_id)
         self._check_annotation(case, annotator, points, status)
         if moved_mm is None and (prediction := case.readable_prediction()) is not None:
-            model, moved_mm = model or prediction.model, _moved(points, prediction)
+            before = {landmark.name: landmark.position_lps_mm for landmark in prediction.landmarks}
+            model, moved_mm = model or prediction.model, moved(points, before)
         marks = {}
         for name in self.landmarks:
             point = points[name]
@@ -372,6 +373,15 @@ def _has_document(folder: Path) -> bool:
         return True
 
 
+def can_become_dataset(path: Path) -> bool:
+    """Whether there is no folder, or nothing in it but an empty ``cases``, as a killed `Dataset.create` leaves it.
+    Raises DatasetError, OSError."""
+    if not path.is_dir():
+        return not path.exists()
+    left = {name for name in names_in(path) if name.lower() not in LEFT_BY_OTHERS}
+    return not left or (left == {"cases"} and (path / "cases").is_dir() and is_empty(path / "cases"))
+
+
 def is_dataset(path: Path) -> bool:
     """Whether a folder is a dataset of ours, damaged or not: other programs have a dataset.json, too (nnU-Net)."""
     try:
@@ -387,11 +397,3 @@ def is_dataset(path: Path) -> bool:
 def _read_dataset(path: Path) -> _DatasetDocument:
     what = f"dataset.json of {path.name}"
     return read_entry(_DatasetDocument, path / "dataset.json", what, "restore it from a backup")
-
-
-def _moved(points: Mapping[str, Point | None], prediction: Detection) -> dict[str, float | None]:
-    predicted = {landmark.name: landmark.position_lps_mm for landmark in prediction.landmarks}
-    return {
-        name: None if point is None or (before := predicted.get(name)) is None else round(math.dist(point, before), 3)
-        for name, point in points.items()
-    }
