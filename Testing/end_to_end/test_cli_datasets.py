@@ -268,6 +268,23 @@ def test_scans_are_added_once_each_and_grouped_by_patient(run, scan, tmp_path, m
     assert not [file for file in dataset.path.rglob("*.json") if "Jane" in file.read_text()]
 
 
+def test_a_name_with_a_line_break_or_an_escape_in_it_is_one_line_without_it(run, scan, tmp_path):
+    try:
+        shutil.copy(scan, named := tmp_path / "a\n\x1b[31mb.nrrd")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    for words in ("a\ufffd\ufffd[31mb.nrrd, patient-", "a\ufffd\ufffd[31mb.nrrd was there already"):
+        code, out, _ = run("add", tmp_path / "data", named)
+        assert code == 0 and words in out.splitlines()[0]
+
+
+def test_a_list_of_annotators_that_names_nobody_is_refused(run, scan, tmp_path):
+    assert run("add", tmp_path / "data", scan)[0] == 0
+    for names in (",", "", " , "):
+        code, _, err = run("agreement", tmp_path / "data", "--annotators", names, "-o", tmp_path / "out")
+        assert code == 2 and "--annotators names nobody" in err[0] and not (tmp_path / "out").exists()
+
+
 def test_a_new_dataset_is_about_the_landmarks_that_are_named_and_stays_so(run, scan, tmp_path):
     names = ("left_vertebral_origin", "right_vertebral_origin")
     chosen = [word for name in names for word in ("--landmark", name)]

@@ -366,6 +366,14 @@ def test_what_can_not_be_read_of_a_dataset_is_named_when_the_rest_is_exported(ru
     assert "Left out: The annotation of case c1 by anna is damaged" in err[0]
 
 
+@pytest.mark.parametrize("kind", ["csv", "mrk.json"])
+def test_the_present_folder_is_named_where_it_is_in_the_way(run, dataset, tmp_path, monkeypatch, kind):
+    (tmp_path / "here" / "x").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    code, _, err = run("export", dataset.path, "--format", kind, "-o", ".")
+    assert code == 2 and err[0].startswith("here is there already")
+
+
 def test_a_result_that_can_not_be_looked_into_is_named_and_not_left_out(run, make_detection, tmp_path):
     for name in ("a", "b"):
         (tmp_path / "many" / name).mkdir(parents=True)

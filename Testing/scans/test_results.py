@@ -71,6 +71,20 @@ def test_every_name_becomes_one_folder_inside_the_results(tmp_path, name):
     (tmp_path / "out" / f".tmp-{'0' * 12}-{folder.name}").mkdir()  # as it is written before it is there
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("con", "scan_con"),
+        ("NUL", "scan_NUL"),
+        ("aux.x", "scan_aux.x"),
+        ("a" * 99 + ".b", "a" * 99),
+        ("console", "console"),
+    ],
+)
+def test_no_folder_is_called_as_windows_calls_a_device_or_ends_with_a_dot(tmp_path, name, expected):
+    assert folders(plan_results(tmp_path / "out", [Scan(tmp_path / "x.nrrd", name)], MODEL, SETTINGS)) == [expected]
+
+
 def test_results_of_another_model_or_other_settings_are_not_mixed(tmp_path, scans):
     plan_results(tmp_path / "out", scans, MODEL, SETTINGS).begin()
     others = {

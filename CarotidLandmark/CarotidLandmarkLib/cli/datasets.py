@@ -105,23 +105,24 @@ def _add(
 ) -> str:
     """Add one scan, unless it is a known case; what to say of it."""
     from ..dataset import case_of, case_of_file, patient_group
-    from ..volume import is_dicom, patient_id, read_volume
+    from ..volume import is_dicom, patient_id, printable, read_volume
 
+    name = printable(scan.name)
     if series is None and scan.is_file() and (same := case_of_file(known, scan)) is not None:
-        return f"{same}: {scan.name} was there already"
+        return f"{same}: {name} was there already"
     volume = read_volume(scan, series)
     for note in volume.notes:
         say(f"Note: {note}")
     same = case_of(known, volume)
     if same is not None:
-        return f"{same}: {scan.name} was there already"
+        return f"{same}: {name} was there already"
     if not patient and is_dicom(scan):
         patient = patient_id(scan, series)
     group = patient_group(patient or "")
     image, case_of_it = scan if reference else volume, partial(case_of, known)
     case_id = dataset.add_case(image, copy=not reference, group=group, case_of=case_of_it)
     count = sum(case.group == group for case in known.cases())
-    return f"{case_id}: {scan.name}, {group}" + (f", scan {count} of this patient" if count > 1 else "")
+    return f"{case_id}: {name}, {group}" + (f", scan {count} of this patient" if count > 1 else "")
 
 
 def check(dataset: DatasetFolder) -> None:
@@ -273,6 +274,8 @@ def agreement(
     from ..report import write_agreement
 
     who = None if annotators is None else [name.strip() for name in annotators.split(",") if name.strip()]
+    if who == []:
+        raise UserError("--annotators names nobody; give names separated by commas, or leave it out to compare all.")
     opened = Dataset.open(dataset)
     for problem in opened.problems():
         say(f"Left out: {problem}")

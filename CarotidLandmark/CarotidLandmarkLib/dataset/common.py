@@ -29,12 +29,17 @@ class UnreadableError(DatasetError):
 
 def is_safe_name(name: str) -> bool:
     """Whether ``name`` can be part of a file name on every machine."""
-    return bool(_SAFE_NAME.fullmatch(name)) and name.lower() not in _DEVICES
+    return bool(_SAFE_NAME.fullmatch(name)) and not is_device(name)
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows takes a file's name for a device."""
+    return name.partition(".")[0].lower() in _DEVICES
 
 
 def check_name(what: str, name: str) -> None:
     """Raises DatasetError, about ``what``, on a name that is not safe."""
-    if name.lower() in _DEVICES:
+    if is_device(name):
         raise DatasetError(f"{what} '{name}' is the name of a device on Windows; choose another.")
     if not _SAFE_NAME.fullmatch(name):
         raise DatasetError(f"{what} '{name}' must be English letters (a-z, A-Z), digits, '_' and '-' (64 at most).")

@@ -139,12 +139,13 @@ def check_dicom(scan: Path) -> None:
 
 
 def _check_new(output: Path, kind: Format) -> None:
+    name = output.resolve().name or output  # . and / have none of their own
     if kind == "csv":
         if output.exists():
-            raise UserError(f"{output.name} is there already; give the name of a new file.")
+            raise UserError(f"{name} is there already; give the name of a new file.")
         check_file(output)
     elif output.exists() and (not output.is_dir() or not is_empty(output)):
-        raise UserError(f"{output.name} is there already and not an empty folder; give the name of a new one.")
+        raise UserError(f"{name} is there already and not an empty folder; give the name of a new one.")
 
 
 def _write_points(path: Path, detection: Detection) -> None:

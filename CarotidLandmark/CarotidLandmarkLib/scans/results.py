@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from ..dataset import is_device
 from ..detection import Detection, DetectionSettings, ModelInfo
 from ..documents import DocumentError, build, parse, write
 from ..errors import UserError, some_of
@@ -255,7 +256,8 @@ def _state_of(scan: str, hidden: bool = False) -> str:
 def _folder_name(name: str) -> str:
     """A folder's name for a scan's, good on every machine."""
     name = re.sub(r"[^\w.-]+", "_", name).strip("._")
-    return name.encode()[:_LONGEST_NAME].decode(errors="ignore") or "scan"
+    name = name.encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(".") or "scan"
+    return f"scan_{name}" if is_device(name) else name
 
 
 def _free(name: str, taken: set[str]) -> str:
