@@ -314,8 +314,8 @@ def test_what_a_killed_program_left_is_removed_and_what_is_being_written_is_not_
     here = time.time
     monkeypatch.setattr(time, "time", lambda: here() + ahead_s)
     plan_results(output, scans, MODEL, SETTINGS).begin()
-    names = sorted(path.name for path in output.iterdir())
-    assert names == [".scans.lock", new, begun, ".tmp-backup", "mine", "scans.json"]
+    names = {path.name for path in output.iterdir()}
+    assert names - {".scans.lock"} == {new, begun, ".tmp-backup", "mine", "scans.json"}
 
 
 def test_one_key_is_one_result(tmp_path, scans):
