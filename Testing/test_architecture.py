@@ -66,7 +66,7 @@ NOT_THERE = (
 )  # fmt: skip
 
 # Packages that one can do without: looked for where they are needed.
-OPTIONAL = ("PyTorchUtils", "SimpleITK", "safetensors", "dask", "distributed", "highdicom")
+OPTIONAL = ("PyTorchUtils", "SimpleITK", "safetensors", "filelock", "dask", "distributed", "highdicom")
 LATE_IMPORTS = {f"job/worker.py: ..{name}" for name in ("bundle", "detection", "detector", "memory", "volume")}
 PAST_THE_DOOR = {
     "report.agreement imports dataset.agreement",  # numbers, which know nothing of a dataset

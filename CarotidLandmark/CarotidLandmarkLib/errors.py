@@ -3,6 +3,7 @@ command's end need."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 
@@ -18,6 +19,12 @@ def sentence(error: BaseException) -> str:
     if lacks_memory(error):
         return "There is too little memory for this; close other programs, or crop the scan to the neck."
     return str(error) if isinstance(error, UserError) else ""
+
+
+def lacks_room(error: BaseException) -> bool:
+    """Whether a disk is full, or may not be written to: it will be so for the next of many, too."""
+    full = errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)
+    return isinstance(error, OSError) and error.errno in full
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -23,6 +23,8 @@ LEFT_BY_OTHERS = (
     "desktop.ini", "thumbs.db", "icon\r", "@eadir", "#recycle", "lost+found", "$recycle.bin",
     "system volume information",
 )  # fmt: skip
+# Some file systems of clusters know no locks.
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 # Virus scanners and indexers open what has just been written, and Windows moves no file that is open.
 TRIES_S = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()
 
@@ -51,6 +53,33 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
+
+
+class BusyError(Exception):
+    """Another process holds a lock."""
+
+
+@contextmanager
+def locked(path: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock file ``path`` in the block, alone among all processes; one that is killed lets go of it.
+
+    Nothing is held where the file system knows no locks. Raises BusyError after ``wait_s`` seconds, OSError.
+    """
+    from filelock import FileLock, Timeout  # Slicer has it with PyTorch alone
+
+    # A group may share the folder; a soft lock would outlive the killed.
+    lock = FileLock(path, timeout=wait_s, mode=0o666, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BusyError(f"{path} is held") from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _move(source: Path, target: Path) -> None:

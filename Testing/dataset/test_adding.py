@@ -10,11 +10,12 @@ import shutil
 import stat
 import unicodedata
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from CarotidLandmarkLib.dataset import Dataset, DatasetError, case_of, case_of_file, patient_group
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, KnownCases, case_of, case_of_file, patient_group
 from CarotidLandmarkLib.volume import patient_id, read_volume, write_volume
 
 from ..volume.writers import directory
@@ -75,6 +76,37 @@ def test_a_case_that_comes_into_a_dataset_which_another_command_has_just_taken_b
     Dataset.open(dataset.path).discard()
     dataset.add_case(case_volume, "c1")
     assert Dataset.open(dataset.path).case_ids() == ["c1"]
+
+
+def test_a_scan_that_another_command_adds_during_the_copy_does_not_become_two_patients(
+    tmp_path, case_volume, monkeypatch
+):
+    dataset = Dataset.create(tmp_path / "set", ["left", "right"])
+
+    def write_while_somebody_else_is_faster(volume, path):
+        monkeypatch.undo()
+        monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path / "home"))
+        dataset.add_case(case_volume, "c1", group="faster")
+        write_volume(volume, path)
+
+    monkeypatch.setattr("CarotidLandmarkLib.dataset.dataset.write_volume", write_while_somebody_else_is_faster)
+    with pytest.raises(DatasetError, match="Somebody else has just added this scan, as c1; go on with that case"):
+        dataset.add_case(case_volume, case_of=partial(case_of, KnownCases(dataset)))
+    assert dataset.case_ids() == ["c1"] and dataset.temporary_files() == []
+
+
+def test_of_many_scans_each_case_is_read_once_and_those_that_others_add_meanwhile_are_known(
+    tmp_path, case_volume, other_volumes
+):
+    dataset = Dataset.create(tmp_path / "set", ["left", "right"])
+    dataset.add_case(case_volume, "c1")
+    known = KnownCases(dataset)
+    assert case_of(known, case_volume) == "c1"
+    (dataset.path / "cases" / "c1" / "case.json").write_text("{")
+    Dataset.open(dataset.path).add_case(other := next(other_volumes), "c2")
+    assert case_of(known, case_volume) == "c1" and case_of(known, other) == "c2"
+    shutil.rmtree(dataset.path / "cases" / "c1")
+    assert case_of(known, case_volume) is None
 
 
 def test_what_file_managers_and_servers_leave_among_the_cases_is_no_case(tmp_path, case_volume):

@@ -14,6 +14,7 @@ import pytest
 from CarotidLandmarkLib.dataset import (
     Dataset,
     DatasetError,
+    can_become_dataset,
     check_annotator,
     check_dataset,
     is_dataset,
@@ -171,6 +172,20 @@ class TestOpening:
         with pytest.raises(DatasetError, match="A dataset needs landmark names"):
             Dataset.create(dataset.path.parent / "b", ["a", "a"])
 
+    def test_a_dataset_whose_making_was_killed_is_made_by_the_same_command(self, tmp_path, monkeypatch):
+        def killed(self):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Dataset, "write_version", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Dataset.create(tmp_path / "set", NAMES)
+        monkeypatch.undo()
+        assert can_become_dataset(tmp_path / "set")
+        assert Dataset.create(tmp_path / "set", NAMES).case_ids() == [] and not can_become_dataset(tmp_path / "set")
+        (tmp_path / "mine" / "cases" / "one").mkdir(parents=True)
+        with pytest.raises(DatasetError, match="mine exists and is not an empty folder"):
+            Dataset.create(tmp_path / "mine", NAMES)
+
     def test_other_landmarks_need_no_other_code(self, tmp_path, case_volume):
         made = Dataset.create(tmp_path / "set", ["nasion"])
         made.add_case(case_volume, "c1")
@@ -286,6 +301,23 @@ class TestNames:
         with pytest.raises(DatasetError, match="'Anna' is there already as 'anna'"):
             write_draft(dataset.case("c1"), "Anna", {}, "")
         assert dataset.annotator_names() == {"anna"}
+
+    def test_a_save_looks_through_the_dataset_only_for_a_name_that_is_new_to_the_case(
+        self, dataset, case_volume, monkeypatch
+    ):
+        for case_id in ("c2", "c3", "c4", "c5", "c6"):
+            dataset.add_case(case_volume, case_id, group="p1")
+        listed: list[str] = []
+        listdir = os.listdir
+        monkeypatch.setattr(os, "listdir", lambda folder: listed.append(str(folder)) or listdir(folder))
+        dataset.save_annotation("c1", "anna", POINTS, ACCEPTED)
+        write_draft(dataset.case("c1"), "ben", {}, "")
+        listed.clear()
+        dataset.save_annotation("c1", "ben", POINTS, ACCEPTED)
+        assert set(listed) == {str(dataset.path / "cases" / "c1" / "annotations")}
+        listed.clear()
+        dataset.save_annotation("c1", "cleo", POINTS, ACCEPTED)
+        assert len(set(listed)) == 1 + 6
 
     def test_two_annotators_that_differ_in_capitals_are_named(self, dataset, other_volumes):
         dataset.add_case(next(other_volumes), "c2")

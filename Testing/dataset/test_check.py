@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from CarotidLandmarkLib.dataset import (
     Dataset,
+    DatasetError,
     check_dataset,
     order_cases,
+    repair_dataset,
 )
 from CarotidLandmarkLib.documents import parse, write
 from CarotidLandmarkLib.markups import write_markups
@@ -33,6 +35,26 @@ def ordinary_user(folder: Path):
     finally:
         if root:
             os.seteuid(0)
+
+
+@contextmanager
+def out_of_reach(folder: Path, harm: str):
+    """A folder that can not be listed meanwhile."""
+    aside = folder.with_name(".aside")
+    if harm == "closed":
+        folder.chmod(0)
+    else:
+        folder.rename(aside)
+        if harm != "gone":
+            folder.symlink_to(folder if harm == "loop" else "nowhere")
+    try:
+        yield
+    finally:
+        if harm == "closed":
+            folder.chmod(0o700)
+        else:
+            folder.unlink(missing_ok=True)
+            aside.rename(folder)
 
 
 class TestDamage:
@@ -82,6 +104,42 @@ class TestDamage:
                 assert "case.json of case c1 can not be read (Permission denied)" in problem
             finally:
                 (dataset.path / "cases" / "c1").chmod(0o700)
+
+    @pytest.mark.parametrize("harm", ["closed", "loop", "dangling"])
+    def test_annotations_that_can_not_be_listed_are_named_and_do_not_drop_out_of_training(
+        self, tmp_path, case_volume, harm
+    ):
+        if harm == "closed" and sys.platform == "win32":
+            pytest.skip("rights are others there")
+        with tempfile.TemporaryDirectory() as folder, ordinary_user(Path(folder)):
+            dataset = Dataset.create(Path(folder) / "set", (LEFT, RIGHT))
+            for case_id in ("c1", "c2"):
+                dataset.add_case(case_volume, case_id, group="p1")
+                dataset.save_annotation(case_id, "anna", POINTS, ACCEPTED)
+            with out_of_reach(dataset.path / "cases" / "c1" / "annotations", harm):
+                with pytest.raises(DatasetError, match=r"The folder annotations of c1 .*; .*\.$"):
+                    dataset.annotated_cases()
+                assert [str(error) for error in dataset.problems()] == [
+                    finding.message for finding in check_dataset(dataset) if finding.level == "error"
+                ]
+                (finding,) = [finding for finding in check_dataset(dataset) if finding.level == "error"]
+                assert finding.file == "cases/c1/annotations" and dataset.annotator_names() == {"anna"}
+                assert {case.id: case.annotators() for case in dataset.cases()} == {"c1": [], "c2": ["anna"]}
+
+    @pytest.mark.parametrize("harm", ["closed", "loop", "dangling", "gone"])
+    def test_cases_that_can_not_be_listed_are_not_taken_for_none(self, case_volume, harm):
+        if harm == "closed" and sys.platform == "win32":
+            pytest.skip("rights are others there")
+        with tempfile.TemporaryDirectory() as folder, ordinary_user(Path(folder)):
+            dataset = Dataset.create(Path(folder) / "set", (LEFT, RIGHT))
+            dataset.add_case(case_volume, "c1")
+            with out_of_reach(dataset.path / "cases", harm):
+                for listing in (
+                    dataset.problems, dataset.case_ids, dataset.annotated_cases,
+                    lambda: order_cases(dataset), lambda: check_dataset(dataset), lambda: repair_dataset(dataset),
+                ):  # fmt: skip
+                    with pytest.raises(DatasetError, match=r"The folder cases of set (can not be listed|is not there)"):
+                        listing()
 
     def test_an_annotation_that_can_not_be_read_counts_as_none_and_is_named(self, dataset):
         dataset.save_annotation("c1", "ben", POINTS, ACCEPTED)
@@ -211,6 +269,12 @@ class TestCheck:
         sentence = "warning: cases: c1 and copy are the same scan, so it counts twice; remove one: delete its folder."
         assert str(finding) == sentence
 
+    def test_a_scan_that_is_two_patients_is_an_error(self, dataset, case_volume):
+        dataset.add_case(case_volume, "c2", group="p2", split="test")
+        (finding,) = check_dataset(dataset)
+        sentence = "c1 and c2 are the same scan, under two patients or in two splits; remove one: delete its folder."
+        assert str(finding) == f"error: cases: {sentence}"
+
     @pytest.mark.parametrize(
         "name", ["anna (1).json", "anna - Copy.json", "anna.json.orig", "anna.draft.json~", "anna.draft (1).json"]
     )
@@ -266,12 +330,6 @@ class TestCheck:
                      "cases/case-2/case-2.mrk.json", "cases/case-2/case-2.json"):  # fmt: skip
             (dataset.path / name).write_text("{}")
         assert check_dataset(dataset) == []
-
-    def test_a_dataset_that_has_lost_the_folder_of_its_cases_is_in_error(self, dataset):
-        shutil.rmtree(dataset.path / "cases")
-        assert [str(finding) for finding in check_dataset(dataset)] == [
-            "error: cases: The folder with the cases is not there; restore it."
-        ]
 
     @pytest.mark.parametrize("file", ["dataset.json", "cases/c1/case.json", "cases/c1/annotations/anna.json"])
     def test_a_document_that_an_editor_has_given_a_byte_order_mark_is_read(self, dataset, file):

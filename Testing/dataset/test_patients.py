@@ -126,6 +126,18 @@ def test_a_patient_in_two_splits_is_refused(dataset, add):
     assert dataset.case(first).split == "train"
 
 
+def test_a_scan_under_two_patients_is_refused_before_anything_is_split(dataset, add):
+    cases = [add(dataset, f"p{number}") for number in range(5)]
+    again = dataset.add_case(dataset.case(cases[3]).read_volume(), "again", group="nobody")
+    freeze_splits(dataset)  # nobody has annotated it
+    unsplit = dataset.add_case(dataset.case(cases[3]).read_volume(), "twice", group="another")
+    for case in (again, unsplit):
+        dataset.save_annotation(case, "anna", POINTS, dict.fromkeys(POINTS, "accepted"))
+    with pytest.raises(DatasetError, match=r"Cases again and .* are one scan under two patients; remove one of them"):
+        freeze_splits(dataset)
+    assert dataset.case(again).split is None and dataset.case(unsplit).split is None
+
+
 def test_a_split_can_not_be_changed(dataset, add):
     case = add(dataset, "p1", split="test")
     with pytest.raises(DatasetError, match="is in split test; 'train' can not be its split"):

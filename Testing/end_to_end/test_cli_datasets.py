@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +15,10 @@ import pytest
 from CarotidLandmarkLib.dataset import Dataset, patient_group
 from CarotidLandmarkLib.detection import CSV_COLUMNS
 from CarotidLandmarkLib.detector import Detector
-from CarotidLandmarkLib.volume import Volume, write_volume
+from CarotidLandmarkLib.volume import Volume, read_volume, write_volume
 from CarotidLandmarkLib.work import workers
 
+from ..volume.test_bad_scans import not_root
 from .commands import LEFT, RIGHT, scan_volume
 
 
@@ -176,6 +180,30 @@ def test_a_scan_that_is_referred_to_and_was_moved_is_located_by_command_and_reco
     assert run("locate", dataset, again)[0] == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are others there")
+def test_a_file_that_may_not_be_read_is_named_and_the_others_are_located_and_added(run, scan, tmp_path, monkeypatch):
+    content = scan.read_bytes()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(tmp_path))
+        run("add", tmp_path / "first", scan, "--landmark", "nasion")  # what is imported late, nobody may read
+        monkeypatch.setenv("CAROTID_LANDMARK_HOME", str(folder / "home"))
+        with not_root():
+            for file in ("a.nrrd", "closed.nrrd"):
+                (folder / file).write_bytes(content)
+            volume = read_volume(folder / "a.nrrd")
+            write_volume(replace(volume, array=volume.array + 1), folder / "z.nrrd")
+            assert run("add", folder / "data", folder / "a.nrrd", "--reference", "--landmark", "nasion")[0] == 0
+            (folder / "closed.nrrd").chmod(0)
+            code, out, err = run("add", folder / "data", folder / "closed.nrrd", folder / "z.nrrd")
+            assert code == 2 and "z.nrrd, patient-" in out
+            assert err[0].endswith("closed.nrrd can not be used (Permission denied); check the path and the disk.")
+            (folder / "a.nrrd").rename(folder / "moved.nrrd")
+            code, out, err = run("locate", folder / "data", folder)
+            assert code == 0 and "moved.nrrd" in out and "closed.nrrd can not be used (Permission denied)" in err[0]
+
+
 def test_a_reference_is_to_the_whole_file_and_another_series_of_it_is_another_scan(
     run, tmp_path, monkeypatch, make_volume, write_dicom
 ):
@@ -238,6 +266,23 @@ def test_scans_are_added_once_each_and_grouped_by_patient(run, scan, tmp_path, m
     assert sorted(sum(case.group == each.group for case in cases) for each in cases) == [1, 2, 2]
     assert dataset.landmarks == (LEFT, RIGHT)
     assert not [file for file in dataset.path.rglob("*.json") if "Jane" in file.read_text()]
+
+
+def test_a_name_with_a_line_break_or_an_escape_in_it_is_one_line_without_it(run, scan, tmp_path):
+    try:
+        shutil.copy(scan, named := tmp_path / "a\n\x1b[31mb.nrrd")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    for words in ("a\ufffd\ufffd[31mb.nrrd, patient-", "a\ufffd\ufffd[31mb.nrrd was there already"):
+        code, out, _ = run("add", tmp_path / "data", named)
+        assert code == 0 and words in out.splitlines()[0]
+
+
+def test_a_list_of_annotators_that_names_nobody_is_refused(run, scan, tmp_path):
+    assert run("add", tmp_path / "data", scan)[0] == 0
+    for names in (",", "", " , "):
+        code, _, err = run("agreement", tmp_path / "data", "--annotators", names, "-o", tmp_path / "out")
+        assert code == 2 and "--annotators names nobody" in err[0] and not (tmp_path / "out").exists()
 
 
 def test_a_new_dataset_is_about_the_landmarks_that_are_named_and_stays_so(run, scan, tmp_path):

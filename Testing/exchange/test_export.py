@@ -364,3 +364,23 @@ def test_what_can_not_be_read_of_a_dataset_is_named_when_the_rest_is_exported(ru
     code, out, err = run("export", dataset.path, "--format", kind, "-o", tmp_path / "out")
     assert (code, len(err)) == (2, 1) and "1 annotations" in out
     assert "Left out: The annotation of case c1 by anna is damaged" in err[0]
+
+
+@pytest.mark.parametrize("kind", ["csv", "mrk.json"])
+def test_the_present_folder_is_named_where_it_is_in_the_way(run, dataset, tmp_path, monkeypatch, kind):
+    (tmp_path / "here" / "x").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    code, _, err = run("export", dataset.path, "--format", kind, "-o", ".")
+    assert code == 2 and err[0].startswith("here is there already")
+
+
+def test_a_result_that_can_not_be_looked_into_is_named_and_not_left_out(run, make_detection, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "many" / name).mkdir(parents=True)
+        (tmp_path / "many" / name / "detection.json").write_text(make_detection().to_json())
+    (tmp_path / "many" / "notes.txt").write_text("mine")
+    code, out, _ = run("export", tmp_path / "many", "-o", tmp_path / "t.csv")
+    assert code == 0 and "2 detections" in out
+    (tmp_path / "many" / "c").symlink_to("c")
+    code, _, err = run("export", tmp_path / "many", "-o", tmp_path / "u.csv")
+    assert code == 2 and "c/detection.json can not be used (Too many levels of symbolic links" in err[0]

@@ -260,6 +260,7 @@ HEAD = "case,label,x_lps,y_lps,z_lps\n"
 BAD = {
     "NaN": (HEAD + "c1,left,nan,40,50\n", "which is no place"),
     "a word": (HEAD + "c1,left,there,40,50\n", "has 'there' where a coordinate is wanted"),
+    "an underscore": (HEAD + "c1,left,1_2.5,40,50\n", "has '1_2.5' where a coordinate is wanted"),
     "both decimal signs": (HEAD + 'c1,left,"1,030.5",40,50\n', "has '1,030.5' where a coordinate is wanted"),
     "far away": (HEAD + "c1,left,1e9,40,50\n", "in no scanner"),
     "30 mm outside": (HEAD + "c1,left,30,40,156\nc1,right,-30,40,50\n", f"{LEFT} lies 30 mm outside the image of c1"),

@@ -129,3 +129,18 @@ def test_a_row_that_begins_with_a_number_sign_is_asked_about(run, dataset, tmp_p
     code, _, err = run("import", dataset.path, table, "--annotator", "anna", "--frame", "LPS")
     assert code == 2 and "c1.csv has a line that begins with # and may be a point: #2 right,-30.25" in err[0]
     assert not dataset.case("c1").has_annotation("anna")
+
+
+def test_a_case_that_may_not_be_written_is_named_and_the_others_are_imported(run, dataset, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text(
+        "case,frame,label,x,y,z\nc1,LPS,left,30,40,50\nc1,LPS,right,-30,44,52\nc2,LPS,left,30,40,1050\nc2,LPS,right,-30,44,1052\n"
+    )
+    assert run("import", dataset.path, table, "--annotator", "anna")[0] == 0
+    kept = dataset.case("c1").folder / "annotations" / "anna.json"
+    kept.chmod(0o444)
+    table.write_text(table.read_text().replace("44,", "45,"))
+    code, out, err = run("import", dataset.path, table, "--annotator", "anna", "--replace")
+    kept.chmod(0o644)
+    assert (code, out) == (2, "c2: c2\n") and "anna.json can not be used (Permission denied)" in err[0]
+    assert dataset.case("c2").annotation("anna").points[RIGHT] == (-30.0, 45.0, 1052.0)

@@ -110,6 +110,15 @@ def test_a_loop_of_links_ends(tmp_path, make_volume):
     assert names(list_scans([tmp_path], tmp_path.parent / "out")) == ["a"]
 
 
+def test_a_link_to_itself_is_named_and_the_others_are_listed(tmp_path, make_volume):
+    write_volume(make_volume(), tmp_path / "a.nrrd")
+    (tmp_path / "self").symlink_to("self")
+    listing = list_scans([tmp_path], tmp_path / "out")
+    assert names(listing) == ["a"] and "Other files are left out: self." in listing.notes[0]
+    (tmp_path / "self.nrrd").symlink_to("self.nrrd")
+    assert names(list_scans([tmp_path], tmp_path / "out")) == ["a", "self"]  # reading it says why not
+
+
 def test_what_is_not_there_or_empty_is_left_to_the_reader_and_a_dataset_to_cohort(tmp_path):
     (tmp_path / "empty").mkdir()
     listing = list_scans([tmp_path / "empty", tmp_path / "nowhere.nrrd"], tmp_path / "out")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +16,7 @@ import pytest
 from CarotidLandmarkLib.detection import Detection, DetectionSettings, ModelInfo
 from CarotidLandmarkLib.errors import UserError
 from CarotidLandmarkLib.markups import read_markups, write_markups
-from CarotidLandmarkLib.scans import Scan, plan_results
+from CarotidLandmarkLib.scans import Scan, plan_results, tasks_of
 from CarotidLandmarkLib.scans.results import _state_of
 from CarotidLandmarkLib.volume import write_volume
 
@@ -67,6 +71,20 @@ def test_every_name_becomes_one_folder_inside_the_results(tmp_path, name):
     (tmp_path / "out" / f".tmp-{'0' * 12}-{folder.name}").mkdir()  # as it is written before it is there
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("con", "scan_con"),
+        ("NUL", "scan_NUL"),
+        ("aux.x", "scan_aux.x"),
+        ("a" * 99 + ".b", "a" * 99),
+        ("console", "console"),
+    ],
+)
+def test_no_folder_is_called_as_windows_calls_a_device_or_ends_with_a_dot(tmp_path, name, expected):
+    assert folders(plan_results(tmp_path / "out", [Scan(tmp_path / "x.nrrd", name)], MODEL, SETTINGS)) == [expected]
+
+
 def test_results_of_another_model_or_other_settings_are_not_mixed(tmp_path, scans):
     plan_results(tmp_path / "out", scans, MODEL, SETTINGS).begin()
     others = {
@@ -110,8 +128,8 @@ def run(task, detector):
 
 def replaced_with_its_date(file: Path) -> None:
     """As ``cp -p`` and ``rsync -a`` replace a file: another one of the same size and date."""
-    about = file.stat()
-    file.write_bytes(file.read_bytes())
+    about, before = file.stat(), file.read_bytes()
+    file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
 
 
@@ -128,14 +146,15 @@ def test_a_scan_is_done_when_its_results_are_by_this_model_and_of_its_files_as_t
     assert not plan_results(tmp_path / "new", scans, MODEL, DetectionSettings(7)).tasks[0].is_done()
     replaced_with_its_date(Path(task.scan))
     assert not task.is_done()
+    write_volume(case_volume, task.scan)
     run(task, detector)
     Path(task.folder, "detection.json").write_text("{")
     assert not task.is_done()
 
 
 def test_a_scan_is_another_when_its_detached_voxels_are_or_a_link_leads_to_another(tmp_path, case_volume, detector):
-    for name in ("one", "other"):
-        write_volume(case_volume, tmp_path / f"{name}.mha")
+    for name, volume in (("one", case_volume), ("other", replace(case_volume, array=case_volume.array[::-1]))):
+        write_volume(volume, tmp_path / f"{name}.mha")
     link = tmp_path / "scan.mha"
     link.symlink_to(tmp_path / "one.mha")
     start, _, voxels = (tmp_path / "one.mha").read_bytes().partition(b"ElementDataFile = LOCAL\n")
@@ -171,6 +190,42 @@ def test_a_dicom_scan_is_another_when_files_that_are_read_came_went_or_were_repl
         states.append(_state_of(str(tmp_path / scan)))
     assert len(set(states)) == len(states)
     assert _state_of(str(tmp_path / scan)) == states[-1]
+
+
+def test_a_scan_is_the_same_after_what_changes_no_voxel(tmp_path, write_dicom, case_volume, detector):
+    folder = write_dicom(case_volume, tmp_path / "dicom")
+    (task,) = plan_results(tmp_path / "out", [Scan(folder, "dicom")], MODEL, SETTINGS).tasks
+    run(task, detector)
+    some = next(folder.iterdir())
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", f"._{some.name}"):
+        (folder / name).write_bytes(b"left by a system")
+    assert task.is_done()
+    os.link(some, tmp_path / "backup.dcm")
+    some.chmod(0o600)
+    os.utime(some)
+    assert task.is_done() and task.has_changed() is False
+    replaced_with_its_date(some)
+    assert task.has_changed() and not task.is_done()
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_what_earlier_versions_noted_of_a_scans_files_still_counts(
+    tmp_path, write_dicom, case_volume, detector, hidden
+):
+    folder = write_dicom(case_volume, tmp_path / "dicom")
+    (task,) = plan_results(tmp_path / "out", [Scan(folder, "dicom")], MODEL, SETTINGS).tasks
+    run(task, detector)
+    if hidden:
+        (folder / ".DS_Store").write_bytes(b"left by a system")
+    noted = Path(task.folder, "scan.sha256")
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        about = file.stat()
+        digest.update(os.fsencode(file) + b"\0" + repr((about.st_size, about.st_mtime_ns, about.st_ctime_ns)).encode())
+    noted.write_text(digest.hexdigest() + "\n")
+    assert task.is_done()
+    os.utime(next(folder.iterdir()))
+    assert not task.is_done()
 
 
 def test_corrected_points_are_not_replaced_nor_those_that_are_corrected_meanwhile(
@@ -216,6 +271,33 @@ def test_of_two_commands_that_begin_at_once_neither_takes_the_others_folder_nor_
     assert folders(plan_results(tmp_path / "out", scans, MODEL, SETTINGS)) == ["scan", "b_scan", "Übersicht_1"]
 
 
+def test_of_commands_that_begin_at_the_same_moment_each_is_in_the_record_and_no_folder_is_of_two(tmp_path, scans):
+    output, others = tmp_path / "out", [Scan(tmp_path / f"{number}.nrrd", f"{number}") for number in range(6)]
+    plans = [plan_results(output, [scan], MODEL, SETTINGS) for scan in (*others, *scans[:2])]
+    together = threading.Barrier(len(plans))
+
+    def begin(plan) -> str:
+        together.wait()
+        try:
+            plan.begin()
+        except UserError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(len(plans)) as pool:
+        refusals = list(filter(None, pool.map(begin, plans)))
+    assert len(refusals) == 1 and "its scan is another scan; give the same command again" in refusals[0]
+    assert {task.name for task in tasks_of(output)} == {*"012345", "scan"}
+
+
+def test_of_commands_that_begin_with_other_settings_the_second_is_refused(tmp_path, scans):
+    first = plan_results(tmp_path / "out", scans[:1], MODEL, SETTINGS)
+    second = plan_results(tmp_path / "out", scans[1:], MODEL, DetectionSettings(7))
+    first.begin()
+    with pytest.raises(UserError, match="holds results with passes 50, not passes 7"):
+        second.begin()
+
+
 @pytest.mark.parametrize("ahead_s", [0, 7200, -7200])
 def test_what_a_killed_program_left_is_removed_and_what_is_being_written_is_not_whatever_the_clock_here_says(
     tmp_path, scans, monkeypatch, ahead_s
@@ -232,7 +314,8 @@ def test_what_a_killed_program_left_is_removed_and_what_is_being_written_is_not_
     here = time.time
     monkeypatch.setattr(time, "time", lambda: here() + ahead_s)
     plan_results(output, scans, MODEL, SETTINGS).begin()
-    assert sorted(path.name for path in output.iterdir()) == [new, begun, ".tmp-backup", "mine", "scans.json"]
+    names = {path.name for path in output.iterdir()}
+    assert names - {".scans.lock"} == {new, begun, ".tmp-backup", "mine", "scans.json"}
 
 
 def test_one_key_is_one_result(tmp_path, scans):

@@ -61,7 +61,7 @@ def make_targets(folder: Path) -> list[Target]:
     bundle = Bundle.save(folder / "bundle", _metadata(), {"weight": torch.zeros(3)}, "# Nothing\n")
     dataset = Dataset.create(folder / "dataset", NAMES)
     for case in ("c1", "c2"):
-        dataset.add_case(scan, case, group=f"p-{case}", split="train")
+        dataset.add_case(scan, case, group="p", split="train")
         dataset.save_prediction(case, _detection())
         for who in ("anna", "ben"):
             dataset.save_annotation(case, who, POINTS, dict.fromkeys(NAMES, "accepted"))

@@ -43,7 +43,7 @@ def main(moments: int, seed: int) -> int:
         os.environ["CAROTID_LANDMARK_HOME"] = str(Path(name) / "home")
         dataset = Dataset.create(share / "necks", (LEFT, RIGHT))
         for case_id in CASES:
-            dataset.add_case(neck_volume(5.0), case_id)
+            dataset.add_case(neck_volume(5.0), case_id, group="one-patient")
             dataset.save_prediction(case_id, make_detection())
         expected: dict[str, list[Any]] = {}
         for moment in range(moments + 1):

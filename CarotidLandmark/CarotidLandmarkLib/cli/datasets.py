@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..detection import DEFAULTS
-from ..errors import UserError
+from ..errors import UserError, lacks_room, sentence
 from ..work import Outcome, progress
 from . import options
 from .common import FAULT, open_model, say, stdout_console
 from .many import check_workers, run_tasks
 
 if TYPE_CHECKING:
-    from ..dataset import Dataset
+    from ..dataset import Dataset, KnownCases
 
 DatasetFolder = Annotated[
     Path,
@@ -55,10 +56,8 @@ def add(
 ) -> None:
     """Add scans to a dataset, without anything that names the patient; one that is in it already is left out."""
     from ..bundle import default_bundle
-    from ..dataset import Dataset, DatasetError
-    from ..files import is_empty
+    from ..dataset import Dataset, KnownCases, can_become_dataset
     from ..scans import list_scans
-    from ..volume import VolumeError
 
     if reference and series is not None:
         raise UserError(
@@ -69,7 +68,7 @@ def add(
     for note in listing.notes:
         say(f"Note: {note}")
     there = dataset.exists()
-    new = not there or (dataset.is_dir() and is_empty(dataset))
+    new = can_become_dataset(dataset)
     if new:
         opened = Dataset.create(dataset, landmark or [spec.name for spec in default_bundle().metadata.landmarks])
     else:
@@ -80,13 +79,15 @@ def add(
             )
     for name, reason in opened.damaged().items():
         say(f"Note: whether a scan is there already can not be told of cases/{name}: {reason}")
-    failed = 0
+    failed, known = 0, KnownCases(opened)
     try:
         for scan in listing.scans:
             try:
-                print(_add(opened, scan.path, patient, series, reference), flush=True)
-            except (DatasetError, VolumeError) as error:
-                say(str(error))
+                print(_add(opened, known, scan.path, patient, series, reference), flush=True)
+            except (UserError, OSError) as error:
+                if lacks_room(error) or not sentence(error):
+                    raise
+                say(sentence(error))
                 failed += 1
         if new and opened.case_ids():
             print(f"{dataset.name} is a new dataset about {', '.join(opened.landmarks)}")
@@ -99,25 +100,29 @@ def add(
         raise UserError(f"{failed} of {len(listing.scans)} scans could not be added; the lines above say why.")
 
 
-def _add(dataset: Dataset, scan: Path, patient: str | None, series: str | None, reference: bool) -> str:
-    """Add one scan, unless it is there; what to say of it."""
+def _add(
+    dataset: Dataset, known: KnownCases, scan: Path, patient: str | None, series: str | None, reference: bool
+) -> str:
+    """Add one scan, unless it is a known case; what to say of it."""
     from ..dataset import case_of, case_of_file, patient_group
-    from ..volume import is_dicom, patient_id, read_volume
+    from ..volume import is_dicom, patient_id, printable, read_volume
 
-    if series is None and scan.is_file() and (known := case_of_file(dataset, scan)) is not None:
-        return f"{known}: {scan.name} was there already"
+    name = printable(scan.name)
+    if series is None and scan.is_file() and (same := case_of_file(known, scan)) is not None:
+        return f"{same}: {name} was there already"
     volume = read_volume(scan, series)
     for note in volume.notes:
         say(f"Note: {note}")
-    known = case_of(dataset, volume)
-    if known is not None:
-        return f"{known}: {scan.name} was there already"
+    same = case_of(known, volume)
+    if same is not None:
+        return f"{same}: {name} was there already"
     if not patient and is_dicom(scan):
         patient = patient_id(scan, series)
     group = patient_group(patient or "")
-    case_id = dataset.add_case(scan if reference else volume, copy=not reference, group=group)
-    count = sum(case.group == group for case in dataset.cases())
-    return f"{case_id}: {scan.name}, {group}" + (f", scan {count} of this patient" if count > 1 else "")
+    image, case_of_it = scan if reference else volume, partial(case_of, known)
+    case_id = dataset.add_case(image, copy=not reference, group=group, case_of=case_of_it)
+    count = sum(case.group == group for case in known.cases())
+    return f"{case_id}: {name}, {group}" + (f", scan {count} of this patient" if count > 1 else "")
 
 
 def check(dataset: DatasetFolder) -> None:
@@ -234,7 +239,7 @@ def locate(
     from ..dataset import Dataset
 
     opened = Dataset.open(dataset)
-    for case_id in opened.locate_images(folder):
+    for case_id in opened.locate_images(folder, say):
         print(f"{case_id}: {opened.case(case_id).image_path}")
     referred = [case for case in opened.cases() if not case.copied]
     lost = [case.id for case in referred if not case.has_image]
@@ -269,6 +274,8 @@ def agreement(
     from ..report import write_agreement
 
     who = None if annotators is None else [name.strip() for name in annotators.split(",") if name.strip()]
+    if who == []:
+        raise UserError("--annotators names nobody; give names separated by commas, or leave it out to compare all.")
     opened = Dataset.open(dataset)
     for problem in opened.problems():
         say(f"Left out: {problem}")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..errors import UserError
+from ..errors import UserError, lacks_room, sentence
 from ..work import progress
 from . import options
 from .common import say
@@ -86,8 +86,10 @@ def import_(
             place = ["matched by its place alone: look whether it is this scan"] if item.by_place else []
             for note in (*place, *item.notes):
                 say(f"Note: {item.case.id}: {note}.")
-        except UserError as error:
-            say(str(error))
+        except (UserError, OSError) as error:
+            if lacks_room(error) or not sentence(error):
+                raise
+            say(sentence(error))
             failed += 1
     if failed:
         raise UserError(f"{failed} of {len(plan)} could not be imported; the lines above say why.")

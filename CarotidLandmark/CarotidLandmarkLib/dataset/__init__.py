@@ -1,7 +1,7 @@
 """Annotated cases on disk: what annotators write and training reads. Knows neither Qt nor torch."""
 
 from ..landmarks import Point
-from .adding import case_of, case_of_file, patient_group
+from .adding import KnownCases, case_of, case_of_file, patient_group
 from .annotations import (
     STATUSES,
     Annotation,
@@ -15,8 +15,8 @@ from .annotations import (
 )
 from .cases import Case
 from .check import Finding, check_dataset
-from .common import DatasetError, UnreadableError, check_annotator, check_case_of_letters
-from .dataset import SPLITS, Dataset, is_dataset
+from .common import DatasetError, UnreadableError, check_annotator, check_case_of_letters, is_device
+from .dataset import SPLITS, Dataset, can_become_dataset, is_dataset
 from .patients import check_patients, freeze_splits
 from .predict import cases_to_predict, write_table
 from .queue import Order, order_cases

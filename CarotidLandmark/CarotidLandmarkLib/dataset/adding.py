@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..files import TEMPORARY_PREFIX, file_sha256, sync, user_directory
 from ..volume import Volume, VolumeError, files_of
+from .cases import Case
 from .common import DatasetError
 from .dataset import Dataset
 from .references import remember_place, voxels_sha256
@@ -25,7 +26,24 @@ from .references import remember_place, voxels_sha256
 KEY_BYTES = 32
 
 
-def case_of(dataset: Dataset, volume: Volume) -> str | None:
+class KnownCases:
+    """A dataset's cases for `case_of` many scans: each is read once, also those that others add meanwhile."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._read: dict[str, Case] = {}
+
+    def cases(self) -> list[Case]:
+        """Every case that can be read, in alphabetical order."""
+        ids = self._dataset.case_ids()
+        for case_id in ids:
+            if case_id not in self._read:
+                with suppress(DatasetError):
+                    self._read[case_id] = self._dataset.case(case_id)
+        return [self._read[case_id] for case_id in ids if case_id in self._read]
+
+
+def case_of(dataset: Dataset | KnownCases, volume: Volume) -> str | None:
     """The id of the case that is this scan, by size, place and every voxel, in whatever order they are stored; None
     when there is none."""
     for case in dataset.cases():
@@ -37,7 +55,7 @@ def case_of(dataset: Dataset, volume: Volume) -> str | None:
     return None
 
 
-def case_of_file(dataset: Dataset, path: Path) -> str | None:
+def case_of_file(dataset: Dataset | KnownCases, path: Path) -> str | None:
     """The id of the case that refers to a file with this content, whose place is known from now on; None without one.
 
     None also of a scan in several files. Raises OSError.

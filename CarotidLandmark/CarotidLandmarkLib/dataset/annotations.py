@@ -7,6 +7,7 @@ most one draft of a case; saving the annotation ends it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,15 @@ from ..documents import write
 from ..files import make_folder, write_text
 from ..landmarks import Point, Points, apart_mm, is_place
 from ..volume import printable
-from .common import SCHEMA_VERSION, DatasetError, check_annotator, check_case_of_letters, is_safe_name, read_entry
+from .common import (
+    SCHEMA_VERSION,
+    DatasetError,
+    check_annotator,
+    check_case_of_letters,
+    is_safe_name,
+    names_in,
+    read_entry,
+)
 
 if TYPE_CHECKING:
     from .cases import Case
@@ -84,16 +93,25 @@ class Annotation:
 
 
 def annotation_names(folder: Path) -> list[str]:
-    """Whose annotations lie in the folder of a case, readable or not."""
-    files = (folder / "annotations").glob("*.json")
-    return sorted(file.stem for file in files if is_safe_name(file.stem))
+    """Whose annotations lie in the folder of a case, readable or not. Raises UnreadableError where nobody can say."""
+    files = (name for name in names_in(folder / "annotations") if name.endswith(".json"))
+    return sorted(filter(is_safe_name, (name.removesuffix(".json") for name in files)))
+
+
+def owners(folder: Path) -> set[str]:
+    """Whoever has an annotation or a draft in the folder of a case. Raises UnreadableError where nobody can say."""
+    files = (name for name in names_in(folder / "annotations") if name.endswith(".json"))
+    return set(filter(is_safe_name, (name.split(".")[0] for name in files)))
 
 
 def strangers(folder: Path) -> list[Path]:
-    """Files among a case's annotations that are nobody's: copies that a shared disk or a file manager has made."""
+    """Files among a case's annotations that are nobody's: copies that a shared disk or a file manager has made.
+
+    Raises UnreadableError.
+    """
     return [
         file
-        for file in sorted((folder / "annotations").glob("[!.]*"))
+        for file in (folder / "annotations" / name for name in names_in(folder / "annotations"))
         if file.is_file() and not (OWN_FILE.fullmatch(file.name) and is_safe_name(file.name.partition(".")[0]))
     ]
 
@@ -124,6 +142,15 @@ def write_annotation(folder: Path, annotation: Annotation) -> None:
 def now(timespec: str = "seconds") -> str:
     """UTC, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec=timespec)
+
+
+def moved(points: Points, before: Points) -> dict[str, float | None]:
+    """How far each point is from where it was (LPS mm, mm); None where it is missing, or was."""
+    pairs = {name: (point, before.get(name)) for name, point in points.items()}
+    return {
+        name: None if new is None or old is None else round(math.dist(new, old), 3)
+        for name, (new, old) in pairs.items()
+    }
 
 
 def same_points(some: Points, others: Points) -> bool:
@@ -199,12 +226,12 @@ def _draft_path(case: Case, annotator: str) -> Path:
 def _path_to_write(folder: Path, annotator: str, suffix: str) -> Path:
     """Where an annotator's file of a case goes; its folder is made.
 
-    Raises DatasetError: a name that is not safe, or is there in other capitals.
+    Raises DatasetError: a name that is not safe, or is there in other capitals; OSError.
     """
     check_annotator(annotator)
     annotations = folder / "annotations"
     make_folder(annotations)
-    check_case_of_letters("The annotator", annotator, {path.name.split(".")[0] for path in annotations.glob("[!.]*")})
+    check_case_of_letters("The annotator", annotator, {file.split(".")[0] for file in names_in(annotations)})
     return annotations / f"{annotator}{suffix}"
 
 

@@ -157,9 +157,10 @@ class Case:
     def annotations(self) -> dict[str, Annotation]:
         """Everybody's annotation, by annotator. One that can not be read is none: `problems` names it."""
         readable = {}
-        for annotator in annotation_names(self.folder):
-            with suppress(DatasetError):
-                readable[annotator] = self.annotation(annotator)
+        with suppress(DatasetError):
+            for annotator in annotation_names(self.folder):
+                with suppress(DatasetError):
+                    readable[annotator] = self.annotation(annotator)
         return readable
 
     def annotators(self) -> list[str]:
@@ -193,16 +194,21 @@ class Case:
         return [who for who, annotation in self.annotations().items() if annotation.ask_colleague]
 
     def has_annotation(self, annotator: str) -> bool:
-        """Whether there is an annotation by that name, readable or not."""
+        """Whether there is an annotation by that name, readable or not. Raises UnreadableError where nobody can say."""
         return annotator in annotation_names(self.folder)
 
     def problems(self) -> Iterator[tuple[str, DatasetError]]:
-        """What of this case can not be read: the file's name inside the case's folder, and the reason."""
+        """What of this case can not be read: the name of the file or folder inside the case's, and the reason."""
         try:
             self.prediction()
         except DatasetError as error:
             yield "prediction.json", error
-        for annotator in annotation_names(self.folder):
+        try:
+            annotators = annotation_names(self.folder)
+        except DatasetError as error:
+            yield "annotations", error
+            return
+        for annotator in annotators:
             try:
                 self.annotation(annotator)
             except DatasetError as error:

@@ -6,6 +6,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from ..geometry import Geometry
 from ..landmarks import Points
 from .annotations import strangers
 from .cases import IMAGE_FILE, Case
-from .common import DatasetError, is_safe_name
+from .common import DatasetError, UnreadableError, is_safe_name
 from .dataset import SPLITS, Dataset
 from .repair import twin_problem, twins
 
@@ -38,11 +39,11 @@ class Finding:
 def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = None) -> list[Finding]:
     """Every inconsistency, errors first. An error has to be mended before training; a warning asks for a look.
 
-    Reads every image once; ``progress`` gets the fraction done.
+    Reads every image once; ``progress`` gets the fraction done. Raises DatasetError where the cases can not be listed.
     """
     findings = list(_dataset_findings(dataset))
     groups: dict[str, set[str | None]] = defaultdict(set)
-    scans: dict[tuple[str, bytes], list[Case]] = defaultdict(list)
+    scans: dict[str, list[Case]] = defaultdict(list)
     cases = list(dataset.cases())
     for number, case in enumerate(cases):
         if progress is not None:
@@ -52,12 +53,14 @@ def check_dataset(dataset: Dataset, progress: Callable[[float], None] | None = N
             Finding(level, f"cases/{case.id}/{file}", message, case.id)
             for level, file, message in _case_findings(dataset, case)
         ]
-        scans[case.voxels_sha256 or case.image_sha256, case.affine_lps.tobytes()].append(case)
+        scans[case.voxels_sha256 or case.image_sha256].append(case)
     for same in scans.values():
         if len(same) > 1:
             names = " and ".join(case.id for case in same)
-            message = f"{names} are the same scan, so it counts twice; remove one: delete its folder."
-            findings.append(Finding("warning", "cases", message))
+            apart = len({(case.group, case.split) for case in same}) > 1  # what teaches may measure, too
+            what = "under two patients or in two splits" if apart else "so it counts twice"
+            message = f"{names} are the same scan, {what}; remove one: delete its folder."
+            findings.append(Finding("error" if apart else "warning", "cases", message))
     for group, splits in sorted(groups.items()):
         if len(splits) > 1:
             names = ", ".join(sorted(split or "none" for split in splits))
@@ -79,8 +82,6 @@ def _dataset_findings(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("error", "dataset.json", str(error))
     for name, message in _copies(dataset.path, "dataset.json"):
         yield Finding("warning", name, message)
-    if not (dataset.path / "cases").is_dir():
-        yield Finding("error", "cases", "The folder with the cases is not there; restore it.")
     for name, reason in dataset.damaged().items():
         has_document = is_safe_name(name) and name in dataset.case_ids()
         yield Finding("error", f"cases/{name}/case.json" if has_document else f"cases/{name}", reason, name)
@@ -127,16 +128,17 @@ def _case_findings(dataset: Dataset, case: Case) -> Iterator[tuple[Level, str, s
     for name, message in _copies(case.folder, "case.json", "prediction.json"):
         if name != f"{case.id}.json":
             yield "warning", name, message
-    for path in strangers(case.folder):
-        yield (
-            "warning",
-            f"annotations/{path.name}",
-            "It counts for nobody: its name is not ANNOTATOR.json; rename or remove it.",
-        )
-    for path in twins(case):
-        problem = twin_problem(case, path)
-        if problem is not None:
-            yield "error", path.relative_to(case.folder).as_posix(), problem
+    with suppress(UnreadableError):  # `Case.problems` has named the folder
+        for path in strangers(case.folder):
+            yield (
+                "warning",
+                f"annotations/{path.name}",
+                "It counts for nobody: its name is not ANNOTATOR.json; rename or remove it.",
+            )
+        for path in twins(case):
+            problem = twin_problem(case, path)
+            if problem is not None:
+                yield "error", path.relative_to(case.folder).as_posix(), problem
 
 
 def _copies(folder: Path, *ours: str) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TypeVar
@@ -28,12 +29,17 @@ class UnreadableError(DatasetError):
 
 def is_safe_name(name: str) -> bool:
     """Whether ``name`` can be part of a file name on every machine."""
-    return bool(_SAFE_NAME.fullmatch(name)) and name.lower() not in _DEVICES
+    return bool(_SAFE_NAME.fullmatch(name)) and not is_device(name)
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows takes a file's name for a device."""
+    return name.partition(".")[0].lower() in _DEVICES
 
 
 def check_name(what: str, name: str) -> None:
     """Raises DatasetError, about ``what``, on a name that is not safe."""
-    if name.lower() in _DEVICES:
+    if is_device(name):
         raise DatasetError(f"{what} '{name}' is the name of a device on Windows; choose another.")
     if not _SAFE_NAME.fullmatch(name):
         raise DatasetError(f"{what} '{name}' must be English letters (a-z, A-Z), digits, '_' and '-' (64 at most).")
@@ -49,6 +55,22 @@ def check_case_of_letters(what: str, name: str, known: set[str]) -> None:
     for other in sorted(known):
         if other != name and other.lower() == name.lower():
             raise DatasetError(f"{what} '{name}' is there already as '{other}'; write it in the same letters.")
+
+
+def names_in(folder: Path, needed: bool = False) -> list[str]:
+    """What lies in a folder, in alphabetical order, hidden files left out; nothing where there is no such folder.
+
+    Raises UnreadableError where it can not be listed, or is ``needed`` and not there: nobody may take it for empty.
+    """
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        remedy = f"can not be listed ({error.strerror}); check its permissions and the disk"
+        if isinstance(error, FileNotFoundError):
+            if not needed and not folder.is_symlink():
+                return []
+            remedy = "is not there; restore it, or make it if nothing was in it yet"
+        raise UnreadableError(f"The folder {folder.name} of {folder.absolute().parent.name} {remedy}.") from error
 
 
 def read_entry(kind: type[T], path: Path, what: str, remedy: str, **fields: str) -> T:

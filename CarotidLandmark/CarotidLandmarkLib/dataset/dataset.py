@@ -16,11 +16,10 @@ identifies a patient is written: no DICOM header, no path or name of a source (s
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -45,7 +44,9 @@ from .annotations import (
     Annotation,
     AnnotationStatus,
     Mark,
+    moved,
     now,
+    owners,
     write_annotation,
 )
 from .cases import IMAGE_FILE, Case, CaseDocument, ImageDocument, read_case, write_case
@@ -57,6 +58,7 @@ from .common import (
     check_case_of_letters,
     check_name,
     is_safe_name,
+    names_in,
     read_entry,
 )
 from .references import files_below, remember_place, voxels_sha256
@@ -91,7 +93,7 @@ class Dataset:
         path = Path(path)
         if not landmarks or len(set(landmarks)) != len(landmarks) or not all(map(is_safe_name, landmarks)):
             raise DatasetError("A dataset needs landmark names, each once, of letters, digits, '_' and '-'.")
-        if path.exists() and (not path.is_dir() or not is_empty(path)):
+        if not can_become_dataset(path):
             raise DatasetError(f"{path.name} exists and is not an empty folder; choose another.")
         make_folder(path / "cases")
         dataset = cls(path, tuple(landmarks))
@@ -139,18 +141,22 @@ class Dataset:
         copy: bool = True,
         group: str | None = None,
         split: str | None = None,
+        case_of: Callable[[Volume], str | None] = lambda volume: None,
     ) -> str:
         """Add a scan and return its id (random if not given). The case appears whole or not at all.
 
         A copy is rewritten as NRRD, so that no header of the source comes with it; ``copy=False`` keeps only size and
         sha256, and for this user the place of the file. ``group`` is the patient (random if not given): cases of one
-        group belong to one ``split`` (train, validation, test; None: the group's, which may be none yet). Raises
-        DatasetError, VolumeError, OSError.
+        group belong to one ``split`` (train, validation, test; None: the group's, which may be none yet). ``case_of``
+        is asked before the case appears which one is this scan: another command may have added it during the copy.
+        Raises DatasetError, VolumeError, OSError.
         """
         case_id = case_id or f"case-{secrets.token_hex(5)}"
         group = group or f"patient-{secrets.token_hex(5)}"
         check_name("The case id", case_id)
         check_name("The group", group)
+        if not (self.path / "dataset.json").exists():  # another command has made the dataset, and taken it back
+            make_folder(self.path / "cases")
         if case_id.lower() in {folder.name.lower() for folder in self.folders()}:
             raise DatasetError(f"There is already a case {case_id}; choose another id.")
         split = self._split_of(group, split)
@@ -171,15 +177,18 @@ class Dataset:
                 remember_place(digest, source)
             if (self.path / "cases" / case_id).exists():
                 raise DatasetError(f"Somebody else has just added a case {case_id}; choose another id.")
-        if not (self.path / "dataset.json").exists():  # another command has made the dataset, and taken it back
+            if (same := case_of(volume)) is not None:
+                raise DatasetError(f"Somebody else has just added this scan, as {same}; go on with that case.")
+        if not (self.path / "dataset.json").exists():
             self.write_version()
         sync(self.path / "cases")
         return case_id
 
     def folders(self) -> list[Path]:
         """Whatever lies under ``cases`` and may be one, in alphabetical order; not what file managers and servers leave
-        there (``Thumbs.db``, ``@eaDir``)."""
-        return sorted(path for path in (self.path / "cases").glob("[!.@]*") if path.name.lower() not in LEFT_BY_OTHERS)
+        there (``Thumbs.db``, ``@eaDir``). Raises DatasetError, as all that lists cases, where nobody can say."""
+        names = names_in(self.path / "cases", needed=True)
+        return [self.path / "cases" / name for name in names if name[0] != "@" and name.lower() not in LEFT_BY_OTHERS]
 
     def case_ids(self) -> list[str]:
         """The cases, readable or not, in alphabetical order."""
@@ -241,18 +250,17 @@ class Dataset:
         document = replace(read_case(case.folder), split=split)
         write_case(case.folder, document)
 
-    def locate_images(self, folder: str | os.PathLike[str]) -> list[str]:
+    def locate_images(
+        self, folder: str | os.PathLike[str], tell: Callable[[str], None] = lambda sentence: None
+    ) -> list[str]:
         """Find referenced images below ``folder`` by size and sha256, for this user; returns the ids of their cases.
 
-        Raises OSError.
+        ``tell`` is told what can not be looked into. Raises DatasetError, OSError.
         """
         references = [case for case in self.cases() if not case.copied]
         located: set[str] = set()
-        for file in files_below(folder):
-            candidates = [case for case in references if case.image_bytes == file.stat().st_size]
-            digest = file_sha256(file) if candidates else ""
-            same = [case.id for case in candidates if case.image_sha256 == digest]
-            if same:
+        for file, digest in files_below(folder, {case.image_bytes for case in references}, tell):
+            if same := [case.id for case in references if case.image_sha256 == digest]:
                 remember_place(digest, file)
                 located.update(same)
         return sorted(located)
@@ -296,9 +304,10 @@ class Dataset:
         one. Raises DatasetError, OSError.
         """
         case = self.case(case_id)
-        self._check_annotation(annotator, points, status)
+        self._check_annotation(case, annotator, points, status)
         if moved_mm is None and (prediction := case.readable_prediction()) is not None:
-            model, moved_mm = model or prediction.model, _moved(points, prediction)
+            before = {landmark.name: landmark.position_lps_mm for landmark in prediction.landmarks}
+            model, moved_mm = model or prediction.model, moved(points, before)
         marks = {}
         for name in self.landmarks:
             point = points[name]
@@ -311,9 +320,13 @@ class Dataset:
         return annotation
 
     def annotator_names(self) -> set[str]:
-        """Whoever has an annotation or a draft anywhere in the dataset."""
-        files = self.path.glob("cases/[!.]*/annotations/[!.]*.json")
-        return {name for name in (file.name.split(".")[0] for file in files) if is_safe_name(name)}
+        """Whoever has an annotation or a draft where that can be listed; `problems` names or raises what can not."""
+        names: set[str] = set()
+        with suppress(DatasetError):
+            for folder in self.folders():
+                with suppress(DatasetError):
+                    names |= owners(folder)
+        return names
 
     def temporary_files(self) -> list[Path]:
         """Temporary files and folders: of saves under way, or of killed ones."""
@@ -334,9 +347,12 @@ class Dataset:
             )
         return split
 
-    def _check_annotation(self, annotator: str, points: Mapping[str, Point | None], status: Mapping[str, str]) -> None:
+    def _check_annotation(
+        self, case: Case, annotator: str, points: Mapping[str, Point | None], status: Mapping[str, str]
+    ) -> None:
         check_annotator(annotator)
-        check_case_of_letters("The annotator", annotator, self.annotator_names())
+        if annotator not in owners(case.folder):  # else it is known so, and looking through all cases takes time
+            check_case_of_letters("The annotator", annotator, self.annotator_names())
         if not set(points) == set(status) == set(self.landmarks):
             raise DatasetError(f"An annotation must speak of each landmark: {', '.join(self.landmarks)}.")
         for name, point in points.items():
@@ -357,6 +373,15 @@ def _has_document(folder: Path) -> bool:
         return True
 
 
+def can_become_dataset(path: Path) -> bool:
+    """Whether there is no folder, or nothing in it but an empty ``cases``, as a killed `Dataset.create` leaves it.
+    Raises DatasetError, OSError."""
+    if not path.is_dir():
+        return not path.exists()
+    left = {name for name in names_in(path) if name.lower() not in LEFT_BY_OTHERS}
+    return not left or (left == {"cases"} and (path / "cases").is_dir() and is_empty(path / "cases"))
+
+
 def is_dataset(path: Path) -> bool:
     """Whether a folder is a dataset of ours, damaged or not: other programs have a dataset.json, too (nnU-Net)."""
     try:
@@ -372,11 +397,3 @@ def is_dataset(path: Path) -> bool:
 def _read_dataset(path: Path) -> _DatasetDocument:
     what = f"dataset.json of {path.name}"
     return read_entry(_DatasetDocument, path / "dataset.json", what, "restore it from a backup")
-
-
-def _moved(points: Mapping[str, Point | None], prediction: Detection) -> dict[str, float | None]:
-    predicted = {landmark.name: landmark.position_lps_mm for landmark in prediction.landmarks}
-    return {
-        name: None if point is None or (before := predicted.get(name)) is None else round(math.dist(point, before), 3)
-        for name, point in points.items()
-    }

@@ -20,13 +20,18 @@ def freeze_splits(dataset: Dataset) -> Counter[str]:
     A patient is a case's ``group``, and all cases of a patient are in one split. New patients go, in the order of a
     hash of their group, where a split is shortest of its share: ten are split 6, 2, 2, and a split that is there
     stays. A kill half-way changes nothing: the next call does the rest. Raises OSError, and DatasetError before
-    anything is written: where there are fewer than `MINIMUM_PATIENTS` and not one in every split yet, or where
-    `Dataset.annotated_cases` does.
+    anything is written: where there are fewer than `MINIMUM_PATIENTS` and not one in every split yet, where a scan is
+    two patients', or where `Dataset.annotated_cases` does.
     """
     patients: dict[str, list[Case]] = {}
     for case in map(dataset.case, dataset.case_ids()):
         patients.setdefault(case.group, []).append(case)
-    annotated = {case.group for case in dataset.annotated_cases()}
+    truth = dataset.annotated_cases()
+    annotated, seen = {case.group for case in truth}, dict[str, Case]()
+    for case in truth:
+        same = seen.setdefault(case.voxels_sha256 or case.image_sha256, case)
+        if same.group != case.group:  # it would measure what it has taught
+            raise DatasetError(f"Cases {same.id} and {case.id} are one scan under two patients; remove one of them.")
     known = {group: split for group, cases in patients.items() if (split := _split_of(group, cases)) is not None}
     counts = Counter(known[group] for group in annotated if group in known)
     if annotated - known.keys() and SHARES.keys() - counts.keys():

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from ..files import atomic_path, user_directory
+from ..errors import sentence
+from ..files import atomic_path, file_sha256, user_directory
 
 
 def voxels_sha256(array: np.ndarray) -> str:
@@ -39,14 +40,29 @@ def remember_place(digest: str, image: Path) -> None:
         temporary.write_bytes(str(image.resolve()).encode("utf-8", "surrogateescape"))  # names need not be text
 
 
-def files_below(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Every file below ``folder``, in order; what can not be looked into is left out."""
-    for top, folders, names in os.walk(folder):
+def files_below(
+    folder: str | os.PathLike[str], sizes: Container[int], tell: Callable[[str], None]
+) -> Iterator[tuple[Path, str]]:
+    """The files below ``folder`` of one of these sizes (bytes), in order, and the sha256 of each.
+
+    ``tell`` is given a sentence on every file and folder that can not be looked into.
+    """
+
+    def left_out(error: OSError) -> None:
+        tell(sentence(error))
+
+    for top, folders, names in os.walk(folder, onerror=left_out):
         folders.sort()
         for name in sorted(names):
             path = Path(top) / name
-            if path.is_file():
-                yield path
+            try:
+                if not path.is_file() or path.stat().st_size not in sizes:
+                    continue
+                digest = file_sha256(path)
+            except OSError as error:
+                left_out(error)
+                continue
+            yield path, digest
 
 
 def _places() -> Path:

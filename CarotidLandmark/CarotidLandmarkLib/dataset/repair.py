@@ -13,7 +13,7 @@ from ..files import file_sha256, remove_stale
 from ..markups import MarkupsError, read_markups
 from .annotations import annotation_names, same_points
 from .cases import Case
-from .common import SCHEMA_VERSION, DatasetError
+from .common import SCHEMA_VERSION, DatasetError, names_in
 from .dataset import Dataset
 
 
@@ -42,8 +42,9 @@ def repair_dataset(dataset: Dataset) -> list[str]:
 
 
 def twins(case: Case) -> list[Path]:
-    """The ``.mrk.json`` files that version 1 wrote beside annotations."""
-    return sorted((case.folder / "annotations").glob("[!.]*.mrk.json"))
+    """The ``.mrk.json`` files that version 1 wrote beside annotations. Raises UnreadableError."""
+    folder = case.folder / "annotations"
+    return [folder / name for name in names_in(folder) if name.endswith(".mrk.json")]
 
 
 def twin_owner(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -57,16 +58,18 @@ def export_dataset(dataset: Dataset, kind: Format, output: Path) -> str:
 
 def read_results(folder: Path) -> dict[str, Detection]:
     """The detections in a folder of `detect`, or in the folders in it, by folder. Raises UserError, OSError."""
-    file = folder / "detection.json"
-    files = [file] if file.is_file() else sorted(folder.glob("[!.]*/detection.json"))
-    if not files:
-        raise UserError(f"{folder.name} is no dataset, and holds no detection.json; give what add or detect has made.")
+    single = folder / "detection.json"
+    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     results = {}
-    for file in files:
+    for file in [single] if single.is_file() else [folder / name / "detection.json" for name in names]:
         try:
             results[file.absolute().parent.name] = Detection.from_json(file.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
         except DocumentError as error:
             raise UserError(f"{file.parent.name}/{file.name} can not be used: {error}") from error
+    if not results:
+        raise UserError(f"{folder.name} is no dataset, and holds no detection.json; give what add or detect has made.")
     return results
 
 
@@ -136,12 +139,13 @@ def check_dicom(scan: Path) -> None:
 
 
 def _check_new(output: Path, kind: Format) -> None:
+    name = output.resolve().name or output  # . and / have none of their own
     if kind == "csv":
         if output.exists():
-            raise UserError(f"{output.name} is there already; give the name of a new file.")
+            raise UserError(f"{name} is there already; give the name of a new file.")
         check_file(output)
     elif output.exists() and (not output.is_dir() or not is_empty(output)):
-        raise UserError(f"{output.name} is there already and not an empty folder; give the name of a new one.")
+        raise UserError(f"{name} is there already and not an empty folder; give the name of a new one.")
 
 
 def _write_points(path: Path, detection: Detection) -> None:

@@ -177,7 +177,7 @@ def decimal(text: str, name: str) -> float:
     """A coordinate with a decimal point or comma. Raises UserError on anything else: no number, no place."""
     text = text.strip().removesuffix("mm").rstrip()
     try:
-        number = float(text if "." in text else text.replace(",", "."))
+        number = float((text if "." in text else text.replace(",", ".")).replace("_", "?"))  # Python's 1_000 is none
     except ValueError:
         raise UserError(f"{name} has '{text}' where a coordinate is wanted; correct it, or say --columns.") from None
     if not math.isfinite(number):

@@ -7,7 +7,7 @@ folder is a folder of scans: each image file in it is one, and each folder in it
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,8 +40,8 @@ class Listing:
 
 @dataclass
 class _Folder:
-    """What lies in a folder. ``study``: of its first DICOM image, None where it has none itself; ``others``: files that
-    are neither this nor an image file."""
+    """What lies in a folder. ``study``: of its first DICOM image, None where it has none itself; ``others``: what
+    is neither this nor an image file."""
 
     path: Path
     images: list[Path] = field(default_factory=list)
@@ -113,17 +113,25 @@ def _look(path: Path, output: str, seen: set[str]) -> _Folder:
         if entry.name.startswith(".") or entry.name.lower() in LEFT_BY_OTHERS:
             continue
         place = Path(entry.path)
-        if entry.is_dir():
+        if _is(entry.is_dir):
             real = os.path.realpath(place)
             if real not in seen and real != output:
                 folder.folders.append(_look(place, output, seen))
         elif entry.name.lower().endswith(SUFFIXES):
             folder.images.append(place)
-        elif folder.study is None and entry.is_file():
-            folder.study = study_of(place)
+        elif folder.study is None:
+            folder.study = study_of(place) if _is(entry.is_file) else None
             if folder.study is None:
                 folder.others.append(place)
     return folder
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Whether it is a folder, or a file: a link in a circle, or to where nobody may look, is neither."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _folder_note(folder: _Folder, scans: list[Path]) -> str:

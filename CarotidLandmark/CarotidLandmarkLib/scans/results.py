@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..dataset import is_device
 from ..detection import Detection, DetectionSettings, ModelInfo
 from ..documents import DocumentError, build, parse, write
 from ..errors import UserError, some_of
-from ..files import make_folder, remove_stale, temporary_in, write_text
+from ..files import LEFT_BY_OTHERS, BusyError, file_sha256, locked, make_folder, remove_stale, temporary_in, write_text
 from ..report import DETECTION_FILE, check_replaceable, results_folder, write_results, write_thumbnail
 from ..volume import files_of, read_volume
 from ..work import Step
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from ..detector import Detector
 
 RECORD_FILE = "scans.json"
-FILES_FILE = "scan.sha256"  # in each folder: `_state_of` its scan
+FILES_FILE = "scan.sha256"  # in each folder: `_state_of` and `_content_of` its scan; earlier ones have the first alone
+LOCK_FILE = ".scans.lock"  # whose holder alone reads the record to write it
+LOCK_S = 60.0
 SCHEMA_VERSION = 1
 _LONGEST_NAME = 100  # bytes: a name has 255 at most, and a number or a prefix may come to it
 _TAKEN = {RECORD_FILE, "summary.csv", "summary.html"}  # files beside the scans' folders
@@ -84,10 +87,17 @@ class ScanTask:
         return self.has_changed() is False and self.detection() is not None
 
     def has_changed(self) -> bool | None:
-        """Whether the scan's files are others than those that were read; None where they are away, or never were."""
+        """Whether the scan's files are others than those that were read; None where they are away, or never were.
+
+        They are read where their dates alone may differ: a copy, a link or new rights change no scan.
+        """
         try:
-            read = Path(self.folder, FILES_FILE).read_text(encoding="utf-8").strip()
-            return read != _state_of(self.scan) if os.path.exists(self.scan) else None
+            state, _, content = Path(self.folder, FILES_FILE).read_text(encoding="utf-8").strip().partition("\n")
+            if not os.path.exists(self.scan):
+                return None
+            if not content:
+                return state not in (_state_of(self.scan), _state_of(self.scan, hidden=True))
+            return state != _state_of(self.scan) and content != _content_of(self.scan)
         except (OSError, ValueError):
             return None
 
@@ -95,7 +105,8 @@ class ScanTask:
         """Read, detect, write the folder; returns the notes. Raises VolumeError, ReportError, OSError."""
         step("reading", 0.0)
         check_replaceable(Path(self.folder))
-        state = _state_of(self.scan) if os.path.exists(self.scan) else ""
+        there = os.path.exists(self.scan)
+        states = f"{_state_of(self.scan)}\n{_content_of(self.scan)}" if there else ""
         started = time.perf_counter()
         volume = read_volume(self.scan)
         load_s = time.perf_counter() - started
@@ -104,7 +115,7 @@ class ScanTask:
         with results_folder(Path(self.folder)) as folder:
             write_results(folder, volume, detection)
             write_thumbnail(folder, volume, detection)
-            write_text(folder / FILES_FILE, state + "\n")
+            write_text(folder / FILES_FILE, states + "\n")
         return detection.notes
 
 
@@ -118,9 +129,20 @@ class Results:
 
     def begin(self) -> None:
         """Write the record, so that the folders belong to these scans from now on; remove what killed programs have
-        left. Raises OSError, and UserError where another command has just given a folder of these to another scan."""
+        left. Raises OSError, and UserError where another command has just given a folder of these to another scan, or
+        begun with other settings."""
         make_folder(self.output)
         remove_stale(self.output, temporary_in(self.output))
+        try:
+            with locked(self.output / LOCK_FILE, LOCK_S):
+                self._write_record()
+        except BusyError as error:
+            raise UserError(
+                f"Another command holds {self.output / LOCK_FILE} and does not go on; end it, then give this one again."
+            ) from error
+
+    def _write_record(self) -> None:
+        _check_settings(self.output, _read(self.output), self._record)
         scans = self._scans()
         if taken := [task.name for task in self.tasks if scans[task.name] != task.scan]:
             raise UserError(
@@ -157,12 +179,7 @@ def plan_results(output: Path, scans: Sequence[Scan], model: ModelInfo, settings
             raise UserError(f"{output} lies inside the scan {scan.path}; give a folder outside it for the results.")
     wanted = _Record(model, settings.passes, settings.level, settings.seed, {})
     record = _read(output)
-    if record is not None:
-        differing = [name for name, value in wanted.settings().items() if record.settings()[name] != value]
-        if differing:
-            before = ", ".join(f"{name} {record.settings()[name]}" for name in differing)
-            now = ", ".join(f"{name} {wanted.settings()[name]}" for name in differing)
-            raise UserError(f"{output} holds results with {before}, not {now}; give another folder for these.")
+    _check_settings(output, record, wanted)
     folders = dict(record.scans) if record is not None else {}
     known = {os.path.realpath(place): name for name, place in folders.items()}
     taken = {name.lower() for name in (*folders, *_TAKEN, *(os.listdir(output) if output.is_dir() else ()))}
@@ -200,10 +217,33 @@ def _read(output: Path) -> _Record | None:
         raise UserError(f"{file} is damaged ({error}); give another folder, or remove this one.") from error
 
 
-def _state_of(scan: str) -> str:
-    """A digest of which files a scan consists of, and of when each was last written or replaced. Raises OSError."""
+def _check_settings(output: Path, record: _Record | None, wanted: _Record) -> None:
+    """Raises UserError where there are results of another model or other settings than the ``wanted`` ones."""
+    there, asked = record.settings() if record is not None else {}, wanted.settings()
+    if differing := [name for name in there if there[name] != asked[name]]:
+        before, now = (", ".join(f"{name} {each[name]}" for name in differing) for each in (there, asked))
+        raise UserError(f"{output} holds results with {before}, not {now}; give another folder for these.")
+
+
+def _files_of(scan: str) -> list[Path]:
+    """The files of a scan, without those that systems and file managers leave in its folder. Raises OSError."""
+    left = (*LEFT_BY_OTHERS, ".")
+    return [file for file in files_of(Path(scan)) if file == Path(scan) or not file.name.lower().startswith(left)]
+
+
+def _content_of(scan: str) -> str:
+    """A digest of which files a scan consists of, and of what is in them. Raises OSError."""
     digest = hashlib.sha256()
-    for file in files_of(Path(scan)):
+    for file in _files_of(scan):
+        digest.update(os.fsencode(file) + b"\0" + file_sha256(file).encode())
+    return digest.hexdigest()
+
+
+def _state_of(scan: str, hidden: bool = False) -> str:
+    """A digest of which files a scan consists of, and of when each was last written or replaced; with the ``hidden``
+    ones, as earlier versions took it. Raises OSError."""
+    digest = hashlib.sha256()
+    for file in files_of(Path(scan)) if hidden else _files_of(scan):
         about = os.stat(file)  # the change time, too: a file may be replaced by one of the same date and size
         digest.update(os.fsencode(file) + b"\0" + repr((about.st_size, about.st_mtime_ns, about.st_ctime_ns)).encode())
     return digest.hexdigest()
@@ -212,7 +252,8 @@ def _state_of(scan: str) -> str:
 def _folder_name(name: str) -> str:
     """A folder's name for a scan's, good on every machine."""
     name = re.sub(r"[^\w.-]+", "_", name).strip("._")
-    return name.encode()[:_LONGEST_NAME].decode(errors="ignore") or "scan"
+    name = name.encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(".") or "scan"
+    return f"scan_{name}" if is_device(name) else name
 
 
 def _free(name: str, taken: set[str]) -> str:

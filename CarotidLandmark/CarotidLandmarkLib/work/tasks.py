@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..errors import sentence
+from ..errors import lacks_room, sentence
 from .log import Step, part
-
-# A disk that is full, or may not be written to, will be so for the next task, too.
-_NO_ROOM = {errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class Tool(Protocol):
@@ -59,7 +55,7 @@ def attempt(task: Task, tool: Any, step: Step) -> Outcome:
         if not task.is_done():
             notes = task.run(tool, step)
     except Exception as error:  # the fault of one scan is told, and the others go on
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        if lacks_room(error):
             raise
         if text := sentence(error):
             return Outcome(task.name, text)

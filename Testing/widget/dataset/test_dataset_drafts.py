@@ -202,7 +202,7 @@ def test_a_disk_that_can_not_be_written_is_named_and_the_correction_stays(widget
     place = drag_left_point(widget, application)
     assert "The dataset can not be read or written" in widget.ui.statusLabel.text
     press(application, Qt.Key.Key_S)
-    assert "The dataset can not be read or written" in widget.ui.statusLabel.text
+    assert "The folder annotations of alarmed can not be listed" in widget.ui.statusLabel.text
     assert case_shown(widget) == ALARMED
     assert scene.position_lps(nodes_shown(widget), 0) == pytest.approx(place)
 

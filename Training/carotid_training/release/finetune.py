@@ -20,7 +20,7 @@ from typing import Annotated
 import torch
 import typer
 from CarotidLandmarkLib.bundle import Bundle, is_name, models_directory, open_bundle, resources_directory
-from CarotidLandmarkLib.dataset import Case, Dataset, DatasetError, check_patients, freeze_splits
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, check_patients, freeze_splits
 from CarotidLandmarkLib.detection import DEFAULTS
 from CarotidLandmarkLib.detector import Detector, bfloat16_is_fast, choose_device
 from CarotidLandmarkLib.documents import parse, write
@@ -166,16 +166,12 @@ def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: floa
 
 
 def _split(dataset: Dataset, landmarks: Sequence[str]) -> None:
-    """Freeze the splits. ``landmarks``: the model's. Raises ValueError where an image is not here, or is that of two
-    patients, patients are too few, a split is empty, or no training case has a point."""
+    """Freeze the splits. ``landmarks``: the model's. Raises ValueError where an image is not here, patients are too
+    few, a scan is two patients', a split is empty, or no training case has a point."""
     cases = dataset.annotated_cases()
     check_patients(dataset, len({case.group for case in cases}))
-    seen: dict[str, Case] = {}
     for case in cases:
         _ = case.image_path  # one that is missing is named now, not after the training
-        same = seen.setdefault(case.voxels_sha256 or case.image_sha256, case)
-        if same.group != case.group:  # it would measure what it has taught
-            raise DatasetError(f"Cases {same.id} and {case.id} are one scan under two patients; remove one of them.")
     counts = freeze_splits(dataset)
     for split in ("train", "test"):
         if not counts[split]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from CarotidLandmarkLib.errors import UserError
-from filelock import FileLock, Timeout
-
-# Some file systems of clusters know no locks.
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+from CarotidLandmarkLib.files import BusyError, locked
 
 
 class Alone(pl.Callback):
@@ -21,32 +18,21 @@ class Alone(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self._lock: FileLock | None = None
+        self._held = ExitStack()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "training.lock", timeout=0, fallback_to_soft=False)  # a soft one outlives the killed
         try:
-            lock.acquire()
-        except Timeout as error:
+            self._held.enter_context(locked(folder / "training.lock"))
+        except BusyError as error:
             words = "wait until it ends, or take another folder"
             raise UserError(f"Another training is at work in {folder}; {words}.") from error
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            return
-        self._lock = lock
 
     def on_exception(self, *_: Any) -> None:
-        self._release()
+        self._held.close()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._release()
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        self._held.close()

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -185,10 +186,11 @@ class CaseInScene:
                 words = _("{name} was moved after its detection; detect again, or take it back, before you add it.")
                 raise DatasetError(words.format(name=volume.name))
         with slicer.util.WaitCursor():
-            known = case_of(self.dataset, volume)
-            if known is not None:
+            known_as = partial(case_of, self.dataset)
+            if (known := known_as(volume)) is not None:
                 raise DatasetError(_("This scan is in the dataset already, as {case}.").format(case=known))
-            case = self.dataset.case(self.dataset.add_case(volume, group=patient_group(patient)))
+            case_id = self.dataset.add_case(volume, group=patient_group(patient), case_of=known_as)
+            case = self.dataset.case(case_id)
             if nodes is not None:
                 if nodes.detection.model != NO_MODEL:
                     self.dataset.save_prediction(case.id, nodes.detection)

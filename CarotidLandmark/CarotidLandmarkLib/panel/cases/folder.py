@@ -7,8 +7,7 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from ...dataset import Dataset
-from ...files import is_empty
+from ...dataset import Dataset, can_become_dataset
 from ...landmarks import LABELS
 from ..words import ask
 
@@ -28,7 +27,7 @@ def open_or_create(path: Path, models: Models, model: str) -> Dataset | None:
 
     None when it shall not. Raises DatasetError, OSError.
     """
-    if not path.is_dir() or not is_empty(path):
+    if not path.is_dir() or not can_become_dataset(path):
         return Dataset.open(path)
     question = _("{folder} is empty. Make it a new dataset?").format(folder=path.name)
     if not ask(question):
