@@ -143,6 +143,7 @@ def test_the_slices_show_a_heatmap_where_it_lies(tmp_path):
         assert np.ravel(plus.get_data()) == pytest.approx(place[list(axis)])
         assert np.ravel(cross.get_data()) == pytest.approx(place[list(axis)] + (across, along))
     assert axial.get_ylim()[0] > axial.get_ylim()[1] and sagittal.get_ylim()[0] < sagittal.get_ylim()[1]
+    assert not axial_map.lines and not sagittal_map.lines  # marks would hide a small map
     drawn = axial_map.images[1]
     row, column = np.argwhere(~np.ma.getmaskarray(drawn.get_array()))[0]
     left, right, low, high = drawn.get_extent()

@@ -224,7 +224,8 @@ def worst_cases(pairs: Sequence[Outcome], model: Model, read: Callable[[str], Vo
         offset = np.abs(true - answer)
         field = max(SMALLEST_FIELD_MM, 2.4 * float(offset.max()))
         for axes, plane in zip(row, PLANES, strict=True):
-            show_slice(axes, volume, answer, plane, field, true, answer)
+            show_slice(axes, volume, answer, plane, field)
+            show_places(axes, plane, true, answer)
             draw_scale_bar(axes, 10, 6)
             off = offset[3 - plane.across - plane.along]
             axes.text(
@@ -238,11 +239,13 @@ def worst_cases(pairs: Sequence[Outcome], model: Model, read: Callable[[str], Vo
     return figure
 
 
-def show_slice(
-    axes: Axes, volume: Volume, middle: np.ndarray, plane: Plane, field_mm: float, true: np.ndarray, answer: np.ndarray
-) -> None:
-    """A square slice of ``field_mm`` around ``middle``, + true, × found, [3] each; all in LPS millimetres."""
+def show_slice(axes: Axes, volume: Volume, middle: np.ndarray, plane: Plane, field_mm: float) -> None:
+    """A square slice of ``field_mm`` around ``middle`` [3]; all in LPS millimetres."""
     show_image(axes, sample_plane(volume, middle, plane, field_mm, field_mm / PIXELS), plane, 7)
+
+
+def show_places(axes: Axes, plane: Plane, true: np.ndarray, answer: np.ndarray) -> None:
+    """+ true, × found in a slice, LPS mm [3] each."""
     for marker, place, colour, size in (("+", true, TRUE_COLOUR, 10), ("x", answer, FOUND_COLOUR, 7)):
         x, y = place[plane.across], place[plane.along]
         axes.plot(x, y, marker, color=colour, ms=size, mew=1.5, path_effects=OUTLINE)

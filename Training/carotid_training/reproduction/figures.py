@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..evaluation.figures import STYLE, show_slice, violin, violin_ticks
+from ..evaluation.figures import STYLE, show_places, show_slice, violin, violin_ticks
 from .maps import PLANES, Layer, Shown
 from .protocol import METHODS
 from .report import Row
@@ -57,9 +57,10 @@ def slices(volume: Volume, place: np.ndarray, rows: Mapping[str, Path]) -> Figur
         row, shown = part.subplots(1, 4), Shown.read(path)
         for plane, axes, mapped, layer in zip(PLANES, row[:2], row[2:], shown.layers, strict=True):
             for one, title in ((axes, plane.title), (mapped, f"{plane.title}, heatmap")):
-                show_slice(one, volume, place, plane, SLICE_MM, place, shown.found_lps)
+                show_slice(one, volume, place, plane, SLICE_MM)
                 one.set_title(title, color="white", fontsize=7)
-            _heatmap(mapped, layer)
+            show_places(axes, plane, place, shown.found_lps)
+            _heatmap(mapped, layer)  # alone: our map is no larger than the marks
         distance = float(np.linalg.norm(shown.found_lps - place))
         part.suptitle(f"{METHODS[key].title}: {distance:.1f} mm", color="white", fontsize=9, x=0.01, ha="left")
     return figure
