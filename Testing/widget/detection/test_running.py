@@ -23,7 +23,7 @@ from CarotidLandmarkLib.panel import logic as logic_module
 from CarotidLandmarkLib.panel.results import progress_words
 from CarotidLandmarkLib.scene.review import review_of
 from CarotidLandmarkLib.volume import Volume
-from panel_steps import cells, show
+from panel_steps import cells, children, show
 from scene_cases import LEFT, RIGHT, neck_volume
 
 
@@ -44,10 +44,6 @@ def volume(widget):
 
 def node_ids():
     return {slicer.mrmlScene.GetNthNode(n).GetID() for n in range(slicer.mrmlScene.GetNumberOfNodes())}
-
-
-def children():
-    return [child for child in psutil.Process().children() if "job.worker" in " ".join(child.cmdline())]
 
 
 def job_folders():
