@@ -363,11 +363,14 @@ def test_a_closed_stream_is_no_fault(scan, model, tmp_path, closing):
     assert done.stdout == ("" if closing == ">&-" else (tmp_path / "r" / "detection.json").read_text())
 
 
-def test_who_has_no_home_folder_is_told_how_to_name_one(run, monkeypatch):
+def test_who_has_no_home_folder_is_told_how_to_name_one(run, scan, tmp_path, monkeypatch, caplog):
     monkeypatch.delenv("CAROTID_LANDMARK_HOME", raising=False)
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    code, _, err = run("info")
-    assert (code, err) == (2, ["You have no home folder here; name a folder of yours in CAROTID_LANDMARK_HOME."])
+    told = "You have no home folder here; name a folder of yours in CAROTID_LANDMARK_HOME."
+    code, out, _ = run("info")  # the models that came with the program are there all the same
+    assert code == 0 and "carotid-small" in out and told in caplog.text
+    code, _, err = run("detect", scan, "--output", tmp_path / "out", "--model", "mine")
+    assert (code, err) == (2, [told])
 
 
 def test_the_report_can_be_made_again_and_not_from_another_scan(run, scan, model, tmp_path):

@@ -52,8 +52,8 @@ def test_of_many_scans_each_has_its_report_and_one_that_can_have_none_is_named(r
     code, _, err = run("detect", tmp_path / "ct", "--output", out, "--model", model, "--passes", 2, "--sr")
     assert code == 2 and "the command export makes reports of their results" in err[0]
     assert run("detect", tmp_path / "ct", "--output", out, "--model", model, "--passes", 2)[0] == 0
-    (file, *_) = (tmp_path / "ct" / "carl").iterdir()
-    file.write_bytes(file.read_bytes())  # another date, as of another patient's under the same names
+    (file, *_), (other, *_) = ((tmp_path / "ct" / name).iterdir() for name in ("carl", "bert"))
+    file.write_bytes(other.read_bytes())  # another patient's under the same name
     code, told, err = run("export", out, *reports, tmp_path / "sr")
     assert (code, told.strip()) == (2, f"{tmp_path / 'sr'}: reports of 2 of 4 detections")
     assert [line.split(":")[0] for line in err] == ["carl", "plain", "2 of 4 have no report; the lines above say why."]
