@@ -1,7 +1,7 @@
 """How long `carotid-train finetune` takes with its defaults, part by part.
 
     carotid-train synthesize --cases 10 --seed 60 --styles sculpted --output ten
-    python -m benchmarks.training.finetune_time ten
+    python -m benchmarks.training.finetune_time ten --steps 100
 
 What the model rehearses and reads is made anew, as the first time; nothing is kept, and no model is listed.
 """
