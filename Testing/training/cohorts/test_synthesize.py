@@ -192,6 +192,14 @@ def test_a_cohort_made_split_by_split_has_the_table_of_all(tmp_path):
     assert tables[0] == tables[1] and {row["split"] for row in tables[0].values()} == {"train", "test"}
 
 
+def test_a_call_that_was_killed_before_the_first_neck_goes_on(tmp_path):
+    made = Dataset.create(tmp_path / "begun", synthesize.LANDMARKS)  # and not yet what it is made of
+    assert make(made.path, cases=1).case_ids() == ["train-00000"]
+    others = Dataset.create(tmp_path / "others", ("nasion",))
+    with pytest.raises(DatasetError):
+        make(others.path, cases=1)
+
+
 def test_another_cohort_is_not_mixed_in(tmp_path):
     make(tmp_path / "cohort", cases=1, seed=1)
     with pytest.raises(DatasetError, match="holds a cohort of another seed; choose a new folder"):

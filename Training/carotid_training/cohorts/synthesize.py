@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from CarotidLandmarkLib.dataset import Dataset, DatasetError
+from CarotidLandmarkLib.dataset import Dataset, DatasetError, is_dataset
 from CarotidLandmarkLib.detector import choose_device
 from CarotidLandmarkLib.documents import parse, write
 from CarotidLandmarkLib.errors import UserError
@@ -202,9 +202,14 @@ def _open(output: Path, recipe: dict) -> Dataset:
         if differing := [name for name in {**wanted, **begun} if begun.get(name) != wanted.get(name)]:
             raise DatasetError(f"{output.name} holds a cohort of another {', '.join(differing)}; choose a new folder.")
         return Dataset.open(output)
-    dataset = Dataset.create(output, LANDMARKS)
+    if not (is_dataset(output) and _is_empty(Dataset.open(output))):  # a call that was killed came no further
+        Dataset.create(output, LANDMARKS)
     write_record(path, recipe)
-    return dataset
+    return Dataset.open(output)
+
+
+def _is_empty(dataset: Dataset) -> bool:
+    return not dataset.case_ids() and tuple(dataset.landmarks) == LANDMARKS
 
 
 def _results(todo: Sequence[CaseToMake], processes: int, make: Callable[[CaseToMake], Facts]) -> Iterator[Facts]:
