@@ -19,10 +19,12 @@ from .errors import UserError
 TEMPORARY_PREFIX = ".tmp-"
 STALE_AFTER_S = 3600  # nothing takes an hour to write: what nobody has written to for longer, a killed program has left
 # What file managers, servers and systems put into folders; in lower case.
-LEFT_BY_OTHERS = (
+_LEFT_BY_OTHERS = (
     "desktop.ini", "thumbs.db", "icon\r", "@eadir", "#recycle", "lost+found", "$recycle.bin",
     "system volume information",
 )  # fmt: skip
+# Windows keeps these for devices, in any case and with any extension.
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 # Some file systems of clusters know no locks.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 # Virus scanners and indexers open what has just been written, and Windows moves no file that is open.
@@ -193,7 +195,17 @@ def _last_written(path: Path) -> float:
 
 def is_empty(folder: Path) -> bool:
     """Whether nobody has put anything into a folder: hidden files, and what programs leave there, do not count."""
-    return all(path.name.startswith(".") or path.name.lower() in LEFT_BY_OTHERS for path in folder.iterdir())
+    return all(is_left_by_others(path.name) for path in folder.iterdir())
+
+
+def is_left_by_others(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that file managers, servers and systems put into any folder."""
+    return name.startswith(".") or name.lower() in _LEFT_BY_OTHERS
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows takes a file's name for a device."""
+    return name.partition(".")[0].lower() in _DEVICES
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -167,6 +167,22 @@ def test_that_a_noisy_scan_was_searched_smoothed_is_told(detector, monkeypatch):
     assert detection.notes == ("The scan is noisy (80 HU): the search saw it smoothed.",)
 
 
+@pytest.mark.parametrize("refusal", [TypeError("no float64 on MPS"), NotImplementedError("no conv3d on MPS")])
+def test_where_another_device_fails_the_cpu_takes_over_and_a_note_says_so(tmp_path, monkeypatch, refusal):
+    def on_the_cpu_alone(volume, scales, device, *more):
+        if device.type != "cpu":
+            raise refusal
+        return Pyramid(volume, scales, device, *more)
+
+    detector = Detector(save_bundle(tmp_path), "cpu")
+    usual = detector.detect(scan(), DetectionSettings(passes=2))
+    monkeypatch.setattr("CarotidLandmarkLib.detector.Pyramid", on_the_cpu_alone)
+    monkeypatch.setattr(detector, "_device", torch.device("mps"))
+    found = detector.detect(scan(), DetectionSettings(passes=2))
+    assert (found.landmarks, found.device) == (usual.landmarks, "cpu")
+    assert f"mps failed ({refusal}); the CPU took over." in found.notes
+
+
 def test_a_device_that_is_not_there_is_refused_in_a_sentence(tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="not available here"):

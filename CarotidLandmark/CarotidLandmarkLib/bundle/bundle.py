@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..documents import DocumentError, parse
-from ..files import LEFT_BY_OTHERS, atomic_path, name_to_be, staged_folder, temporary_in, write_text
+from ..files import atomic_path, is_left_by_others, name_to_be, staged_folder, temporary_in, write_text
 from .metadata import FORMAT_VERSION, BundleError, BundleMetadata
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def check_place(path: Path) -> None:
 
 
 def _may_lie_in_bundle(path: Path) -> bool:
-    hidden = path.name.startswith(".") and path.is_file()
-    return path.name in FILES or hidden or path.name.lower() in LEFT_BY_OTHERS
+    hidden_folder = path.name.startswith(".") and path.is_dir()  # .git
+    return path.name in FILES or (is_left_by_others(path.name) and not hidden_folder)
 
 
 def bring_back(folder: Path) -> None:

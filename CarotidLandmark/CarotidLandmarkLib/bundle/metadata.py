@@ -10,6 +10,7 @@ from typing import Any
 from ..detection import ModelInfo
 from ..documents import DocumentError, build, parse, write
 from ..errors import UserError
+from ..files import is_device
 from ..landmarks import LandmarkSpec
 from ..uncertainty import Judgement
 from .architecture import Architecture
@@ -18,8 +19,6 @@ from .architecture import Architecture
 FORMAT_VERSION = 2
 
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# Windows keeps these for devices, with any extension.
-_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9])(\.|$)", re.IGNORECASE)
 
 
 class BundleError(UserError):
@@ -111,7 +110,7 @@ class BundleMetadata:
 
 def is_name(name: str) -> bool:
     """Whether a new model can be called so: a plain word, which is also a folder's name everywhere."""
-    return bool(_PLAIN_WORD.fullmatch(name)) and not name.endswith(".") and not _DEVICE.match(name)
+    return bool(_PLAIN_WORD.fullmatch(name)) and not name.endswith(".") and not is_device(name)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from .annotations import (
 )
 from .cases import Case
 from .check import Finding, check_dataset
-from .common import DatasetError, UnreadableError, check_annotator, check_case_of_letters, is_device
+from .common import DatasetError, UnreadableError, check_annotator, check_case_of_letters
 from .dataset import SPLITS, Dataset, can_become_dataset, is_dataset
 from .patients import check_patients, freeze_splits
 from .predict import cases_to_predict, write_table

@@ -9,14 +9,13 @@ from typing import TypeVar
 
 from ..documents import DocumentError, build, parse
 from ..errors import UserError
+from ..files import is_device
 
 T = TypeVar("T")
 
 SCHEMA_VERSION = 2  # of every document of a dataset
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-# Windows keeps these for devices, in any case and with any extension.
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
 class DatasetError(UserError):
@@ -30,11 +29,6 @@ class UnreadableError(DatasetError):
 def is_safe_name(name: str) -> bool:
     """Whether ``name`` can be part of a file name on every machine."""
     return bool(_SAFE_NAME.fullmatch(name)) and not is_device(name)
-
-
-def is_device(name: str) -> bool:
-    """Whether Windows takes a file's name for a device."""
-    return name.partition(".")[0].lower() in _DEVICES
 
 
 def check_name(what: str, name: str) -> None:

@@ -27,10 +27,10 @@ from pathlib import Path
 from ..detection import Detection, ModelInfo
 from ..documents import DocumentError, parse, write
 from ..files import (
-    LEFT_BY_OTHERS,
     TEMPORARY_PREFIX,
     file_sha256,
     is_empty,
+    is_left_by_others,
     is_temporary,
     make_folder,
     staged_folder,
@@ -188,7 +188,7 @@ class Dataset:
         """Whatever lies under ``cases`` and may be one, in alphabetical order; not what file managers and servers leave
         there (``Thumbs.db``, ``@eaDir``). Raises DatasetError, as all that lists cases, where nobody can say."""
         names = names_in(self.path / "cases", needed=True)
-        return [self.path / "cases" / name for name in names if name[0] != "@" and name.lower() not in LEFT_BY_OTHERS]
+        return [self.path / "cases" / name for name in names if not (name[0] == "@" or is_left_by_others(name))]
 
     def case_ids(self) -> list[str]:
         """The cases, readable or not, in alphabetical order."""
@@ -378,7 +378,7 @@ def can_become_dataset(path: Path) -> bool:
     Raises DatasetError, OSError."""
     if not path.is_dir():
         return not path.exists()
-    left = {name for name in names_in(path) if name.lower() not in LEFT_BY_OTHERS}
+    left = {name for name in names_in(path) if not is_left_by_others(name)}
     return not left or (left == {"cases"} and (path / "cases").is_dir() and is_empty(path / "cases"))
 
 

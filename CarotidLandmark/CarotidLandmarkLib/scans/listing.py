@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..dataset import is_dataset
 from ..errors import UserError, some_of
-from ..files import LEFT_BY_OTHERS
+from ..files import is_left_by_others
 from ..volume import IMAGE_SUFFIXES, printable, study_of
 
 SUFFIXES = (*IMAGE_SUFFIXES, ".zip")
@@ -110,7 +110,7 @@ def _look(path: Path, output: str, seen: set[str]) -> _Folder:
         folder.can_be_read = False
         return folder
     for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in LEFT_BY_OTHERS:
+        if is_left_by_others(entry.name):
             continue
         place = Path(entry.path)
         if _is(entry.is_dir):

@@ -16,11 +16,20 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..dataset import is_device
 from ..detection import Detection, DetectionSettings, ModelInfo
 from ..documents import DocumentError, build, parse, write
 from ..errors import UserError, some_of
-from ..files import LEFT_BY_OTHERS, BusyError, file_sha256, locked, make_folder, remove_stale, temporary_in, write_text
+from ..files import (
+    BusyError,
+    file_sha256,
+    is_device,
+    is_left_by_others,
+    locked,
+    make_folder,
+    remove_stale,
+    temporary_in,
+    write_text,
+)
 from ..report import DETECTION_FILE, check_replaceable, results_folder, write_results, write_thumbnail
 from ..volume import files_of, read_volume
 from ..work import Step
@@ -227,8 +236,7 @@ def _check_settings(output: Path, record: _Record | None, wanted: _Record) -> No
 
 def _files_of(scan: str) -> list[Path]:
     """The files of a scan, without those that systems and file managers leave in its folder. Raises OSError."""
-    left = (*LEFT_BY_OTHERS, ".")
-    return [file for file in files_of(Path(scan)) if file == Path(scan) or not file.name.lower().startswith(left)]
+    return [file for file in files_of(Path(scan)) if file == Path(scan) or not is_left_by_others(file.name)]
 
 
 def _content_of(scan: str) -> str:
